@@ -1,0 +1,53 @@
+# `make study` runs everything, `make test` checks everything; both set up .venv first unless the current
+# environment already has all that requirements.txt asks for.
+
+PYTHON ?= python3
+ENVIRONMENT := .venv
+READY := $(ENVIRONMENT)/.ready
+SUITABLE := $(shell $(PYTHON) -m lib.environment requirements.txt requirements-test.txt >/dev/null 2>&1 && echo yes)
+
+ifeq ($(SUITABLE),yes)
+RUN :=
+SETUP :=
+else
+RUN := PATH="$(CURDIR)/$(ENVIRONMENT)/bin:$$PATH"
+SETUP := $(READY)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study test lint format lab clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+
+$(READY): requirements.txt requirements-test.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, found %d.%d: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(ENVIRONMENT)
+	$(ENVIRONMENT)/bin/python -m pip install --no-deps -r requirements.txt -r requirements-test.txt
+	$(ENVIRONMENT)/bin/python -m lib.environment requirements.txt requirements-test.txt
+	touch $@
+
+setup: $(SETUP) ## install everything into .venv (study and test do it by themselves)
+
+study: setup ## run the whole study: dvc repro
+	$(RUN) dvc repro
+
+test: setup ## run all tests
+	$(RUN) python -m pytest
+
+lint: setup ## check style and that notebooks hold no outputs
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) nbstripout --verify notebooks/*.ipynb
+
+format: setup ## put code and notebooks in order
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+	$(RUN) nbstripout notebooks/*.ipynb
+
+lab: setup ## open the notebooks in JupyterLab
+	$(RUN) jupyter lab --notebook-dir=.
+
+clean: ## remove what can be made again (not data/raw, not DVC's cache)
+	rm -rf build .pytest_cache .ruff_cache .hypothesis reports/notebooks data/cache data/checkpoints
+	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,165 @@
+"""One function a figure. Faces are written as PNG, plots as SVG; the order of the methods is the same everywhere."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SAME, DIFFERENT = "#009E73", "#999999"
+TITLES = dict(
+    stage1="stage 1 only",
+    full="full",
+    no_batch="no batch loss",
+    no_loopback="no loopback",
+    single_view="single view",
+)
+
+
+def title_of(name):
+    """Return how figures and tables call a regressor; a variant of one's own goes by its name in `params.yaml`."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def save_figure(figure, path):
+    """Write a figure (the ending chooses the format) with the same bytes at every run, and return its path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vector = path.suffix == ".svg"
+    with matplotlib.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(path, dpi=110, metadata={"Date": None} if vector else {"Software": None})
+    return path
+
+
+def face_grid(rows, titles=None, row_titles=None, cell=1.25):
+    """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4) or random faces.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of ndarray (H, W, 3)
+        uint8 or float in [0, 1]; rows of one length.
+    titles, row_titles : sequence of str or None
+        Above the columns and beside the rows.
+    cell : float
+        Inches a picture.
+
+    Returns
+    -------
+    Figure
+    """
+    columns = len(rows[0])
+    left = 1.15 if row_titles else 0.0
+    top = 0.3 if titles else 0.0
+    width, height = left + cell * columns, top + cell * len(rows)
+    figure = plt.figure(figsize=(width, height))
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            place = [(left + c * cell) / width, 1 - (top + (r + 1) * cell) / height, cell / width, cell / height]
+            axes = figure.add_axes(place)
+            axes.imshow(np.asarray(picture))
+            axes.axis("off")
+            if titles and r == 0:
+                axes.set_title(titles[c], fontsize=8, pad=3)
+        if row_titles:
+            y = 1 - (top + (r + 0.5) * cell) / height
+            figure.text((left - 0.08) / width, y, row_titles[r], ha="right", va="center", fontsize=9)
+    return figure
+
+
+def similarity_distributions(same, different, similarities, edges):
+    """Distributions of cosine similarity between photograph and render, over those of photographs (Fig. 5).
+
+    Parameters
+    ----------
+    same, different : ndarray (K,)
+        Histograms of all pairs of photographs, with the bins `edges` (K + 1,).
+    similarities : dict of str to ndarray (N,)
+        Cosines of photograph and render for each regressor.
+    edges : ndarray
+
+    Returns
+    -------
+    Figure
+    """
+    coarse = np.linspace(-0.6, 1.0, 65)
+    figure, axes = plt.subplots(
+        len(similarities) + 1, 1, figsize=(6, 1.0 + 1.05 * (len(similarities) + 1)), sharex=True, layout="constrained"
+    )
+    centres = (edges[:-1] + edges[1:]) / 2
+    for counts, colour, label in ((same, SAME, "same person"), (different, DIFFERENT, "different people")):
+        mean = counts @ centres / counts.sum()
+        axes[0].hist(
+            centres, coarse, weights=counts, density=True, color=colour, alpha=0.6, label=f"{label} ({mean:.2f})"
+        )
+        axes[0].axvline(mean, color=colour, linewidth=1)
+    axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
+    axes[0].legend(fontsize=8, frameon=False, loc="upper right")
+    for axis, colour, (name, values) in zip(axes[1:], COLOURS, similarities.items()):
+        axis.hist(values, coarse, density=True, color=colour, alpha=0.8)
+        axis.axvline(values.mean(), color="black", linewidth=1)
+        axis.set_title(f"photograph and render: {title_of(name)} ({values.mean():.2f})", fontsize=9, loc="left")
+    for axis in axes:
+        axis.set_yticks([])
+        axis.spines[["top", "left", "right"]].set_visible(False)
+    axes[-1].set_xlabel("cosine similarity under the evaluation network (mean in brackets)", fontsize=9)
+    return figure
+
+
+def loss_curves(histories, names=("identity", "batch", "loop", "parameter")):
+    """Each loss over the steps of training, one line a variant.
+
+    Parameters
+    ----------
+    histories : dict of str to DataFrame
+        With a column `step` (or `epoch`) and the columns `names`.
+    names : sequence of str
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = plt.subplots(1, len(names), figsize=(3.1 * len(names), 2.7), layout="constrained", squeeze=False)
+    for axis, name in zip(axes[0], names):
+        for colour, (variant, history) in zip(COLOURS[1:], histories.items()):
+            x = "step" if "step" in history else "epoch"
+            axis.plot(history[x], history[name], color=colour, linewidth=1.2, label=title_of(variant))
+        if min(history[name].min() for history in histories.values()) > 0:
+            axis.set_yscale("log")
+        axis.set_title(name.replace("_", " "), fontsize=9)
+        axis.set_xlabel(x, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    if len(histories) > 1:
+        axes[0, -1].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def interval_bars(table, titles):
+    """Compare regressors on several measures, with their 95 % intervals.
+
+    Parameters
+    ----------
+    table : dict of str to list of dict
+        For each regressor one {value, low, high} a measure, in the order of `titles`.
+    titles : sequence of str
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = plt.subplots(1, len(titles), figsize=(2.5 * len(titles), 2.4), layout="constrained", squeeze=False)
+    for axis, title, column in zip(axes[0], titles, zip(*table.values())):
+        for y, (colour, cell) in enumerate(zip(COLOURS, column)):
+            axis.plot([cell["low"], cell["high"]], [y, y], color=colour, linewidth=3, alpha=0.45)
+            axis.plot(cell["value"], y, "o", color=colour, markersize=5)
+        axis.set_title(title, fontsize=9)
+        axis.set_ylim(len(table) - 0.5, -0.5)
+        axis.set_yticks(range(len(table)), [title_of(name) for name in table] if axis is axes[0, 0] else [])
+        axis.tick_params(labelsize=8)
+        axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    return figure

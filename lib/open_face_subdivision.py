@@ -1,0 +1,112 @@
+"""Catmull-Clark subdivision of a quad mesh as a sparse matrix, so that it can be applied to any shape of the cage."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sparse
+
+
+@dataclass(frozen=True)
+class Subdivision:
+    """One step of refinement. New vertices are ordered: old vertices, one an edge, one a face.
+
+    Attributes
+    ----------
+    smooth : csr_matrix (new, old)
+        Catmull-Clark's rules; open boundaries become cubic B-spline curves.
+    linear : csr_matrix (new, old)
+        The same vertices at the midpoints of edges and faces, for attributes such as texture coordinates.
+    faces : ndarray (4 F, 4)
+        The finer quads: quads 4 f to 4 f + 3 come from face f.
+    edges : ndarray (E, 2)
+        The edges of the coarse mesh.
+    face_edges : ndarray (F, 4)
+        Edge k of a face joins its corners k and k + 1.
+    """
+
+    smooth: sparse.csr_matrix
+    linear: sparse.csr_matrix
+    faces: np.ndarray
+    edges: np.ndarray
+    face_edges: np.ndarray
+
+
+def subdivide(faces, vertex_count):
+    """Work out one Catmull-Clark step.
+
+    Parameters
+    ----------
+    faces : ndarray (F, 4)
+        Quads, consistently oriented.
+    vertex_count : int
+
+    Returns
+    -------
+    Subdivision
+    """
+    face_count = len(faces)
+    sides = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
+    keys, face_edges = np.unique(sides[:, 0] * vertex_count + sides[:, 1], return_inverse=True)
+    edges = np.stack(np.divmod(keys, vertex_count), axis=1)
+    face_edges = face_edges.reshape(face_count, 4)
+    on_boundary = np.bincount(face_edges.ravel(), minlength=len(edges)) == 1
+    face_points = _average(faces, vertex_count)
+    edge_middles = _average(edges, vertex_count)
+    vertex_points = _vertex_points(faces, edges, on_boundary, face_points, edge_middles, vertex_count)
+    edge_points = _edge_points(face_edges, on_boundary, face_points, edge_middles)
+    edge_start, face_start = vertex_count, vertex_count + len(edges)
+    corner_edges, centres = edge_start + face_edges, face_start + np.arange(face_count)
+    quads = [np.stack([faces[:, k], corner_edges[:, k], centres, corner_edges[:, k - 1]], axis=1) for k in range(4)]
+    return Subdivision(
+        smooth=sparse.vstack([vertex_points, edge_points, face_points]).tocsr(),
+        linear=sparse.vstack([sparse.eye(vertex_count), edge_middles, face_points]).tocsr(),
+        faces=np.stack(quads, axis=1).reshape(-1, 4),
+        edges=edges,
+        face_edges=face_edges,
+    )
+
+
+def _average(members, vertex_count):
+    """Rows that average the vertices of each face or edge."""
+    count, size = members.shape
+    rows = np.repeat(np.arange(count), size)
+    return sparse.csr_matrix((np.full(members.size, 1 / size), (rows, members.ravel())), (count, vertex_count))
+
+
+def _scale(values):
+    return sparse.diags(np.asarray(values, np.float64))
+
+
+def _incidence(members, vertex_count):
+    """0/1 matrix (vertices, members): which faces or edges touch a vertex."""
+    count, size = members.shape
+    columns = np.repeat(np.arange(count), size)
+    return sparse.csr_matrix((np.ones(members.size), (members.ravel(), columns)), (vertex_count, count))
+
+
+def _edge_points(face_edges, on_boundary, face_points, edge_middles):
+    """Inner edge: mean of its middle and of its two faces' mean; boundary edge: its middle."""
+    edge_count = len(on_boundary)
+    touching = _incidence(face_edges, edge_count)
+    beside = _scale(1 / np.asarray(touching.sum(axis=1)).ravel()) @ touching @ face_points
+    return _scale(np.where(on_boundary, 1.0, 0.5)) @ edge_middles + _scale(np.where(on_boundary, 0.0, 0.5)) @ beside
+
+
+def _vertex_points(faces, edges, on_boundary, face_points, edge_middles, vertex_count):
+    """Inner vertex of valence n: (F + 2 E + (n - 3) v) / n; boundary vertex: half itself, half its boundary edges."""
+    at_faces, at_edges = _incidence(faces, vertex_count), _incidence(edges, vertex_count)
+    face_valence = np.asarray(at_faces.sum(axis=1)).ravel()
+    edge_valence = np.asarray(at_edges.sum(axis=1)).ravel()
+    at_boundary = at_edges @ _scale(on_boundary)
+    boundary_valence = np.asarray(at_boundary.sum(axis=1)).ravel()
+    inner = (boundary_valence == 0) & (face_valence > 0)
+    curve = boundary_valence == 2
+    valence = np.where(inner, face_valence, 1)
+    mean_face = _scale(1 / np.maximum(face_valence, 1)) @ at_faces @ face_points
+    mean_edge = _scale(1 / np.maximum(edge_valence, 1)) @ at_edges @ edge_middles
+    inner_points = _scale(1 / valence) @ (mean_face + 2 * mean_edge + _scale(valence - 3.0))
+    curve_points = 0.5 * sparse.eye(vertex_count) + 0.5 * _scale(1 / np.maximum(boundary_valence, 1)) @ (
+        at_boundary @ edge_middles
+    )
+    kept = ~inner & ~curve  # corners of the boundary and unused vertices stay where they are
+    return _scale(inner) @ inner_points + _scale(curve) @ curve_points + _scale(kept)

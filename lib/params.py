@@ -1,0 +1,265 @@
+"""`params.yaml` as frozen dataclasses: an unknown name, a missing one or a wrong type is refused before any work starts."""
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lib.errors import StudyError
+
+PARAMS_FILE = "params.yaml"
+PRESETS_FOLDER = "presets"
+STAGE1 = "stage1"
+
+_strict = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+
+# YAML writes 1e-3 as text and 30 as an integer: numbers may be integers, never text
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Angle = Annotated[float, Field(ge=0, le=90)]
+
+
+@_strict
+class FaceModelParams:
+    """Section `face_model`: which morphable model (paper 3.2)."""
+
+    source: Annotated[str, Field(min_length=1)]
+    resolution: Literal["full", "light"]
+    seed: Seed
+    shape_samples: Annotated[int, Field(ge=200)]
+    texture_samples: Annotated[int, Field(ge=200)]
+    expression_samples: Annotated[int, Field(ge=101)]
+
+    @property
+    def path(self):
+        """Where the stage `face_model` puts the model that all other stages read."""
+        return Path("data/face_model") / f"{self.resolution}.h5"
+
+
+@_strict
+class NetworksParams:
+    """Section `networks`: the identity network of the losses and the one of the evaluation (paper 3.1, 4.3)."""
+
+    training: Literal["dlib", "facenet"]
+    evaluation: Literal["faceres", "dlib", "facenet"]
+
+    def __post_init__(self):
+        if self.training == self.evaluation:
+            raise ValueError(
+                f"training and evaluation are both {self.training!r}: a network cannot judge what was trained to "
+                "please it (paper 4.3); choose two different ones"
+            )
+
+
+@_strict
+class PhotosParams:
+    """Section `photos`: the unlabelled photographs (paper 3.3, 4)."""
+
+    source: Literal["simulated", "folder", "lfw"]
+    path: Annotated[str, Field(min_length=1)]
+    test_people: Annotated[int, Field(ge=2)]
+    seed: Seed
+    simulated_people: Count
+    simulated_photographs: Annotated[int, Field(ge=2)]
+    simulated_size: Annotated[int, Field(ge=64)]
+
+
+@_strict
+class ScenesParams:
+    """Section `scenes`: ranges of the random scenes that faces are rendered in (paper 3.2.1, 3.2.2)."""
+
+    yaw_degrees: Angle
+    pitch_degrees: Angle
+    distance_mm: Annotated[list[Positive], Field(min_length=2, max_length=2)]
+
+    def __post_init__(self):
+        if self.distance_mm[0] > self.distance_mm[1]:
+            raise ValueError(f"distance_mm is [nearest, farthest], not {self.distance_mm}")
+
+
+@_strict
+class Stage1Params:
+    """Section `stage1`: training on synthetic faces only (paper 3.3)."""
+
+    seed: Seed
+    faces: Annotated[int, Field(ge=64)]
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    shape_weight: NotNegative
+    texture_weight: NotNegative
+
+
+@_strict
+class Stage2Params:
+    """Section `stage2`, or one variant of it: photographs and synthetic faces together (paper 3.3)."""
+
+    seed: Seed
+    steps: Count
+    photographs: Count
+    views: Count
+    frontal: bool
+    distribution_batch: Annotated[int, Field(ge=2)]
+    synthetic_faces: Count
+    learning_rate: Positive
+    weight_decay: NotNegative
+    identity_weight: NotNegative
+    batch_weight: NotNegative
+    loop_weight: NotNegative
+    checkpoint_steps: Count
+
+
+@_strict
+class EvaluateParams:
+    """Section `evaluate`: the protocol of the paper's section 4."""
+
+    seed: Seed
+    bootstrap_samples: Annotated[int, Field(ge=10)]
+    geometry_people: Count
+
+
+@_strict
+class Params:
+    """All of `params.yaml`."""
+
+    face_model: FaceModelParams
+    networks: NetworksParams
+    photos: PhotosParams
+    scenes: ScenesParams
+    stage1: Stage1Params
+    stage2: Stage2Params
+    variants: dict[str, dict[str, bool | int | float]]
+    evaluated: dict[str, dict[str, bool | int | float]]
+    evaluate: EvaluateParams
+
+    def variant(self, name):
+        """Return stage 2's parameters with the overrides of one variant (the ablations of Fig. 3).
+
+        Raises
+        ------
+        StudyError
+            The variant is not listed under `variants`, or overrides something that stage 2 does not have.
+        """
+        if name not in self.variants:
+            raise StudyError(_unknown(f"variants.{name}", [f"variants.{v}" for v in self.variants]))
+        values = pydantic.RootModel[Stage2Params](self.stage2).model_dump()
+        for key in self.variants[name]:
+            if key not in values:
+                raise StudyError(_unknown(f"variants.{name}.{key}", [f"variants.{name}.{v}" for v in values]))
+        return _build(Stage2Params, values | self.variants[name], f"variants.{name}")
+
+
+def load_params(path=PARAMS_FILE):
+    """Read and check a parameter file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A YAML file with exactly the sections and names of `Params`.
+
+    Returns
+    -------
+    Params
+
+    Raises
+    ------
+    StudyError
+        The file is missing or no YAML, or a name is unknown or missing, or a value has the wrong type or range; the
+        message lists each with its full name (`stage2.steps`).
+    """
+    params = _build(Params, _read(path), "")
+    for name in params.variants:
+        params.variant(name)
+    expected = {STAGE1, *params.variants}
+    if set(params.evaluated) != expected:
+        raise StudyError(
+            f"params.yaml: `evaluated` lists {sorted(params.evaluated)} but must list {STAGE1} and each of `variants`: "
+            f"{sorted(expected)}. Keep the line `<<: *variants` under it."
+        )
+    return params
+
+
+def apply_preset(preset, path=PARAMS_FILE):
+    """Write a preset's values into a parameter file, keeping its comments and all that the preset does not name.
+
+    Parameters
+    ----------
+    preset : str or Path
+        A name in `presets/` (quick, default, paper) or a path of a YAML file with some sections and names of `Params`.
+    path : str or Path
+        The file to change; written atomically, and only when the result is valid.
+
+    Raises
+    ------
+    StudyError
+        There is no such preset, or the result is refused by `load_params`.
+    """
+    presets = {p.stem: p for p in sorted(Path(PRESETS_FOLDER).glob("*.yaml"))}
+    source = presets.get(str(preset), Path(preset))
+    if not source.is_file():
+        raise StudyError(f"no preset {str(preset)!r}; there are: {', '.join(presets) or 'none'}")
+    yaml = YAML()
+    document = yaml.load(Path(path).read_text())
+    for section, values in _read(source).items():
+        if section not in document or not isinstance(values, dict):
+            raise StudyError(f"{source}: " + _unknown(section, list(document)))
+        document[section].update(values)
+    temporary = Path(f"{path}.new")
+    with temporary.open("w") as file:
+        yaml.dump(document, file)
+    try:
+        load_params(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path):
+    try:
+        content = YAML(typ="safe").load(Path(path).read_text())
+    except FileNotFoundError:
+        raise StudyError(f"{path} does not exist; run from the root of the repository") from None
+    except YAMLError as error:
+        raise StudyError(f"{path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{path} must be a mapping of sections, found {type(content).__name__}")
+    return content
+
+
+def _build(kind, values, prefix):
+    try:
+        # through JSON, since pydantic's strict mode takes mappings for dataclasses only from there
+        return pydantic.TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        lines = [_explain(problem, kind, prefix) for problem in error.errors()]
+        raise StudyError("params.yaml is refused:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def _explain(problem, kind, prefix):
+    where = [str(part) for part in problem["loc"]]
+    name = ".".join(([prefix] if prefix else []) + where)
+    if problem["type"] == "unexpected_keyword_argument":
+        siblings = kind.__dataclass_fields__
+        if len(where) > 1:
+            siblings = siblings[where[0]].type.__dataclass_fields__
+        return _unknown(name, [".".join(name.split(".")[:-1] + [s]) for s in siblings])
+    if problem["type"] == "missing":
+        return f"{name} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
+    return f"{name}: {message[0].lower()}{message[1:]}{found}"
+
+
+def _unknown(name, known):
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"{name} is unknown" + (f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}")

@@ -1,0 +1,212 @@
+"""Photographs in, feature store out: each is read, detected, aligned and embedded once.
+
+Results go into shards of 256 photographs in a cache folder, so that an interrupted run goes on where it
+ended, and a later run embeds only what is new or changed. They are then gathered, in the order of the source,
+into the store's arrays.
+"""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lib import detection, pictures
+from lib.embedding_cache import EmbeddingCache, photograph_key, write_array
+from lib.errors import StudyError
+from lib.face_crops import MEASURE_COLUMNS, iterate_face_crops
+from lib.feature_store import (
+    CROPS,
+    DESCRIPTORS_PREFIX,
+    FEATURES_PREFIX,
+    INDEX_FILE,
+    SKIPPED_FILE,
+    SKIPPED_ROW,
+    load_feature_store,
+    split_people,
+)
+from lib.files import write_atomically
+from lib.progress import progress
+
+SHARD_SIZE = 256
+NETWORK_BATCH_SIZE = 8
+"""Crops a forward pass: more do not fit the CPU's cache and take up to twice as long each."""
+
+
+def embed_photographs(
+    photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib", batch_size=32, workers=1
+):
+    """Make the feature store of a list of photographs.
+
+    Parameters
+    ----------
+    photographs : list of lib.photos.Photograph
+    networks : dict of str to lib.recognition.IdentityNetwork
+        Centres do not matter: raw descriptors are stored.
+    folder : path-like
+        Receives ``features_<network>.npy``, ``descriptors_<network>.npy``, ``crops.npy``, ``index.parquet``
+        and ``skipped.csv``; see `lib.feature_store.FeatureStore`.
+    cache_folder : path-like
+        Keeps the work between runs; must not be deleted with `folder`.
+    test_people, seed : int
+        See `lib.feature_store.split_people`.
+    crops_of : str
+        The network whose crops are kept for figures.
+    batch_size : int
+        Photographs in memory at a time, for each worker.
+    workers : int
+        Processes that read and detect while this one embeds; 0 does all in this one.
+
+    Returns
+    -------
+    lib.feature_store.FeatureStore
+
+    Raises
+    ------
+    StudyError
+        When no photograph shows a face, or all show the same person.
+    """
+    if crops_of not in networks:
+        raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")
+    cache = EmbeddingCache(cache_folder, _recipe(networks, crops_of))
+    keys = [_key(photograph) for photograph in photographs]
+    records = _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, workers)
+    index = _index(photographs, keys, records)
+    used = index["row"] != SKIPPED_ROW
+    if not used.any():
+        raise StudyError(_nothing_usable(index))
+    splits = split_people(index.loc[used, "person"], test_people, seed)
+    index["split"] = index["person"].map(splits).where(used, "")
+    _write_store(index, cache, _templates(networks, crops_of), Path(folder))
+    return load_feature_store(folder)
+
+
+def _recipe(networks, crops_of):
+    sizes = (detection.DETECTION_SIDE, detection.SMALLEST_FACE, detection.SMALLEST_FACE_AGAIN)
+    return {
+        "networks": {name: [network.fingerprint, asdict(network.crop)] for name, network in networks.items()},
+        "crops_of": crops_of,
+        "detection": [*sizes, detection.PYRAMID_FACTOR],
+        "pictures": [pictures.LONGEST_SIDE, pictures.SHORTEST_SIDE],
+    }
+
+
+def _key(photograph):
+    """Return the cache's key, or "" for a file that is not to be opened."""
+    if photograph.problem:
+        return ""
+    try:
+        return photograph_key(photograph)
+    except OSError:
+        return ""
+
+
+def _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, workers):
+    """Embed what the cache does not have; -> all its records."""
+    known = set(cache.read_records().index)
+    missing = [number for number, key in enumerate(keys) if key and key not in known]
+    framings = {name: network.crop for name, network in networks.items()}
+    batches = iterate_face_crops(
+        [photographs[number].path for number in missing], framings, batch_size, workers
+    )
+    records, parts, done = [], [], 0
+    initial = len(photographs) - len(missing)
+    with progress(description="photographs", total=len(photographs), unit="photo", initial=initial) as bar:
+        for batch_records, pictures in batches:
+            first_row = sum(len(part[CROPS]) for part in parts)
+            _number_rows(batch_records, first_row)
+            records += batch_records
+            parts.append(_describe(pictures, networks, crops_of))
+            bar.update(len(batch_records))
+            if len(records) >= SHARD_SIZE or done + len(records) == len(missing):
+                for number, record in zip(missing[done : done + len(records)], records, strict=True):
+                    record["key"] = keys[number]
+                cache.add(
+                    records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                )
+                records, parts, done = [], [], done + len(records)
+    return cache.read_records()
+
+
+def _number_rows(records, row):
+    """Give every record with a face the next row of its shard."""
+    for record in records:
+        record["shard_row"] = SKIPPED_ROW if record["reason"] else row
+        row += not record["reason"]
+
+
+@torch.inference_mode()
+def _describe(pictures, networks, crops_of):
+    """Crops (n, S, S, 3) by network -> features, descriptors and the crops to keep, one row a face."""
+    arrays = {CROPS: pictures[crops_of]}
+    for name, network in networks.items():
+        images = torch.from_numpy(pictures[name]).permute(0, 3, 1, 2).to(network.centre.device).float() / 255
+        parts = [network.descriptor(part) for part in images.split(NETWORK_BATCH_SIZE)]
+        features, descriptors = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
+        arrays |= {FEATURES_PREFIX + name: features, DESCRIPTORS_PREFIX + name: descriptors}
+    return arrays
+
+
+def _templates(networks, crops_of):
+    """Return the shape of a row and the type of each of the store's arrays."""
+    size = networks[crops_of].image_size
+    templates = {CROPS: ((size, size, 3), np.uint8)}
+    for name, network in networks.items():
+        templates[FEATURES_PREFIX + name] = ((network.feature_dimension,), np.float32)
+        templates[DESCRIPTORS_PREFIX + name] = ((network.embedding_dimension,), np.float32)
+    return templates
+
+
+def _index(photographs, keys, records):
+    """One line a file of the source, sorted by path, with the rows that the store will have."""
+    index = pd.DataFrame(
+        {
+            "path": [photograph.name for photograph in photographs],
+            "person": [photograph.person for photograph in photographs],
+            "problem": [photograph.problem for photograph in photographs],
+        }
+    )
+    known = records.reindex(keys).reset_index(drop=True)
+    for column in MEASURE_COLUMNS:
+        index[column] = known[column].astype("float32") if column in known else np.float32("nan")
+    index["faces"] = known["faces"].fillna(0).astype("int64") if "faces" in known else 0
+    index["shard"] = known["shard"]
+    index["shard_row"] = known["shard_row"].fillna(SKIPPED_ROW).astype("int64")
+    reasons = known["reason"].fillna("cannot be found") if "reason" in known else "cannot be found"
+    index["reason"] = index.pop("problem").where(lambda problem: problem != "", reasons)
+    index = index.sort_values("path", ignore_index=True)
+    used = index["shard_row"] != SKIPPED_ROW
+    index.insert(0, "row", np.where(used, used.cumsum() - 1, SKIPPED_ROW))
+    return index
+
+
+def _write_store(index, cache, templates, folder):
+    """Copy the rows of the shards into one array a file, in the index's order, and write the index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # the index goes first: without it there is no store, only parts of one
+    for pattern in (INDEX_FILE, f"{CROPS}.npy", f"{FEATURES_PREFIX}*.npy", f"{DESCRIPTORS_PREFIX}*.npy"):
+        for old in folder.glob(pattern):
+            old.unlink()
+    used = index[index["row"] != SKIPPED_ROW]
+    for name, (row_shape, dtype) in templates.items():
+
+        def fill(array, name=name):
+            for shard, rows in used.groupby("shard"):
+                array[rows["row"].to_numpy()] = cache.load_array(shard, name)[rows["shard_row"].to_numpy()]
+
+        write_array(folder / f"{name}.npy", (len(used), *row_shape), dtype, fill)
+    index = index.drop(columns=["shard", "shard_row"])
+    index.loc[index["row"] == SKIPPED_ROW, ["path", "reason"]].to_csv(folder / SKIPPED_FILE, index=False)
+    write_atomically(folder / INDEX_FILE, lambda path: index.to_parquet(path, index=False))
+
+
+def _nothing_usable(index):
+    counts = Counter(index["reason"]).most_common(5)
+    reasons = "".join(f"\n  {count} x {reason}" for reason, count in counts)
+    examples = ", ".join(index["path"].head(3))
+    return (
+        f"None of the {len(index)} files ({examples}, ...) is a photograph with a face that can be used:{reasons}\n"
+        "Put photographs there that show a face at least 40 pixels high, or choose another photos.source."
+    )

@@ -1,0 +1,117 @@
+"""Read any photograph as RGB pixels, upright and of a workable size, or say why it cannot be read."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+LONGEST_SIDE = 1280
+"""Pixels; larger photographs are shrunk. Crops need a face of 150 to 224 px, a sixth of this."""
+SHORTEST_SIDE = 40
+"""Pixels; the detector's smallest face."""
+MOST_PIXELS = 160_000_000
+"""A photograph beyond this is refused before it is decoded (12,000 x 9,000 has 108 million)."""
+TRANSPARENT_COLOUR = (128, 128, 128)
+SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)
+"""Values of the EXIF tag that exchange width and height."""
+
+
+class UnreadablePictureError(Exception):
+    """The reason why a file gives no usable picture, in words for the report."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded photograph.
+
+    Attributes
+    ----------
+    pixels : ndarray (H, W, 3)
+        uint8, RGB, upright (EXIF orientation applied), at most `LONGEST_SIDE` a side.
+    scale : tuple of float
+        (x, y): a position in these pixels times this is the position in the upright photograph's own pixels.
+    """
+
+    pixels: np.ndarray
+    scale: tuple[float, float]
+
+
+def read_picture(path):
+    """Read a photograph.
+
+    Parameters
+    ----------
+    path : path-like
+        Any format that Pillow knows: also CMYK, palette, 16-bit, greyscale, with alpha (laid over grey); of
+        an animation the first frame.
+
+    Returns
+    -------
+    Picture
+
+    Raises
+    ------
+    UnreadablePictureError
+        When it is not an image, truncated, damaged, too small or too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on sizes and metadata; limits are checked here
+            with Image.open(Path(path)) as image:
+                return _decode(image)
+    except UnreadablePictureError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadablePictureError("not an image, or of an unknown format") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadablePictureError(f"too large: {error}") from error
+    except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
+        raise UnreadablePictureError(f"damaged: {error or type(error).__name__}") from error
+
+
+def _decode(image):
+    width, height = image.size
+    if min(width, height) < SHORTEST_SIDE:
+        raise UnreadablePictureError(f"too small: {width} x {height} pixels, needs {SHORTEST_SIDE} a side")
+    if width * height > MOST_PIXELS:
+        raise UnreadablePictureError(
+            f"too large: {width} x {height} pixels, at most {MOST_PIXELS:,} are read"
+        )
+    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+    image.load()  # damaged pixels raise here, once: a second attempt would give a half-empty picture
+    upright, turned = _apply_orientation(image)
+    if turned:
+        width, height = height, width
+    rgb = _to_rgb(upright)
+    if max(rgb.size) > LONGEST_SIDE:
+        shrink = LONGEST_SIDE / max(rgb.size)
+        size = tuple(max(SHORTEST_SIDE, round(side * shrink)) for side in rgb.size)
+        rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return Picture(np.array(rgb), (width / rgb.width, height / rgb.height))
+
+
+def _apply_orientation(image):
+    """Turn an image as its EXIF tag says; -> the image and whether width and height changed places."""
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS_ORIENTATIONS
+        return ImageOps.exif_transpose(image), turned
+    except (
+        Exception
+    ):  # damaged metadata are no reason to lose the photograph
+        return image, False
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I"):  # 16 bits of grey
+        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        grey = np.nan_to_num(np.asarray(image))
+        grey = grey * 255 if grey.max() <= 1 else grey
+        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        background = Image.new("RGBA", coloured.size, (*TRANSPARENT_COLOUR, 255))
+        return Image.alpha_composite(background, coloured).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,53 @@
+"""Progress of long work: a live bar in a terminal, one line now and then in a log file."""
+
+import sys
+
+from tqdm import tqdm
+
+LOG_INTERVAL_SECONDS = 10.0
+
+
+def progress(iterable=None, description="", total=None, unit="it", initial=0):
+    """Wrap an iterable in a progress bar.
+
+    Parameters
+    ----------
+    iterable : iterable or None
+        What is worked through; None gives a bar to be moved by hand with ``.update``.
+    description : str
+        What is being done, in a few words.
+    total, initial : int
+        As in tqdm: the number of items in all, and of those that were done before (a resumed run).
+    unit : str
+        The name of one item.
+
+    Returns
+    -------
+    tqdm.tqdm
+        Redrawn in place on a terminal; elsewhere (log files, papermill) a full line at most every ten seconds.
+    """
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        iterable,
+        desc=description,
+        total=total,
+        unit=unit,
+        initial=initial,
+        mininterval=0.2 if terminal else LOG_INTERVAL_SECONDS,
+        ncols=None if terminal else 100,
+        dynamic_ncols=terminal,
+        leave=True,
+        file=sys.stderr if terminal else _Lines(),
+    )
+
+
+class _Lines:
+    """A stream that turns a bar's carriage returns into line ends, so that a log file stays readable."""
+
+    def write(self, text):
+        text = text.strip("\r\n")
+        if text.strip():
+            sys.stderr.write(text + "\n")
+
+    def flush(self):
+        sys.stderr.flush()

@@ -1,0 +1,206 @@
+"""Rasteriser for the CPU: visibility, interpolation and its adjoint in numba, as one autograd function.
+
+The kernels run on as many threads as torch uses (`lib.parallel`). What is added up in which order follows from the
+shapes alone, so that the same input gives the same bytes at any number of threads.
+"""
+
+import threading
+
+import numpy as np
+import torch
+from numba import njit
+
+from lib.parallel import for_each, workers
+from lib.rasterize_visibility import CHUNK, EMPTY, PENDING, f32, i64, inlined, nearest_triangles, u32, u64
+
+# fusing and reordering operations is harmless here: coverage has been decided
+_kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
+
+
+def checked_triangles(triangles, vertices):
+    """Return the indices as a contiguous int32 Tensor (T, 3) on the CPU; none leads a kernel out of its arrays.
+
+    Raises
+    ------
+    ValueError
+        An index is negative or not below `vertices`.
+    """
+    # numpy on purpose: torch would wake its threads for a tenth of a millisecond's work
+    indices = triangles.cpu().numpy()
+    if indices.size and not 0 <= indices.min() <= indices.max() < vertices:
+        raise ValueError(f"triangles name vertices {indices.min()} ... {indices.max()}, but there are {vertices}")
+    return torch.from_numpy(np.ascontiguousarray(indices, np.int32))
+
+
+@inlined
+def _from_pixel(clip, v, x, y):
+    """Vertex v in a frame where the pixel's ray is the axis: small numbers, which cancel well."""
+    w = clip[v, 3]
+    return clip[v, 0] - x * w, clip[v, 1] - y * w
+
+
+@inlined
+def _barycentrics(ax, ay, bx, by, cx, cy):
+    """Perspective-correct barycentrics of the axis, and one over the sum of the edge functions they come from."""
+    edge_a, edge_b, edge_c = bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay
+    scale = f32(1) / (edge_a + edge_b + edge_c)
+    return edge_a * scale, edge_b * scale, edge_c * scale, scale
+
+
+@inlined
+def _pixel_centre(row, column, height, width):
+    return (f32(column) + f32(0.5)) * f32(2.0 / width) - f32(1), f32(1) - (f32(row) + f32(0.5)) * f32(2.0 / height)
+
+
+@_kernel
+def _interpolate(clip, triangles, attributes, channels, keys, rows, size, ids, image):
+    """Blend attributes at the pixels of some rows.
+
+    `channels` is a tuple whose length is their number: a part of its type, so that the compiler unrolls the loops.
+    """
+    height, width = size
+    for row in range(rows[0], rows[1]):
+        for column in range(width):
+            pixel = u64(row * width + column)
+            key = keys[0, pixel]
+            for part in range(1, keys.shape[0]):
+                key = min(key, keys[part, pixel])
+            if key >= EMPTY:
+                ids[pixel] = -1
+                for k in range(len(channels)):
+                    image[pixel, k] = f32(0)
+                continue
+            t = u32(key & i64(0xFFFFFFFF))
+            ids[pixel] = t
+            a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
+            x, y = _pixel_centre(row, column, height, width)
+            ax, ay = _from_pixel(clip, a, x, y)
+            bx, by = _from_pixel(clip, b, x, y)
+            cx, cy = _from_pixel(clip, c, x, y)
+            in_a, in_b, in_c, _ = _barycentrics(ax, ay, bx, by, cx, cy)
+            for k in range(len(channels)):
+                image[pixel, k] = in_a * attributes[a, k] + in_b * attributes[b, k] + in_c * attributes[c, k]
+
+
+@_kernel
+def _send_back(clip, triangles, attributes, channels, ids, gradient, rows, size, to_clip, to_attributes):
+    """Add the gradients at the pixels of some rows to those of vertices and attributes (paper 3.2.1)."""
+    height, width = size
+    for row in range(rows[0], rows[1]):
+        for column in range(width):
+            pixel = u64(row * width + column)
+            if ids[pixel] < 0:
+                continue
+            t = u32(ids[pixel])
+            a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
+            x, y = _pixel_centre(row, column, height, width)
+            ax, ay = _from_pixel(clip, a, x, y)
+            bx, by = _from_pixel(clip, b, x, y)
+            cx, cy = _from_pixel(clip, c, x, y)
+            in_a, in_b, in_c, scale = _barycentrics(ax, ay, bx, by, cx, cy)
+            of_a = of_b = of_c = f32(0)
+            for k in range(len(channels)):
+                g = gradient[pixel, k]
+                of_a += g * attributes[a, k]
+                of_b += g * attributes[b, k]
+                of_c += g * attributes[c, k]
+            # one loop a vertex: three vertices may be the same to the compiler, which would keep it from unrolling
+            for k in range(len(channels)):
+                to_attributes[a, k] += in_a * gradient[pixel, k]
+            for k in range(len(channels)):
+                to_attributes[b, k] += in_b * gradient[pixel, k]
+            for k in range(len(channels)):
+                to_attributes[c, k] += in_c * gradient[pixel, k]
+            # each barycentric is its edge function over the sum of the three
+            mean = in_a * of_a + in_b * of_b + in_c * of_c
+            edge_a, edge_b, edge_c = (of_a - mean) * scale, (of_b - mean) * scale, (of_c - mean) * scale
+            _add(to_clip, a, edge_c * by - edge_b * cy, edge_b * cx - edge_c * bx, x, y)
+            _add(to_clip, b, edge_a * cy - edge_c * ay, edge_c * ax - edge_a * cx, x, y)
+            _add(to_clip, c, edge_b * ay - edge_a * by, edge_a * bx - edge_b * ax, x, y)
+
+
+@inlined
+def _add(to_clip, v, along_x, along_y, x, y):
+    to_clip[v, 0] += along_x
+    to_clip[v, 1] += along_y
+    to_clip[v, 3] -= x * along_x + y * along_y
+
+
+_scratch = threading.local()
+
+
+def _buffers(vertices, pixels):
+    """This thread's work space, kept from call to call: fresh pages cost as much time as the work done in them."""
+    if getattr(_scratch, "sizes", None) != (vertices, pixels):
+        _scratch.sizes = (vertices, pixels)
+        _scratch.buffers = (
+            np.empty((vertices, 3), np.float32),
+            np.empty(CHUNK + 1, np.int32),
+            np.empty(PENDING + pixels + 2, np.int32),
+            np.empty(PENDING + pixels + 2, np.int64),
+        )
+    return _scratch.buffers
+
+
+class RasterizeOnCpu(torch.autograd.Function):
+    """`lib.rasterize.rasterize` for checked, contiguous tensors on the CPU: (int32 ids, attributes)."""
+
+    @staticmethod
+    def forward(context, clip_vertices, triangles, attributes, height, width, cull_backfaces):
+        clip, corners, values = clip_vertices.numpy(), triangles.numpy(), attributes.numpy()
+        pictures, channels = len(clip), (0,) * values.shape[2]
+        # few pictures: the triangles, then the rows are shared out
+        parts = max(1, workers() // pictures)
+        # numpy asks the system for huge pages, torch does not
+        keys = np.empty((pictures, parts, height * width), np.int64)
+        ids = np.empty((pictures, height * width), np.int32)
+        image = np.empty((pictures, height * width, len(channels)), np.float32)
+
+        def see(item):
+            i, part = divmod(item, parts)
+            first, last = part * len(corners) // parts, (part + 1) * len(corners) // parts
+            buffers = _buffers(clip.shape[1], height * width)
+            nearest_triangles(clip[i], corners, first, last, width, height, not cull_backfaces, buffers, keys[i, part])
+
+        def blend(item):
+            i, part = divmod(item, parts)
+            rows = part * height // parts, (part + 1) * height // parts
+            shown = values[i % len(values)]
+            _interpolate(clip[i], corners, shown, channels, keys[i], rows, (height, width), ids[i], image[i])
+
+        if parts == 1:
+            for_each(lambda i: (see(i), blend(i)), pictures)
+        else:
+            for_each(see, pictures * parts)
+            for_each(blend, pictures * parts)
+        ids = torch.from_numpy(ids).view(pictures, height, width)
+        context.save_for_backward(clip_vertices, triangles, attributes, ids)
+        context.mark_non_differentiable(ids)
+        context.set_materialize_grads(False)
+        return ids, torch.from_numpy(image).view(pictures, height, width, len(channels))
+
+    @staticmethod
+    def backward(context, _, image_gradient):
+        if image_gradient is None:
+            return (None,) * 6
+        clip, corners, values, ids = (tensor.numpy() for tensor in context.saved_tensors)
+        (pictures, height, width), channels = ids.shape, (0,) * values.shape[2]
+        # few faces: rows are shared out, by a rule that does not know the number of threads
+        strips = 2 if len(values) < 4 else 1
+        to_clip = np.zeros((strips, *clip.shape), np.float32)
+        to_attributes = np.zeros((strips, *values.shape), np.float32)
+        ids = ids.reshape(pictures, -1)
+        gradient = image_gradient.contiguous().numpy().reshape(pictures, height * width, -1)
+
+        def send_back(item):
+            face, strip = divmod(item, strips)
+            rows = strip * height // strips, (strip + 1) * height // strips
+            for i in range(face, pictures, len(values)):
+                _send_back(
+                    clip[i], corners, values[face], channels, ids[i], gradient[i], rows, (height, width),
+                    to_clip[strip, i], to_attributes[strip, face],
+                )  # fmt: skip
+
+        for_each(send_back, len(values) * strips)
+        to_clip, to_attributes = (sum(parts[1:], start=parts[0]) for parts in (to_clip, to_attributes))
+        return torch.from_numpy(to_clip), None, torch.from_numpy(to_attributes), None, None, None

@@ -1,0 +1,147 @@
+"""Simulated photographs: people of the open generator, whose true faces are known, seen by an imperfect camera.
+
+People and expressions come straight from the generator that the open face model was fitted to, not from the model's
+principal components, so that no regressor can reproduce them exactly. Each person is photographed in three conditions
+of rising difficulty, named as those of the MICC data set (paper 4.2).
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from lib.alignment import Crop
+from lib.face_model import ALIGNMENT_LANDMARKS
+from lib.progress import progress
+from lib.renderer import SceneDistribution, render_meshes, sample_scenes
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How hard a photograph is: ranges of pose, expression and camera."""
+
+    name: str
+    yaw: float  # radians, at most
+    pitch: float
+    roll: float
+    expression: float  # scale of the generator's expressions
+    blur: float  # pixels, at most
+    noise: float  # standard deviation at most, of 1
+    quality: tuple[int, int]  # JPEG
+
+
+CONDITIONS = (
+    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.01, (80, 95)),
+    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 0.03, (60, 90)),
+    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 0.045, (40, 85)),
+)
+
+# eye and mouth positions about the middle of the face, in units of the distance between the eyes (x right, y down)
+_FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
+
+
+def simulate_photographs(generator, folder, people, photographs, size, seed):
+    """Draw people and photograph them into one sub-folder a person.
+
+    Parameters
+    ----------
+    generator : FaceGenerator
+    folder : Path
+        Receives `person-0000/0-cooperative.jpg`, ...
+    people, photographs : int
+        Numbers of people and of photographs a person, which take the conditions in turn.
+    size : int
+        Pixels of the square photographs.
+    seed : int
+        Each person has chance of their own, so that more people leave the first ones as they were.
+
+    Returns
+    -------
+    dict of str to dict
+        Age, gender and ancestry of each person.
+    """
+    folder, groups = Path(folder), {}
+    for number in progress(range(people), "simulated photographs", unit="person"):
+        rng = _person_rng(seed, number)
+        person = generator.person(rng)
+        groups[person_name(number)] = person.group
+        for index in range(photographs):
+            condition = CONDITIONS[index % len(CONDITIONS)]
+            picture = _photograph(generator, person, condition, size, rng)
+            path = folder / person_name(number) / f"{index}-{condition.name}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
+    return groups
+
+
+def save_truth(generator, path, persons, seed):
+    """Write the true neutral faces of some simulated people, for the evaluation in mm.
+
+    Parameters
+    ----------
+    generator : FaceGenerator
+    path : Path
+        HDF5: `vertices` (P, N, 3) mm in the model's frame, `triangles` (T, 3), `persons` (P,).
+    persons : list of str
+        Names as `person_name` gives them.
+    seed : int
+        That of `simulate_photographs`.
+    """
+    numbers = [int(name.rsplit("-", 1)[1]) for name in persons]
+    vertices = [generator.person(_person_rng(seed, number)).vertices for number in numbers]
+    with h5py.File(path, "w") as file:
+        file["vertices"] = np.asarray(vertices, np.float32)
+        file["triangles"] = np.asarray(generator.triangles, np.int32)
+        file["persons"] = list(persons)
+
+
+def person_name(number):
+    """Return the folder name of a simulated person."""
+    return f"person-{number:04d}"
+
+
+def _person_rng(seed, number):
+    return np.random.default_rng([seed, number])
+
+
+def _photograph(generator, person, condition, size, rng):
+    vertices = person.vertices + condition.expression * generator.expression(rng)
+    distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch)
+    scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
+    crop = Crop(size, _framing(condition, rng))
+    points = [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
+    with torch.no_grad():
+        image = render_meshes(
+            torch.as_tensor(vertices, dtype=torch.float32)[None],
+            torch.as_tensor(person.albedo, dtype=torch.float32)[None],
+            torch.as_tensor(generator.triangles),
+            points,
+            scene,
+            crop,
+        )
+    return _camera(image[0].permute(1, 2, 0).numpy(), condition, rng)
+
+
+def _framing(condition, rng):
+    """Place the face in the photograph: a random size, place and roll."""
+    eyes_apart = rng.uniform(0.17, 0.25)
+    roll = rng.uniform(-condition.roll, condition.roll)
+    turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
+    centre = 0.5 + rng.uniform(-0.06, 0.06, 2)
+    return tuple(map(tuple, (_FACE_POINTS @ turn.T * eyes_apart + centre).tolist()))
+
+
+def _camera(image, condition, rng):
+    """Blur, sensor noise, tone and a first round of JPEG, as a photograph from the web has been through."""
+    image = image ** rng.uniform(0.85, 1.2) * rng.uniform(0.85, 1.1, 3)
+    image = image + rng.normal(0, rng.uniform(0, condition.noise), image.shape)
+    picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, condition.blur)))
+    compressed = io.BytesIO()
+    picture.save(compressed, "JPEG", quality=int(rng.integers(*condition.quality, endpoint=True)))
+    return Image.open(compressed).convert("RGB")

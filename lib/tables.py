@@ -1,0 +1,131 @@
+"""The metrics that `dvc repro` wrote, side by side."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from lib.errors import StudyError
+
+METRICS = Path("reports/metrics")
+
+ROWS = {
+    "similarity.frontal": "similarity of photograph and frontal render",
+    "similarity.random_scene": "similarity, random pose and light",
+    "earth_movers_distance.same": "earth mover's distance to same-person pairs",
+    "earth_movers_distance.different": "earth mover's distance to different-person pairs",
+    "recall.top1": "top-1 recall",
+    "recall.top5": "top-5 recall",
+    "geometry.error": "distance to the true shape, mm",
+    "coefficients.shape_mean_rms": "shape coefficients: rms of means (0)",
+    "coefficients.shape_variance": "shape coefficients: variance (1)",
+    "coefficients.texture_mean_rms": "texture coefficients: rms of means (0)",
+    "coefficients.texture_variance": "texture coefficients: variance (1)",
+    "coefficients.shape_within_person": "shape: share of variance within a person",
+    "coefficients.texture_within_person": "texture: share of variance within a person",
+}
+"""Measures of the comparison, in its order, and what the tables call them."""
+
+
+def read_metrics(name):
+    """Read the metrics of one regressor.
+
+    Raises
+    ------
+    StudyError
+        It has not been evaluated.
+    """
+    path = METRICS / f"evaluate/{name}.json"
+    if not path.is_file():
+        raise StudyError(f"{path} does not exist; run `dvc repro evaluate@{name}`")
+    return json.loads(path.read_text())
+
+
+def measure(metrics, key):
+    """Look up `part.name` in nested metrics; None where it was not measured."""
+    for part in key.split("."):
+        if part not in metrics:
+            return None
+        metrics = metrics[part]
+    return metrics
+
+
+def comparison(names):
+    """Put all measures of several regressors side by side.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        One row a measure (those that nobody has are left out), one column a regressor; text, `0.41 [0.38, 0.44]` where
+        there is an interval.
+    """
+    metrics = {name: read_metrics(name) for name in names}
+    rows = {title: [_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
+    table = pd.DataFrame(rows, index=list(names)).T
+    return table[(table != "").any(axis=1)]
+
+
+def to_markdown(table):
+    """Write a table of text as GitHub's Markdown."""
+    header = ["", *table.columns]
+    lines = [header, ["---"] + ["---:"] * len(table.columns), *([label, *row] for label, row in table.iterrows())]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def _text(value):
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value:.3f}"
+
+
+PAPER = {
+    "recall.top1": ("top-1 recall", "0.87 (MoFA-Test), 0.16 (LFW)"),
+    "recall.top5": ("top-5 recall", "0.96 (MoFA-Test), 0.51 (LFW)"),
+    "recall.random_top1": ("top-1 recall of a random order", "0.01 (MoFA-Test), 0.0002 (LFW)"),
+    "similarity.frontal": ("similarity of photograph and render", "0.403 (MoFA-Test)"),
+    "similarity.same_below": ("same-person pairs less alike than that", "0.227 (LFW pairs)"),
+    "similarity.different_above": ("different-person pairs more alike than that", "0.0004 (LFW pairs)"),
+    "earth_movers_distance.same": ("earth mover's distance to same-person pairs", "0.09 (MoFA-Test), 0.14 (LFW)"),
+    "earth_movers_distance.different": ("… to different-person pairs", "0.32 (MoFA-Test), 0.26 (LFW)"),
+    "geometry.error": ("distance to the true shape, mm", "1.50 (MICC, cooperative)"),
+    "geometry.error_of_mean_face": ("… of the mean face, mm", ""),
+}
+"""Numbers of the paper's text and Tables 1 to 3, with the data they were measured on."""
+
+
+def paper_table(name):
+    """Put one regressor's measures beside the paper's, which come from another model, network and data."""
+    metrics = read_metrics(name)
+    rows = {title: [_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    return pd.DataFrame(rows, index=["this run", "paper"]).T
+
+
+def run_table(params):
+    """List what a run was made of: model, networks, photographs and the sizes of both stages.
+
+    Parameters
+    ----------
+    params : lib.params.Params
+
+    Returns
+    -------
+    DataFrame
+    """
+    model, photos = (json.loads((METRICS / f"{stage}.json").read_text()) for stage in ("face_model", "photos"))
+    stage1, stage2 = params.stage1, params.stage2
+    rows = {
+        "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",
+        "networks": f"{params.networks.training} trains, {params.networks.evaluation} judges",
+        "photographs": f"{params.photos.source}; {photos['files']:,} files, {photos['skipped']:,} skipped",
+        "training": f"{photos['train']['photographs']:,} photographs of {photos['train']['people']:,} people",
+        "test": f"{photos['test']['photographs']:,} photographs of {photos['test']['people']:,} other people",
+        "stage 1": f"{stage1.faces:,} synthetic faces, {stage1.epochs} epochs",
+        "stage 2": f"{stage2.steps:,} steps of {stage2.photographs} photographs × {stage2.views} views",
+    }
+    return pd.DataFrame({"run": rows})

@@ -1,0 +1,15 @@
+"""What several tests share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture
+def generator():
+    """A source of chance that is the same at every run."""
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,227 @@
+"""The morphable model: Eq. 1 by hand, exact round trips, and files that must be refused."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lib.alignment import POINT_NAMES
+from lib.errors import StudyError
+from lib.face_model import Coefficients, FaceModel
+
+VERTICES, SHAPE, TEXTURE, EXPRESSION = 300, 7, 6, 5
+DIMENSIONS = {"shape_dimension": SHAPE, "texture_dimension": TEXTURE, "expression_dimension": EXPRESSION}
+LANDMARKS = {
+    "right.eye.corner_inner": 3,
+    "right.eye.corner_outer": 17,
+    "left.eye.corner_inner": 40,
+    "left.eye.corner_outer": 99,
+    "right.lips.corner": 150,
+    "left.lips.corner": 299,
+    "center.nose.tip": 0,
+}
+
+
+@pytest.fixture
+def arrays():
+    """A random model in the BFM 2017 layout, as another program would write it: dataset name to value."""
+    random = np.random.default_rng(0)
+    points = random.uniform(-90, 90, (VERTICES, 3)).astype("f4")
+    values = {
+        "shape/representer/cells": random.integers(0, VERTICES, (3, 500)).astype("i4"),
+        "shape/representer/points": points.T.copy(),
+        "metadata/landmarks/json": json.dumps(
+            [{"id": name, "coordinates": points[v].tolist()} for name, v in LANDMARKS.items()]
+        ),
+    }
+    means = {"shape": points.ravel(), "color": random.uniform(0.2, 0.8, 3 * VERTICES).astype("f4")}
+    means["expression"] = random.normal(0, 1, 3 * VERTICES).astype("f4")
+    for name, size, scale in (("shape", SHAPE, 40), ("color", TEXTURE, 1), ("expression", EXPRESSION, 9)):
+        basis = np.linalg.qr(random.normal(size=(3 * VERTICES, size)))[0]
+        values[f"{name}/model/mean"] = means[name]
+        values[f"{name}/model/pcaBasis"] = np.ascontiguousarray(basis, "f4")
+        values[f"{name}/model/pcaVariance"] = np.sort(random.uniform(0.1, scale, size))[::-1].astype("f4")
+        values[f"{name}/model/noiseVariance"] = np.array([0.25], "f4")
+    return values
+
+
+def write(path, arrays):
+    with h5py.File(path, "w") as file:
+        for name, value in arrays.items():
+            file[name] = value
+    return path
+
+
+def test_decoding_is_equation_1(arrays, tmp_path):
+    model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
+    random = np.random.default_rng(1)
+    shape, texture, expression = (random.normal(size=(4, k)) for k in (SHAPE, TEXTURE, EXPRESSION))
+
+    def linear(name, coefficients):
+        mean, basis, variance = (
+            arrays[f"{name}/model/{part}"].astype("f8") for part in ("mean", "pcaBasis", "pcaVariance")
+        )
+        flat = np.array([mean + basis @ np.diag(np.sqrt(variance)) @ row for row in coefficients])
+        return flat.reshape(-1, VERTICES, 3)
+
+    neutral = model.vertices(torch.tensor(shape, dtype=torch.float32))
+    smiling = model.vertices(*(torch.tensor(values, dtype=torch.float32) for values in (shape, expression)))
+    albedo = model.albedo(torch.tensor(20 * texture, dtype=torch.float32))
+    np.testing.assert_allclose(neutral, linear("shape", shape), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(smiling, linear("shape", shape) + linear("expression", expression), rtol=1e-5, atol=1e-4)
+    unclamped = linear("color", 20 * texture)
+    assert (unclamped < 0).any() and (unclamped > 1).any()
+    np.testing.assert_allclose(albedo, unclamped.clip(0, 1), atol=1e-5)
+    assert (model.shape_dimension, model.texture_dimension, model.expression_dimension) == (SHAPE, TEXTURE, EXPRESSION)
+    assert model.triangles.dtype == torch.int64
+    np.testing.assert_array_equal(model.triangles, arrays["shape/representer/cells"].T)
+
+
+def test_landmarks_are_the_nearest_vertices(arrays, tmp_path):
+    model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
+    assert model.landmarks == LANDMARKS
+    assert tuple(model.alignment_vertices) == POINT_NAMES
+    assert model.alignment_vertices["right_eye"] == (3, 17)
+    assert model.alignment_vertices["left_mouth"] == (299,)
+
+
+def test_fewer_components_are_the_leading_ones(arrays, tmp_path):
+    path = write(tmp_path / "model.h5", arrays)
+    whole, part = FaceModel.load(path, **DIMENSIONS), FaceModel.load(path, 3, 2, 1)
+    coefficients = torch.zeros(1, SHAPE)
+    coefficients[0, :3] = torch.tensor([1.0, -2.0, 0.5])
+    torch.testing.assert_close(part.vertices(coefficients[:, :3]), whole.vertices(coefficients))
+    assert part.texture_dimension == 2
+
+
+def test_round_trip_is_exact(arrays, tmp_path):
+    FaceModel.load(write(tmp_path / "first.h5", arrays), **DIMENSIONS).save(tmp_path / "second.h5")
+    with h5py.File(tmp_path / "second.h5") as file:
+        for name, value in arrays.items():
+            stored = file[name][()]
+            if isinstance(value, str):
+                assert stored.decode() == value
+            else:
+                assert stored.dtype == value.dtype, name
+                np.testing.assert_array_equal(stored, value, err_msg=name)
+
+
+def test_string_types_of_other_writers_are_read(arrays, tmp_path):
+    text = arrays["metadata/landmarks/json"]
+    for index, stored in enumerate((np.bytes_(text.encode()), np.array([text], h5py.string_dtype()))):
+        arrays["metadata/landmarks/json"] = stored
+        assert FaceModel.load(write(tmp_path / f"{index}.h5", arrays), **DIMENSIONS).landmarks == LANDMARKS
+
+
+def test_gradients_agree_with_finite_differences(arrays, tmp_path):
+    model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS).double()
+    random = torch.Generator().manual_seed(2)
+    shape, expression, texture = (
+        torch.randn(2, size, generator=random, dtype=torch.float64, requires_grad=True)
+        for size in (SHAPE, EXPRESSION, TEXTURE)
+    )
+    assert torch.autograd.gradcheck(model.vertices, (shape, expression))
+    assert torch.autograd.gradcheck(model.albedo, (0.01 * texture,))
+
+
+def test_nothing_of_the_model_is_trained_or_checkpointed(arrays, tmp_path):
+    model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
+    assert not list(model.parameters())
+    assert not model.state_dict()
+
+
+def test_coefficients_are_joined_and_split():
+    coefficients = Coefficients(torch.ones(2, 3), torch.zeros(2, 4))
+    again = Coefficients.split(coefficients.cat(), 3)
+    assert coefficients.cat().shape == (2, 7)
+    torch.testing.assert_close(again.shape, coefficients.shape)
+    torch.testing.assert_close(again.texture, coefficients.texture)
+
+
+def _with(name, change):
+    def mend(arrays):
+        arrays[name] = change(arrays[name])
+
+    return mend
+
+
+def _scaled(factor):
+    def mend(arrays):
+        for name in ("shape/model/mean", "shape/representer/points"):
+            arrays[name] = arrays[name] * np.float32(factor)
+
+    return mend
+
+
+def _not_finite(values):
+    values = values.copy()
+    values.flat[5] = np.nan
+    return values
+
+
+REFUSED = {
+    "missing dataset": (lambda arrays: arrays.pop("color/model/pcaVariance"), "color/model/pcaVariance is missing"),
+    "too few components": (
+        lambda arrays: arrays.update(
+            {f"shape/model/{part}": arrays[f"shape/model/{part}"][..., :4] for part in ("pcaBasis", "pcaVariance")}
+        ),
+        "4 components, expected at least 7",
+    ),
+    "transposed basis": (_with("shape/model/pcaBasis", np.transpose), "transposed"),
+    "mean as a table": (_with("shape/model/mean", lambda mean: mean.reshape(-1, 3)), r"expected \(3N,\)"),
+    "variances of another number": (_with("color/model/pcaVariance", lambda v: v[:-1]), "pcaVariance is"),
+    "negative variance": (_with("color/model/pcaVariance", np.negative), "eigenvalues of 0 or more"),
+    "NaN in a basis": (_with("expression/model/pcaBasis", _not_finite), "expression/model/pcaBasis holds NaN"),
+    "NaN in a mean": (_with("shape/model/mean", _not_finite), "shape/model/mean holds NaN"),
+    "metres": (_scaled(1e-3), "metres.*[Ee]xpected millimetres"),
+    "centimetres": (_scaled(1e-1), "centimetres"),
+    "micrometres": (_scaled(1e3), "micrometres"),
+    "colours in 0..255": (_with("color/model/mean", lambda mean: mean * 255), r"sRGB in \[0, 1\]"),
+    "transposed cells": (_with("shape/representer/cells", np.transpose), "transposed"),
+    "1-based cells": (
+        _with("shape/representer/cells", lambda cells: np.where(cells == 0, VERTICES, cells)),
+        "counts from 1",
+    ),
+    "cells beyond the mesh": (_with("shape/representer/cells", lambda cells: cells + 10), "expected 0 to 299"),
+    "cells of floats": (_with("shape/representer/cells", lambda cells: cells.astype("f4")), "expected integers"),
+    "points of another number": (_with("shape/representer/points", lambda points: points[:, 1:]), "points is"),
+    "landmarks are no JSON": (_with("metadata/landmarks/json", lambda text: text[:-5]), "JSON list"),
+    "landmarks elsewhere": (
+        _with(
+            "metadata/landmarks/json",
+            lambda text: json.dumps([{"id": "center.nose.tip", "coordinates": [0, 0, 9000.0]}]),
+        ),
+        "center.nose.tip lies",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_wrong_files_are_refused(name, arrays, tmp_path):
+    spoil, message = REFUSED[name]
+    spoil(arrays)
+    path = write(tmp_path / "model.h5", arrays)
+    with pytest.raises(StudyError, match=message) as caught:
+        FaceModel.load(path, **DIMENSIONS)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_truncated_and_foreign_files_are_refused(arrays, tmp_path):
+    with pytest.raises(StudyError, match="no such face model"):
+        FaceModel.load(tmp_path / "nothing.h5")
+    path = write(tmp_path / "model.h5", arrays)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(StudyError, match="truncated"):
+        FaceModel.load(path, **DIMENSIONS)
+    path.write_text("not HDF5")
+    with pytest.raises(StudyError, match="HDF5"):
+        FaceModel.load(path, **DIMENSIONS)
+
+
+def test_missing_eye_corners_are_named(arrays, tmp_path):
+    arrays["metadata/landmarks/json"] = "[]"
+    model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
+    with pytest.raises(StudyError, match="right.eye.corner_inner"):
+        _ = model.alignment_vertices

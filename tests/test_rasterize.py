@@ -1,0 +1,461 @@
+"""The rasteriser: coverage against exact arithmetic, gradients against float64, backends against each other."""
+
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kaolin_stand_in import rasterize as stand_in
+from meshes import perspective, random_rotations, sphere
+
+import lib.rasterize_kaolin
+from lib.errors import StudyError
+from lib.rasterize import rasterize
+from lib.rasterize_kaolin import rasterize_with_kaolin
+
+ONE = torch.tensor([[0, 1, 2]])
+
+
+def flat(points, w=1.0, z=0.0):
+    """Clip vertices (1, N, 4) of points in half pictures from the centre, all at one depth."""
+    points = torch.tensor(points, dtype=torch.float32)
+    rest = torch.tensor([z, 1.0]).expand(len(points), 2)
+    return (torch.cat([points, rest], 1) * w)[None]
+
+
+def draw(clip, triangles, height=8, width=8, attributes=None, **options):
+    if attributes is None:
+        attributes = torch.ones(len(clip), clip.shape[1], 1)
+    return rasterize(clip, triangles, attributes, height, width, **options)
+
+
+def many_spheres(generator, count=3, subdivisions=3, channels=9):
+    """Turned spheres: clip vertices, triangles, random attributes."""
+    vertices, triangles = sphere(subdivisions)
+    clip = perspective(vertices @ random_rotations(count, generator).transpose(1, 2))
+    return clip, triangles, torch.randn(count, len(vertices), channels, generator=generator)
+
+
+def blend_in_float64(clip, triangles, attributes, ids):
+    """The attributes at each pixel from its triangle alone, by perspective-correct barycentrics, in float64."""
+    height, width = ids.shape[1:]
+    x = (2 * torch.arange(width, dtype=torch.float64) + 1 - width) / width
+    y = (height - 1 - 2 * torch.arange(height, dtype=torch.float64)) / height
+    pixel = torch.stack([x.expand(height, width), y[:, None].expand(height, width), torch.ones(height, width)], -1)
+    picture = torch.arange(len(ids))[:, None, None, None]
+    corner = triangles[ids.clamp(min=0).long()]
+    matrix = clip.double()[picture, corner][..., [0, 1, 3]].transpose(-1, -2)
+    weights = torch.linalg.solve(matrix, pixel.expand(len(ids), -1, -1, -1).unsqueeze(-1)).squeeze(-1)
+    weights = weights / weights.sum(-1, keepdim=True)
+    blended = (weights.unsqueeze(-1) * attributes.double()[picture, corner]).sum(-2)
+    return torch.where((ids >= 0)[..., None], blended, 0.0)
+
+
+# ---------------------------------------------------------------------------------------------- coverage
+
+
+def test_one_triangle_covers_exactly_the_centres_inside():
+    # the lower left half of the picture, a quarter of a pixel further right than the diagonal's centres
+    fragments = draw(flat([(-1, -1), (1.0625, -1), (-1, 1.0625)]), ONE)
+    expected = torch.ones(8, 8, dtype=torch.bool).tril()
+    assert torch.equal(fragments.covered[0], expected)
+    assert fragments.triangle_ids.dtype == torch.int32
+    assert torch.equal(fragments.triangle_ids[0] == -1, ~expected)
+    assert torch.equal(fragments.attributes[0, ..., 0] == 0, ~expected)
+
+
+def test_row_zero_is_the_top_and_centres_are_at_half_integers():
+    top_right = draw(flat([(0.5, 0.5), (1, 0.5), (1, 1), (0.5, 1)]), torch.tensor([[0, 1, 2], [0, 2, 3]]), 4, 8)
+    assert top_right.covered[0].nonzero().tolist() == [[0, 6], [0, 7]]
+    # the coordinates themselves as attributes tell where a pixel is sampled
+    corners = flat([(-3, -3), (3, -3), (0, 6)])
+    seen = draw(corners, ONE, 4, 8, corners[..., :2].contiguous()).attributes[0]
+    torch.testing.assert_close(seen[0, :, 0], torch.arange(-7, 8, 2) / 8, atol=1e-6, rtol=0)
+    torch.testing.assert_close(seen[:, 0, 1], torch.tensor([0.75, 0.25, -0.25, -0.75]), atol=1e-6, rtol=0)
+
+
+def test_attributes_are_perspective_correct():
+    # an edge from (-1, w = 1) to (1, w = 3): at the centre the far end weighs (1/3) / (1 + 1/3) = 1/4
+    clip = torch.tensor([[[-1.0, -1, 0, 1], [3, -3, 0, 3], [3, 3, 0, 3], [-1, 1, 0, 1]]])
+    attributes = torch.tensor([[[0.0], [1], [1], [0]]])
+    seen = draw(clip, torch.tensor([[0, 1, 2], [0, 2, 3]]), 3, 3, attributes).attributes[0, :, :, 0]
+    # x = -2/3, 0, 2/3: u / (u + 3 (1 - u)) with u = (x + 1) / 2
+    expected = torch.tensor([(u / (u + 3 * (1 - u))) for u in (1 / 6, 1 / 2, 5 / 6)])
+    torch.testing.assert_close(seen, expected.expand(3, 3), atol=1e-6, rtol=0)
+
+
+def test_the_nearest_of_two_is_seen():
+    near, far = flat([(-1, -1), (1, -1), (0, 1)], z=-0.5), flat([(-1, -1), (1, -1), (0, 1)], w=7.0, z=0.5)
+    triangles = torch.tensor([[3, 4, 5], [0, 1, 2]])
+    ids = draw(torch.cat([near, far], 1), triangles).triangle_ids
+    assert (ids == 1).any() and not (ids == 0).any()
+
+
+def test_back_faces_are_left_out_or_drawn():
+    clip = flat([(-1, -1), (0, 1), (1, -1)])
+    assert not draw(clip, ONE).covered.any()
+    values = torch.randn(1, 3, 2, generator=torch.Generator().manual_seed(0))
+    back = draw(clip, ONE, attributes=values, cull_backfaces=False)
+    front = draw(clip, ONE.flip(1), attributes=values)
+    assert torch.equal(back.triangle_ids, front.triangle_ids) and front.covered.any()
+    torch.testing.assert_close(back.attributes, front.attributes)
+
+
+def test_every_centre_on_a_shared_edge_belongs_to_one_triangle():
+    # a fan and a grid whose vertices and edges run exactly through pixel centres: no double hits, no gaps
+    size = 8
+    at = [(2 * k + 1) / size - 1 for k in range(size)]
+    points, triangles = [(x, y) for y in at for x in at], []
+    for row in range(size - 1):
+        for column in range(size - 1):
+            a = row * size + column
+            cell = [[a, a + 1, a + size + 1], [a, a + size + 1, a + size]]
+            if (row + column) % 2:
+                cell = [[a, a + 1, a + size], [a + 1, a + size + 1, a + size]]
+            triangles += cell
+    hits = sum(draw(flat(points), torch.tensor([t])).covered.int() for t in triangles)
+    # the border's right and lower centres belong to nobody
+    assert hits.max() == 1
+    assert int(hits.sum()) == (size - 1) ** 2
+    assert torch.equal(draw(flat(points), torch.tensor(triangles)).covered.int(), hits)
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_a_closed_mesh_leaves_no_holes(generator, careful):
+    vertices, triangles = sphere(5)
+    clip = perspective(vertices @ random_rotations(12, generator).transpose(1, 2), zoom=7.0)
+    if careful:  # one vertex behind the camera sends the picture down the other path
+        clip = torch.cat([clip, clip.new_tensor([0, 0, 0, -1.0]).expand(12, 1, 4)], 1)
+    covered = draw(clip, triangles, 40, 40).covered
+    assert covered.all(), "the sphere is larger than the picture"
+
+
+def exact_reference(clip, triangles, height, width):
+    """What each pixel sees, in fractions: ids, and how near the decision was (a barycentric or a depth difference)."""
+    vertices = [[Fraction(float(value)) for value in vertex] for vertex in clip]
+    ids, margin = [[-1] * width for _ in range(height)], [[Fraction(1)] * width for _ in range(height)]
+    for row in range(height):
+        for column in range(width):
+            pixel = Fraction(2 * column + 1 - width, width), Fraction(height - 1 - 2 * row, height)
+            best = None
+            for number, triangle in enumerate(triangles.tolist()):
+                hit = _exact_hit([vertices[v] for v in triangle], *pixel)
+                if hit is None:
+                    continue
+                slack, depth = hit
+                margin[row][column] = min(margin[row][column], abs(slack))
+                if slack <= 0:
+                    continue
+                if best is not None:
+                    margin[row][column] = min(margin[row][column], abs(depth - best))
+                if best is None or depth < best:
+                    best, ids[row][column] = depth, number
+    return torch.tensor(ids), torch.tensor([[float(value) for value in line] for line in margin])
+
+
+def _exact_hit(corners, x, y):
+    """(least of the slacks: barycentrics and distances to near and far plane, depth) of a counter-clockwise triangle."""
+    (ax, ay, aw), (bx, by, bw), (cx, cy, cw) = ((p[0] - x * p[3], p[1] - y * p[3], p[3]) for p in corners)
+    edges = [bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay]
+    total = sum(edges)
+    volume = edges[0] * aw + edges[1] * bw + edges[2] * cw
+    if volume <= 0 or total == 0:
+        return None
+    weights = [edge / total for edge in edges]
+    w = volume / total
+    depth = sum(weight * p[2] for weight, p in zip(weights, corners, strict=True)) / w
+    slack = min(*weights, 1 - abs(depth)) if w > 0 else Fraction(-1)
+    return slack, depth
+
+
+coordinates = st.floats(-2, 2, width=32, allow_subnormal=False)
+in_front = st.floats(0.25, 4, width=32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(coordinates, coordinates, coordinates, in_front), min_size=3, max_size=7), st.randoms())
+def test_random_triangles_agree_with_exact_arithmetic(corners, random):
+    check_against_exact(corners, random)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(coordinates, coordinates, coordinates, st.floats(-2, 2, width=32, allow_subnormal=False)),
+        min_size=3,
+        max_size=7,
+    ),
+    st.randoms(),
+)
+def test_triangles_through_the_camera_agree_with_exact_arithmetic(corners, random):
+    check_against_exact(corners, random)
+
+
+def check_against_exact(corners, random):
+    triangles = torch.tensor([random.sample(range(len(corners)), 3) for _ in range(5)])
+    clip = torch.tensor([corners])
+    expected, margin = exact_reference(clip[0], triangles, 5, 6)
+    clear = margin > 1e-4
+    ids = draw(clip, triangles, 5, 6).triangle_ids[0]
+    assert torch.equal(ids[clear], expected[clear].int())
+
+
+def test_ids_agree_with_float64_on_a_fine_mesh(generator):
+    clip, triangles, attributes = many_spheres(generator, count=4, subdivisions=5)
+    ids = draw(clip, triangles, 96, 96).triangle_ids
+    # the vertex behind the camera makes the rasteriser work in float64
+    behind = torch.cat([clip, clip.new_tensor([0, 0, 0, -1.0]).expand(4, 1, 4)], 1)
+    assert (ids != draw(behind, triangles, 96, 96).triangle_ids).float().mean() <= 1e-4
+    assert (ids >= 0).float().mean() > 0.4
+
+
+# ------------------------------------------------------------------------------------- odd triangles
+
+
+def test_odd_triangles_are_left_out_and_harm_nobody():
+    good = [(-1, -1), (1, -1), (0, 1)]
+    clip = flat(good + [(0, 0), (0.5, 0.5), (1, 1), (5, 5), (6, 5), (5, 6)])
+    clip = torch.cat([clip, torch.full((1, 1, 4), torch.nan), torch.full((1, 1, 4), torch.inf)], 1)
+    clip = torch.cat([clip, torch.tensor([[[0, 0, 0, -1.0], [-1, 0, 0, -1], [0, -1, 0, -1], [0, 0, 0, 0]]])], 1)
+    odd = [[0, 1, 9], [0, 1, 10], [3, 4, 5], [3, 3, 4], [6, 7, 8], [11, 12, 13], [14, 14, 14], [0, 14, 1]]
+    alone = draw(clip[:, :3], ONE)
+    clip.requires_grad_()
+    values = torch.randn(1, 15, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    fragments = draw(clip, torch.tensor([*odd, [0, 1, 2]]), attributes=values, cull_backfaces=False)
+    seen = fragments.triangle_ids
+    assert torch.equal(seen == 8, alone.covered) and torch.equal(seen == -1, ~alone.covered)
+    assert fragments.attributes.isfinite().all()
+    for gradient in torch.autograd.grad(fragments.attributes.square().sum(), (clip, values)):
+        assert gradient.isfinite().all() and gradient[:, :3].any() and not gradient[:, 3:].any()
+
+
+def test_far_off_screen_vertices_keep_their_precision():
+    # one corner a million half pictures away: the edge still runs through the picture at x = 0.1
+    clip = flat([(0.1, -1e6), (0.1, 1e6), (-1e6, 0)])
+    covered = draw(clip, ONE, 40, 40).covered[0]
+    assert torch.equal(covered, (torch.arange(40) + 0.5 < 22).expand(40, 40))
+
+
+def test_depth_beyond_near_and_far_plane_is_cut():
+    for depth, visible in ((-1.01, False), (-0.99, True), (0.99, True), (1.01, False), (30.0, False)):
+        assert bool(draw(flat([(-1, -1), (1, -1), (0, 1)], z=depth), ONE).covered.any()) is visible
+
+
+def test_no_triangles_and_tiny_pictures():
+    clip = flat([(-3, -3), (3, -3), (0, 6)])
+    assert not draw(clip, torch.zeros(0, 3, dtype=torch.long)).covered.any()
+    assert draw(clip, ONE, 1, 1).covered.all()
+    assert draw(clip, ONE, 1, 5).covered.shape == (1, 1, 5)
+
+
+def test_many_large_triangles_fit_the_work_space():
+    # each of them covers the picture: more claims than are kept waiting
+    clip = torch.cat([flat([(-3, -3), (3, -3), (0, 6)], z=z) for z in torch.linspace(0.9, -0.9, 200).tolist()], 1)
+    ids = draw(clip, torch.arange(600).view(200, 3), 64, 64).triangle_ids
+    assert (ids == 199).all()
+
+
+# ------------------------------------------------------------------------- attributes and gradients
+
+
+@pytest.mark.parametrize("channels", [1, 3, 9, 17])
+def test_attributes_and_gradients_agree_with_float64(generator, channels):
+    clip, triangles, attributes = many_spheres(generator, channels=channels)
+    clip.requires_grad_(), attributes.requires_grad_()
+    fragments = rasterize(clip, triangles, attributes, 30, 40)
+    expected = blend_in_float64(clip, triangles, attributes, fragments.triangle_ids)
+    torch.testing.assert_close(fragments.attributes.double(), expected, atol=2e-4, rtol=0)
+    pull = torch.randn(expected.shape, generator=generator)
+    ours = torch.autograd.grad(fragments.attributes, (clip, attributes), pull)
+    theirs = torch.autograd.grad(expected, (clip, attributes), pull.double())
+    for gradient, reference in zip(ours, theirs, strict=True):
+        assert (gradient - reference).norm() < 1e-3 * reference.norm()
+    assert not ours[0][..., 2].any(), "depth has no gradient"
+
+
+def test_gradients_agree_with_finite_differences(generator):
+    # one triangle that fills the picture: no id changes
+    clip = torch.tensor([[[-5.0, -4, 0, 1.5], [6, -5, 0, 2], [0, 9, 0, 1]]])
+    attributes = torch.randn(1, 3, 4, generator=generator)
+    pull = torch.randn(1, 6, 6, 4, generator=generator)
+
+    def total(clip):
+        return (rasterize(clip, ONE, attributes, 6, 6).attributes.double() * pull).sum()
+
+    gradient = torch.autograd.grad(total(clip.requires_grad_()), clip)[0]
+    step, numeric = 1e-2, torch.zeros_like(clip)
+    for index in range(12):
+        change = torch.zeros(12).index_fill(0, torch.tensor(index), step).view_as(clip)
+        numeric.view(-1)[index] = (total(clip.detach() + change) - total(clip.detach() - change)) / (2 * step)
+    torch.testing.assert_close(gradient, numeric, atol=1e-3 * float(numeric.abs().max()), rtol=0)
+
+
+def test_views_share_the_attributes_of_their_face(generator):
+    clip, triangles, attributes = many_spheres(generator, count=6)
+    few = attributes[:2].requires_grad_()
+    many = few.detach().repeat(3, 1, 1).requires_grad_()
+    shared, apart = (rasterize(clip, triangles, values, 24, 24).attributes for values in (few, many))
+    assert torch.equal(shared, apart)
+    pull = torch.randn(shared.shape, generator=generator)
+    ours = torch.autograd.grad(shared, few, pull)[0]
+    theirs = torch.autograd.grad(apart, many, pull)[0].view(3, 2, *few.shape[1:]).sum(0)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_same_bytes_at_any_number_of_threads(generator, count):
+    clip, triangles, attributes = many_spheres(generator, count=count, subdivisions=4)
+    clip.requires_grad_(), attributes.requires_grad_()
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            fragments = rasterize(clip, triangles, attributes, 33, 47)
+            pull = fragments.attributes.detach().sin()
+            gradients = torch.autograd.grad(fragments.attributes, (clip, attributes), pull)
+            results.append((fragments.triangle_ids, fragments.attributes.detach(), *gradients))
+    finally:
+        torch.set_num_threads(before)
+    for others in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(results[0], others, strict=True))
+
+
+def test_order_of_triangles_and_pictures_does_not_matter(generator):
+    clip, triangles, attributes = many_spheres(generator, count=4)
+    straight = rasterize(clip, triangles, attributes, 40, 40)
+    order = torch.randperm(len(triangles), generator=generator)
+    mixed = rasterize(clip, triangles[order], attributes, 40, 40)
+    back = torch.where(mixed.covered, order[mixed.triangle_ids.clamp(min=0).long()].int(), -1)
+    assert torch.equal(back, straight.triangle_ids)
+    assert torch.equal(mixed.attributes, straight.attributes)
+    pictures = torch.tensor([2, 0, 3, 1])
+    mixed = rasterize(clip[pictures], triangles, attributes[pictures], 40, 40)
+    assert torch.equal(mixed.attributes, straight.attributes[pictures])
+
+
+def test_integer_types_of_triangles_and_strides_do_not_matter(generator):
+    clip, triangles, attributes = many_spheres(generator)
+    expected = rasterize(clip, triangles, attributes, 16, 16).attributes
+    strided = attributes.repeat_interleave(2, 2)[..., ::2]
+    for kind in (torch.int32, torch.int16):
+        assert torch.equal(rasterize(clip, triangles.to(kind), strided, 16, 16).attributes, expected)
+
+
+# -------------------------------------------------------------------------------------------- errors
+
+
+def test_wrong_arguments_are_named(generator):
+    clip, triangles, attributes = many_spheres(generator, count=2, subdivisions=0)
+    for arguments, message in (
+        ((clip[..., :3], triangles, attributes, 8, 8), "clip_vertices must be"),
+        ((clip, triangles, attributes[:, :3], 8, 8), "attributes must be"),
+        ((clip, triangles, attributes.repeat(2, 1, 1)[:3], 8, 8), "share 3 sets"),
+        ((clip.double(), triangles, attributes, 8, 8), "float32"),
+        ((clip, triangles.float(), attributes, 8, 8), "integers"),
+        ((clip, triangles + 1, attributes, 8, 8), "but there are 6"),
+        ((clip, triangles - 1, attributes, 8, 8), "name vertices -1"),
+        ((clip, triangles, attributes, 0, 8), "one pixel"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rasterize(*arguments)
+    with pytest.raises(StudyError, match="'gpu' is unknown"):
+        rasterize(clip, triangles, attributes, 8, 8, backend="gpu")
+
+
+# -------------------------------------------------------------------------------------------- Kaolin
+
+
+@pytest.mark.parametrize("cull_backfaces", [True, False])
+def test_kaolin_path_agrees_with_the_cpu(generator, cull_backfaces):
+    clip, triangles, attributes = many_spheres(generator, count=4, subdivisions=2, channels=5)
+    clip[1, 7] = torch.nan
+    clip[2, 3, 3] = -1.0
+    compare_backends(clip, triangles, attributes[:2], cull_backfaces, rasterizer=stand_in)
+
+
+def compare_backends(clip, triangles, attributes, cull_backfaces, **options):
+    """Ids, attributes to 1e-4, gradients to 1e-3 of their magnitude."""
+    clip.requires_grad_(), attributes.requires_grad_()
+    # Kaolin leaves out triangles whole that reach behind the camera
+    sound = (clip.detach().isfinite().all(2) & (clip[..., 3] > 0)).all(0)
+    triangles = triangles[sound[triangles.to(sound.device)].all(1).to(triangles.device)]
+    ids, theirs = rasterize_with_kaolin(clip, triangles, attributes, 37, 30, cull_backfaces, **options)
+    ours = rasterize(clip, triangles, attributes, 37, 30, "cpu", cull_backfaces)
+    assert torch.equal(ids, ours.triangle_ids) and (ids >= 0).any()
+    torch.testing.assert_close(theirs, ours.attributes, atol=1e-4, rtol=0)
+    pull = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(0)).to(clip.device)
+    ours, theirs = (torch.autograd.grad(image, (clip, attributes), pull) for image in (ours.attributes, theirs))
+    for one, other in zip(ours, theirs, strict=True):
+        assert other.isfinite().all()
+        assert (one - other).norm() < 1e-3 * one.norm()
+
+
+def test_kaolin_path_leaves_out_what_has_no_picture(generator):
+    clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=1, channels=2)
+    clip[0, 0], clip[0, 1, 3], clip[0, 2, 3] = torch.nan, 0.0, -1.0
+    clip.requires_grad_(), attributes.requires_grad_()
+    ids, image = rasterize_with_kaolin(clip, triangles, attributes, 20, 20, rasterizer=stand_in)
+    sound = ~(triangles < 3).any(1)
+    assert sound[ids[ids >= 0].long()].all() and (ids >= 0).any()
+    for gradient in torch.autograd.grad(image.sum(), (clip, attributes)):
+        assert gradient.isfinite().all()
+
+
+def test_the_backend_of_kaolin_is_passed_on(generator, monkeypatch):
+    clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=1)
+    asked = []
+
+    def listening(*args, backend, **kwargs):
+        asked.append(backend)
+        return stand_in(*args, backend=backend, **kwargs)
+
+    monkeypatch.setattr(lib.rasterize_kaolin, "load_kaolin_rasterizer", lambda: listening)
+    for backend in ("kaolin", "kaolin-nvdiffrast"):
+        assert rasterize(clip, triangles, attributes, 9, 9, backend).covered.any()
+    assert asked == ["cuda", "nvdiffrast"]
+
+
+def test_a_missing_or_empty_kaolin_is_refused_with_the_remedy(generator, monkeypatch, tmp_path):
+    clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=1)
+    monkeypatch.setattr(lib.rasterize_kaolin, "kaolin_is_installed", lambda: False)
+    with pytest.raises(StudyError, match="not installed.*kaolin==0.18.0"):
+        rasterize(clip, triangles, attributes, 9, 9, backend="kaolin")
+    monkeypatch.undo()
+    (tmp_path / "kaolin").mkdir()
+    (tmp_path / "kaolin" / "__init__.py").write_text("__version__ = '0.1'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.split(".")[0] == "kaolin"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(StudyError, match="empty placeholder.*kaolin==0.18.0"):
+        rasterize(clip, triangles, attributes, 9, 9, backend="kaolin")
+    sys.modules.pop("kaolin", None)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["cuda", "nvdiffrast"])
+def test_real_kaolin_agrees_with_the_cpu(generator, backend):
+    pytest.importorskip("kaolin.render.mesh")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    if backend == "nvdiffrast":
+        pytest.importorskip("nvdiffrast")
+    clip, triangles, attributes = many_spheres(generator, count=4, subdivisions=4)
+    compare_backends(clip.cuda(), triangles.cuda(), attributes.cuda(), True, backend=backend)
+
+
+# --------------------------------------------------------------------------------------------- cache
+
+
+def test_a_second_process_compiles_nothing():
+    script = (
+        "import torch; from lib.rasterize import rasterize; import lib.rasterize_cpu as cpu\n"
+        "clip = torch.tensor([[[-1., -1, 0, 1], [1, -1, 0, 1], [0, 1, 0, 1]]]).requires_grad_()\n"
+        "seen = rasterize(clip, torch.tensor([[0, 1, 2]]), torch.ones(1, 3, 9), 4, 4)\n"
+        "seen.attributes.sum().backward()\n"
+        "print([sum(k.stats.cache_misses.values()) for k in (cpu.nearest_triangles, cpu._interpolate, cpu._send_back)])"
+    )
+    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True) for _ in range(2)]
+    assert runs[1].stdout.strip() == "[0, 0, 0]", runs[1].stderr

@@ -59,7 +59,7 @@ class Reconstructed:
         Unit-length embeddings, under the evaluation network, of a render in fixed frontal light and pose (as in paper
         4.3) and of one in a random scene.
     pictures : ndarray (N, H, W, 3)
-        uint8, the frontal renders in the evaluation network's crop.
+        uint8, the frontal renders in a crop of choice, for people to look at.
     """
 
     coefficients: Coefficients
@@ -69,7 +69,7 @@ class Reconstructed:
 
 
 @torch.no_grad()
-def reconstruct_all(coefficients, face_model, network, distribution, seed):
+def reconstruct_all(coefficients, face_model, network, picture_crop, distribution, seed):
     """Render faces in a frontal and in a random scene and embed the renders.
 
     Parameters
@@ -79,6 +79,8 @@ def reconstruct_all(coefficients, face_model, network, distribution, seed):
     face_model : FaceModel
     network : IdentityNetwork
         The evaluation network with its centre.
+    picture_crop : Crop
+        Of the pictures that are kept: that of the photographs which they are shown beside.
     distribution : SceneDistribution
     seed : int
         Of the random scenes; the same for all regressors.
@@ -90,10 +92,11 @@ def reconstruct_all(coefficients, face_model, network, distribution, seed):
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(seed), distribution)
     frontal, posed, pictures = [], [], []
     for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "renders", unit="batch"):
-        images = render(face_model, coefficients[rows], frontal_scene(len(rows)), network.crop)
+        faces, studio = coefficients[rows], frontal_scene(len(rows))
+        frontal.append(network(render(face_model, faces, studio, network.crop)).embedding)
+        posed.append(network(render(face_model, faces, scenes[rows], network.crop)).embedding)
+        images = render(face_model, faces, studio, picture_crop)
         pictures.append((images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1))
-        frontal.append(network(images).embedding)
-        posed.append(network(render(face_model, coefficients[rows], scenes[rows], network.crop)).embedding)
     return Reconstructed(
         coefficients, torch.cat(frontal).numpy(), torch.cat(posed).numpy(), torch.cat(pictures).numpy()
     )

@@ -55,7 +55,7 @@ def paint_brows(colour, maps, traits, complexion, random):
 def paint_beard(colour, maps, traits, complexion, random):
     """Paint stubble to full beard (colour (n, 3) in and out); over light skin the shadow is bluish."""
     strength = traits.gender * clipped_normal(random, 0.34, 0.30, 0, 0.9) * (1 - 0.4 * traits.ancestry[ASIAN])
-    chin, moustache, side = (random.random(3) * [0.35, 0.4, 0.45] + [0.65, 0.6, 0.4]).tolist()
+    chin, moustache, side = (random.random(3) * [0.35, 0.4, 0.35] + [0.65, 0.6, 0.55]).tolist()
     region = np.clip(chin * maps.chin_beard + moustache * maps.moustache + side * maps.side_beard, 0, 1)
     amount = strength * region * (0.78 + 0.22 * maps.grain) * (maps.part == Part.SKIN)
     shadow = colour.mean(axis=1, keepdims=True) * np.array([0.80, 0.85, 0.90], np.float32)

@@ -185,7 +185,7 @@ def _folds(place, mesh):
 
 def _beard(place, lips):
     across, y, z, mouth_y = place.across, place.y, place.z, place.mouth_y
-    below = smooth_step(mouth_y + 7 - y + 0.256 * np.maximum(across - 20, 0), 0, 12)
+    below = smooth_step(mouth_y + 7 - y + 0.256 * np.maximum(across - 20, 0), -4, 16)
     bare_patch = 1 - 0.7 * gaussian_bump(across, y, (9, mouth_y - 15), (7, 5))
     side = smooth_step(across, 38, 54) * smooth_step(y, place.eye_y - 8, place.eye_y - 30)
     side *= smooth_step(z, -8, 10) * smooth_step(z, 68, 40)

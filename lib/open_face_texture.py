@@ -146,7 +146,7 @@ def _paint_make_up(colour, maps, complexion, random):
     """Lipstick and eye shadow of any strength, rouge on the cheeks."""
     lipstick = np.array([0.55, 0.12, 0.18]) + random.normal(0, 1, 3) * [0.12, 0.05, 0.07]
     shadow = np.array([0.30, 0.22, 0.25]) + random.normal(0, 0.06, 3)
-    amounts = np.clip(random.normal([0.45, 0.40, 0.36], [0.25, 0.25, 0.24]), 0, 0.85) * complexion.make_up
+    amounts = np.clip(random.normal([0.42, 0.40, 0.18], [0.25, 0.25, 0.18]), 0, 0.85) * complexion.make_up
     lipstick_amount, shadow_amount, rouge_amount = amounts.tolist()
     lid = maps.upper_lid * np.exp(-0.5 * ((maps.lid_distance - 3) / 3.5) ** 2) * (maps.part == Part.SKIN)
     colour = _blend(colour, lipstick, lipstick_amount * maps.lips)

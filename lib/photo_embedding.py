@@ -6,6 +6,7 @@ into the store's arrays.
 """
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def embed_photographs(
         raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")
     cache = EmbeddingCache(cache_folder, _recipe(networks, crops_of))
     keys = [_key(photograph) for photograph in photographs]
-    records = _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, workers)
+    with _threads_left_by(workers):
+        records = _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, workers)
     index = _index(photographs, keys, records)
     used = index["row"] != SKIPPED_ROW
     if not used.any():
@@ -81,6 +83,17 @@ def embed_photographs(
     index["split"] = index["person"].map(splits).where(used, "")
     _write_store(index, cache, _templates(networks, crops_of), Path(folder))
     return load_feature_store(folder)
+
+
+@contextmanager
+def _threads_left_by(workers):
+    """Leave a core to each worker: threads that wait for one another on too few cores mostly wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _recipe(networks, crops_of):

@@ -97,9 +97,7 @@ def _apply_orientation(image):
     try:
         turned = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS_ORIENTATIONS
         return ImageOps.exif_transpose(image), turned
-    except (
-        Exception
-    ):  # damaged metadata are no reason to lose the photograph
+    except Exception:  # damaged metadata, no reason to lose the photograph
         return image, False
 
 

@@ -155,7 +155,7 @@ def _draw_carefully(clip, triangles, first, last, width, height, both_sides, key
         edge_a, edge_b, edge_c = _edge(b, c), _edge(c, a), _edge(a, b)
         volume = edge_a[0] * f64(a[0]) + edge_a[1] * f64(a[1]) + edge_a[2] * f64(a[3])
         if volume < 0 and both_sides:
-            b, c, edge_a, edge_b, edge_c = c, b, _edge(c, b), _edge(a, c), _edge(b, a)
+            b, c, edge_a, edge_b, edge_c = c, b, _edge(c, b), _edge(b, a), _edge(a, c)
         elif not volume > 0:
             continue
         first_column, last_column = _span(a[0], b[0], c[0], a[3], b[3], c[3], width)

@@ -25,7 +25,9 @@ def decode_srgb(values):
 def encode_srgb(values):
     """Linear light to sRGB in [0, 1], cut off beyond (IEC 61966-2-1). The slope at black is 12.92, not infinite."""
     values = values.clamp(0, 1)
-    return torch.where(values <= 0.0031308, values * 12.92, 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+    curved = 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    # rounding may lead beyond white
+    return torch.where(values <= 0.0031308, values * 12.92, curved).clamp(max=1)
 
 
 def phong(attributes, lights, eye):

@@ -31,7 +31,10 @@ def _decode(value):
 @_inlined
 def _encode(linear):
     linear = min(max(linear, _ZERO), _ONE)
-    return linear * f32(12.92) if linear <= f32(0.0031308) else f32(1.055) * linear ** f32(1 / 2.4) - f32(0.055)
+    if linear <= f32(0.0031308):
+        return linear * f32(12.92)
+    # rounding may lead beyond white
+    return min(f32(1.055) * linear ** f32(1 / 2.4) - f32(0.055), _ONE)
 
 
 @_inlined

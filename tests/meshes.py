@@ -1,5 +1,7 @@
 """Meshes and cameras for the renderer's tests."""
 
+from functools import cache
+
 import torch
 
 from lib.alignment import Crop
@@ -7,9 +9,10 @@ from lib.alignment import Crop
 CROP = Crop(48, ((0.32, 0.34), (0.68, 0.34), (0.36, 0.70), (0.64, 0.70)))
 
 
+@cache
 def sphere(subdivisions=2):
     """A closed unit sphere: vertices (N, 3), triangles (T, 3) counter-clockwise as seen from outside."""
-    corners = [[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]]
+    corners = [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]
     faces = [[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]]
     for _ in range(subdivisions):
         middles, finer = {}, []

@@ -28,6 +28,15 @@ EYES = np.array([[204.9, 101.0], [246.4, 102.6]])
 """The subject's right and left eye in scikit-image's astronaut (512 x 512)."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Pictures here are small: threads would wait for one another longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def astronaut():
     """A photograph with one face, (512, 512, 3) uint8."""

@@ -133,7 +133,7 @@ def test_a_closed_mesh_leaves_no_holes(generator, careful):
     assert covered.all(), "the sphere is larger than the picture"
 
 
-def exact_reference(clip, triangles, height, width):
+def exact_reference(clip, triangles, height, width, cull_backfaces):
     """What each pixel sees, in fractions: ids, and how near the decision was (a barycentric or a depth difference)."""
     vertices = [[Fraction(float(value)) for value in vertex] for vertex in clip]
     ids, margin = [[-1] * width for _ in range(height)], [[Fraction(1)] * width for _ in range(height)]
@@ -142,7 +142,7 @@ def exact_reference(clip, triangles, height, width):
             pixel = Fraction(2 * column + 1 - width, width), Fraction(height - 1 - 2 * row, height)
             best = None
             for number, triangle in enumerate(triangles.tolist()):
-                hit = _exact_hit([vertices[v] for v in triangle], *pixel)
+                hit = _exact_hit([vertices[v] for v in triangle], *pixel, cull_backfaces)
                 if hit is None:
                     continue
                 slack, depth = hit
@@ -156,13 +156,13 @@ def exact_reference(clip, triangles, height, width):
     return torch.tensor(ids), torch.tensor([[float(value) for value in line] for line in margin])
 
 
-def _exact_hit(corners, x, y):
-    """(least of the slacks: barycentrics and distances to near and far plane, depth) of a counter-clockwise triangle."""
+def _exact_hit(corners, x, y, cull_backfaces):
+    """(least of the slacks: barycentrics and distances to near and far plane, depth) of one triangle."""
     (ax, ay, aw), (bx, by, bw), (cx, cy, cw) = ((p[0] - x * p[3], p[1] - y * p[3], p[3]) for p in corners)
     edges = [bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay]
     total = sum(edges)
     volume = edges[0] * aw + edges[1] * bw + edges[2] * cw
-    if volume <= 0 or total == 0:
+    if volume == 0 or total == 0 or (volume < 0 and cull_backfaces):
         return None
     weights = [edge / total for edge in edges]
     w = volume / total
@@ -175,13 +175,13 @@ coordinates = st.floats(-2, 2, width=32, allow_subnormal=False)
 in_front = st.floats(0.25, 4, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(coordinates, coordinates, coordinates, in_front), min_size=3, max_size=7), st.randoms())
 def test_random_triangles_agree_with_exact_arithmetic(corners, random):
     check_against_exact(corners, random)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(coordinates, coordinates, coordinates, st.floats(-2, 2, width=32, allow_subnormal=False)),
@@ -197,10 +197,11 @@ def test_triangles_through_the_camera_agree_with_exact_arithmetic(corners, rando
 def check_against_exact(corners, random):
     triangles = torch.tensor([random.sample(range(len(corners)), 3) for _ in range(5)])
     clip = torch.tensor([corners])
-    expected, margin = exact_reference(clip[0], triangles, 5, 6)
-    clear = margin > 1e-4
-    ids = draw(clip, triangles, 5, 6).triangle_ids[0]
-    assert torch.equal(ids[clear], expected[clear].int())
+    for cull_backfaces in (True, False):
+        expected, margin = exact_reference(clip[0], triangles, 5, 6, cull_backfaces)
+        clear = margin > 1e-4
+        ids = draw(clip, triangles, 5, 6, cull_backfaces=cull_backfaces).triangle_ids[0]
+        assert torch.equal(ids[clear], expected[clear].int())
 
 
 def test_ids_agree_with_float64_on_a_fine_mesh(generator):
@@ -261,7 +262,7 @@ def test_many_large_triangles_fit_the_work_space():
 # ------------------------------------------------------------------------- attributes and gradients
 
 
-@pytest.mark.parametrize("channels", [1, 3, 9, 17])
+@pytest.mark.parametrize("channels", [1, 9, 17])
 def test_attributes_and_gradients_agree_with_float64(generator, channels):
     clip, triangles, attributes = many_spheres(generator, channels=channels)
     clip.requires_grad_(), attributes.requires_grad_()
@@ -449,7 +450,9 @@ def test_real_kaolin_agrees_with_the_cpu(generator, backend):
 # --------------------------------------------------------------------------------------------- cache
 
 
-def test_a_second_process_compiles_nothing():
+def test_a_second_process_compiles_nothing(generator):
+    clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=0)
+    rasterize(clip.requires_grad_(), triangles, attributes, 4, 4).attributes.sum().backward()
     script = (
         "import torch; from lib.rasterize import rasterize; import lib.rasterize_cpu as cpu\n"
         "clip = torch.tensor([[[-1., -1, 0, 1], [1, -1, 0, 1], [0, 1, 0, 1]]]).requires_grad_()\n"
@@ -457,5 +460,5 @@ def test_a_second_process_compiles_nothing():
         "seen.attributes.sum().backward()\n"
         "print([sum(k.stats.cache_misses.values()) for k in (cpu.nearest_triangles, cpu._interpolate, cpu._send_back)])"
     )
-    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True) for _ in range(2)]
-    assert runs[1].stdout.strip() == "[0, 0, 0]", runs[1].stderr
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.stdout.strip() == "[0, 0, 0]", run.stderr

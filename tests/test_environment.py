@@ -1,0 +1,44 @@
+"""The check of the installed packages, and that the pinned files are what it can read."""
+
+from importlib import metadata
+
+import pytest
+from conftest import ROOT
+
+from lib.environment import missing_packages
+
+
+def installed(name):
+    versions = {"torch": "2.8.0+cpu", "dvc": "3.0.0"}
+    if name not in versions:
+        raise metadata.PackageNotFoundError(name)
+    return versions[name]
+
+
+def test_what_is_missing_is_named():
+    lines = ["# a comment", "", "torch==2.8.0", "dvc==3.67.1", "papermill==2.7.0  # runs notebooks"]
+    problems = missing_packages(lines, installed)
+    assert problems == ["dvc is 3.0.0, 3.67.1 is wanted", "papermill is not installed, 2.7.0 is wanted"]
+
+
+def test_a_package_of_another_platform_is_not_wanted(monkeypatch):
+    line = 'nvidia-cublas-cu12==12.8.4.1; sys_platform == "linux" and platform_machine == "x86_64"'
+    assert len(missing_packages([line], installed)) <= 1
+    monkeypatch.setattr("lib.environment.platform.machine", lambda: "aarch64")
+    assert missing_packages([line], installed) == []
+
+
+def test_an_unpinned_requirement_is_refused():
+    with pytest.raises(ValueError, match="torch>=2"):
+        missing_packages(["torch>=2"], installed)
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+def test_the_pinned_files_are_installed_here(name):
+    assert missing_packages((ROOT / name).read_text().splitlines()) == []
+
+
+def test_torch_and_kaolin_fit_together():
+    pins = (ROOT / "requirements.txt").read_text()
+    assert "torch==2.8.0\n" in pins and "torchvision==0.23.0\n" in pins and "facenet-pytorch==2.6.0\n" in pins
+    assert "kaolin==0.18.0" in (ROOT / "environment.yml").read_text() and "kaolin" not in pins.replace("Kaolin", "")

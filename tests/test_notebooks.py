@@ -1,0 +1,57 @@
+"""The runner of the notebooks: what it passes, and what a user reads when something is wrong."""
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+from lib.errors import StudyError
+from lib.notebooks import main, notebook_of, run_notebook
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one notebook."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "notebooks").mkdir()
+
+    def write(*cells):
+        parameters = nbformat.v4.new_code_cell('variant = "none"', metadata={"tags": ["parameters"]})
+        book = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
+        nbformat.write(book, tmp_path / "notebooks" / "01_demo.ipynb")
+        return tmp_path
+
+    return write
+
+
+def test_the_variant_reaches_the_notebook_and_names_the_copy(project):
+    folder = project("from pathlib import Path\nPath('seen').write_text(variant)")
+    assert run_notebook("demo", "full").as_posix() == "reports/notebooks/01_demo-full.ipynb"
+    assert (folder / "seen").read_text() == "full"
+
+
+def test_a_failed_cell_is_told_without_a_traceback_and_can_be_opened(project, capfd):
+    folder = project("print('before')", "raise KeyError('the thing')")
+    assert main(["demo"]) == 1
+    output = capfd.readouterr().err
+    assert "error: demo: KeyError: 'the thing'" in output and "reports/notebooks/01_demo.ipynb" in output
+    assert "Traceback" not in output
+    cells = nbformat.read(folder / "reports/notebooks/01_demo.ipynb", 4)["cells"]
+    assert [out["ename"] for cell in cells for out in cell.get("outputs", []) if out["output_type"] == "error"] == [
+        "KeyError"
+    ]
+
+
+def test_wrong_parameters_stop_before_the_notebook(project, capfd):
+    folder = project("from pathlib import Path\nPath('seen').write_text('ran')")
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("views: 3", "viewz: 3"))
+    assert main(["demo"]) == 1
+    assert "did you mean stage2.views?" in capfd.readouterr().err
+    assert not (folder / "seen").exists()
+
+
+def test_an_unknown_stage_is_refused(project):
+    project()
+    with pytest.raises(StudyError, match="no stage 'stage3'; stages: demo"):
+        notebook_of("stage3")

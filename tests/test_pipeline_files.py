@@ -1,0 +1,147 @@
+"""`dvc.yaml`, `params.yaml`, the notebooks and `lib` say the same things."""
+
+import ast
+import json
+import re
+
+import nbformat
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from lib.params import STAGE1, load_params
+
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STAGES = list(PIPELINE["stages"])
+
+
+def body(stage):
+    entry = PIPELINE["stages"][stage]
+    return entry.get("do", entry)
+
+
+def notebook_of(stage):
+    (path,) = (ROOT / "notebooks").glob(f"[0-9][0-9]_{stage}.ipynb")
+    return path
+
+
+def code_of(notebook):
+    return [cell["source"] for cell in nbformat.read(notebook, 4)["cells"] if cell["cell_type"] == "code"]
+
+
+def imported_modules(source):
+    """Names of the modules of lib that a piece of Python imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "lib":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
+            found.add(node.module.removeprefix("lib."))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("lib.") for alias in node.names if alias.name.startswith("lib.")}
+    return found
+
+
+def reached_modules(notebook):
+    """All modules of lib that a notebook imports, and those that they import."""
+    waiting, reached = imported_modules("\n".join(code_of(notebook))), set()
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= imported_modules((ROOT / "lib" / f"{module}.py").read_text()) - reached
+    return reached
+
+
+def test_the_stages_are_the_studys():
+    assert STAGES == ["face_model", "networks", "photos", "stage1", "stage2", "evaluate", "ablations", "report"]
+    assert [path.stem[3:] for path in NOTEBOOKS] == STAGES
+    assert PIPELINE["stages"]["stage2"]["foreach"] == "${variants}"
+    assert PIPELINE["stages"]["evaluate"]["foreach"] == "${evaluated}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_its_notebook_and_every_module_it_reaches(stage):
+    declared = {dep for dep in body(stage)["deps"] if dep.startswith(("lib/", "notebooks/"))}
+    wanted = {f"lib/{module}.py" for module in reached_modules(notebook_of(stage))}
+    wanted.add(f"notebooks/{notebook_of(stage).name}")
+    assert not wanted - declared, f"missing in dvc.yaml: {sorted(wanted - declared)}"
+    assert not declared - wanted, f"superfluous in dvc.yaml: {sorted(declared - wanted)}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_exactly_the_sections_it_reads(stage):
+    code = "\n".join(code_of(notebook_of(stage)))
+    sections = set(load_params(ROOT / "params.yaml").__dataclass_fields__)
+    read = {name for name in sections if re.search(rf"\bparams\.{name}\b", code)}
+    if re.search(r"params = load_params\(params_file\)\.(\w+)", code):
+        read = {re.search(r"params = load_params\(params_file\)\.(\w+)", code)[1]}
+    if "params.variant(" in code:
+        read |= {"stage2", "variants"}
+    if "run_table(params)" in code:
+        read |= {"face_model", "networks", "photos", "stage1", "stage2"}
+    declared = {param.split(".")[0] for param in body(stage)["params"]}
+    # the names of all variants are those of `evaluated`
+    assert declared == {"evaluated" if name == "variants" and stage != "stage2" else name for name in read}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_its_notebook(stage):
+    command = body(stage)["cmd"]
+    variant = " --variant ${key}" if "foreach" in PIPELINE["stages"][stage] else ""
+    assert command == f"python -m lib.notebooks {stage}{variant}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_small_results_belong_to_git(stage):
+    for kind in ("outs", "metrics"):
+        for out in body(stage).get(kind, []):
+            path, settings = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            assert (settings.get("cache") is False) == path.startswith("reports/"), path
+
+
+def test_a_variants_override_concerns_that_variant_alone():
+    assert "variants.${key}" in body("stage2")["params"] and "variants" not in body("stage2")["params"]
+    for stage in set(STAGES) - {"stage2"}:
+        assert not [param for param in body(stage)["params"] if param.startswith("variants")]
+
+
+def test_evaluated_follows_variants():
+    params = load_params(ROOT / "params.yaml")
+    assert set(params.evaluated) == {STAGE1, *params.variants}
+
+
+def test_plots_compare_all_variants():
+    plots = {name: value for plot in PIPELINE["plots"] if isinstance(plot, dict) for name, value in plot.items()}
+    variants = set(load_params(ROOT / "params.yaml").variants)
+    for term in ("identity", "batch", "loop", "parameter"):
+        assert set(plots[f"{term}_loss"]["y"]) == {f"reports/plots/stage2/{name}.csv" for name in variants}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_clean_and_tell_a_story(notebook):
+    content = json.loads(notebook.read_text())
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    prose = [cell for cell in content["cells"] if cell["cell_type"] == "markdown"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    assert len(prose) >= 2 and "**Question.**" in "".join(prose[0]["source"])
+    assert all(len(cell["source"]) <= 30 for cell in code), "logic belongs in lib"
+    assert [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])] == code[:1]
+
+
+def test_lib_has_no_cycles_and_points_down():
+    imports = {path.stem: imported_modules(path.read_text()) for path in (ROOT / "lib").glob("*.py")}
+    done = set()
+    while len(done) < len(imports):
+        ready = {name for name, needs in imports.items() if name not in done and needs <= done}
+        assert ready, f"a cycle among {sorted(set(imports) - done)}"
+        done |= ready
+    forbidden = {
+        "training": {"figures", "evaluation", "notebooks", "params"},
+        "recognition": {"training", "losses", "regressor", "params"},
+        "face_model": {"training", "losses", "params", "renderer"},
+        "rasterize": {"training", "face_model", "params", "renderer"},
+    }
+    for module, others in forbidden.items():
+        assert not imports[module] & others
+    assert {name for name, needs in imports.items() if "params" in needs} <= {"notebooks"}

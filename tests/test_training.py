@@ -1,0 +1,250 @@
+"""Both stages on a small world: the losses get to the regressor, training helps, and a stopped run goes on bit for bit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from small_world import EMBEDDING, FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
+
+from lib.checkpoint import load_tensors, save_tensors
+from lib.errors import StudyError
+from lib.face_model import Coefficients
+from lib.params import load_params
+from lib.regressor import Regressor
+from lib.renderer import sample_scenes
+from lib.scenes import SceneDistribution
+from lib.training import Pairs, Photographs, Setting, make_pairs, stage2_losses, train_stage1, train_stage2
+
+PARAMS = load_params(ROOT / "params.yaml")
+STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
+STAGE2 = replace(PARAMS.stage2, steps=6, photographs=3, distribution_batch=8, synthetic_faces=8, checkpoint_steps=2)
+
+
+class Killed(Exception):
+    """Stands for the power cut."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    model, network = small_face_model(folder), SmallNetwork()
+    pairs = make_pairs(model, network, STAGE1.faces, 1, SceneDistribution(), folder / "pairs")
+    generator = torch.Generator().manual_seed(5)
+    embeddings = torch.nn.functional.normalize(torch.randn(20, EMBEDDING, generator=generator), dim=1)
+    photographs = Photographs(pairs.features[:20] + 0.01, embeddings)
+    return Setting(model, network, SceneDistribution()), pairs, photographs
+
+
+@pytest.fixture
+def regressor(world):
+    torch.manual_seed(0)
+    result = Regressor(FEATURES, SHAPE, TEXTURE)
+    result.standardise(world[1].features)
+    return result
+
+
+def copy_of(regressor):
+    result = Regressor(FEATURES, SHAPE, TEXTURE)
+    result.load_state_dict(regressor.state_dict())
+    return result
+
+
+def equal(a, b):
+    return all(torch.equal(a.state_dict()[name], b.state_dict()[name]) for name in a.state_dict())
+
+
+def test_regressor_is_the_papers_decoder():
+    regressor = Regressor(256)
+    sizes = [(layer.in_features, layer.out_features) for layer in regressor.layers if hasattr(layer, "in_features")]
+    assert sizes == [(256, 1024), (1024, 1024), (1024, 398)]
+    coefficients = regressor(torch.zeros(3, 256))
+    assert coefficients.shape.shape == (3, 199) and coefficients.texture.shape == (3, 199)
+
+
+def test_regressor_standardises_its_features(generator):
+    regressor = Regressor(4, 2, 2)
+    features = 3 + 2 * torch.randn(500, 4, generator=generator)
+    regressor.standardise(features)
+    scaled = (features - regressor.feature_mean) / regressor.feature_deviation
+    assert torch.allclose(scaled.mean(0), torch.zeros(4), atol=1e-5)
+    assert torch.allclose(scaled.std(0), torch.ones(4), atol=1e-5)
+
+
+def test_regressor_round_trip(tmp_path, regressor):
+    regressor.save(tmp_path / "r.safetensors")
+    assert equal(regressor, Regressor.load(tmp_path / "r.safetensors"))
+    save_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"feature_dimension": 3})
+    with pytest.raises(StudyError, match="no regressor"):
+        Regressor.load(tmp_path / "other.safetensors")
+
+
+def test_pairs_are_made_once_and_grow(tmp_path, world, monkeypatch):
+    monkeypatch.setattr("lib.training.FACES_A_SHARD", 20)
+    (setting, _, _), folder = world, tmp_path / "pairs"
+    model, network, distribution = setting.face_model, setting.network, setting.distribution
+    first = make_pairs(model, network, 40, 1, distribution, folder)
+    times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    more = make_pairs(model, network, 60, 1, distribution, folder)
+    assert torch.equal(more.features[:40], first.features) and len(more) == 60
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    again = make_pairs(model, network, 60, 1, distribution, tmp_path / "elsewhere")
+    assert torch.equal(again.features, more.features)
+    assert torch.equal(again.coefficients.shape, more.coefficients.shape)
+    other = make_pairs(model, network, 40, 1, SceneDistribution(yaw=0.0), folder)
+    assert not torch.equal(other.features, first.features)
+
+
+def test_pairs_are_standard_normal_and_shape_is_independent_of_texture(world):
+    pairs = world[1]
+    for values in (pairs.coefficients.shape, pairs.coefficients.texture):
+        assert abs(values.mean()) < 0.15 and abs(values.var() - 1) < 0.25
+    assert not torch.equal(pairs.coefficients.shape[:, 0], pairs.coefficients.texture[:, 0])
+
+
+def test_stage1_learns_synthetic_faces(tmp_path, world, regressor):
+    history = train_stage1(regressor, world[1], replace(STAGE1, epochs=25), tmp_path / "run")
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+    assert history[-1]["texture_explained"] > 0.1
+
+
+@pytest.mark.parametrize("term", ["parameter", "identity", "batch", "loop"])
+def test_every_term_reaches_the_regressor(world, regressor, term):
+    setting, pairs, photographs = world
+    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
+    terms = stage2_losses(regressor, setting, photographs, 2, pairs[:8], scene, STAGE2, STAGE1)
+    terms[term].backward()
+    gradients = [parameter.grad for parameter in regressor.parameters()]
+    assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
+
+
+def test_identity_gradient_agrees_with_finite_differences(world, regressor):
+    setting, pairs, photographs = world
+    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
+    bias = regressor.layers[-1].bias
+
+    def identity():
+        return stage2_losses(regressor, setting, photographs, 2, pairs[:8], scene, STAGE2, STAGE1)["identity"]
+
+    identity().backward()
+    gradient = bias.grad[SHAPE:].clone()
+    differences = torch.zeros(TEXTURE)
+    with torch.no_grad():
+        for k in range(TEXTURE):
+            values = []
+            for sign in (1, -1):
+                bias[SHAPE + k] += sign * 1e-2
+                values.append(identity().item())
+                bias[SHAPE + k] -= sign * 1e-2
+            differences[k] = (values[0] - values[1]) / 2e-2
+    assert torch.allclose(gradient, differences, atol=0.03 * gradient.abs().max().item())
+
+
+def test_stage2_brings_renders_nearer_to_the_photographs(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    params = replace(STAGE2, steps=40, learning_rate=1e-3, checkpoint_steps=40)
+    history = train_stage2(regressor, setting, photographs, pairs, params, STAGE1, tmp_path / "run")
+    assert history[-1]["identity"] < history[0]["identity"]
+    assert history[-1]["batch"] < history[0]["batch"]
+
+
+def test_ablated_terms_do_not_move_the_regressor(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    results = []
+    for weight in (0.0, 5.0):
+        trained = copy_of(regressor)
+        params = replace(STAGE2, steps=2, batch_weight=weight)
+        train_stage2(trained, setting, photographs, pairs, params, STAGE1, tmp_path / f"run{weight}")
+        results.append(trained)
+    assert not equal(*results)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, world, regressor, monkeypatch, stage):
+    setting, pairs, photographs = world
+
+    def run(trained, checkpoint):
+        if stage == "stage1":
+            return train_stage1(trained, pairs, STAGE1, checkpoint)
+        return train_stage2(trained, setting, photographs, pairs, STAGE2, STAGE1, checkpoint)
+
+    whole, stopped = copy_of(regressor), copy_of(regressor)
+    history = run(whole, tmp_path / "whole")
+    from lib import training
+
+    step, left = training._step, [20 if stage == "stage1" else 3]
+
+    def step_until_killed(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "_step", step_until_killed)
+    with pytest.raises(Killed):
+        run(stopped, tmp_path / "stopped")
+    monkeypatch.setattr(training, "_step", step)
+    resumed = copy_of(regressor)
+    resumed_history = run(resumed, tmp_path / "stopped")
+    assert equal(whole, resumed)
+    assert [entry["learning_rate"] for entry in resumed_history] == [entry["learning_rate"] for entry in history]
+    meta = load_tensors(tmp_path / "stopped")[1]
+    assert meta["step"] == (STAGE1.epochs if stage == "stage1" else STAGE2.steps)
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    train_stage2(copy_of(regressor), setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+    other = replace(STAGE2, batch_weight=3.0)
+    with pytest.raises(StudyError, match=r"batch_weight: 10\.0 in the checkpoint, 3\.0 now"):
+        train_stage2(copy_of(regressor), setting, photographs, pairs, other, STAGE1, tmp_path / "run")
+
+
+def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path, world, regressor, monkeypatch):
+    setting, pairs, photographs = world
+    from lib import training
+
+    calls = []
+
+    def spoilt(coefficients):
+        calls.append(coefficients)
+        return coefficients.shape.sum() * (float("nan") if len(calls) == 4 else 0.0)
+
+    monkeypatch.setattr(training, "batch_distribution_loss", spoilt)
+    with pytest.raises(StudyError, match="batch loss is nan at step 4"):
+        train_stage2(regressor, setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+    assert load_tensors(tmp_path / "run")[1]["step"] == 2
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    save_tensors(path, {"a": torch.zeros(2)}, {"step": 1})
+
+    def full(*arguments, **settings):
+        Path(arguments[1]).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lib.checkpoint.save_file", full)
+    with pytest.raises(StudyError, match="No space left"):
+        save_tensors(path, {"a": torch.ones(2)}, {"step": 2})
+    tensors, meta = load_tensors(path)
+    assert meta == {"step": 1} and tensors["a"].sum() == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(StudyError, match="does not exist"):
+        load_tensors(path)
+    path.write_bytes(b"no tensors")
+    with pytest.raises(StudyError, match="damaged"):
+        load_tensors(path)
+
+
+def test_pairs_round_trip(tmp_path, world):
+    pairs = world[1][:7]
+    pairs.save(tmp_path / "pairs.safetensors")
+    again = Pairs.load(tmp_path / "pairs.safetensors")
+    assert torch.equal(again.features, pairs.features) and isinstance(again.coefficients, Coefficients)
+    assert torch.equal(again.coefficients.texture, pairs.coefficients.texture)

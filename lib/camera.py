@@ -47,7 +47,10 @@ def alignment_points(vertices, alignment_vertices):
     """
     if hasattr(alignment_vertices, "keys"):
         alignment_vertices = [alignment_vertices[name] for name in POINT_NAMES]
-    return torch.stack([vertices[:, torch.as_tensor(indices)].mean(1) for indices in alignment_vertices], 1)
+    # one look-up for all: each would send back a gradient as large as the mesh
+    every = torch.cat([torch.as_tensor(indices) for indices in alignment_vertices]).to(vertices.device)
+    parts = vertices[:, every].split([len(indices) for indices in alignment_vertices], 1)
+    return torch.stack([part.mean(1) for part in parts], 1)
 
 
 def crop_projection(angles, distance, points, crop):

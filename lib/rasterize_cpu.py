@@ -142,37 +142,55 @@ def _buffers(vertices, pixels):
     return _scratch.buffers
 
 
+def _draw(see, blend, pictures, triangles, size):
+    """Share the work out: whole pictures, or, if they are fewer than the threads, first triangles and then rows."""
+    height, width = size
+    parts = workers() // pictures
+    if parts <= 1:
+
+        def whole(i):
+            keys = np.empty((1, height * width), np.int64)
+            see(i, (0, triangles), keys[0])
+            blend(i, (0, height), keys)
+
+        for_each(whole, pictures)
+        return
+    keys = np.empty((pictures, parts, height * width), np.int64)
+
+    def share(total, part):
+        return part * total // parts, (part + 1) * total // parts
+
+    def see_part(item):
+        i, part = divmod(item, parts)
+        see(i, share(triangles, part), keys[i, part])
+
+    def blend_part(item):
+        i, part = divmod(item, parts)
+        blend(i, share(height, part), keys[i])
+
+    for_each(see_part, pictures * parts)
+    for_each(blend_part, pictures * parts)
+
+
 class RasterizeOnCpu(torch.autograd.Function):
     """`lib.rasterize.rasterize` for checked, contiguous tensors on the CPU: (int32 ids, attributes)."""
 
     @staticmethod
     def forward(context, clip_vertices, triangles, attributes, height, width, cull_backfaces):
         clip, corners, values = clip_vertices.numpy(), triangles.numpy(), attributes.numpy()
-        pictures, channels = len(clip), (0,) * values.shape[2]
-        # few pictures: the triangles, then the rows are shared out
-        parts = max(1, workers() // pictures)
+        pictures, size, channels = len(clip), (height, width), (0,) * values.shape[2]
         # numpy asks the system for huge pages, torch does not
-        keys = np.empty((pictures, parts, height * width), np.int64)
         ids = np.empty((pictures, height * width), np.int32)
         image = np.empty((pictures, height * width, len(channels)), np.float32)
 
-        def see(item):
-            i, part = divmod(item, parts)
-            first, last = part * len(corners) // parts, (part + 1) * len(corners) // parts
+        def see(i, triangle_range, keys):
             buffers = _buffers(clip.shape[1], height * width)
-            nearest_triangles(clip[i], corners, first, last, width, height, not cull_backfaces, buffers, keys[i, part])
+            nearest_triangles(clip[i], corners, *triangle_range, width, height, not cull_backfaces, buffers, keys)
 
-        def blend(item):
-            i, part = divmod(item, parts)
-            rows = part * height // parts, (part + 1) * height // parts
-            shown = values[i % len(values)]
-            _interpolate(clip[i], corners, shown, channels, keys[i], rows, (height, width), ids[i], image[i])
+        def blend(i, rows, keys):
+            _interpolate(clip[i], corners, values[i % len(values)], channels, keys, rows, size, ids[i], image[i])
 
-        if parts == 1:
-            for_each(lambda i: (see(i), blend(i)), pictures)
-        else:
-            for_each(see, pictures * parts)
-            for_each(blend, pictures * parts)
+        _draw(see, blend, pictures, len(corners), size)
         ids = torch.from_numpy(ids).view(pictures, height, width)
         context.save_for_backward(clip_vertices, triangles, attributes, ids)
         context.mark_non_differentiable(ids)

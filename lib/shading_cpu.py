@@ -18,23 +18,32 @@ _ZERO, _ONE = f32(0), f32(1)
 
 @_inlined
 def _decode(value):
-    """Linear light of an sRGB value and the slope of the curve, 0 where it is cut off."""
-    if value <= f32(0.04045):
-        inside = value >= _ZERO
-        return max(value, _ZERO) * f32(1 / 12.92), f32(1 / 12.92) if inside else _ZERO
-    inside = value <= _ONE
-    base = (min(value, _ONE) + f32(0.055)) * f32(1 / 1.055)
-    linear = base ** f32(2.4)
-    return linear, linear / base * f32(2.4 / 1.055) if inside else _ZERO
+    """Linear light of an sRGB value and the slope of the curve, 0 where it is cut off.
+
+    The curved part is a polynomial (Chebyshev interpolation on [0.04045, 1]) within 1e-5 of the standard's power
+    2.4, which moves a picture by less than 1e-4: powers would take half the time of the shading.
+    """
+    v = min(max(value, _ZERO), _ONE)
+    slope = f32(1 / 12.92)
+    linear = v * slope
+    if v > f32(0.04045):
+        a0, a1, a2, a3 = f32(9.3114545e-4), f32(3.2632530e-2), f32(5.1585770e-1), f32(7.0087075e-1)
+        a4, a5, a6 = f32(-4.0627095e-1), f32(2.0313659e-1), f32(-4.7160581e-2)
+        linear = a0 + v * (a1 + v * (a2 + v * (a3 + v * (a4 + v * (a5 + v * a6)))))
+        slope = a1 + v * (f32(2) * a2 + v * (f32(3) * a3 + v * (f32(4) * a4 + v * (f32(5) * a5 + v * f32(6) * a6))))
+    return linear, slope if v == value else _ZERO
 
 
 @_inlined
 def _encode(linear):
+    """sRGB value of linear light; the curved part, in the fourth root of the light, within 1e-5 as well."""
     linear = min(max(linear, _ZERO), _ONE)
     if linear <= f32(0.0031308):
         return linear * f32(12.92)
-    # rounding may lead beyond white
-    return min(f32(1.055) * linear ** f32(1 / 2.4) - f32(0.055), _ONE)
+    r = np.sqrt(np.sqrt(linear))
+    a0, a1, a2, a3 = f32(-6.1629705e-2), f32(1.6497400e-1), f32(1.2442139), f32(-5.5755568e-1)
+    a4, a5 = f32(2.7275226e-1), f32(-6.2758990e-2)
+    return min(a0 + r * (a1 + r * (a2 + r * (a3 + r * (a4 + r * a5)))), _ONE)
 
 
 @_inlined

@@ -17,7 +17,9 @@ def project(tmp_path, monkeypatch):
 
     def write(*cells):
         parameters = nbformat.v4.new_code_cell('variant = "none"', metadata={"tags": ["parameters"]})
-        book = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
+        kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        cells = [parameters, *map(nbformat.v4.new_code_cell, cells)]
+        book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
         nbformat.write(book, tmp_path / "notebooks" / "01_demo.ipynb")
         return tmp_path
 

@@ -76,9 +76,7 @@ def rasterize_with_kaolin(
     depths = (-z / w).detach()[:, triangles]
     features = (torch.cat([attributes, torch.ones_like(w)[..., None]], 2) / w[..., None])[:, triangles]
     valid = usable[:, triangles].all(2) & _drawn_sides(places.detach(), cull_backfaces)
-    blended, ids = rasterizer(
-        height, width, depths, places, features, valid_faces=valid, eps=EPSILON, backend=backend
-    )
+    blended, ids = rasterizer(height, width, depths, places, features, valid_faces=valid, eps=EPSILON, backend=backend)
     covered = (ids >= 0)[..., None]
     inverse_w = torch.where(covered, blended[..., -1:], 1.0)
     return ids.int(), torch.where(covered, blended[..., :-1] / inverse_w, 0.0)

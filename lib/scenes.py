@@ -110,7 +110,7 @@ class SceneDistribution:
     light_x: tuple[float, float] = (-3000.0, 3000.0)
     light_y: tuple[float, float] = (-1000.0, 3000.0)
     light_z: tuple[float, float] = (1500.0, 4000.0)
-    exposure: tuple[float, float] = (0.9, 1.4)
+    exposure: tuple[float, float] = (1.0, 1.6)
     ambient_share: tuple[float, float] = (0.25, 0.5)
     key_share: tuple[float, float] = (0.3, 0.7)
     white_balance: tuple[float, float] = (0.5, 1.0)
@@ -196,8 +196,12 @@ def background_pictures(background, size):
 def _random_backgrounds(count, generator):
     """A third of one colour, a third from one colour to another across the picture, a third clouds of colours."""
 
+    # walls and gardens are less gaudy than random channels
+    vividness = torch.rand(count, 1, 1, 1, generator=generator)
+
     def colours(*shape):
-        return torch.rand(count, 3, *shape, generator=generator)
+        grey = torch.rand(count, 1, *shape, generator=generator)
+        return grey + vividness * (torch.rand(count, 3, *shape, generator=generator) - grey)
 
     kind = torch.randint(3, (count, 1, 1, 1), generator=generator)
     plain = colours(1, 1).expand(-1, -1, CONTROL_COLOURS, CONTROL_COLOURS)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from lib.shading_cpu import ShadeOnCpu
 
-SPECULAR = 0.12
+SPECULAR = 0.2
 """The constant c of K_s = c - c K_d: dark skin has the stronger highlights (paper 3.2.2)."""
 EXPONENT = 16
 """Phong's exponent; skin's highlights are broad. Four squarings compute the power."""

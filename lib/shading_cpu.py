@@ -21,7 +21,7 @@ def _decode(value):
     """Linear light of an sRGB value and the slope of the curve, 0 where it is cut off.
 
     The curved part is a polynomial (Chebyshev interpolation on [0.04045, 1]) within 1e-5 of the standard's power
-    2.4, which moves a picture by less than 1e-4: powers would take half the time of the shading.
+    2.4, which moves a picture by no more than 1e-4: powers would take half the time of the shading.
     """
     v = min(max(value, _ZERO), _ONE)
     slope = f32(1 / 12.92)

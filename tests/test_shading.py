@@ -83,10 +83,11 @@ def test_fused_kernels_agree_with_torch(generator):
     pictures = [
         function(fragments, (positions, colours, ambient), eye, background) for function in (shade, shade_in_torch)
     ]
-    torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
+    torch.testing.assert_close(*pictures, atol=2e-4, rtol=0)
     pull = torch.randn(background.shape, generator=generator)
     for ours, theirs in zip(*(torch.autograd.grad(p, variables, pull) for p in pictures), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4 * float(theirs.abs().max()), rtol=2e-3)
+        assert (ours - theirs).norm() < 3e-3 * theirs.norm()
+        torch.testing.assert_close(ours, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-2)
 
 
 def test_torch_version_has_right_gradients(generator):
@@ -106,7 +107,7 @@ def test_any_number_of_lamps(generator, lamps):
     fragments, (positions, colours, ambient), eye, background = pixels(generator)
     lights = positions.repeat(1, 2, 1)[:, :lamps], colours.repeat(1, 2, 1)[:, :lamps] / lamps, ambient
     ours, theirs = (function(fragments, lights, eye, background) for function in (shade, shade_in_torch))
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=0)
 
 
 def test_two_lamps_in_one_place_are_one_of_their_sum(generator):

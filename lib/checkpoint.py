@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lib.errors import StudyError
+from lib.files import write_atomically
 
 _META_KEY = "study"
 
@@ -23,17 +23,11 @@ def save_tensors(path, tensors, meta):
     tensors : dict of str to Tensor
     meta : dict
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
-        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(copies, temporary, metadata={_META_KEY: json.dumps(meta)})
-        os.replace(temporary, path)
+        write_atomically(path, lambda part: save_file(copies, part, metadata={_META_KEY: json.dumps(meta)}))
     except (OSError, SafetensorError) as error:
         raise StudyError(f"{path} cannot be written ({error}); what stood there before is kept") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_tensors(path):
@@ -63,11 +57,7 @@ def load_tensors(path):
 
 def write_json(path, content):
     """Write JSON atomically, with a stable layout that git can compare."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_atomically(path, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
 
 
 def fingerprint(content):

@@ -74,9 +74,7 @@ class FaceDetector:
         for numbers in same_size.values():
             batch = np.stack([pictures[number] for number in numbers])
             for number, face in zip(numbers, self._search(self.coarse, batch, DETECTION_SIDE), strict=True):
-                faces[number] = (
-                    face or self._search(self.fine, pictures[number][None], max(batch.shape[1:3]))[0]
-                )
+                faces[number] = face or self._search(self.fine, pictures[number][None], max(batch.shape[1:3]))[0]
         return faces
 
     @torch.no_grad()

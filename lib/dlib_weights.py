@@ -134,9 +134,7 @@ def _read_linear(stream, version):
     stream.floats(4)
     if version >= 3:
         stream.boolean()
-    return {
-        "weight": parameters[: inputs * outputs].reshape(inputs, outputs).T
-    }  # dlib stores (inputs, outputs)
+    return {"weight": parameters[: inputs * outputs].reshape(inputs, outputs).T}  # dlib stores (inputs, outputs)
 
 
 def _read_pooling(stream, version):

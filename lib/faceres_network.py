@@ -36,9 +36,7 @@ class FaceResNetwork(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 SeparableBlock(channels_in, channels_out, 2 if number in HALVING_BLOCKS else 1)
-                for number, (channels_in, channels_out) in enumerate(
-                    zip(CHANNELS, CHANNELS[1:], strict=False), 1
-                )
+                for number, (channels_in, channels_out) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False), 1)
             )
         )
 
@@ -177,7 +175,5 @@ def _split_weights(content, entries, path):
         arrays[entry["name"]] = values.astype(entry["dtype"]).reshape(entry["shape"])
         start = stop
     if start != len(content):
-        raise StudyError(
-            f"The weights of {path} have {len(content) - start} bytes too many: fetch them again."
-        )
+        raise StudyError(f"The weights of {path} have {len(content) - start} bytes too many: fetch them again.")
     return arrays

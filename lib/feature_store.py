@@ -89,12 +89,9 @@ def load_feature_store(folder):
     if not (folder / INDEX_FILE).is_file():
         raise StudyError(f"{folder} is not a feature store ({INDEX_FILE} is missing): run the photos stage.")
     index = pd.read_parquet(folder / INDEX_FILE)
-    features = {
-        path.stem.removeprefix(FEATURES_PREFIX): _map(path) for path in folder.glob(f"{FEATURES_PREFIX}*.npy")
-    }
+    features = {path.stem.removeprefix(FEATURES_PREFIX): _map(path) for path in folder.glob(f"{FEATURES_PREFIX}*.npy")}
     descriptors = {
-        path.stem.removeprefix(DESCRIPTORS_PREFIX): _map(path)
-        for path in folder.glob(f"{DESCRIPTORS_PREFIX}*.npy")
+        path.stem.removeprefix(DESCRIPTORS_PREFIX): _map(path) for path in folder.glob(f"{DESCRIPTORS_PREFIX}*.npy")
     }
     if not features or features.keys() != descriptors.keys() or not (folder / f"{CROPS}.npy").is_file():
         raise StudyError(f"{folder} is an incomplete feature store: run the photos stage again.")
@@ -103,9 +100,7 @@ def load_feature_store(folder):
     for values in (store.crops, *features.values(), *descriptors.values()):
         if len(values) != count:
             name = Path(values.filename).name
-            raise StudyError(
-                f"{folder}: {name} has {len(values)} rows, the index {count}: run the photos stage again."
-            )
+            raise StudyError(f"{folder}: {name} has {len(values)} rows, the index {count}: run the photos stage again.")
     return store
 
 

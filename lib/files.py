@@ -9,11 +9,15 @@ def write_atomically(path, write):
     Parameters
     ----------
     path : path-like
-        The file; an old one stays until the new one is complete.
+        The file; an old one stays until the new one is complete. Its folder is made where it is missing.
     write : callable
         Gets the path of a temporary file beside it and writes that.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
-    write(temporary)
-    temporary.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -8,9 +8,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 CROP_RADIUS = 95.0
-ICP_STEPS = 60
-ICP_POINTS = 4000
-ICP_TOLERANCE = 1e-4
+ICP_STEPS = 40
+ICP_POINTS = 3000
+ICP_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def register(source, target):
     """Iterative closest points with isotropic scale (paper 4.2).
 
     Point to plane: each step minimises the distances of the target's points to the source's tangent planes over
-    rotation, shift and scale, linearised (Chen and Medioni 1992, with scale as the seventh unknown). The target's points
-    stay, so that the source cannot shrink onto a part of it. Starts from the given positions.
+    rotation, shift and scale, linearised (Chen and Medioni 1992, with scale as the seventh unknown). The target's
+    points stay, so that the source cannot shrink onto a part of it. Starts from the given positions.
 
     Parameters
     ----------
@@ -100,9 +100,13 @@ def register(source, target):
         _, nearest = tree.query((points - moved.shift) @ moved.rotation / moved.scale, workers=-1)
         kept = ~source.border[nearest]
         nearest = nearest[kept]
-        step = _linear_step(moved.apply(source.vertices[nearest]), source.normals[nearest] @ moved.rotation.T, points[kept])
+        step = _linear_step(
+            moved.apply(source.vertices[nearest]), source.normals[nearest] @ moved.rotation.T, points[kept]
+        )
         moved = Similarity(
-            step.scale * moved.scale, step.rotation @ moved.rotation, step.scale * step.rotation @ moved.shift + step.shift
+            step.scale * moved.scale,
+            step.rotation @ moved.rotation,
+            step.scale * step.rotation @ moved.shift + step.shift,
         )
         if np.abs(step.apply(points) - points).max() < ICP_TOLERANCE:
             break
@@ -115,7 +119,7 @@ def _linear_step(vertices, normals, points):
     arms = vertices - centre
     columns = np.concatenate([np.cross(arms, normals), normals, (arms * normals).sum(1, keepdims=True)], axis=1)
     distances = ((points - vertices) * normals).sum(1)
-    turn, shift, growth = np.split(np.linalg.lstsq(columns, distances, rcond=None)[0], [3, 6])
+    turn, shift, growth = np.split(np.linalg.solve(columns.T @ columns, columns.T @ distances), [3, 6])
     rotation, scale = Rotation.from_rotvec(turn).as_matrix(), 1 + float(growth[0])
     return Similarity(scale, rotation, centre + shift - scale * rotation @ centre)
 

@@ -169,9 +169,7 @@ def download(url, path, sha256):
     try:
         _download_rest(url, part)
     except (OSError, urllib.error.URLError) as error:
-        raise StudyError(
-            f"{url} cannot be downloaded ({error}). Fetch it elsewhere and put it at {path}."
-        ) from error
+        raise StudyError(f"{url} cannot be downloaded ({error}). Fetch it elsewhere and put it at {path}.") from error
     try:
         check_sha256(part, sha256)
     except StudyError:

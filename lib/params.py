@@ -1,8 +1,7 @@
-"""`params.yaml` as frozen dataclasses: an unknown name, a missing one or a wrong type is refused before any work starts."""
+"""`params.yaml` as frozen dataclasses: an unknown or missing name or a wrong type is refused before any work starts."""
 
 import difflib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from lib.errors import StudyError
+from lib.files import write_atomically
 
 PARAMS_FILE = "params.yaml"
 PRESETS_FOLDER = "presets"
@@ -214,14 +214,13 @@ def apply_preset(preset, path=PARAMS_FILE):
         if section not in document or not isinstance(values, dict):
             raise StudyError(f"{source}: " + _unknown(section, list(document)))
         document[section].update(values)
-    temporary = Path(f"{path}.new")
-    with temporary.open("w") as file:
-        yaml.dump(document, file)
-    try:
-        load_params(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    def write(part):
+        with part.open("w") as file:
+            yaml.dump(document, file)
+        load_params(part)
+
+    write_atomically(path, write)
 
 
 def _read(path):

@@ -121,9 +121,7 @@ def _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, wor
     known = set(cache.read_records().index)
     missing = [number for number, key in enumerate(keys) if key and key not in known]
     framings = {name: network.crop for name, network in networks.items()}
-    batches = iterate_face_crops(
-        [photographs[number].path for number in missing], framings, batch_size, workers
-    )
+    batches = iterate_face_crops([photographs[number].path for number in missing], framings, batch_size, workers)
     records, parts, done = [], [], 0
     initial = len(photographs) - len(missing)
     with progress(description="photographs", total=len(photographs), unit="photo", initial=initial) as bar:
@@ -136,9 +134,7 @@ def _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, wor
             if len(records) >= SHARD_SIZE or done + len(records) == len(missing):
                 for number, record in zip(missing[done : done + len(records)], records, strict=True):
                     record["key"] = keys[number]
-                cache.add(
-                    records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-                )
+                cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
                 records, parts, done = [], [], done + len(records)
     return cache.read_records()
 

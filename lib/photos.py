@@ -95,9 +95,7 @@ def read_folder(folder):
     folder = Path(folder)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise StudyError(
-            f"The folder of photographs {folder} is missing (found {found} there): check photos.path."
-        )
+        raise StudyError(f"The folder of photographs {folder} is missing (found {found} there): check photos.path.")
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -186,9 +184,7 @@ def fetch_lfw(data_home):
     """
     home = Path(data_home) / "lfw_home"
     folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
-    if (
-        archive.is_file()
-    ):  # put there by hand; scikit-learn would neither check it nor do without its other files
+    if archive.is_file():  # put there by hand; scikit-learn would neither check it nor do without its other files
         check_sha256(archive, LFW_SHA256)
         with tarfile.open(archive) as files:
             files.extractall(home, filter="data")

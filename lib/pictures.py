@@ -76,9 +76,7 @@ def _decode(image):
     if min(width, height) < SHORTEST_SIDE:
         raise UnreadablePictureError(f"too small: {width} x {height} pixels, needs {SHORTEST_SIDE} a side")
     if width * height > MOST_PIXELS:
-        raise UnreadablePictureError(
-            f"too large: {width} x {height} pixels, at most {MOST_PIXELS:,} are read"
-        )
+        raise UnreadablePictureError(f"too large: {width} x {height} pixels, at most {MOST_PIXELS:,} are read")
     image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
     image.load()  # damaged pixels raise here, once: a second attempt would give a half-empty picture
     upright, turned = _apply_orientation(image)

@@ -26,14 +26,10 @@ from lib.facenet_network import FaceNetNetwork, convert_facenet_weights
 from lib.faceres_network import FaceResNetwork, convert_faceres_weights
 from lib.files import write_atomically
 
-DLIB_CROP = Crop(
-    150, ((0.316995, 0.310660), (0.669841, 0.310660), (0.336099, 0.686822), (0.650736, 0.686822))
-)
+DLIB_CROP = Crop(150, ((0.316995, 0.310660), (0.669841, 0.310660), (0.336099, 0.686822), (0.650736, 0.686822)))
 """dlib's face chip with padding 0.25: its mean 68-point shape, eye contours averaged, outer mouth corners."""
 
-FACERES_CROP = Crop(
-    224, ((0.341916, 0.461574), (0.656534, 0.459834), (0.370976, 0.824692), (0.631517, 0.823250))
-)
+FACERES_CROP = Crop(224, ((0.341916, 0.461574), (0.656534, 0.459834), (0.370976, 0.824692), (0.631517, 0.823250)))
 """The framing of ArcFace's 112 px template, scaled up."""
 
 FACENET_CROP = Crop(160, ((0.303, 0.354), (0.697, 0.354), (0.328, 0.788), (0.672, 0.788)))
@@ -54,12 +50,8 @@ class NetworkKind:
 
 KINDS = {
     "dlib": NetworkKind(DlibNetwork, DLIB_CROP, network_files.find_dlib_file, convert_dlib_weights),
-    "facenet": NetworkKind(
-        FaceNetNetwork, FACENET_CROP, network_files.find_facenet_file, convert_facenet_weights
-    ),
-    "faceres": NetworkKind(
-        FaceResNetwork, FACERES_CROP, network_files.find_faceres_files, convert_faceres_weights
-    ),
+    "facenet": NetworkKind(FaceNetNetwork, FACENET_CROP, network_files.find_facenet_file, convert_facenet_weights),
+    "faceres": NetworkKind(FaceResNetwork, FACERES_CROP, network_files.find_faceres_files, convert_faceres_weights),
 }
 NETWORK_NAMES = tuple(KINDS)
 
@@ -115,9 +107,7 @@ class IdentityNetwork(nn.Module):
         """Return a network that shares these weights and subtracts `centre`, array-like (E,)."""
         centre = torch.as_tensor(centre, dtype=self.centre.dtype, device=self.centre.device).clone()
         if centre.shape != self.centre.shape:
-            raise ValueError(
-                f"{self.name}'s centre has shape {tuple(self.centre.shape)}, not {tuple(centre.shape)}"
-            )
+            raise ValueError(f"{self.name}'s centre has shape {tuple(self.centre.shape)}, not {tuple(centre.shape)}")
         return IdentityNetwork(self.name, self.body, self.fingerprint, centre)
 
     def descriptor(self, images):
@@ -206,9 +196,7 @@ def load_network(name, folder):
     try:
         body.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise StudyError(
-            f"{path} does not hold the {name} network ({error}): run the networks stage again."
-        ) from error
+        raise StudyError(f"{path} does not hold the {name} network ({error}): run the networks stage again.") from error
     return IdentityNetwork(name, body.to(memory_format=torch.channels_last), network_files.sha256_of(path))
 
 
@@ -226,7 +214,5 @@ def require_independent(training, evaluation):
 
 def _kind(name):
     if name not in KINDS:
-        raise StudyError(
-            f"There is no recognition network {name!r}: choose one of {', '.join(NETWORK_NAMES)}."
-        )
+        raise StudyError(f"There is no recognition network {name!r}: choose one of {', '.join(NETWORK_NAMES)}.")
     return KINDS[name]

@@ -1,4 +1,4 @@
-"""The two stages of training (paper 3.3): on synthetic faces alone, then on photographs and synthetic faces together."""
+"""The two stages of training (paper 3.3): on synthetic faces alone, then with unlabelled photographs."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""A world small enough for a unit test: a face model of few vertices, and a frozen random network that sees its renders."""
+"""A world small enough for a unit test: a face model of few vertices and a frozen random network."""
 
 import json
 

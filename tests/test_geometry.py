@@ -17,7 +17,9 @@ def bump(step=2.0, height=30.0, shift=(0.0, 0.0), size=80.0):
     """A face-like relief over a square of 160 mm: a ridge, and two pits that tell left from right."""
     x, y = np.meshgrid(np.arange(-size, size + step, step), np.arange(-size, size + step, step), indexing="ij")
     z = height * np.exp(-((x / 18) ** 2) - (y / 35) ** 2) + 60 * np.cos(np.hypot(x, y) / 90)
-    z -= 12 * np.exp(-(((x - 33) / 12) ** 2) - ((y - 30) / 9) ** 2) + 9 * np.exp(-(((x + 30) / 9) ** 2) - ((y - 26) / 12) ** 2)
+    z -= 12 * np.exp(-(((x - 33) / 12) ** 2) - ((y - 30) / 9) ** 2) + 9 * np.exp(
+        -(((x + 30) / 9) ** 2) - ((y - 26) / 12) ** 2
+    )
     n = len(x)
     index = np.arange(n * n).reshape(n, n)
     a, b, c, d = index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]
@@ -49,7 +51,11 @@ def test_crop_keeps_what_is_near():
 
 def test_a_moved_copy_has_no_error():
     truth = bump()
-    for degrees, scale, shift in (((0, 0, 0), 1, (0, 0, 0)), ((6, -4, 5), 1.08, (3, -4, 6)), ((0, 8, 0), 0.93, (0, 0, 9))):
+    for degrees, scale, shift in (
+        ((0, 0, 0), 1, (0, 0, 0)),
+        ((6, -4, 5), 1.08, (3, -4, 6)),
+        ((0, 8, 0), 0.93, (0, 0, 9)),
+    ):
         assert reconstruction_error(moved(truth, degrees, scale, shift), truth, NOSE) < 0.01
 
 

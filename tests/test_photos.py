@@ -145,9 +145,7 @@ def test_every_other_file_is_listed_with_its_problem(tmp_path, face):
 
 def test_names_that_are_no_text_can_be_stored(tmp_path, face):
     try:
-        save(tmp_path / "ada" / "x.png", face).rename(
-            os.fsdecode(os.fsencode(tmp_path / "ada") + b"/\xff.png")
-        )
+        save(tmp_path / "ada" / "x.png", face).rename(os.fsdecode(os.fsencode(tmp_path / "ada") + b"/\xff.png"))
     except OSError:
         pytest.skip("this file system takes text only")
     (found,) = read_folder(tmp_path)
@@ -370,12 +368,8 @@ def test_a_store_of_good_and_bad_files(tmp_path, face, networks):
     store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
 
     used = store.index[store.index["row"] >= 0]
-    assert (
-        used["row"].tolist() == list(range(6)) and used["reason"].eq("").all() and used["faces"].eq(1).all()
-    )
-    assert used["path"].tolist() == [
-        f"person_{person}/{number}.png" for person in range(3) for number in range(2)
-    ]
+    assert used["row"].tolist() == list(range(6)) and used["reason"].eq("").all() and used["faces"].eq(1).all()
+    assert used["path"].tolist() == [f"person_{person}/{number}.png" for person in range(3) for number in range(2)]
     reasons = store.skipped.set_index("path")["reason"].to_dict()
     assert reasons["person_0/blank.png"] == "no face found" and "not an image" in reasons["person_1/text.jpg"]
     assert "not an image file (.txt)" in reasons["person_1/notes.txt"] and len(reasons) == 3
@@ -437,9 +431,7 @@ def test_nothing_is_done_twice(tmp_path, face, networks, detected):
     def run():
         detected.clear()
         found = read_folder(folder)
-        store = embed_photographs(
-            found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0
-        )
+        store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
         return store, detected["pictures"]
 
     first, count = run()

@@ -48,9 +48,7 @@ def dlib_folder(tmp_path_factory):
 def random_networks():
     """All three architectures with random weights."""
     torch.manual_seed(0)
-    return {
-        name: IdentityNetwork(name, kind.architecture(), "random") for name, kind in recognition.KINDS.items()
-    }
+    return {name: IdentityNetwork(name, kind.architecture(), "random") for name, kind in recognition.KINDS.items()}
 
 
 # --- the contract
@@ -189,9 +187,7 @@ def write_tfjs(folder, arrays, name="faceres", stored="float16"):
     ]
     manifest = [{"paths": [f"{name}.bin"], "weights": entries}]
     (folder / f"{name}.json").write_text(json.dumps({"weightsManifest": manifest}))
-    (folder / f"{name}.bin").write_bytes(
-        b"".join(values.astype(stored).tobytes() for values in arrays.values())
-    )
+    (folder / f"{name}.bin").write_bytes(b"".join(values.astype(stored).tobytes() for values in arrays.values()))
     return folder / f"{name}.json"
 
 
@@ -264,9 +260,7 @@ def test_faceres_layers_come_to_their_places(tmp_path):
     pixels = np.random.default_rng(1).random((4, 4, 3)).astype(np.float32)  # RGB in [0, 1]
     values = np.pad(pixels[..., ::-1] * 255 - np.array([103.939, 116.779, 123.68]), ((0, 1), (0, 1), (0, 0)))
     kernel = arrays["conv1/convolution/merged_input"]
-    stem = np.array(
-        [[np.einsum("yxi,yxio->o", values[r : r + 3, c : c + 3], kernel) for c in (0, 2)] for r in (0, 2)]
-    )
+    stem = np.array([[np.einsum("yxi,yxio->o", values[r : r + 3, c : c + 3], kernel) for c in (0, 2)] for r in (0, 2)])
     stem = np.clip(stem + arrays["conv1_bn/batchnorm_1/sub"], 0, 6)
     padded = np.pad(stem, ((1, 1), (1, 1), (0, 0)))
     window = arrays["conv_dw_1/depthwise_kernel"][..., 0]
@@ -298,9 +292,7 @@ def test_faceres_files_put_by_hand_need_no_network(tmp_path, monkeypatch):
     raw = tmp_path / "raw"
     raw.mkdir()
     write_tfjs(raw, made_up_faceres())
-    hashes = {
-        name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in network_files.FACERES_SHA256
-    }
+    hashes = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in network_files.FACERES_SHA256}
     with pytest.raises(StudyError, match=r"faceres\.json is damaged"):
         prepare_network("faceres", tmp_path, raw)
     monkeypatch.setattr(network_files, "FACERES_SHA256", hashes)

@@ -1,4 +1,4 @@
-"""Both stages on a small world: the losses get to the regressor, training helps, and a stopped run goes on bit for bit."""
+"""Both stages on a small world: every loss arrives, training helps, and a stopped run goes on bit for bit."""
 
 from dataclasses import replace
 from pathlib import Path

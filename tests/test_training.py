@@ -106,7 +106,10 @@ def test_pairs_are_standard_normal_and_shape_is_independent_of_texture(world):
 def test_stage1_learns_synthetic_faces(tmp_path, world, regressor):
     history = train_stage1(regressor, world[1], replace(STAGE1, epochs=25), tmp_path / "run")
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
-    assert history[-1]["texture_explained"] > 0.1
+    with torch.no_grad():
+        predicted = regressor(world[1].features).shape
+    true = world[1].coefficients.shape
+    assert (predicted - true).square().mean() < 0.8 * true.square().mean()
 
 
 @pytest.mark.parametrize("term", ["parameter", "identity", "batch", "loop"])

@@ -90,7 +90,10 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
     assert names == {*singles, *variants, *evaluated}
     for path in (study.folder / "reports/notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, 4)["cells"]
-        assert not [out for cell in cells for out in cell.get("outputs", []) if out["output_type"] == "error"]
+        outputs = [out for cell in cells for out in cell.get("outputs", [])]
+        assert not [out for out in outputs if out["output_type"] == "error"]
+        if path.stem != "02_networks":
+            assert [out for out in outputs if "image/png" in out.get("data", {})], f"{path.stem} shows no picture"
     for figure in ("ablations.png", "face_model.png", "pairs/full.png", "similarity.svg", "likeness.svg", "losses.svg"):
         assert (study.folder / "reports/figures" / figure).stat().st_size > 5_000
     assert "100%" in study.output and "Traceback" not in study.output

@@ -139,7 +139,7 @@ class Params:
     stage1: Stage1Params
     stage2: Stage2Params
     variants: dict[str, dict[str, bool | int | float]]
-    evaluated: dict[str, dict[str, bool | int | float]]
+    evaluated: list[str]
     evaluate: EvaluateParams
 
     def variant(self, name):
@@ -180,11 +180,11 @@ def load_params(path=PARAMS_FILE):
     params = _build(Params, _read(path), "")
     for name in params.variants:
         params.variant(name)
-    expected = {STAGE1, *params.variants}
-    if set(params.evaluated) != expected:
+    expected = [STAGE1, *params.variants]
+    if sorted(params.evaluated) != sorted(expected):
         raise StudyError(
-            f"params.yaml: `evaluated` lists {sorted(params.evaluated)} but must list {STAGE1} and each of `variants`: "
-            f"{sorted(expected)}. Keep the line `<<: *variants` under it."
+            f"params.yaml: `evaluated` is [{', '.join(params.evaluated)}] but must name {STAGE1} and each of "
+            f"`variants` once: [{', '.join(expected)}]"
         )
     return params
 

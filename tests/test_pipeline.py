@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import ROOT, SHARED
+from ruamel.yaml import YAML
 
 from lib.params import apply_preset, load_params
 
@@ -145,12 +146,19 @@ def test_real_photographs_go_through_the_same_pipeline(study):
             shutil.copy(photograph, target)
     (study.folder / "data/raw/photos/broken.jpg").write_text("not a photograph")
     study.set("photos", source="folder", test_people=3)
-    study.dvc("repro")
+    yaml, path = YAML(), study.folder / "params.yaml"
+    params = yaml.load(path)
+    params["variants"], params["evaluated"] = {"full": {}}, ["stage1", "full"]
+    yaml.dump(params, path)
+    output = study.dvc("repro")
+    assert {"photos", "stage2@full", "evaluate@stage1", "evaluate@full", "ablations", "report"} <= stages_run(output)
     photos = json.loads((study.folder / "reports/metrics/photos.json").read_text())
-    assert photos["files"] == 11 and photos["skipped"] == 1
-    assert (photos["test"]["photographs"], photos["train"]["photographs"]) == (6, 4)
+    # beside the photographs: the text named .jpg, and the hidden file that keeps the folder in git
+    assert photos["files"] == 12 and photos["skipped"] == 2
+    # never more than half of the people are kept for the test
+    assert (photos["test"]["people"], photos["train"]["photographs"]) == (2, 6)
     metrics = json.loads((study.folder / "reports/metrics/evaluate/full.json").read_text())
-    assert "geometry" not in metrics and metrics["recall"]["top1"]["n"] == 6
+    assert "geometry" not in metrics and metrics["recall"]["top1"]["n"] == 4
 
 
 def test_bad_input_is_told_in_a_line(study):

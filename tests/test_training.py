@@ -152,7 +152,7 @@ def test_stage2_brings_renders_nearer_to_the_photographs(tmp_path, world, regres
     assert history[-1]["batch"] < history[0]["batch"]
 
 
-def test_ablated_terms_do_not_move_the_regressor(tmp_path, world, regressor):
+def test_a_terms_weight_decides_where_the_regressor_goes(tmp_path, world, regressor):
     setting, pairs, photographs = world
     results = []
     for weight in (0.0, 5.0):

@@ -95,7 +95,7 @@ def similarity_distributions(same, different, similarities, edges):
         )
         axes[0].axvline(mean, color=colour, linewidth=1)
     axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
-    axes[0].legend(fontsize=8, frameon=False, loc="upper right")
+    axes[0].legend(fontsize=8, frameon=False, loc="upper left")
     for axis, colour, (name, values) in zip(axes[1:], COLOURS, similarities.items()):
         axis.hist(values, coarse, density=True, color=colour, alpha=0.8)
         axis.axvline(values.mean(), color="black", linewidth=1)

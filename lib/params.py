@@ -116,7 +116,14 @@ class Stage2Params:
     identity_weight: NotNegative
     batch_weight: NotNegative
     loop_weight: NotNegative
+    precision: Literal["float32", "bfloat16"]
+    processes: Count
     checkpoint_steps: Count
+
+    def __post_init__(self):
+        for name in ("photographs", "synthetic_faces"):
+            if getattr(self, name) % self.processes:
+                raise ValueError(f"{name} {getattr(self, name)} cannot be shared evenly by {self.processes} processes")
 
 
 @_strict
@@ -138,7 +145,7 @@ class Params:
     scenes: ScenesParams
     stage1: Stage1Params
     stage2: Stage2Params
-    variants: dict[str, dict[str, bool | int | float]]
+    variants: dict[str, dict[str, bool | int | float | str]]
     evaluated: list[str]
     evaluate: EvaluateParams
 
@@ -195,7 +202,7 @@ def apply_preset(preset, path=PARAMS_FILE):
     Parameters
     ----------
     preset : str or Path
-        A name in `presets/` (quick, default, paper) or a path of a YAML file with some sections and names of `Params`.
+        A name in `presets/`, such as quick, or a path of a YAML file with some sections and names of `Params`.
     path : str or Path
         The file to change; written atomically, and only when the result is valid.
 

@@ -7,7 +7,7 @@ from tqdm import tqdm
 LOG_INTERVAL_SECONDS = 10.0
 
 
-def progress(iterable=None, description="", total=None, unit="it", initial=0):
+def progress(iterable=None, description="", total=None, unit="it", initial=0, silent=False):
     """Wrap an iterable in a progress bar.
 
     Parameters
@@ -20,6 +20,8 @@ def progress(iterable=None, description="", total=None, unit="it", initial=0):
         As in tqdm: the number of items in all, and of those that were done before (a resumed run).
     unit : str
         The name of one item.
+    silent : bool
+        Show nothing: one of several processes speaks for all.
 
     Returns
     -------
@@ -37,6 +39,7 @@ def progress(iterable=None, description="", total=None, unit="it", initial=0):
         ncols=None if terminal else 100,
         dynamic_ncols=terminal,
         leave=True,
+        disable=silent,
         file=sys.stderr if terminal else _Lines(),
     )
 

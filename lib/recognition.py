@@ -135,7 +135,8 @@ class IdentityNetwork(nn.Module):
     def forward(self, images):
         """Map images (B, 3, image_size, image_size), sRGB in [0, 1], to an `Identity`."""
         features, descriptor = self.descriptor(images)
-        return Identity(features, self.embed(descriptor))
+        # under autocast the layers give bfloat16, which is too coarse for losses
+        return Identity(features.to(images.dtype), self.embed(descriptor.to(images.dtype)))
 
 
 def prepare_network(name, folder, raw_folder):

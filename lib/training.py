@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lib.checkpoint import digest, fingerprint, load_run, load_tensors, save_run, save_tensors
+from lib.checkpoint import digest, load_run, save_run
 from lib.errors import StudyError
-from lib.face_model import Coefficients
 from lib.losses import (
     LossWeights,
     batch_distribution_loss,
@@ -18,104 +17,14 @@ from lib.losses import (
     parameter_loss,
     total_loss,
 )
+from lib.processes import average_gradients, mean_over_processes, own_part, rank, world_size
 from lib.progress import progress
-from lib.renderer import render, sample_scenes
+from lib.renderer import Scene, render, sample_scenes
+from lib.synthetic_faces import Pairs, digest_face_model
 
-FACES_A_SHARD = 1000
-RENDER_BATCH = 50
 VALIDATION_SHARE = 0.05
 RECORD_STEPS = 10
 GRADIENT_LIMIT = 10.0
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Synthetic faces as stage 1 sees them: features (M, F) of a render each, and the true coefficients (M, ...)."""
-
-    features: torch.Tensor
-    coefficients: Coefficients
-
-    def __len__(self):
-        return len(self.features)
-
-    def __getitem__(self, rows):
-        return Pairs(self.features[rows], self.coefficients[rows])
-
-    def save(self, path):
-        """Write the pairs to a safetensors file."""
-        tensors = dict(features=self.features, shape=self.coefficients.shape, texture=self.coefficients.texture)
-        save_tensors(path, tensors, {})
-
-    @classmethod
-    def load(cls, path):
-        """Read what `save` wrote; StudyError when the file is missing or damaged."""
-        tensors, _ = load_tensors(path)
-        return cls(tensors["features"], Coefficients(tensors["shape"], tensors["texture"]))
-
-
-def make_pairs(face_model, network, count, seed, distribution, folder):
-    """Draw random faces, render each in a random scene and keep the identity network's features (paper 3.3).
-
-    Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
-    with chance of its own: an interrupted run goes on at the first missing shard, and a larger `count` adds shards.
-
-    Parameters
-    ----------
-    face_model : FaceModel
-    network : IdentityNetwork
-        The training network.
-    count : int
-        Number of faces; the last shard may be a part.
-    seed : int
-    distribution : SceneDistribution
-    folder : Path
-        Where the shards lie (`shard-0000.safetensors`, ...).
-
-    Returns
-    -------
-    Pairs
-    """
-    settings = dict(seed=seed, network=network.fingerprint, face_model=_digest_model(face_model))
-    settings |= asdict(distribution)
-    shards = []
-    bar = progress(description="synthetic faces", total=count, unit="face")
-    for index, start in enumerate(range(0, count, FACES_A_SHARD)):
-        size = min(FACES_A_SHARD, count - start)
-        path = Path(folder) / f"shard-{index:04d}.safetensors"
-        meta = dict(settings=fingerprint(settings), size=size)
-        if path.is_file() and load_tensors(path)[1] == meta:
-            shard = load_tensors(path)[0]
-        else:
-            shard = _make_shard(face_model, network, size, seed * 1_000_003 + index, distribution)
-            save_tensors(path, shard, meta)
-        shards.append(shard)
-        bar.update(size)
-    bar.close()
-    joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
-    return Pairs(joined["features"], Coefficients(joined["shape"], joined["texture"]))
-
-
-@torch.no_grad()
-def _digest_model(face_model):
-    """Hash one face in which every component has a part: another model gives another face."""
-    device = face_model.triangles.device
-    shape = torch.ones(1, face_model.shape_dimension, device=device)
-    texture = torch.full((1, face_model.texture_dimension), 0.1, device=device)
-    return digest(face_model.vertices(shape), face_model.albedo(texture), face_model.triangles)
-
-
-@torch.no_grad()
-def _make_shard(face_model, network, size, seed, distribution):
-    generator = torch.Generator().manual_seed(seed)
-    device = face_model.triangles.device
-    shape = torch.randn(size, face_model.shape_dimension, generator=generator)
-    texture = torch.randn(size, face_model.texture_dimension, generator=generator)
-    features = []
-    for rows in torch.arange(size).split(RENDER_BATCH):
-        scene = sample_scenes(len(rows), generator, distribution).to(device)
-        faces = Coefficients(shape[rows].to(device), texture[rows].to(device))
-        features.append(network(render(face_model, faces, scene, network.crop)).features.cpu())
-    return dict(features=torch.cat(features), shape=shape, texture=texture)
 
 
 def train_stage1(regressor, pairs, params, checkpoint):
@@ -187,6 +96,13 @@ class Photographs:
     def __len__(self):
         return len(self.features)
 
+    def __getitem__(self, rows):
+        return Photographs(self.features[rows], self.embeddings[rows])
+
+    def to(self, device):
+        """The same photographs on another device."""
+        return Photographs(self.features.to(device), self.embeddings.to(device))
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -197,23 +113,41 @@ class Setting:
     distribution: object
 
 
-def stage2_losses(regressor, setting, photographs, rendered, synthetic, scene, params, stage1_params):
+@dataclass(frozen=True)
+class Batch:
+    """What one process works on in one step of stage 2.
+
+    Attributes
+    ----------
+    photographs : Photographs
+        All of the step, of all processes: the batch distribution loss is taken over them.
+    rendered : slice
+        The R photographs that this process renders (identity and loopback loss).
+    synthetic : Pairs
+        Of this process (parameter loss).
+    scene : Scene
+        V * R pictures; view v of the r-th rendered photograph is entry v * R + r.
+    """
+
+    photographs: Photographs
+    rendered: slice
+    synthetic: Pairs
+    scene: Scene
+
+
+def stage2_losses(regressor, setting, batch, params, stage1_params):
     """Compute the terms of Eq. 2 on one hybrid batch (paper 3.3).
 
     The views that the identity loss compares with the photographs are the ones that the loopback loss reads again: one
-    render and one pass of the network serve both.
+    render and one pass of the network serve both. Every process takes the batch distribution loss over the photographs
+    of all, since the regressor costs next to nothing; the other terms are means over its own equal part. So the mean of
+    the processes' losses is the loss of one process, and the mean of their gradients its gradient.
 
     Parameters
     ----------
     regressor : Regressor
     setting : Setting
-    photographs : Photographs
-        The batch; the batch distribution loss is taken over all of it.
-    rendered : int
-        How many of the first photographs are rendered (identity and loopback loss).
-    synthetic : Pairs
-    scene : Scene
-        V * rendered pictures; view v of face b is entry v * rendered + b.
+    batch : Batch
     params : Stage2Params
     stage1_params : Stage1Params
         Its weights of shape and texture are Eq. 3's.
@@ -230,16 +164,59 @@ def stage2_losses(regressor, setting, photographs, rendered, synthetic, scene, p
         stage1_params.shape_weight,
         stage1_params.texture_weight,
     )
+    photographs, synthetic = batch.photographs, batch.synthetic
     predicted = regressor(photographs.features)
-    faces = predicted[:rendered]
-    seen = setting.network(render(setting.face_model, faces, scene, setting.network.crop))
+    faces = predicted[batch.rendered]
+    images = render(setting.face_model, faces, batch.scene, setting.network.crop)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
+        seen = setting.network(images)
     terms = dict(
         parameter=parameter_loss(regressor(synthetic.features), synthetic.coefficients, weights.shape, weights.texture),
-        identity=identity_loss(seen.embedding, photographs.embeddings[:rendered]),
+        identity=identity_loss(seen.embedding, photographs.embeddings[batch.rendered]),
         batch=batch_distribution_loss(predicted),
         loop=loopback_loss(regressor(seen.features), faces, weights.shape, weights.texture),
     )
     return terms | dict(total=total_loss(**terms, weights=weights))
+
+
+def draw_batch(setting, photographs, pairs, params, generator):
+    """Draw one step's batch, the same on all processes, and return this process's part of it.
+
+    Parameters
+    ----------
+    setting : Setting
+    photographs : Photographs
+    pairs : Pairs
+    params : Stage2Params
+    generator : torch.Generator
+        In the same state on all processes, and moved on alike.
+
+    Returns
+    -------
+    Batch
+        On the face model's device.
+
+    Raises
+    ------
+    StudyError
+        There are fewer photographs than processes.
+    """
+    device, distribution = setting.face_model.triangles.device, setting.distribution
+    if params.frontal:
+        distribution = replace(distribution, yaw=0.0, pitch=0.0)
+    rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
+    if rendered == 0:
+        raise StudyError(f"{len(photographs)} photographs cannot be shared by {world_size()} processes")
+    rows = torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]
+    chosen = torch.randint(len(pairs), (params.synthetic_faces,), generator=generator)
+    scene = sample_scenes(rendered * params.views, generator, distribution)
+    views = torch.arange(len(scene)).view(params.views, rendered)[:, own_part(rendered)].flatten()
+    return Batch(
+        photographs[rows].to(device),
+        own_part(rendered),
+        pairs[chosen[own_part(len(chosen))]].to(device),
+        scene[views].to(device),
+    )
 
 
 def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, checkpoint):
@@ -248,7 +225,7 @@ def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, 
     Parameters
     ----------
     regressor : Regressor
-        As stage 1 left it; changed in place.
+        As stage 1 left it, on the device of the face model; changed in place.
     setting : Setting
     photographs : Photographs
         All training photographs.
@@ -263,40 +240,32 @@ def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, 
     Returns
     -------
     list of dict
-        Every tenth step: `step`, the terms of `stage2_losses`, `learning_rate`, `gradient_norm`, `seconds_a_step`.
+        Every tenth step: `step`, the terms of `stage2_losses`, `learning_rate`, `gradient_norm`, `seconds`.
     """
-    distribution = setting.distribution
-    if params.frontal:
-        distribution = replace(distribution, yaw=0.0, pitch=0.0)
     optimizer = _optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
     inputs = [photographs.features, photographs.embeddings, pairs.features, *regressor.state_dict().values()]
-    settings = asdict(params) | dict(inputs=digest(*inputs), face_model=_digest_model(setting.face_model))
+    settings = asdict(params) | dict(inputs=digest(*inputs), face_model=digest_face_model(setting.face_model))
     first, history = 0, []
     if Path(checkpoint).is_file():
         first, history = load_run(checkpoint, regressor, optimizer, generator, settings)
-    rendered = min(params.photographs, len(photographs))
-    bar = progress(range(first, params.steps), "stage 2", initial=first, total=params.steps, unit="step")
+    steps = range(first, params.steps)
+    bar = progress(steps, "stage 2", initial=first, total=params.steps, unit="step", silent=rank() > 0)
     started = time.perf_counter()
     for step in bar:
         _set_learning_rate(optimizer, params.learning_rate, step, params.steps)
-        rows = torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]
-        chosen = torch.randint(len(pairs), (params.synthetic_faces,), generator=generator)
-        scene = sample_scenes(rendered * params.views, generator, distribution)
-        batch = Photographs(photographs.features[rows], photographs.embeddings[rows])
-        terms = stage2_losses(regressor, setting, batch, rendered, pairs[chosen], scene, params, stage1_params)
-        values = {name: term.item() for name, term in terms.items()}
+        batch = draw_batch(setting, photographs, pairs, params, generator)
+        terms = stage2_losses(regressor, setting, batch, params, stage1_params)
+        values = dict(zip(terms, mean_over_processes(torch.stack([*terms.values()]).detach()).tolist()))
         _refuse_nan(values, "step", step + 1, checkpoint)
         norm = _step(regressor, optimizer, terms["total"])
         if step % RECORD_STEPS == 0 or step + 1 == params.steps:
             elapsed, started = time.perf_counter() - started, time.perf_counter()
-            history.append(
-                dict(step=step + 1)
-                | values
-                | dict(learning_rate=optimizer.param_groups[0]["lr"], gradient_norm=norm, seconds=elapsed)
-            )
+            rate = optimizer.param_groups[0]["lr"]
+            history.append(dict(step=step + 1) | values | dict(learning_rate=rate, gradient_norm=norm, seconds=elapsed))
             bar.set_postfix({name: f"{values[name]:.3g}" for name in ("identity", "batch", "loop")})
-        if (step + 1) % params.checkpoint_steps == 0 or step + 1 == params.steps:
+        last = step + 1 == params.steps
+        if rank() == 0 and (last or (step + 1) % params.checkpoint_steps == 0):
             save_run(checkpoint, regressor, optimizer, generator, step + 1, history, settings)
     return history
 
@@ -315,6 +284,7 @@ def _set_learning_rate(optimizer, peak, step, steps):
 def _step(regressor, optimizer, loss):
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(regressor.parameters())
     norm = torch.nn.utils.clip_grad_norm_(regressor.parameters(), GRADIENT_LIMIT)
     optimizer.step()
     return norm.item()

@@ -15,7 +15,8 @@ from lib.params import load_params
 from lib.regressor import Regressor
 from lib.renderer import sample_scenes
 from lib.scenes import SceneDistribution
-from lib.training import Pairs, Photographs, Setting, make_pairs, stage2_losses, train_stage1, train_stage2
+from lib.synthetic_faces import Pairs, make_pairs
+from lib.training import Batch, Photographs, Setting, draw_batch, stage2_losses, train_stage1, train_stage2
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
@@ -55,6 +56,12 @@ def equal(a, b):
     return all(torch.equal(a.state_dict()[name], b.state_dict()[name]) for name in a.state_dict())
 
 
+def batch_of(world):
+    setting, pairs, photographs = world
+    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
+    return Batch(photographs, slice(0, 2), pairs[:8], scene)
+
+
 def test_regressor_is_the_papers_decoder():
     regressor = Regressor(256)
     sizes = [(layer.in_features, layer.out_features) for layer in regressor.layers if hasattr(layer, "in_features")]
@@ -81,7 +88,7 @@ def test_regressor_round_trip(tmp_path, regressor):
 
 
 def test_pairs_are_made_once_and_grow(tmp_path, world, monkeypatch):
-    monkeypatch.setattr("lib.training.FACES_A_SHARD", 20)
+    monkeypatch.setattr("lib.synthetic_faces.FACES_A_SHARD", 20)
     (setting, _, _), folder = world, tmp_path / "pairs"
     model, network, distribution = setting.face_model, setting.network, setting.distribution
     first = make_pairs(model, network, 40, 1, distribution, folder)
@@ -115,20 +122,38 @@ def test_stage1_learns_synthetic_faces(tmp_path, world, regressor):
 @pytest.mark.parametrize("term", ["parameter", "identity", "batch", "loop"])
 def test_every_term_reaches_the_regressor(world, regressor, term):
     setting, pairs, photographs = world
-    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
-    terms = stage2_losses(regressor, setting, photographs, 2, pairs[:8], scene, STAGE2, STAGE1)
+    terms = stage2_losses(regressor, setting, batch_of(world), STAGE2, STAGE1)
     terms[term].backward()
     gradients = [parameter.grad for parameter in regressor.parameters()]
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
 
 
+def test_bfloat16_layers_leave_losses_and_coefficients_in_float32(world, regressor):
+    setting = world[0]
+    exact = stage2_losses(regressor, setting, batch_of(world), STAGE2, STAGE1)
+    rough = stage2_losses(regressor, setting, batch_of(world), replace(STAGE2, precision="bfloat16"), STAGE1)
+    assert all(term.dtype == torch.float32 for term in rough.values())
+    assert 0 < (exact["identity"] - rough["identity"]).abs() < 0.02
+    assert rough["batch"] == exact["batch"]
+
+
+def test_a_batch_holds_the_views_of_its_photographs_and_repeats_itself(world):
+    setting, pairs, photographs = world
+    batches = [draw_batch(setting, photographs, pairs, STAGE2, torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert len(batches[0].photographs) == STAGE2.distribution_batch and len(batches[0].synthetic) == 8
+    assert len(batches[0].scene) == STAGE2.photographs * STAGE2.views
+    assert torch.equal(batches[0].scene.angles, batches[1].scene.angles)
+    assert torch.equal(batches[0].photographs.features, batches[1].photographs.features)
+    frontal = draw_batch(setting, photographs, pairs, replace(STAGE2, frontal=True), torch.Generator().manual_seed(3))
+    assert frontal.scene.angles[:, :2].abs().max() == 0
+
+
 def test_identity_gradient_agrees_with_finite_differences(world, regressor):
     setting, pairs, photographs = world
-    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
     bias = regressor.layers[-1].bias
 
     def identity():
-        return stage2_losses(regressor, setting, photographs, 2, pairs[:8], scene, STAGE2, STAGE1)["identity"]
+        return stage2_losses(regressor, setting, batch_of(world), STAGE2, STAGE1)["identity"]
 
     identity().backward()
     gradient = bias.grad[SHAPE:].clone()

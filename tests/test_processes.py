@@ -1,0 +1,97 @@
+"""Runs that are processes of their own: two of them train as one does, and a killed one goes on bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT
+from training_worker import STAGE1, STAGE2
+
+from lib.checkpoint import load_tensors
+from lib.errors import StudyError
+from lib.processes import average_gradients, launch, mean_over_processes, own_part, rank, world_size
+
+WORKER = ROOT / "tests" / "training_worker.py"
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def start(folder):
+    return subprocess.Popen([sys.executable, str(WORKER), str(folder), "1"], stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, error
+
+
+def result(folder, number=0):
+    return load_tensors(folder / f"result-{number}.safetensors")[0]
+
+
+def progress_of(folder):
+    """Steps done, of both stages together."""
+    runs = [folder / "stage1", folder / "stage2"]
+    return sum(load_tensors(run)[1]["step"] for run in runs if run.is_file())
+
+
+def test_one_process_alone_needs_no_others():
+    assert (rank(), world_size(), own_part(6)) == (0, 1, slice(0, 6))
+    layer = torch.nn.Linear(2, 1)
+    layer(torch.ones(1, 2)).sum().backward()
+    before = layer.weight.grad.clone()
+    average_gradients(layer.parameters())
+    assert torch.equal(layer.weight.grad, before)
+    assert mean_over_processes(before) is before
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    """Results of an undisturbed run on one process."""
+    folder = tmp_path_factory.mktemp("single")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PATHS)
+        finish(start(folder))
+    return result(folder)
+
+
+def test_two_processes_do_what_one_does(tmp_path, single):
+    launch("training_worker", 2, str(tmp_path), "2")
+    first, second = result(tmp_path, 0), result(tmp_path, 1)
+    for name in first:
+        assert torch.equal(first[name], second[name]), f"the processes differ in {name}"
+        # one step: rounding alone; after sixty, what Adam has made of it
+        tolerance = 1e-3 if name.startswith("stage2") else 1e-5
+        expected = single[name]
+        assert torch.allclose(first[name], expected, rtol=tolerance, atol=tolerance * expected.abs().max().item()), name
+
+
+def test_a_failed_process_is_told():
+    with pytest.raises(StudyError, match="no_such_module failed on 2 processes"):
+        launch("no_such_module", 2)
+
+
+def test_a_run_killed_three_times_ends_with_the_same_bytes(tmp_path, single):
+    killed_at = []
+    for steps in (5, 50, 70):  # in stage 1 once, in stage 2 twice
+        process = start(tmp_path)
+        while process.poll() is None and progress_of(tmp_path) < steps:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+        killed_at.append(progress_of(tmp_path))
+    assert killed_at[0] < STAGE1.epochs < killed_at[1] < killed_at[2] < STAGE1.epochs + STAGE2.steps
+    finish(start(tmp_path))
+    again = result(tmp_path)
+    assert again.keys() == single.keys()
+    assert all(torch.equal(again[name], expected) for name, expected in single.items())

@@ -21,6 +21,8 @@ def best_device():
 @contextmanager
 def joined():
     """Join the processes that torchrun started, for the time of the block."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(best_device())
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield

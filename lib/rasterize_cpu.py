@@ -225,8 +225,8 @@ class RasterizeOnCpu(torch.autograd.Function):
         image = recycled_empty((pictures, height * width, len(channels)))
 
         def see(i, triangle_range, keys):
-            *buffers, _ = _buffers(clip.shape[1], height * width)
-            nearest_triangles(clip[i], corners, *triangle_range, width, height, not cull_backfaces, tuple(buffers), keys)
+            buffers, both_sides = _buffers(clip.shape[1], height * width)[:-1], not cull_backfaces
+            nearest_triangles(clip[i], corners, *triangle_range, width, height, both_sides, buffers, keys)
 
         def blend(i, rows, keys):
             covered, face = _buffers(clip.shape[1], height * width)[-1], i % len(values)

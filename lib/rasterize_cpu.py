@@ -10,8 +10,14 @@ import numpy as np
 import torch
 from numba import njit
 
+from lib.kernel_memory import prefetch, recycled_empty
 from lib.parallel import for_each, workers
-from lib.rasterize_visibility import CHUNK, EMPTY, PENDING, f32, i64, inlined, nearest_triangles, u32, u64
+from lib.rasterize_visibility import CHUNK, EMPTY, PENDING, f32, i32, i64, inlined, nearest_triangles, u32, u64
+
+BLOCK = 1024
+"""Pixels whose triangles are looked up before they are worked on."""
+AHEAD = u64(12)
+"""So many covered pixels ahead, what the work needs is fetched."""
 
 # fusing and reordering operations is harmless here: coverage has been decided
 _kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
@@ -48,32 +54,67 @@ def _barycentrics(ax, ay, bx, by, cx, cy):
 
 
 @inlined
-def _pixel_centre(row, column, height, width):
+def _pixel_centre(pixel, height, width):
+    row = u32(pixel) // u32(width)
+    column = u32(pixel) - row * u32(width)
     return (f32(column) + f32(0.5)) * f32(2.0 / width) - f32(1), f32(1) - (f32(row) + f32(0.5)) * f32(2.0 / height)
 
 
+@inlined
+def _list_covered(ids, triangles, first, last, covered):
+    """Note the pixels first ... last - 1 that see a triangle, and its corners, in `covered`; return their number."""
+    count = u64(0)
+    for p in range(first, last):
+        pixel = u64(p)
+        if ids[pixel] >= 0:
+            t = u32(ids[pixel])
+            covered[count, 0] = p
+            for k in range(3):
+                covered[count, k + 1] = triangles[t, k]
+            count += u64(1)
+    return count
+
+
+@inlined
+def _look_up(covered, k):
+    """Pixel and corners of entry k."""
+    return u64(covered[k, 0]), u32(covered[k, 1]), u32(covered[k, 2]), u32(covered[k, 3])
+
+
+@inlined
+def _fetch(clip, attributes, channels, covered, k):
+    """Have what belongs to the corners of entry k brought near."""
+    for corner in range(1, 4):
+        v = u32(covered[k, corner])
+        prefetch(clip, v, 0)
+        prefetch(attributes, v, 0)
+        prefetch(attributes, v, len(channels) - 1)
+
+
 @_kernel
-def _interpolate(clip, triangles, attributes, channels, keys, rows, size, ids, image):
+def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covered, ids, image):
     """Blend attributes at the pixels of some rows.
 
     `channels` is a tuple whose length is their number: a part of its type, so that the compiler unrolls the loops.
+    `covered` (BLOCK, 4) is scratch.
     """
     height, width = size
-    for row in range(rows[0], rows[1]):
-        for column in range(width):
-            pixel = u64(row * width + column)
+    for first in range(rows[0] * width, rows[1] * width, BLOCK):
+        last = min(first + BLOCK, rows[1] * width)
+        for p in range(first, last):
+            pixel = u64(p)
             key = keys[0, pixel]
             for part in range(1, keys.shape[0]):
                 key = min(key, keys[part, pixel])
+            ids[pixel] = i32(-1) if key >= EMPTY else i32(key & i64(0xFFFFFFFF))
             if key >= EMPTY:
-                ids[pixel] = -1
                 for k in range(len(channels)):
                     image[pixel, k] = f32(0)
-                continue
-            t = u32(key & i64(0xFFFFFFFF))
-            ids[pixel] = t
-            a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
-            x, y = _pixel_centre(row, column, height, width)
+        count = _list_covered(ids, triangles, first, last, covered)
+        for entry in range(count):
+            _fetch(clip, attributes, channels, covered, min(u64(entry) + AHEAD, count - u64(1)))
+            pixel, a, b, c = _look_up(covered, u64(entry))
+            x, y = _pixel_centre(pixel, height, width)
             ax, ay = _from_pixel(clip, a, x, y)
             bx, by = _from_pixel(clip, b, x, y)
             cx, cy = _from_pixel(clip, c, x, y)
@@ -83,17 +124,17 @@ def _interpolate(clip, triangles, attributes, channels, keys, rows, size, ids, i
 
 
 @_kernel
-def _send_back(clip, triangles, attributes, channels, ids, gradient, rows, size, to_clip, to_attributes):
+def _send_back(clip, triangles, attributes, channels, ids, gradient, rows, size, covered, to_clip, to_attributes):
     """Add the gradients at the pixels of some rows to those of vertices and attributes (paper 3.2.1)."""
     height, width = size
-    for row in range(rows[0], rows[1]):
-        for column in range(width):
-            pixel = u64(row * width + column)
-            if ids[pixel] < 0:
-                continue
-            t = u32(ids[pixel])
-            a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
-            x, y = _pixel_centre(row, column, height, width)
+    for first in range(rows[0] * width, rows[1] * width, BLOCK):
+        count = _list_covered(ids, triangles, first, min(first + BLOCK, rows[1] * width), covered)
+        for entry in range(count):
+            ahead = min(u64(entry) + AHEAD, count - u64(1))
+            _fetch(clip, attributes, channels, covered, ahead)
+            _fetch(to_clip, to_attributes, channels, covered, ahead)
+            pixel, a, b, c = _look_up(covered, u64(entry))
+            x, y = _pixel_centre(pixel, height, width)
             ax, ay = _from_pixel(clip, a, x, y)
             bx, by = _from_pixel(clip, b, x, y)
             cx, cy = _from_pixel(clip, c, x, y)
@@ -138,6 +179,7 @@ def _buffers(vertices, pixels):
             np.empty(CHUNK + 1, np.int32),
             np.empty(PENDING + pixels + 2, np.int32),
             np.empty(PENDING + pixels + 2, np.int64),
+            np.empty((BLOCK, 4), np.int32),
         )
     return _scratch.buffers
 
@@ -179,16 +221,16 @@ class RasterizeOnCpu(torch.autograd.Function):
     def forward(context, clip_vertices, triangles, attributes, height, width, cull_backfaces):
         clip, corners, values = clip_vertices.numpy(), triangles.numpy(), attributes.numpy()
         pictures, size, channels = len(clip), (height, width), (0,) * values.shape[2]
-        # numpy asks the system for huge pages, torch does not
-        ids = np.empty((pictures, height * width), np.int32)
-        image = np.empty((pictures, height * width, len(channels)), np.float32)
+        ids = recycled_empty((pictures, height * width), np.int32)
+        image = recycled_empty((pictures, height * width, len(channels)))
 
         def see(i, triangle_range, keys):
-            buffers = _buffers(clip.shape[1], height * width)
-            nearest_triangles(clip[i], corners, *triangle_range, width, height, not cull_backfaces, buffers, keys)
+            buffers, both_sides = _buffers(clip.shape[1], height * width)[:-1], not cull_backfaces
+            nearest_triangles(clip[i], corners, *triangle_range, width, height, both_sides, buffers, keys)
 
         def blend(i, rows, keys):
-            _interpolate(clip[i], corners, values[i % len(values)], channels, keys, rows, size, ids[i], image[i])
+            covered, face = _buffers(clip.shape[1], height * width)[-1], i % len(values)
+            _interpolate(clip[i], corners, values[face], channels, keys, rows, size, covered, ids[i], image[i])
 
         _draw(see, blend, pictures, len(corners), size)
         ids = torch.from_numpy(ids).view(pictures, height, width)
@@ -205,20 +247,37 @@ class RasterizeOnCpu(torch.autograd.Function):
         (pictures, height, width), channels = ids.shape, (0,) * values.shape[2]
         # few faces: rows are shared out, by a rule that does not know the number of threads
         strips = 2 if len(values) < 4 else 1
-        to_clip = np.zeros((strips, *clip.shape), np.float32)
-        to_attributes = np.zeros((strips, *values.shape), np.float32)
+        to_clip = recycled_empty((strips, *clip.shape))
+        to_attributes = recycled_empty((strips, *values.shape))
         ids = ids.reshape(pictures, -1)
         gradient = image_gradient.contiguous().numpy().reshape(pictures, height * width, -1)
 
         def send_back(item):
             face, strip = divmod(item, strips)
             rows = strip * height // strips, (strip + 1) * height // strips
+            covered = _buffers(clip.shape[1], height * width)[-1]
+            to_attributes[strip, face] = 0
             for i in range(face, pictures, len(values)):
+                to_clip[strip, i] = 0
                 _send_back(
-                    clip[i], corners, values[face], channels, ids[i], gradient[i], rows, (height, width),
+                    clip[i], corners, values[face], channels, ids[i], gradient[i], rows, (height, width), covered,
                     to_clip[strip, i], to_attributes[strip, face],
                 )  # fmt: skip
 
         for_each(send_back, len(values) * strips)
-        to_clip, to_attributes = (sum(parts[1:], start=parts[0]) for parts in (to_clip, to_attributes))
+        to_clip, to_attributes = (_sum(parts) for parts in (to_clip, to_attributes))
         return torch.from_numpy(to_clip), None, torch.from_numpy(to_attributes), None, None, None
+
+
+def _sum(parts):
+    """Add up the strips, in the first one."""
+    total, rows = parts[0], parts.shape[2]
+
+    def add(part):
+        some = slice(part * rows // 2, (part + 1) * rows // 2)
+        for other in parts[1:]:
+            np.add(total[:, some], other[:, some], out=total[:, some])
+
+    if len(parts) > 1:
+        for_each(add, 2)
+    return total

@@ -7,7 +7,7 @@ of rising difficulty, named as those of the MICC data set (paper 4.2).
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 
 from lib.alignment import Crop
 from lib.face_model import ALIGNMENT_LANDMARKS
+from lib.photos import read_folder
 from lib.progress import progress
 from lib.renderer import SceneDistribution, render_meshes, sample_scenes
 
@@ -77,6 +78,14 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
     return groups
+
+
+def read_simulated(folder):
+    """List the photographs of `simulate_photographs` as `lib.photos.read_folder` does, with their conditions."""
+    return [
+        replace(photograph, condition=Path(photograph.file).stem.partition("-")[2])
+        for photograph in read_folder(folder)
+    ]
 
 
 def save_truth(generator, path, persons, seed):

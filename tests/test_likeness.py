@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
+from sklearn import metrics
 from sklearn.metrics import roc_auc_score
 
 from lib.likeness import (
@@ -16,6 +17,7 @@ from lib.likeness import (
     pair_distributions,
     random_recall,
     retrieval_ranks,
+    roc_curve,
     share_below,
 )
 
@@ -47,6 +49,17 @@ def test_pairs_are_all_counted_once_in_any_block_size(embedded, monkeypatch):
     assert share_below(pairs.different, 0.2) == pytest.approx((different < 0.2).mean(), abs=5e-3)
     truth = np.r_[np.ones(len(same)), np.zeros(len(different))]
     assert pair_auc(pairs) == pytest.approx(roc_auc_score(truth, np.r_[same, different]), abs=1e-3)
+
+
+def test_the_roc_curve_is_scikit_learns(embedded):
+    pairs = pair_distributions(*embedded)
+    same, different = brute_force(*embedded)
+    truth = np.r_[np.ones(len(same)), np.zeros(len(different))]
+    false_accepts, true_accepts, _ = metrics.roc_curve(truth, np.r_[same, different])
+    found = roc_curve(pairs)
+    assert found[0][[0, -1]].tolist() == found[1][[0, -1]].tolist() == [0, 1]
+    assert np.abs(np.interp(found[0], false_accepts, true_accepts) - found[1]).max() < 0.03
+    assert np.trapezoid(found[1], found[0]) == pytest.approx(pair_auc(pairs), abs=1e-6)
 
 
 def test_unlabelled_photographs_have_no_pair_of_one_person(embedded):

@@ -1,6 +1,8 @@
 """Cut the faces out of photographs: read, detect and align, batch by batch, in other processes than the
 networks' one."""
 
+import math
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -15,12 +17,12 @@ MEASURE_COLUMNS = (*BOX_COLUMNS, *POINT_COLUMNS, "probability")
 NO_FACE = "no face found"
 
 
-def iterate_face_crops(paths, crops, batch_size, workers):
+def iterate_face_crops(photographs, crops, batch_size, workers):
     """Cut the faces out of photographs.
 
     Parameters
     ----------
-    paths : list of path-like
+    photographs : list of lib.photos.Photograph
     crops : dict of str to lib.alignment.Crop
         The framings that are wanted.
     batch_size : int
@@ -36,7 +38,7 @@ def iterate_face_crops(paths, crops, batch_size, workers):
     pictures : dict of str to uint8 ndarray (n, size, size, 3)
         The crops, RGB, of the n photographs with a face, in order.
     """
-    batches = _Batches(paths, crops, batch_size)
+    batches = _Batches(photographs, crops, batch_size)
     # as they are: arrays travel through a pipe, since shared memory is scarce in containers
     yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_unchanged)
 
@@ -46,16 +48,17 @@ def _unchanged(batch):
 
 
 class _Batches(Dataset):
-    def __init__(self, paths, crops, batch_size):
-        self.batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+    def __init__(self, photographs, crops, batch_size):
+        self.photographs, self.batch_size = photographs, batch_size
         self.crops, self.detector = crops, None
 
     def __len__(self):
-        return len(self.batches)
+        return math.ceil(len(self.photographs) / self.batch_size)
 
     def __getitem__(self, number):
         self.detector = self.detector or FaceDetector()  # made where it is used, not sent there
-        records, faces = _find_faces(self.batches[number], self.detector)
+        batch = self.photographs[number * self.batch_size : (number + 1) * self.batch_size]
+        records, faces = _find_faces([photograph.path for photograph in batch], self.detector)
         return records, {name: _cut(faces, crop) for name, crop in self.crops.items()}
 
 

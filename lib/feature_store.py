@@ -30,7 +30,8 @@ class FeatureStore:
     ----------
     index : DataFrame
         One line a file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path`
-        (relative to the source), `person`, `split` ("train", "test"; empty when skipped), `box_left`,
+        (relative to the source), `person`, `condition` and `scan` (see `lib.photos.Photograph`), `split`
+        ("train", "test"; empty when skipped), `box_left`,
         `box_top`, `box_right`, `box_bottom` and `<point>_x`, `<point>_y` for each of
         `lib.alignment.POINT_NAMES` (pixels of the upright photograph), `probability`, `faces` (how many were
         found) and `reason` (why it was skipped, else empty).

@@ -107,6 +107,54 @@ def similarity_distributions(same, different, similarities, edges):
     return figure
 
 
+def verification(networks, edges):
+    """What recognition networks say of pairs of photographs: cosines before and after centring, and the ROC curves.
+
+    Parameters
+    ----------
+    networks : dict of str to dict
+        By network: `raw` and `centred`, each (same, different) of histograms (K,) with the bins `edges`, and `roc`
+        (false accepts, true accepts), arrays.
+    edges : ndarray (K + 1,)
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = plt.subplots(
+        len(networks), 3, figsize=(10, 2.5 * len(networks)), layout="constrained", squeeze=False
+    )
+    centres, coarse = (edges[:-1] + edges[1:]) / 2, np.linspace(-0.6, 1.0, 81)
+    for row, (name, results) in zip(axes, networks.items()):
+        for axis, key, title in zip(row, ("raw", "centred"), ("as published", "mean descriptor subtracted")):
+            for counts, colour, label in zip(results[key], (SAME, DIFFERENT), ("same person", "different people")):
+                mean = counts @ centres / counts.sum()
+                axis.hist(
+                    centres,
+                    coarse,
+                    weights=counts,
+                    density=True,
+                    color=colour,
+                    alpha=0.6,
+                    label=f"{label} ({mean:.2f})",
+                )
+            axis.set_title(f"{name}: {title}", fontsize=9)
+            axis.set_xlabel("cosine (mean in brackets)", fontsize=8)
+            axis.set_yticks([])
+            axis.legend(frameon=False, fontsize=7)
+        false_accepts, true_accepts = results["roc"]
+        row[2].plot(false_accepts, true_accepts, color=COLOURS[0], linewidth=1.5)
+        row[2].set(xscale="log", xlim=(1e-4, 1), ylim=(0, 1.02))
+        row[2].set_title(f"{name}: ROC curve", fontsize=9)
+        row[2].set_xlabel("false accepts", fontsize=8)
+        row[2].set_ylabel("true accepts", fontsize=8)
+        row[2].grid(color="#dddddd", linewidth=0.6)
+        for axis in row:
+            axis.tick_params(labelsize=7)
+            axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def loss_curves(histories, names=("identity", "batch", "loop", "parameter")):
     """Each loss over the steps of training, one line a variant.
 

@@ -78,6 +78,24 @@ def pair_auc(pairs):
     return float(pairs.same @ below / (pairs.same.sum() * pairs.different.sum()))
 
 
+def roc_curve(pairs):
+    """Receiver operating characteristic of "the same person when the cosine is at least a threshold".
+
+    Parameters
+    ----------
+    pairs : PairDistributions
+
+    Returns
+    -------
+    tuple of ndarray (BINS + 1,)
+        False accepts (share of pairs of two people) and true accepts (share of pairs of one person), from the
+        strictest threshold (0, 0) to the most lenient (1, 1).
+    """
+    return tuple(
+        np.concatenate([[0.0], np.cumsum(counts[::-1]) / counts.sum()]) for counts in (pairs.different, pairs.same)
+    )
+
+
 def earth_movers_distance(counts, others):
     """Earth mover's distance of two distributions of cosines (paper Table 2), exact to a bin's width.
 

@@ -64,13 +64,14 @@ class NetworksParams:
 class PhotosParams:
     """Section `photos`: the unlabelled photographs (paper 3.3, 4)."""
 
-    source: Literal["simulated", "folder", "lfw"]
+    source: Literal["simulated", "folder", "lfw", "micc", "mofa", "feret", "bam", "vggface", "vggface2"]
     path: Annotated[str, Field(min_length=1)]
     test_people: Annotated[int, Field(ge=2)]
     seed: Seed
     simulated_people: Count
     simulated_photographs: Annotated[int, Field(ge=2)]
     simulated_size: Annotated[int, Field(ge=64)]
+    processes: Count
 
 
 @_strict

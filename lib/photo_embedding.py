@@ -1,8 +1,8 @@
 """Photographs in, feature store out: each is read, detected, aligned and embedded once.
 
 Results go into shards of 256 photographs in a cache folder, so that an interrupted run goes on where it
-ended, and a later run embeds only what is new or changed. They are then gathered, in the order of the source,
-into the store's arrays.
+ended, and a later run embeds only what is new or changed; many processes may fill it (`lib.photo_processes`).
+They are then gathered, in the order of the source, into the store's arrays.
 """
 
 from collections import Counter
@@ -69,13 +69,8 @@ def embed_photographs(
     StudyError
         When no photograph shows a face, or all show the same person.
     """
-    if crops_of not in networks:
-        raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")
-    cache = EmbeddingCache(cache_folder, _recipe(networks, crops_of))
-    keys = [_key(photograph) for photograph in photographs]
-    with _threads_left_by(workers):
-        records = _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, workers)
-    index = _index(photographs, keys, records)
+    keys, cache = fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers)
+    index = _index(photographs, keys, cache.read_records())
     used = index["row"] != SKIPPED_ROW
     if not used.any():
         raise StudyError(_nothing_usable(index))
@@ -83,6 +78,42 @@ def embed_photographs(
     index["split"] = index["person"].map(splits).where(used, "")
     _write_store(index, cache, _templates(networks, crops_of), Path(folder))
     return load_feature_store(folder)
+
+
+def fill_cache(photographs, networks, cache_folder, crops_of="dlib", batch_size=32, workers=1, process=0, processes=1):
+    """Embed what the cache does not have, or one of several processes' share of it.
+
+    Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
+    photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.
+
+    Parameters
+    ----------
+    photographs, networks, cache_folder, crops_of, batch_size, workers
+        As `embed_photographs`.
+    process, processes : int
+        This process's number, from 0, and how many there are.
+
+    Returns
+    -------
+    keys : list of str
+        The cache's key of each photograph, "" for a file that is not to be opened.
+    cache : lib.embedding_cache.EmbeddingCache
+    """
+    if crops_of not in networks:
+        raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")
+    cache = EmbeddingCache(cache_folder, _recipe(networks, crops_of))
+    keys = [_key(photograph) for photograph in photographs]
+    known = set(cache.read_records().index)
+    worth_opening = [number for number, key in enumerate(keys) if key]
+    share = [number for place, number in enumerate(worth_opening) if place // batch_size % processes == process]
+    missing = [number for number in share if keys[number] not in known]
+    files, file_keys = [photographs[number] for number in missing], [keys[number] for number in missing]
+    with (
+        _threads_left_by(workers),
+        progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar,
+    ):
+        _embed(files, file_keys, cache, networks, crops_of, batch_size, workers, bar)
+    return keys, cache
 
 
 @contextmanager
@@ -116,27 +147,21 @@ def _key(photograph):
         return ""
 
 
-def _embed_missing(photographs, keys, cache, networks, crops_of, batch_size, workers):
-    """Embed what the cache does not have; -> all its records."""
-    known = set(cache.read_records().index)
-    missing = [number for number, key in enumerate(keys) if key and key not in known]
+def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, bar):
+    """Embed photographs into shards of the cache."""
     framings = {name: network.crop for name, network in networks.items()}
-    batches = iterate_face_crops([photographs[number].path for number in missing], framings, batch_size, workers)
     records, parts, done = [], [], 0
-    initial = len(photographs) - len(missing)
-    with progress(description="photographs", total=len(photographs), unit="photo", initial=initial) as bar:
-        for batch_records, pictures in batches:
-            first_row = sum(len(part[CROPS]) for part in parts)
-            _number_rows(batch_records, first_row)
-            records += batch_records
-            parts.append(_describe(pictures, networks, crops_of))
-            bar.update(len(batch_records))
-            if len(records) >= SHARD_SIZE or done + len(records) == len(missing):
-                for number, record in zip(missing[done : done + len(records)], records, strict=True):
-                    record["key"] = keys[number]
-                cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-                records, parts, done = [], [], done + len(records)
-    return cache.read_records()
+    for batch_records, crops in iterate_face_crops(photographs, framings, batch_size, workers):
+        first_row = sum(len(part[CROPS]) for part in parts)
+        _number_rows(batch_records, first_row)
+        records += batch_records
+        parts.append(_describe(crops, networks, crops_of))
+        bar.update(len(batch_records))
+        if len(records) >= SHARD_SIZE or done + len(records) == len(photographs):
+            for key, record in zip(keys[done : done + len(records)], records, strict=True):
+                record["key"] = key
+            cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+            records, parts, done = [], [], done + len(records)
 
 
 def _number_rows(records, row):
@@ -174,6 +199,8 @@ def _index(photographs, keys, records):
         {
             "path": [photograph.name for photograph in photographs],
             "person": [photograph.person for photograph in photographs],
+            "condition": [photograph.condition for photograph in photographs],
+            "scan": [photograph.scan for photograph in photographs],
             "problem": [photograph.problem for photograph in photographs],
         }
     )

@@ -1,75 +1,62 @@
-"""Where photographs come from: folders of people, flat folders, and Labeled Faces in the Wild.
+"""Photographs as files: folders of people and flat folders, with every file that was found.
 
-A source gives a list of every file that was found, also of those that cannot be used: these carry the
-problem, so that nothing is dropped silently. Reading pixels is `lib.pictures`' matter.
+Files that cannot be used are listed too: they carry the problem, so that nothing is dropped silently. Reading
+pixels is `lib.pictures`' matter; published data sets have layouts of their own (`lib.data_sets`).
 """
 
 import os
-import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-
-from sklearn.datasets import fetch_lfw_people
+from pathlib import Path
 
 from lib.errors import StudyError
-from lib.network_files import check_sha256
 
-SOURCES = ("simulated", "folder", "lfw")
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
     + (".ppm", ".pgm", ".pnm", ".jp2", ".avif")
 )
+COMPRESSED_SUFFIX = ".bz2"
+"""As in FERET: ``00001_930831_fa_a.ppm.bz2``."""
+PLACEHOLDER = ".gitkeep"
+"""Keeps an empty folder in git: no file of anybody's."""
 
-LFW_ARCHIVE = "lfw-funneled.tgz"
-LFW_URL = "https://ndownloader.figshare.com/files/5976015"
-LFW_SHA256 = "b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a"
-LFW_PHOTOGRAPHS = 13_233
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photograph:
-    """A file of a source.
+    """A file of a source; some 200 bytes, since sources have millions.
 
     Attributes
     ----------
-    path : Path
-        Where it is.
-    name : str
-        Its path relative to the source's folder, with forward slashes; unique in the source.
+    folder : str
+        The source's.
+    file : str
+        The path below `folder`, with forward slashes.
     person : str
-        Who is on it; in a flat folder the file's own name, since nothing is known.
+        Who is on it; where nothing is known the file's own name.
     problem : str
         Why it cannot be used; empty for a photograph that is worth opening.
+    condition : str
+        How it was taken (MICC: cooperative, indoor, outdoor; FERET: fa, fb, ...); empty where a source has no such
+        thing.
+    scan : str
+        The true face of this person as a file below `folder`; empty where a source has none.
     """
 
-    path: Path
-    name: str
+    folder: str
+    file: str
     person: str
     problem: str = ""
+    condition: str = ""
+    scan: str = ""
 
+    @property
+    def path(self):
+        """Where it is, as a Path."""
+        return Path(self.folder, self.file)
 
-def list_photographs(source, path):
-    """List what a source holds.
-
-    Parameters
-    ----------
-    source : str
-        "folder" or "simulated" (see `read_folder`), or "lfw" (see `fetch_lfw`).
-    path : path-like
-        The folder; for "lfw" the place that the data set is, or will be, downloaded to.
-
-    Returns
-    -------
-    list of Photograph
-
-    Raises
-    ------
-    StudyError
-        When the source is unknown, or its folder is missing or holds no image file.
-    """
-    if source not in SOURCES:
-        raise StudyError(f"There is no source of photographs {source!r}: choose one of {', '.join(SOURCES)}.")
-    return read_folder(fetch_lfw(path) if source == "lfw" else path)
+    @property
+    def name(self):
+        """`file` as text that can be printed and stored; unique in the source."""
+        return printable(self.file)
 
 
 def read_folder(folder):
@@ -92,55 +79,85 @@ def read_folder(folder):
     StudyError
         When the folder is missing, unreadable or without a single image file.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise StudyError(f"The folder of photographs {folder} is missing (found {found} there): check photos.path.")
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise StudyError(f"The folder of photographs {folder} cannot be read: {error.strerror}.") from error
-    people = [entry for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
-    photographs = [
-        _inspect(entry, folder, _text(entry.name), "lies beside the people's folders" if people else "")
-        for entry in entries
-        if entry not in people
-    ]
-    for person in people:
-        photographs += _read_person(person, folder)
-    photographs.sort(key=lambda photograph: photograph.name)
+    photographs = sorted(iterate_folder(folder), key=lambda photograph: photograph.name)
     if all(photograph.problem for photograph in photographs):
-        reasons = "".join(f"\n  {photograph.name}: {photograph.problem}" for photograph in photographs[:5])
         raise StudyError(
             f"The folder {folder} holds no photograph that can be used ({len(photographs)} other files). "
-            f"Put one sub-folder a person there, or photographs themselves (.jpg, .png, ...).{reasons}"
+            "Put one sub-folder a person there, or photographs themselves (.jpg, .png, ...)."
+            + first_problems(photographs)
         )
     return photographs
 
 
-def _read_person(person, folder):
-    name = _text(person.name)
-    if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
-        return [Photograph(person, name, name, "a link back to a folder that holds it")]
+def iterate_folder(folder):
+    """List a folder as `read_folder` does, one by one in no promised order; it may hold nothing."""
+    folder = Path(folder)
+    entries = list_folder(folder)
+    people = {entry for entry in entries if is_folder(entry) and not entry.name.startswith(".")}
+    among_people = "lies beside the people's folders" if people else ""
+    for entry in entries:
+        if entry in people:
+            yield from read_person(entry, folder)
+        else:
+            yield inspect_file(entry, folder, printable(entry.name), among_people)
+
+
+def first_problems(photographs):
+    """Return the first five problems, a line each."""
+    return "".join(f"\n  {photograph.name}: {photograph.problem}" for photograph in photographs[:5])
+
+
+def list_folder(folder):
+    """Return the entries of a source's folder, sorted; StudyError when it is missing or unreadable."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise StudyError(f"The folder of photographs {folder} is missing (found {found} there): check photos.path.")
     try:
-        entries = sorted(person.iterdir())
+        return sorted(entry for entry in folder.iterdir() if entry.name != PLACEHOLDER)
     except OSError as error:
-        return [Photograph(person, name, name, f"the folder cannot be read: {error.strerror}")]
-    return [_inspect(entry, folder, name) for entry in entries]
+        raise StudyError(f"The folder of photographs {folder} cannot be read: {error.strerror}.") from error
 
 
-def _inspect(path, folder, person, problem=""):
-    """Look at a file without opening it."""
-    name = _text(str(PurePosixPath(path.relative_to(folder))))
+def read_person(person, folder, condition="", scan=""):
+    """List the files of one person's folder, sorted.
+
+    Parameters
+    ----------
+    person : Path
+        The folder; its name is the person's.
+    folder : Path
+        The source's, which holds it.
+    condition, scan : str
+        Of all its photographs; see `Photograph`.
+
+    Returns
+    -------
+    list of Photograph
+    """
+    name, file = printable(person.name), person.relative_to(folder).as_posix()
+    if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
+        return [Photograph(str(folder), file, name, "a link back to a folder that holds it")]
+    try:
+        entries = sorted(entry for entry in person.iterdir() if entry.name != PLACEHOLDER)
+    except OSError as error:
+        return [Photograph(str(folder), file, name, f"the folder cannot be read: {error.strerror}")]
+    return [inspect_file(entry, folder, name, condition=condition, scan=scan) for entry in entries]
+
+
+def inspect_file(path, folder, person, problem="", condition="", scan=""):
+    """Make a `Photograph` of a file without opening it; `problem` is what is known to be wrong already."""
+    suffix = path.suffix.lower()
+    if suffix == COMPRESSED_SUFFIX:
+        suffix = Path(path.stem).suffix.lower()
     if path.name.startswith("."):
         problem = "a hidden file"
-    elif _is_folder(path):
+    elif is_folder(path):
         problem = "a folder inside a person's folder: its files are not read"
-    elif path.suffix.lower() not in IMAGE_SUFFIXES:
+    elif suffix not in IMAGE_SUFFIXES:
         problem = f"not an image file ({path.suffix or 'no suffix'})"
     elif not problem:
         problem = _access_problem(path)
-    return Photograph(path, name, person, problem)
+    return Photograph(str(folder), path.relative_to(folder).as_posix(), person, problem, condition, scan)
 
 
 def _access_problem(path):
@@ -151,59 +168,14 @@ def _access_problem(path):
     return "" if os.access(path, os.R_OK) else "may not be read: no permission"
 
 
-def _is_folder(path):
+def is_folder(path):
+    """Tell whether a path is a folder; a loop of links is none."""
     try:
         return path.is_dir()
-    except OSError:  # a loop of links
+    except OSError:
         return False
 
 
-def _text(name):
+def printable(name):
     """Make a file name printable and storable: bytes that are no text become escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def fetch_lfw(data_home):
-    """Find or download Labeled Faces in the Wild, funneled (233 MB), with scikit-learn's fetcher.
-
-    Parameters
-    ----------
-    data_home : path-like
-        scikit-learn's data home, for example ``data/raw/lfw``.
-
-    Returns
-    -------
-    Path
-        The folder that has one sub-folder a person.
-
-    Raises
-    ------
-    StudyError
-        When it is neither there nor can be downloaded (with the place where to put it by hand), or is
-        incomplete.
-    """
-    home = Path(data_home) / "lfw_home"
-    folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
-    if archive.is_file():  # put there by hand; scikit-learn would neither check it nor do without its other files
-        check_sha256(archive, LFW_SHA256)
-        with tarfile.open(archive) as files:
-            files.extractall(home, filter="data")
-        archive.unlink()
-    if not folder.is_dir():
-        try:
-            # its return value, pixels, is not needed: ask for the one person with 500 photographs, tiny
-            fetch_lfw_people(data_home=str(data_home), min_faces_per_person=500, resize=0.1)
-        except OSError as error:
-            raise StudyError(
-                f"Labeled Faces in the Wild cannot be downloaded ({error}). Fetch {LFW_URL} elsewhere, "
-                f"name it {LFW_ARCHIVE} and put it into {home}."
-            ) from error
-    found = sum(1 for _ in folder.glob("*/*.jpg"))
-    if found != LFW_PHOTOGRAPHS:
-        raise StudyError(
-            f"{folder} holds {found} photographs instead of {LFW_PHOTOGRAPHS} (an interrupted extraction?): "
-            "delete that folder and run again."
-        )
-    for listing in folder.glob("*.txt"):  # the data set's own lists of pairs, no photographs
-        listing.unlink()
-    return folder

@@ -1,5 +1,6 @@
 """Read any photograph as RGB pixels, upright and of a workable size, or say why it cannot be read."""
 
+import bz2
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_picture(path):
     ----------
     path : path-like
         Any format that Pillow knows: also CMYK, palette, 16-bit, greyscale, with alpha (laid over grey); of
-        an animation the first frame.
+        an animation the first frame; also compressed by bzip2 (``.ppm.bz2``).
 
     Returns
     -------
@@ -59,7 +60,7 @@ def read_picture(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on sizes and metadata; limits are checked here
-            with Image.open(Path(path)) as image:
+            with _open(Path(path)) as file, Image.open(file) as image:
                 return _decode(image)
     except UnreadablePictureError:
         raise
@@ -69,6 +70,11 @@ def read_picture(path):
         raise UnreadablePictureError(f"too large: {error}") from error
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
         raise UnreadablePictureError(f"damaged: {error or type(error).__name__}") from error
+
+
+def _open(path):
+    """Open a file, or what is inside a .bz2 one: read as it is wanted, so that its size is checked before."""
+    return bz2.open(path) if path.suffix.lower() == ".bz2" else path.open("rb")
 
 
 def _decode(image):

@@ -7,18 +7,21 @@ of rising difficulty, named as those of the MICC data set (paper 4.2).
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
 from lib.alignment import Crop
 from lib.face_model import ALIGNMENT_LANDMARKS
+from lib.photos import read_folder
 from lib.progress import progress
 from lib.renderer import SceneDistribution, render_meshes, sample_scenes
+from lib.simulated_costume import dress, sample_looks
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,18 @@ class Condition:
     blur: float  # pixels, at most
     noise: float  # standard deviation at most, of 1
     quality: tuple[int, int]  # JPEG
+    sunglasses: float  # chance
 
 
 CONDITIONS = (
-    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.01, (80, 95)),
-    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 0.03, (60, 90)),
-    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 0.045, (40, 85)),
+    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.01, (80, 95), 0.0),
+    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 0.03, (60, 90), 0.0),
+    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 0.045, (40, 85), 0.06),
 )
+
+OVERSAMPLING = 2
+"""Rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel."""
+BACKGROUND_COLOUR = 0.45
 
 # eye and mouth positions about the middle of the face, in units of the distance between the eyes (x right, y down)
 _FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
@@ -70,13 +78,22 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
         rng = _person_rng(seed, number)
         person = generator.person(rng)
         groups[person_name(number)] = person.group
+        looks = sample_looks(generator, person, rng)
         for index in range(photographs):
             condition = CONDITIONS[index % len(CONDITIONS)]
-            picture = _photograph(generator, person, condition, size, rng)
+            picture = _photograph(generator, person, looks, condition, size, rng)
             path = folder / person_name(number) / f"{index}-{condition.name}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
     return groups
+
+
+def read_simulated(folder):
+    """List the photographs of `simulate_photographs` as `lib.photos.read_folder` does, with their conditions."""
+    return [
+        replace(photograph, condition=Path(photograph.file).stem.partition("-")[2])
+        for photograph in read_folder(folder)
+    ]
 
 
 def save_truth(generator, path, persons, seed):
@@ -109,22 +126,31 @@ def _person_rng(seed, number):
     return np.random.default_rng([seed, number])
 
 
-def _photograph(generator, person, condition, size, rng):
+def _photograph(generator, person, looks, condition, size, rng):
     vertices = person.vertices + condition.expression * generator.expression(rng)
-    distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch)
+    whole = dress(generator, person, looks, vertices, condition.sunglasses, rng)
+    distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
-    crop = Crop(size, _framing(condition, rng))
+    scene = replace(scene, background=_muted(scene.background))
+    crop = Crop(OVERSAMPLING * size, _framing(condition, rng))
     points = [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
     with torch.no_grad():
         image = render_meshes(
-            torch.as_tensor(vertices, dtype=torch.float32)[None],
-            torch.as_tensor(person.albedo, dtype=torch.float32)[None],
-            torch.as_tensor(generator.triangles),
+            torch.as_tensor(whole.vertices)[None],
+            torch.as_tensor(whole.albedo)[None],
+            torch.as_tensor(whole.triangles),
             points,
             scene,
             crop,
         )
+        image = F.avg_pool2d(image, OVERSAMPLING)
     return _camera(image[0].permute(1, 2, 0).numpy(), condition, rng)
+
+
+def _muted(background):
+    """Walls and gardens are less colourful than the backgrounds that train a network to ignore them."""
+    grey = background.mean(1, keepdim=True)
+    return grey + BACKGROUND_COLOUR * (background - grey)
 
 
 def _framing(condition, rng):
@@ -138,7 +164,7 @@ def _framing(condition, rng):
 
 def _camera(image, condition, rng):
     """Blur, sensor noise, tone and a first round of JPEG, as a photograph from the web has been through."""
-    image = image ** rng.uniform(0.85, 1.2) * rng.uniform(0.85, 1.1, 3)
+    image = image ** rng.uniform(0.85, 1.2) * rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)
     image = image + rng.normal(0, rng.uniform(0, condition.noise), image.shape)
     picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, condition.blur)))

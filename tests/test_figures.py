@@ -16,6 +16,7 @@ from lib.figures import (
     save_figure,
     similarity_distributions,
     title_of,
+    verification,
 )
 from lib.likeness import EDGES, histogram
 
@@ -38,7 +39,7 @@ def test_titles_stand_beside_and_above():
     assert [text.get_text() for text in figure.texts] == ["first", "second"]
 
 
-@pytest.mark.parametrize("kind", ["distributions", "losses", "bars"])
+@pytest.mark.parametrize("kind", ["distributions", "verification", "losses", "bars"])
 def test_plots_are_written_with_the_same_bytes(tmp_path, kind):
     def draw():
         random = np.random.default_rng(0)
@@ -46,6 +47,9 @@ def test_plots_are_written_with_the_same_bytes(tmp_path, kind):
             values = {name: random.normal(0.4, 0.1, 50).clip(-1, 1) for name in ("stage1", "full")}
             same, different = (histogram(random.normal(m, 0.1, 500).clip(-1, 1)) for m in (0.5, 0.0))
             return similarity_distributions(same, different, values, EDGES)
+        if kind == "verification":
+            pair = [histogram(random.normal(mean, 0.1, 500).clip(-1, 1)) for mean in (0.5, 0.0)]
+            return verification({"dlib": dict(raw=pair, centred=pair, roc=([0, 0.1, 1], [0, 0.9, 1]))}, EDGES)
         if kind == "losses":
             frame = pd.DataFrame(dict(step=[1, 2], identity=[0.5, 0.4], batch=[3, 2], loop=[9, 8], parameter=[5, 4]))
             return loss_curves({"full": frame, "no_batch": frame + 1})

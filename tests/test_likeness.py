@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from lib.likeness import (
     CENTRES,
+    EDGES,
     bootstrap_interval,
     earth_movers_distance,
     histogram,
@@ -16,6 +17,7 @@ from lib.likeness import (
     pair_distributions,
     random_recall,
     retrieval_ranks,
+    roc_curve,
     share_below,
 )
 
@@ -47,6 +49,18 @@ def test_pairs_are_all_counted_once_in_any_block_size(embedded, monkeypatch):
     assert share_below(pairs.different, 0.2) == pytest.approx((different < 0.2).mean(), abs=5e-3)
     truth = np.r_[np.ones(len(same)), np.zeros(len(different))]
     assert pair_auc(pairs) == pytest.approx(roc_auc_score(truth, np.r_[same, different]), abs=1e-3)
+
+
+def test_the_roc_curve_counts_pairs_above_each_threshold(embedded):
+    pairs = pair_distributions(*embedded)
+    same, different = brute_force(*embedded)
+    false_accepts, true_accepts = roc_curve(pairs)
+    thresholds = EDGES[::-1]
+    assert len(thresholds) == len(true_accepts)
+    for index in range(0, len(thresholds), 50):
+        assert true_accepts[index] == pytest.approx((same >= thresholds[index]).mean(), abs=1e-9)
+        assert false_accepts[index] == pytest.approx((different >= thresholds[index]).mean(), abs=1e-9)
+    assert np.trapezoid(true_accepts, false_accepts) == pytest.approx(pair_auc(pairs), abs=1e-6)
 
 
 def test_unlabelled_photographs_have_no_pair_of_one_person(embedded):

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import subprocess
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -14,14 +15,17 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
-from lib import face_crops, photo_embedding, photos
+from lib import face_crops, lfw, photo_embedding
 from lib.detection import FaceDetector
 from lib.errors import StudyError
 from lib.feature_store import load_feature_store, split_people
-from lib.photo_embedding import embed_photographs
-from lib.photos import fetch_lfw, list_photographs, read_folder
+from lib.lfw import fetch_lfw
+from lib.photo_embedding import embed_photographs, fill_cache
+from lib.photo_processes import embed_in_processes
+from lib.photo_sources import list_photographs
+from lib.photos import read_folder
 from lib.pictures import LONGEST_SIDE, UnreadablePictureError, read_picture
-from lib.recognition import IdentityNetwork
+from lib.recognition import IdentityNetwork, load_network, prepare_network
 
 SHARED = Path(__file__).parents[2] / "shared"
 EYES = np.array([[204.9, 101.0], [246.4, 102.6]])
@@ -109,7 +113,7 @@ def test_a_folder_of_people(tmp_path, face):
         ("Zoë/b.JPG", "Zoë"),
     ]
     assert not any(photograph.problem for photograph in found)
-    assert list_photographs("simulated", tmp_path) == list_photographs("folder", tmp_path) == found
+    assert list_photographs("folder", tmp_path) == found
 
 
 def test_in_a_flat_folder_everybody_is_somebody_else(tmp_path, face):
@@ -141,6 +145,15 @@ def test_every_other_file_is_listed_with_its_problem(tmp_path, face):
     assert problems.keys() == expected.keys()
     for name, problem in expected.items():
         assert problem in problems[name] and bool(problem) == bool(problems[name]), name
+
+
+def test_the_placeholder_that_keeps_a_folder_in_git_is_nobodys(tmp_path, face):
+    (tmp_path / ".gitkeep").touch()
+    with pytest.raises(StudyError, match=r"no photograph that can be used \(0 other files\)"):
+        read_folder(tmp_path)
+    save(tmp_path / "ada" / "a.png", face)
+    (tmp_path / "ada" / ".gitkeep").touch()
+    assert [photograph.name for photograph in read_folder(tmp_path)] == ["ada/a.png"]
 
 
 def test_names_that_are_no_text_can_be_stored(tmp_path, face):
@@ -180,7 +193,7 @@ def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
     def fail(**options):
         raise OSError("no network")
 
-    monkeypatch.setattr(photos, "fetch_lfw_people", fail)
+    monkeypatch.setattr(lfw, "fetch_lfw_people", fail)
     with pytest.raises(StudyError, match=r"lfw-funneled\.tgz") as error:
         fetch_lfw(tmp_path)
     assert str(tmp_path / "lfw_home") in str(error.value)
@@ -196,10 +209,10 @@ def test_lfw_comes_as_folders_of_people(tmp_path, face, monkeypatch):
         save(folder / "Ada_Lovelace" / "Ada_Lovelace_0001.jpg", face)
         (folder / "pairs.txt").write_text("10")
 
-    monkeypatch.setattr(photos, "fetch_lfw_people", fetch)
+    monkeypatch.setattr(lfw, "fetch_lfw_people", fetch)
     with pytest.raises(StudyError, match="1 photographs instead of 13233"):
         list_photographs("lfw", tmp_path)
-    monkeypatch.setattr(photos, "LFW_PHOTOGRAPHS", 1)
+    monkeypatch.setattr(lfw, "LFW_PHOTOGRAPHS", 1)
     (found,) = list_photographs("lfw", tmp_path)
     assert found.person == "Ada_Lovelace" and not found.problem
 
@@ -512,6 +525,48 @@ def test_workers_change_nothing(tmp_path, face, networks):
     ]
     assert stores[0].index["path"].equals(stores[1].index["path"])
     assert np.allclose(stores[0].features["faceres"], stores[1].features["faceres"], atol=1e-3)
+
+
+def test_processes_share_the_work_and_give_the_same_store(tmp_path, face, networks, detected):
+    folder = people_folder(tmp_path / "photos", face, people=4)
+    (folder / "person_1" / "notes.txt").write_text("no")
+    found = read_folder(folder)
+    for process in (1, 0):
+        fill_cache(found, networks, tmp_path / "shared", batch_size=3, workers=0, process=process, processes=2)
+        assert detected["pictures"] == {1: 3, 0: 8}[process]  # batches of 3, 3 and 2 in turn
+    shared = embed_photographs(found, networks, tmp_path / "a", tmp_path / "shared", 1, 0, batch_size=3, workers=0)
+    assert detected["pictures"] == 8
+    alone = embed_photographs(found, networks, tmp_path / "b", tmp_path / "alone", 1, 0, batch_size=3, workers=0)
+    assert_same_stores(shared, alone)
+
+
+def assert_same_stores(one, other):
+    assert one.index.equals(other.index) and np.array_equal(one.crops, other.crops)
+    for name in one.features:
+        assert np.array_equal(one.features[name], other.features[name])
+        assert np.array_equal(one.descriptors[name], other.descriptors[name])
+
+
+def test_torchrun_gives_the_same_store(tmp_path, face):
+    """Two real processes with dlib's network, as photos.processes: 2 starts them."""
+    folder = people_folder(tmp_path / "photos", face)
+    prepare_network("dlib", tmp_path / "networks", tmp_path / "raw")
+    networks = {"dlib": load_network("dlib", tmp_path / "networks")}
+    options = {"networks_folder": tmp_path / "networks", "batch_size": 2, "workers": 0}
+    embed_in_processes(2, "folder", folder, ["dlib"], tmp_path / "shared", **options)
+    assert len(list((tmp_path / "shared").glob("*/*.parquet"))) == 2
+    found = read_folder(folder)
+    shared = embed_photographs(found, networks, tmp_path / "a", tmp_path / "shared", 1, 0, batch_size=2, workers=0)
+    assert len(list((tmp_path / "shared").glob("*/*.parquet"))) == 2  # nothing was left to do
+    alone = embed_photographs(found, networks, tmp_path / "b", tmp_path / "alone", 1, 0, batch_size=2, workers=0)
+    assert_same_stores(shared, alone)
+
+
+def test_a_failed_process_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: failed)
+    with pytest.raises(StudyError, match=r"photos\.processes=1"):
+        embed_in_processes(2, "folder", tmp_path, ["dlib"])
 
 
 def test_no_usable_face_is_an_error_that_says_why(tmp_path, face, networks):

@@ -1,0 +1,80 @@
+"""Small meshes of the things that simulated people wear: rolled-up grids, tubes and lofts, joined to the face."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A coloured mesh.
+
+    Attributes
+    ----------
+    vertices : ndarray (N, 3)
+        mm, in the face model's frame.
+    albedo : ndarray (N, 3)
+        sRGB in [0, 1].
+    triangles : ndarray (T, 3)
+        int64, counter-clockwise from outside.
+    """
+
+    vertices: np.ndarray
+    albedo: np.ndarray
+    triangles: np.ndarray
+
+
+def join(meshes):
+    """Make one mesh of several; the first one's vertices keep their numbers."""
+    starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32),
+        np.concatenate([mesh.albedo for mesh in meshes]).astype(np.float32),
+        np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts)]),
+    )
+
+
+def rolled_grid(points, albedo):
+    """Join a grid of points (R, C, 3) into a surface whose last column meets the first.
+
+    Rows go downwards and columns to the subject's left (counter-clockwise from above): triangles then look outwards.
+
+    Parameters
+    ----------
+    points : ndarray (R, C, 3)
+    albedo : ndarray, broadcast to (R, C, 3)
+
+    Returns
+    -------
+    Mesh
+    """
+    rows, columns = points.shape[:2]
+    number = np.arange(rows * columns).reshape(rows, columns)
+    a, b = number[:-1], np.roll(number, -1, axis=1)[:-1]
+    c, d = number[1:], np.roll(number, -1, axis=1)[1:]
+    triangles = np.concatenate([np.stack([a, c, d], -1).reshape(-1, 3), np.stack([a, d, b], -1).reshape(-1, 3)])
+    return Mesh(points.reshape(-1, 3), np.broadcast_to(albedo, points.shape).reshape(-1, 3).copy(), triangles)
+
+
+def tube(curve, radius, colour, sides=6):
+    """Lay a tube of constant radius (mm) about an open curve (K, 3) that is not vertical everywhere."""
+    along = np.gradient(curve, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    # the direction that the curve takes least keeps the cross product away from zero
+    least = np.eye(3)[np.abs(along).mean(0).argmin()]
+    across = np.cross(along, least)
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+    other = np.cross(along, across)
+    angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+    ring = np.cos(angle)[None, :, None] * across[:, None] + np.sin(angle)[None, :, None] * other[:, None]
+    mesh = rolled_grid(curve[:, None] + radius * ring, colour)
+    return Mesh(mesh.vertices, mesh.albedo, mesh.triangles[:, ::-1].copy())
+
+
+def loft(heights, half_widths, half_depths, middles, colour, columns=48):
+    """Stack ellipses about the vertical axis: heights, half widths, half depths and z of their middles (R,), mm."""
+    angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
+    x = np.outer(half_widths, np.sin(angle))
+    z = np.outer(half_depths, np.cos(angle)) + np.asarray(middles)[:, None]
+    y = np.repeat(np.asarray(heights, float)[:, None], columns, axis=1)
+    return rolled_grid(np.stack([x, y, z], -1), colour)

@@ -3,11 +3,11 @@
 import json
 import struct
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, SHARED
 from meshes import head
 from scipy.spatial.transform import Rotation
 
@@ -17,8 +17,8 @@ from lib.face_model_file import FaceModelFile, LinearModel
 from lib.geometry import make_surface
 from lib.scan_fit import fit_scan, outer_skin, read_scan
 
-SCANS = Path(__file__).parents[2] / "shared/scans/facefuns"
-OPEN_MODEL = Path(__file__).parents[1] / "data/face_model/full.h5"
+SCANS = SHARED / "scans/facefuns"
+OPEN_MODEL = ROOT / "data/face_model/full.h5"
 WAVES = np.array([[0.030, 0.010, 0.0], [0.0, 0.035, 0.01], [0.02, -0.03, 0.0], [0.045, 0.02, 0.0], [-0.01, 0.05, 0.01]])
 DEVIATIONS = np.array([4.0, 3.0, 2.5, 2.0, 1.5])
 

@@ -1,9 +1,11 @@
 """Compactness, generalisation and specificity by hand on models of two components."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from lib.face_model_file import LinearModel
+from lib.figures import validation_curves
 from lib.model_validation import compactness, generalisation, specificity, validate
 
 POINTS = 4
@@ -64,3 +66,15 @@ def test_curves_and_their_floor(model):
     assert validate(model, held_out, [1, 2], seed=1).specificity.tolist() == curves.specificity.tolist()
     with pytest.raises(ValueError):
         curves.at(3)
+
+
+def test_the_curves_are_drawn_with_the_floor(model):
+    curves = validate(model, moved(model, (0, 0, 0), (3, 0, 0), (3, 4, 0)), [1, 2], seed=1)
+    figure = validation_curves({"shape": curves, "texture": curves}, {"shape": "mm", "texture": "sRGB"})
+    axes = np.array(figure.axes).reshape(2, 3)
+    for axis, name in zip(axes[0], ("compactness", "generalisation", "specificity"), strict=True):
+        assert axis.get_title() == f"shape: {name}"
+        np.testing.assert_allclose(axis.lines[0].get_xydata(), np.stack([[1, 2], getattr(curves, name)], 1))
+    assert set(axes[1, 2].lines[1].get_ydata()) == {curves.floor}
+    assert axes[1, 1].get_ylabel() == "sRGB"
+    plt.close(figure)

@@ -209,3 +209,34 @@ def interval_bars(table, titles):
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.spines[["top", "right", "left"]].set_visible(False)
     return figure
+
+
+def validation_curves(curves, units):
+    """Compactness, generalisation and specificity over the number of components, one row a linear model.
+
+    Parameters
+    ----------
+    curves : dict of str to lib.model_validation.ValidationCurves
+    units : dict of str to str
+        Of each model's distances.
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = plt.subplots(len(curves), 3, figsize=(9, 2.5 * len(curves)), layout="constrained", squeeze=False)
+    for row, colour, (name, curve) in zip(axes, COLOURS, curves.items()):
+        for axis, measure in zip(row, ("compactness", "generalisation", "specificity")):
+            axis.plot(curve.components, getattr(curve, measure), "o-", color=colour, linewidth=1.2, markersize=3)
+            unit = "share of the variance" if measure == "compactness" else units[name]
+            axis.set_title(f"{name}: {measure}", fontsize=9)
+            axis.set_ylabel(unit, fontsize=8)
+            axis.tick_params(labelsize=7)
+            axis.spines[["top", "right"]].set_visible(False)
+        row[2].axhline(curve.floor, color=DIFFERENT, linestyle="--", linewidth=1, label="of the people themselves")
+        row[2].legend(fontsize=7, frameon=False)
+        for axis in row[1:]:
+            axis.set_ylim(bottom=0)
+    for axis in axes[-1]:
+        axis.set_xlabel("components", fontsize=8)
+    return figure

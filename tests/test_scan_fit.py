@@ -1,0 +1,136 @@
+"""The fit to scans recovers a known face, and reads the files it should."""
+
+import json
+import struct
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, SHARED
+from meshes import head
+from scipy.spatial.transform import Rotation
+
+from lib.errors import StudyError
+from lib.face_model import FaceModel
+from lib.face_model_file import FaceModelFile, LinearModel
+from lib.geometry import make_surface
+from lib.scan_fit import fit_scan, outer_skin, read_scan
+
+SCANS = SHARED / "scans/facefuns"
+OPEN_MODEL = ROOT / "data/face_model/full.h5"
+WAVES = np.array([[0.030, 0.010, 0.0], [0.0, 0.035, 0.01], [0.02, -0.03, 0.0], [0.045, 0.02, 0.0], [-0.01, 0.05, 0.01]])
+DEVIATIONS = np.array([4.0, 3.0, 2.5, 2.0, 1.5])
+
+
+def displacements(points):
+    """Five smooth displacement fields (5, N, 3) in mm at points (N, 3): one standard deviation each."""
+    phases = np.arange(len(WAVES))[:, None]
+    directions = np.array([[1, 0, 1], [0, 1, 1], [0.5, -0.5, 1], [1, 1, 0], [0, 0, 1.0]])
+    waves = np.sin(WAVES @ points.T + phases)
+    return (DEVIATIONS[:, None] * waves)[..., None] * directions[:, None]
+
+
+@cache
+def model():
+    """An egg-shaped head with a nose, and a ball inside that no scanner can see; the five fields are its components."""
+    vertices, _, triangles, _ = head(5)
+    points = vertices[0].double().numpy()
+    points = np.concatenate([points, 0.4 * points])
+    cells = np.concatenate([triangles.numpy(), triangles.numpy() + len(points) // 2])
+    fields = displacements(points).reshape(len(WAVES), -1).T
+    lengths = np.linalg.norm(fields, axis=0)
+    shape = LinearModel(points.ravel(), fields / lengths, lengths**2, np.zeros(1))
+    other = LinearModel(np.full(points.size, 0.5), np.zeros((points.size, 1)), np.ones(1), np.zeros(1))
+    tip = points[points[:, 2].argmax()].tolist()
+    landmarks = json.dumps([{"id": "center.nose.tip", "coordinates": tip}])
+    parts = [
+        LinearModel(*(np.ascontiguousarray(values, np.float32) for values in vars(part).values()))
+        for part in (shape, other, other)
+    ]
+    return FaceModel(FaceModelFile(*parts, cells.T, points.T.astype(np.float32), landmarks))
+
+
+def scan_of(coefficients, pose, shift, noise=0.0):
+    """A scan of the model's front, sampled at other places than the model's vertices; and its unmoved vertices."""
+    vertices, _, triangles, _ = head(6)
+    points = vertices[0].double().numpy()
+    points = points + np.tensordot(coefficients, displacements(points), axes=1)
+    front = triangles.numpy()[(points[:, 2] > 5)[triangles.numpy()].all(1)]
+    noisy = points + np.random.default_rng(0).normal(0, noise, points.shape)
+    return make_surface(noisy @ pose.T + shift, front)
+
+
+TRUTH = np.array([1.2, -0.9, 0.6, -1.1, 0.8])
+TURN = Rotation.from_euler("YXZ", (12, -8, 5), degrees=True).as_matrix()
+
+
+def test_a_known_face_is_recovered():
+    fit = fit_scan(model(), scan_of(TRUTH, TURN, [30, -20, 55], noise=0.1), 5)
+    assert fit.error < 0.15
+    np.testing.assert_allclose(fit.coefficients, TRUTH, atol=0.12)
+    # the pose undoes the scan's
+    assert np.degrees(np.linalg.norm(Rotation.from_matrix(fit.pose.rotation @ TURN).as_rotvec())) < 0.5
+    assert fit.pose.scale == 1
+
+
+def test_more_components_come_nearer():
+    scan = scan_of(TRUTH, np.eye(3), [0, 0, 0])
+    errors = [fit_scan(model(), scan, components).error for components in (0, 2, 5)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[0] > 1
+
+
+def test_a_spoilt_part_of_the_scan_is_left_out():
+    scan = scan_of(TRUTH, np.eye(3), [0, 0, 0])
+    vertices = scan.vertices.copy()
+    vertices[np.linalg.norm(vertices - [-45, 55, 60], axis=1) < 22] += [0, 15, 30]
+    fit = fit_scan(model(), make_surface(vertices, scan.triangles), 5)
+    np.testing.assert_allclose(fit.coefficients, TRUTH, atol=0.25)
+
+
+def test_the_outer_skin_has_no_inside():
+    rows, triangles = outer_skin(model())
+    half = model().vertex_count // 2
+    points = model().vertices(torch.zeros(1, 5))[0].numpy()
+    assert rows.max() < half
+    assert triangles.max() == len(rows) - 1
+    # all of the front is seen
+    assert set(np.flatnonzero(points[:half, 2] > 10)) <= set(rows)
+
+
+def write_ply(path, vertices, faces, kind="binary_little_endian"):
+    header = f"ply\nformat {kind} 1.0\ncomment by hand\nelement vertex {len(vertices)}\n"
+    header += "".join(f"property float {axis}\n" for axis in "xyz")
+    header += f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    body = b"".join(struct.pack("<3f", *vertex) for vertex in vertices)
+    path.write_bytes(header.encode() + body + b"".join(struct.pack("<B3i", 3, *face) for face in faces))
+    return path
+
+
+def test_ply_files_are_read(tmp_path):
+    vertices, faces = [(0, 0, 0), (2, 0, 0), (0, 3, 0), (2, 3, 0)], [(0, 1, 2), (2, 1, 3)]
+    scan = read_scan(write_ply(tmp_path / "scan.ply", vertices, faces))
+    np.testing.assert_array_equal(scan.vertices, vertices)
+    np.testing.assert_array_equal(scan.triangles, faces)
+    np.testing.assert_allclose(scan.normals, np.tile([0.0, 0, 1], (4, 1)))
+
+
+def test_other_files_are_refused(tmp_path):
+    vertices, faces = [(0, 0, 0), (2, 0, 0), (0, 3, 0)], [(0, 1, 2)]
+    with pytest.raises(StudyError, match="binary_big_endian.*Expected a binary little-endian PLY"):
+        read_scan(write_ply(tmp_path / "big.ply", vertices, faces, "binary_big_endian"))
+    path = write_ply(tmp_path / "cut.ply", vertices, faces)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(StudyError, match="45 bytes follow"):
+        read_scan(path)
+    path.write_text("solid scan")
+    with pytest.raises(StudyError, match="solid scan"):
+        read_scan(path)
+
+
+@pytest.mark.skipif(not SCANS.exists() or not OPEN_MODEL.exists(), reason="needs a real scan and the built model")
+def test_a_real_face_is_within_a_millimetre():
+    fit = fit_scan(FaceModel.load(OPEN_MODEL), read_scan(SCANS / "f36.ply"), 50)
+    assert fit.error < 0.8
+    assert np.sqrt(np.square(fit.coefficients).mean()) < 2.5

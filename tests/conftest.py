@@ -13,3 +13,8 @@ SHARED = ROOT.parent / "shared"
 def generator():
     """A source of chance that is the same at every run."""
     return torch.Generator().manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    """Run the whole pipeline last: what fails quickly fails first, and by then every kernel is compiled."""
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)

@@ -30,10 +30,12 @@ class Study:
         files = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
         )
-        for name in files.stdout.splitlines():
+        # kernels that were compiled here are good there too, as long as the source keeps its time stamp
+        compiled = [str(path.relative_to(ROOT)) for path in (ROOT / "lib/__pycache__").glob("*.nb[ci]")]
+        for name in (*files.stdout.splitlines(), *compiled):
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
+                shutil.copy2(ROOT / name, folder / name)
         (folder / "dvc.lock").unlink(missing_ok=True)
         for made in (*(folder / "reports").glob("*/*"), folder / "reports/report.md"):
             shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)

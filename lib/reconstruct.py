@@ -17,7 +17,7 @@ from lib.face_crops import iterate_face_crops
 from lib.face_model import FaceModel
 from lib.mesh_files import FORMATS, save_mesh
 from lib.params import PARAMS_FILE, load_params
-from lib.photos import IMAGE_SUFFIXES
+from lib.photos import IMAGE_SUFFIXES, Photograph
 from lib.progress import progress
 from lib.recognition import load_network
 from lib.regressor import Regressor
@@ -186,11 +186,12 @@ def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, work
 
 def _crops(reconstructor, photographs, workers):
     """Yield names, records and crops of the photographs, batch by batch."""
-    names, paths = list(photographs), list(photographs.values())
+    names = list(photographs)
+    files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
     framings = dict(network=reconstructor.network.crop, portrait=PORTRAIT)
     done = 0
-    with progress(description="photographs", total=len(paths), unit="photo", silent=len(paths) < 2) as bar:
-        for records, pictures in iterate_face_crops(paths, framings, BATCH, workers):
+    with progress(description="photographs", total=len(files), unit="photo", silent=len(files) < 2) as bar:
+        for records, pictures in iterate_face_crops(files, framings, BATCH, workers):
             yield names[done : done + len(records)], records, pictures
             done += len(records)
             bar.update(len(records))

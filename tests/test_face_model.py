@@ -79,6 +79,43 @@ def test_decoding_is_equation_1(arrays, tmp_path):
     np.testing.assert_array_equal(model.triangles, arrays["shape/representer/cells"].T)
 
 
+def test_a_file_of_another_program_at_the_size_of_bfm_face12(tmp_path):
+    """`model2017-1_face12_nomouth.h5` has 28,588 vertices and 199, 199 and 100 components."""
+    random, count = np.random.default_rng(6), 28_588
+    mean = {"shape": random.uniform(-90, 90, 3 * count), "color": random.uniform(0.3, 0.7, 3 * count)}
+    mean["expression"] = random.normal(0, 1, 3 * count)
+    arrays, sizes = {}, {"shape": 199, "color": 199, "expression": 100}
+    for (name, size), scale in zip(sizes.items(), (900.0, 0.5, 400.0), strict=True):
+        basis = random.standard_normal((3 * count, size), np.float32) / np.float32(np.sqrt(3 * count))
+        assert basis.flags.c_contiguous
+        arrays[f"{name}/model/mean"], arrays[f"{name}/model/pcaBasis"] = mean[name].astype("f4"), basis
+        arrays[f"{name}/model/pcaVariance"] = np.sort(random.uniform(0.1, scale, size))[::-1].astype("f8")
+        arrays[f"{name}/model/noiseVariance"] = np.zeros(1)
+    arrays["shape/representer/cells"] = np.stack([np.arange(count - 2) + corner for corner in range(3)]).astype("u4")
+    arrays["shape/representer/points"] = arrays["shape/model/mean"].reshape(-1, 3).T
+    places = arrays["shape/representer/points"][:, list(LANDMARKS.values())].T
+    arrays["metadata/landmarks/json"] = json.dumps(
+        [{"id": name, "coordinates": place.tolist()} for name, place in zip(LANDMARKS, places, strict=True)]
+    )
+    model = FaceModel.load(write(tmp_path / "face12.h5", arrays))
+    assert model.vertex_count == count
+    assert model.landmarks == LANDMARKS
+    weights = {name: random.normal(size=size) for name, size in sizes.items()}
+
+    def linear(name):
+        flat, basis, variance = (arrays[f"{name}/model/{part}"] for part in ("mean", "pcaBasis", "pcaVariance"))
+        return flat + basis @ (np.sqrt(variance) * weights[name])
+
+    decode = {name: torch.tensor(values, dtype=torch.float32)[None] for name, values in weights.items()}
+    for decoded, expected in (
+        (model.vertices(decode["shape"], decode["expression"]), linear("shape") + linear("expression")),
+        (model.albedo(decode["color"]), linear("color")),
+    ):
+        wanted = expected.reshape(1, -1, 3)
+        error = np.linalg.norm(decoded.numpy() - wanted, axis=2) / np.linalg.norm(wanted, axis=2)
+        assert error.max() < 1e-5
+
+
 def test_landmarks_are_the_nearest_vertices(arrays, tmp_path):
     model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
     assert model.landmarks == LANDMARKS

@@ -146,9 +146,9 @@ def hair(style, radii, colour, random):
     fullness = np.maximum(flat * (2 - flat), falls)
     bumps = _waves(azimuth, random, 5, 25) * np.sin(6 * polar + random.uniform(0, 6))
     strands = gaussian_filter(random.normal(size=polar.shape), (6, 0.6), mode=("nearest", "wrap"))
-    strands = style.strands * strands / strands.std()
     away_from_crown = np.clip(5 * share - 0.3, 0, 1)  # there all strands meet
-    relief = away_from_crown * style.waves * (bumps + 0.35 * strands)
+    strands = away_from_crown * style.strands * strands / strands.std()
+    relief = style.waves * (away_from_crown * bumps + 0.35 * strands)
     lift = LEAST_LIFT + fullness * (style.thickness + relief)
     points = _shell(_look_up(radii, polar, sideways) + lift, polar, sideways)
     shade = np.exp(0.22 * strands)

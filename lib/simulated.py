@@ -172,10 +172,11 @@ def _camera(image, condition, rng):
     """Lens (blur, darker corners), exposure and tone, sensor noise, and a first round of JPEG as on the web."""
     blur = rng.uniform(0, condition.blur)
     image = gaussian_filter(image, (blur, blur, 0))
-    y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
+    y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j].astype(np.float32)
     image = image * (1 - rng.uniform(0, DARKEST_CORNER) * (x**2 + y**2) / 2)[..., None]
-    image = image ** rng.uniform(0.85, 1.2) * rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)
-    noise = rng.normal(0, rng.uniform(0, condition.noise), image.shape)
+    gain = rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)
+    image = image ** rng.uniform(0.85, 1.2) * gain.astype(np.float32)
+    noise = rng.uniform(0, condition.noise) * rng.standard_normal(image.shape, dtype=np.float32)
     image = image + gaussian_filter(noise, (NOISE_BLUR, NOISE_BLUR, 0))
     picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     compressed = io.BytesIO()

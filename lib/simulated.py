@@ -1,8 +1,9 @@
 """Simulated photographs: people of the open generator, whose true faces are known, seen by an imperfect camera.
 
 People and expressions come straight from the generator that the open face model was fitted to, not from the model's
-principal components, so that no regressor can reproduce them exactly. Each person is photographed in three conditions
-of rising difficulty, named as those of the MICC data set (paper 4.2).
+principal components, so that no regressor can reproduce them exactly. They have hair, glasses and clothes
+(`lib.simulated_costume`). Each person is photographed in three conditions of rising difficulty, named as those of the
+MICC data set (paper 4.2).
 """
 
 import io
@@ -14,7 +15,8 @@ import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageFilter
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from lib.alignment import Crop
 from lib.face_model import ALIGNMENT_LANDMARKS
@@ -34,7 +36,7 @@ class Condition:
     roll: float
     expression: float  # scale of the generator's expressions
     blur: float  # pixels, at most
-    noise: float  # standard deviation at most, of 1
+    noise: float  # standard deviation at most, of 1, before it is smoothed by `NOISE_BLUR`
     quality: tuple[int, int]  # JPEG
     sunglasses: float  # chance
 
@@ -48,6 +50,10 @@ CONDITIONS = (
 OVERSAMPLING = 2
 """Rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel."""
 BACKGROUND_COLOUR = 0.45
+DARKEST_CORNER = 0.35
+"""Share of the light that a lens may lose in the corners."""
+NOISE_BLUR = 0.45
+"""Pixels: a sensor's noise is not independent from pixel to pixel, since each colour is measured at some only."""
 
 # eye and mouth positions about the middle of the face, in units of the distance between the eyes (x right, y down)
 _FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
@@ -163,11 +169,16 @@ def _framing(condition, rng):
 
 
 def _camera(image, condition, rng):
-    """Blur, sensor noise, tone and a first round of JPEG, as a photograph from the web has been through."""
-    image = image ** rng.uniform(0.85, 1.2) * rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)
-    image = image + rng.normal(0, rng.uniform(0, condition.noise), image.shape)
+    """Lens (blur, darker corners), exposure and tone, sensor noise, and a first round of JPEG as on the web."""
+    blur = rng.uniform(0, condition.blur)
+    image = gaussian_filter(image, (blur, blur, 0))
+    y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j].astype(np.float32)
+    image = image * (1 - rng.uniform(0, DARKEST_CORNER) * (x**2 + y**2) / 2)[..., None]
+    gain = rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)
+    image = image ** rng.uniform(0.85, 1.2) * gain.astype(np.float32)
+    noise = rng.uniform(0, condition.noise) * rng.standard_normal(image.shape, dtype=np.float32)
+    image = image + gaussian_filter(noise, (NOISE_BLUR, NOISE_BLUR, 0))
     picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
-    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, condition.blur)))
     compressed = io.BytesIO()
     picture.save(compressed, "JPEG", quality=int(rng.integers(*condition.quality, endpoint=True)))
     return Image.open(compressed).convert("RGB")

@@ -107,7 +107,7 @@ def _cloth_colour(random):
 def _glasses_of(generator, person, looks, dark):
     landmarks, vertices = generator.landmarks, person.vertices
     eyes = vertices[[landmarks[f"{side}.eye.pupil.center"] for side in ("right", "left")]]
-    between = (np.abs(vertices[:, 0]) < 4) & (np.abs(vertices[:, 1] - eyes[:, 1].mean()) < 6)
+    between = (np.abs(vertices[:, 0]) < 10) & (np.abs(vertices[:, 1] - eyes[:, 1].mean()) < 6)
     bridge = vertices[between][vertices[between, 2].argmax()]
     flank = vertices[(np.abs(vertices[:, 1] - eyes[:, 1].mean()) < 12) & (vertices[:, 2] > 0) & (vertices[:, 2] < 35)]
     half_width = np.abs(flank[:, 0]).max() + 2

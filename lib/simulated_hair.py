@@ -15,9 +15,13 @@ CENTRE = np.array([0.0, 25.0, -5.0])
 """Middle of the skull in the model's frame, mm: the eyes are 15 mm below, the nose's tip 115 mm before it."""
 ROWS, COLUMNS = 60, 120
 """Of the map of radii: polar angle from the crown, 3 degrees a row; azimuth from the front to the subject's left."""
+HAIR_ROWS, HAIR_COLUMNS = 44, 160
+"""Of the mesh of hair, from the crown to the hairline; as many rows again where it falls on."""
 TOP, BACK = 100.0, 98.0
 """Half axes of the skull upwards and backwards, mm (a head is about 190 mm long)."""
 RIM_BLUR = 4.0
+LEAST_LIFT = 1.2
+"""mm of hair above the skin at the hairline."""
 UNDER_THE_FACE = 26.0
 """How far the skull keeps behind the face, mm, where there is a face."""
 
@@ -131,42 +135,46 @@ def hair(style, radii, colour, random):
     -------
     Mesh
     """
-    rows, columns = 44, 160
-    azimuth = np.linspace(0, 2 * np.pi, columns, endpoint=False)
+    azimuth = np.linspace(0, 2 * np.pi, HAIR_COLUMNS, endpoint=False)
     from_front = np.degrees(np.abs((azimuth + np.pi) % (2 * np.pi) - np.pi))
-    line = np.interp(from_front, [0, 25, 55, 90, 130, 180], [style.front, style.front + 1, style.temple, style.side,
-                                                           style.back, style.back])  # fmt: skip
-    line = line + _waves(azimuth, random, 3, 6) * 1.2 + style.strands * _waves(azimuth, random, 30, 70) * 0.7
-    share = np.linspace(0.002, 1, rows)[:, None]
-    polar = np.radians(line) * share
-    taper = np.clip((1 - share) * line / 14, 0, 1)
-    # behind the face a curtain starts at full thickness: it does not end at a hairline
-    falls = np.clip((from_front - style.opening) / 4, 0, 1) if style.curtain else np.zeros(columns)
-    taper = np.maximum(taper * (2 - taper), falls)
-    sideways = np.broadcast_to(azimuth, polar.shape)
+    line = _hairline(style, azimuth, from_front, random)
+    share = np.linspace(0.002, 1, HAIR_ROWS)[:, None]
+    polar, sideways = np.radians(line) * share, np.broadcast_to(azimuth, (HAIR_ROWS, HAIR_COLUMNS))
+    # it lies flat at the hairline; where it falls on there is no hairline
+    falls = np.clip((from_front - style.opening) / 4, 0, 1) if style.curtain else np.zeros(HAIR_COLUMNS)
+    flat = np.clip((1 - share) * line / 14, 0, 1)
+    fullness = np.maximum(flat * (2 - flat), falls)
     bumps = _waves(azimuth, random, 5, 25) * np.sin(6 * polar + random.uniform(0, 6))
     strands = gaussian_filter(random.normal(size=polar.shape), (6, 0.6), mode=("nearest", "wrap"))
-    strands = style.strands * strands / strands.std()
     away_from_crown = np.clip(5 * share - 0.3, 0, 1)  # there all strands meet
-    relief = away_from_crown * style.waves * (bumps + 0.35 * strands)
-    lift = 1.2 + taper * (style.thickness + relief)
+    strands = away_from_crown * style.strands * strands / strands.std()
+    relief = style.waves * (away_from_crown * bumps + 0.35 * strands)
+    lift = LEAST_LIFT + fullness * (style.thickness + relief)
     points = _shell(_look_up(radii, polar, sideways) + lift, polar, sideways)
-    if style.curtain:
-        points = np.concatenate([points, _curtain(points[-1], style, falls, rows)])
-        strands = np.concatenate([strands, np.tile(strands[-1:], (rows, 1))])
-    shade = np.exp(0.22 * strands)[..., None]
-    outside = rolled_grid(points, np.clip(colour * shade, 0.01, 0.95))
+    shade = np.exp(0.22 * strands)
     if not style.curtain:
-        return outside
+        return _coloured(points, colour, shade)
+    shade = np.concatenate([shade, np.tile(shade[-1:], (HAIR_ROWS, 1))])
+    outside = _coloured(np.concatenate([points, _curtain(points[-1], style, falls)]), colour, shade)
     # what hangs behind the neck is seen from within
-    inside = Mesh(outside.vertices, 0.6 * outside.albedo, outside.triangles[:, ::-1])
-    return join([outside, inside])
+    return join([outside, Mesh(outside.vertices, 0.6 * outside.albedo, outside.triangles[:, ::-1])])
 
 
-def _curtain(edge, style, falls, rows):
-    """Hair that falls from an edge (C, 3): rows x C x 3."""
-    down = np.linspace(0, 1, rows + 1)[1:, None]
-    points = np.repeat(edge[None], rows, axis=0)
+def _hairline(style, azimuth, from_front, random):
+    """Polar angle in degrees at which hair ends, by azimuth: between the style's four, uneven, jagged by strands."""
+    ends = [style.front, style.front + 1, style.temple, style.side, style.back, style.back]
+    even = np.interp(from_front, [0, 25, 55, 90, 130, 180], ends)
+    return even + 1.2 * _waves(azimuth, random, 3, 6) + 0.7 * style.strands * _waves(azimuth, random, 30, 70)
+
+
+def _coloured(points, colour, shade):
+    return rolled_grid(points, np.clip(colour * shade[..., None], 0.01, 0.95))
+
+
+def _curtain(edge, style, falls):
+    """Hair that falls from an edge (C, 3): (HAIR_ROWS, C, 3)."""
+    down = np.linspace(0, 1, HAIR_ROWS + 1)[1:, None]
+    points = np.repeat(edge[None], HAIR_ROWS, axis=0)
     points[..., 1] -= down * style.curtain * falls
     # hair that is not gathered swings out a little before it comes back
     keep = 1 + ((style.gather - 1) * down**1.5 + 0.16 * np.sin(np.pi * down)) * falls

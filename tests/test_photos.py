@@ -175,6 +175,14 @@ def test_unreadable_files_and_folders_are_listed(tmp_path, face):
     assert "no permission" in problems["ada/secret.png"] and "cannot be read" in problems["closed"]
 
 
+def test_a_file_without_permission_is_listed(tmp_path, face, monkeypatch):
+    """The same for root, who may read everything."""
+    save(tmp_path / "ada" / "good.png", face)
+    save(tmp_path / "ada" / "secret.png", face)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "secret.png")
+    assert [photograph.problem for photograph in read_folder(tmp_path)] == ["", "may not be read: no permission"]
+
+
 def test_folders_without_photographs_are_named(tmp_path):
     with pytest.raises(StudyError, match=r"nowhere is missing.*photos\.path"):
         read_folder(tmp_path / "nowhere")
@@ -290,6 +298,12 @@ def write_png_header(path, width, height):
     path.write_bytes(start + struct.pack(">I", 1000) + b"IDAT" + bytes(100))
 
 
+def test_twelve_thousand_by_nine_thousand_pixels_are_read(tmp_path):
+    Image.new("L", (12_000, 9_000), 99).save(tmp_path / "huge.jpg")
+    picture = read_picture(tmp_path / "huge.jpg")
+    assert picture.pixels.shape == (960, LONGEST_SIDE, 3) and picture.scale == (9.375, 9.375)
+
+
 def test_files_that_cannot_be_read_say_why(tmp_path, face):
     whole = save(tmp_path / "whole.jpg", face).read_bytes()
     (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
@@ -401,6 +415,50 @@ def test_a_store_of_good_and_bad_files(tmp_path, face, networks):
     assert set(store.persons(train)) & set(store.persons(test)) == set()
     assert store.persons([5, 0]).tolist() == ["person_2", "person_0"]
     assert np.allclose(store.centre("dlib"), store.descriptors["dlib"][train].mean(0))
+
+
+def write_all_kinds(folder, face):
+    """Write one file of each kind that people bring; -> what is expected of it: "" or a part of the reason."""
+    image = Image.fromarray(face)
+    folder.mkdir(parents=True)
+    image.convert("CMYK").save(folder / "cmyk.jpg")
+    image.quantize(128).save(folder / "palette.png")
+    image.convert("L").save(folder / "grey.png")
+    Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(folder / "16bit.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(face, 1))).save(folder / "turned.jpg", exif=turned)
+    image.resize((1500, 1500)).save(folder / "写真 ñ.webp")
+    many = np.concatenate([face, face], 1)
+    save(folder / "many.png", many)
+    whole = save(folder / "whole.jpg", face).read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    save(folder / "dot.png", face[:1, :1])
+    save(folder / "nobody.png", np.full_like(face, 128))
+    write_png_header(folder / "bomb.png", 60_000, 60_000)
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    good = ("cmyk.jpg", "palette.png", "grey.png", "16bit.png", "turned.jpg", "写真 ñ.webp", "many.png", "whole.jpg")
+    return dict.fromkeys(good, "") | {
+        "truncated.jpg": "truncated",
+        "dot.png": "too small: 1 x 1",
+        "nobody.png": "no face found",
+        "bomb.png": "too large",
+        "loop.png": "symbolic links",
+    }
+
+
+def test_no_kind_of_file_stops_a_run_or_gets_lost(tmp_path, face, networks):
+    expected = write_all_kinds(tmp_path / "photos" / "ada", face)
+    save(tmp_path / "photos" / "bob" / "1.png", face)
+    found = read_folder(tmp_path / "photos")
+    store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
+    index = store.index.set_index("path")
+    assert set(index.index) == {f"ada/{name}" for name in expected} | {"bob/1.png"}
+    for name, reason in expected.items():
+        line = index.loc[f"ada/{name}"]
+        assert reason in line["reason"] and bool(reason) == bool(line["reason"]) == (line["row"] < 0), name
+    assert index.loc["ada/many.png", "faces"] == 2
+    assert np.abs(index.loc["ada/turned.jpg", "right_eye_x"] - EYES[0, 0] + 100) < 4
 
 
 def test_landmarks_are_in_the_photographs_own_pixels(tmp_path, face, networks):

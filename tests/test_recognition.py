@@ -456,6 +456,31 @@ def test_a_download_is_checked_and_goes_on_where_it_ended(tmp_path, served):
     assert (tmp_path / "file.pt").read_bytes() == content
 
 
+def test_an_interrupted_download_is_kept_and_finished_by_the_next_run(tmp_path, served, monkeypatch):
+    """The published FaceNet file, played by a server whose first answer breaks off half way."""
+    url, content, asked = served
+    answer = FileServer.do_GET
+
+    def break_off(self):
+        whole, self.content = self.content, self.content[:4000]
+        self.send_header = partial(_replace_length, self.send_header, str(len(whole)))
+        answer(self)
+
+    monkeypatch.setattr(network_files, "FACENET_URL", url)
+    monkeypatch.setattr(network_files, "FACENET_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(FileServer, "do_GET", break_off)
+    with pytest.raises(StudyError, match=r"4000 of 10240 bytes; run again"):
+        network_files.find_facenet_file(tmp_path)
+    monkeypatch.setattr(FileServer, "do_GET", answer)
+    found = network_files.find_facenet_file(tmp_path)
+    assert found.read_bytes() == content and asked == [None, "bytes=4000-"]
+    assert found == tmp_path / network_files.FACENET_FILE
+
+
+def _replace_length(send_header, length, name, value):
+    send_header(name, length if name == "Content-Length" else value)
+
+
 def test_a_wrong_download_is_thrown_away(tmp_path, served):
     url, _, asked = served
     with pytest.raises(StudyError, match="SHA-256"):

@@ -1,10 +1,13 @@
 """Simulated photographs: the same seed gives the same people, and their truth is the face that was photographed."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
+from lib import simulated
 from lib.open_face_model import FaceGenerator
 from lib.simulated import CONDITIONS, person_name, save_truth, simulate_photographs
 
@@ -52,13 +55,24 @@ def test_the_truth_is_the_person_without_expression(generator, tmp_path):
     assert np.allclose(vertices[0], again) and not np.allclose(vertices[1], again, atol=0.1)
 
 
-def test_harder_conditions_show_less(generator, tmp_path):
+def test_harder_conditions_show_less(generator, tmp_path, monkeypatch):
     """Blur takes fine detail away: outdoor pictures have less of it than cooperative ones of the same people."""
+    quiet = tuple(replace(condition, noise=0.0) for condition in CONDITIONS)
+    monkeypatch.setattr(simulated, "CONDITIONS", quiet)
     simulate_photographs(generator, tmp_path, 8, 3, 128, 1)
 
     def detail(number):
         pictures = [np.asarray(Image.open(path).convert("L"), float) for path in tmp_path.glob(f"*/{number}-*.jpg")]
-        # differences two pixels apart, about the eyes: noise of one pixel matters little
-        return np.mean([np.abs(p[40:90:2, 34:96:2][1:] - p[40:90:2, 34:96:2][:-1]).mean() for p in pictures])
+        return np.mean([np.abs(p[40:90, 34:96][1:] - p[40:90, 34:96][:-1]).mean() for p in pictures])
 
     assert detail(2) < detail(0)
+
+
+def test_a_camera_without_faults_changes_tone_and_corners_alone():
+    perfect = replace(CONDITIONS[0], blur=0.0, noise=0.0, quality=(100, 100))
+    pixels = np.asarray(simulated._camera(np.full((64, 64, 3), 0.5), perfect, np.random.default_rng(0)), float)
+    assert pixels[:2, :2].mean() < pixels[32, 32].mean() - 5
+    assert np.abs(np.diff(pixels, axis=1)).max() <= 3 and np.ptp(pixels[32, 32]) < 30
+    noisy = replace(perfect, noise=0.2)
+    random = np.random.default_rng(0)
+    assert np.asarray(simulated._camera(np.full((64, 64, 3), 0.5), noisy, random), float)[24:40, 24:40].std() > 6

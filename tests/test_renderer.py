@@ -290,6 +290,15 @@ def test_random_scenes_stay_in_their_ranges_and_repeat():
     assert first.background.std((2, 3)).amax(1).gt(0.02).float().mean().item() == pytest.approx(2 / 3, abs=0.1)
 
 
+def test_backgrounds_are_random_by_choice(generator):
+    state = generator.get_state()
+    random = sample_scenes(5, generator)
+    ranges = SceneDistribution.from_degrees(30.0, 15.0, [600.0, 1500.0], random_backgrounds=False)
+    plain = sample_scenes(5, generator.set_state(state), ranges)
+    assert (plain.background == 0.5).all() and not (random.background == 0.5).all()
+    assert torch.equal(plain.angles, random.angles) and torch.equal(plain.light_colours, random.light_colours)
+
+
 def test_light_sources_go_from_warm_to_cold():
     colours = light_source_colours()
     assert (colours > 0).all()

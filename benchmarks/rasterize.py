@@ -1,26 +1,41 @@
-"""How fast the rasteriser is: ours on the CPU, a plain vectorised torch version, PyTorch3D and Kaolin where installed.
+"""How fast the renderer is: our rasteriser on the CPU beside others in the same run, and a whole render.
 
-    python -m benchmarks.rasterize [--json] [--repeats 10]
+    python -m benchmarks.rasterize [--json] [--repeats 10] [--peer FILE]
 
-A head-like closed mesh of 53,292 vertices and 106,580 triangles fills about 70 % of the picture; nine channels. Times
-are the best of the repeats, in ms a picture: run on an idle machine. The torch version tests every triangle at every
-pixel; it is timed on four rows of the picture and multiplied, which is how its time grows. "peak MB" is the largest
-memory of the process so far, in the order of the table.
+A head-like closed mesh of 53,292 vertices and 106,580 triangles fills about 70 % of the picture; nine channels. The
+others are a plain vectorised torch version, PyTorch3D, Kaolin (CUDA, and nvdiffrast through it) where installed, and
+the function ``rasterize(clip_vertices, triangles, attributes, height, width) -> image`` of a Python file, by --peer.
+
+Times are ms a picture, through autograd. The backends take turns, so that what else the machine does disturbs all of
+them; "best" and "median" are of the repeats, "ratio" that of the best times to ours. The torch version tests every
+triangle at every pixel; it is timed on four rows of the picture and multiplied, which is how its time grows. "peak
+MB" is the largest memory of the whole process while that backend drew.
 """
 
 import argparse
 import importlib.util
 import json
 import resource
+import statistics
 import sys
 import time
 from itertools import combinations
+from pathlib import Path
 
+import numpy as np
 import torch
 
+from lib.alignment import Crop
+from lib.camera import alignment_points, crop_projection
+from lib.face_model import ALIGNMENT_LANDMARKS, Coefficients, FaceModel
+from lib.face_model_file import FaceModelFile, LinearModel
 from lib.rasterize import rasterize
+from lib.renderer import render
+from lib.scenes import sample_scenes
+from lib.vertex_stage import vertex_stage
 
 CHANNELS, SIZES, BATCHES = 9, (160, 224), (1, 16)
+LANDMARKS = ((-32, 30, 75), (32, 30, 75), (-25, -40, 75), (25, -40, 75))
 TORCH_ROWS = 4
 
 
@@ -120,82 +135,189 @@ def rasterize_in_pytorch3d(clip, triangles, attributes, height, width):
     return interpolate_face_attributes(ids, weights, attributes[:, triangles].flatten(0, 1))[:, :, :, 0]
 
 
-def backends():
-    """Functions that draw, by name: those that can run here."""
+def backends(peer=None):
+    """Functions that draw, by name: those that can run here, and the one of the Python file `peer`."""
     found = {"ours": lambda *arguments: rasterize(*arguments, backend="cpu").attributes, "torch": rasterize_in_torch}
     if importlib.util.find_spec("pytorch3d"):
         found["pytorch3d"] = rasterize_in_pytorch3d
     if torch.cuda.is_available() and importlib.util.find_spec("kaolin"):
         found["kaolin"] = lambda *arguments: rasterize(*arguments, backend="kaolin").attributes
+        if importlib.util.find_spec("nvdiffrast"):
+            found["kaolin-nvdiffrast"] = lambda *arguments: (
+                rasterize(*arguments, backend="kaolin-nvdiffrast").attributes
+            )
+    if peer:
+        specification = importlib.util.spec_from_file_location("peer", peer)
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        found["peer"] = module.rasterize
     return found
 
 
-def measure(function, arguments, gradients, repeats):
-    """Best time in seconds of a drawing, and of its gradients too if they are wanted."""
+def draw_once(function, arguments, gradients):
+    """Seconds that a drawing takes, with its gradients if they are wanted."""
     clip, triangles, attributes, size = arguments
     clip, attributes = (tensor.detach().requires_grad_(gradients) for tensor in (clip, attributes))
-    best = float("inf")
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        with torch.set_grad_enabled(gradients):
-            image = function(clip, triangles, attributes, size, size)
-            if gradients:
-                torch.autograd.grad(image, (clip, attributes), image.detach())
-        if clip.is_cuda:
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return best
+    start = time.perf_counter()
+    with torch.set_grad_enabled(gradients):
+        image = function(clip, triangles, attributes, size, size)
+        if gradients:
+            torch.autograd.grad(image, (clip, attributes), image.detach())
+    if clip.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
-def run(repeats):
-    """All measurements as a list of dicts."""
-    results, workloads = [], {batch: workload(batch) for batch in BATCHES}
-    for name, function in backends().items():
-        slow = name in ("torch", "pytorch3d")
-        for threads in (1,) if name == "kaolin" else (1, 2):
+def peak_memory_mb():
+    """Largest resident memory since the last call, where the system tells (Linux); else since the start."""
+    try:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        Path("/proc/self/clear_refs").write_text("5")
+        return int(line.split()[1]) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def take_turns(cases, repeats):
+    """Time functions in turn, after one call each to warm up: seconds (repeats,) and peak memory, by name."""
+    seconds, memory = {name: [] for name in cases}, {}
+    for turn in range(repeats + 1):
+        for name, (threads, function) in cases.items():
             torch.set_num_threads(threads)
-            for batch in BATCHES[:1] if slow else BATCHES:
-                tensors = [tensor.to("cuda" if name == "kaolin" else "cpu") for tensor in workloads[batch]]
-                for size in SIZES:
-                    for gradients in (False, True):
-                        seconds = measure(function, (*tensors, size), gradients, 1 if slow else repeats)
-                        seconds *= size / TORCH_ROWS if name == "torch" else 1
-                        results.append(
-                            dict(
-                                backend=name, threads=threads, batch=batch, size=size, gradients=gradients,
-                                ms_per_picture=1000 * seconds / batch,
-                                peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            peak_memory_mb()
+            elapsed = function()
+            memory[name] = max(memory.get(name, 0.0), peak_memory_mb())
+            if turn:
+                seconds[name].append(elapsed)
+    return seconds, memory
+
+
+def run(repeats, peer=None):
+    """All measurements of rasterisers as a list of dicts."""
+    results, functions = [], backends(peer)
+    slow = {"torch", "pytorch3d"} & set(functions)
+    for batch in BATCHES:
+        tensors = workload(batch)
+        for size in SIZES:
+            for gradients in (False, True):
+                for names, turns in ((set(functions) - slow, repeats), (slow if batch == 1 else set(), 1)):
+                    cases = {}
+                    for name in (name for name in functions if name in names):
+                        device = "cuda" if name.startswith("kaolin") else "cpu"
+                        arguments = (*(tensor.to(device) for tensor in tensors), size)
+                        for threads in (1,) if device == "cuda" else (1, 2):
+                            cases[name, threads] = (
+                                threads,
+                                lambda f=functions[name], a=arguments, g=gradients: draw_once(f, a, g),
                             )
-                        )  # fmt: skip
-                        print(".", end="", file=sys.stderr, flush=True)
-    ours = {_case(row): row["ms_per_picture"] for row in results if row["backend"] == "ours"}
+                    for (name, threads), row in _rows(*take_turns(cases, turns), batch).items():
+                        scale = size / TORCH_ROWS if name == "torch" else 1
+                        row = {**row, "best": row["best"] * scale, "median": row["median"] * scale}
+                        case = dict(threads=threads, batch=batch, size=size, gradients=gradients)
+                        results.append(dict(backend=name, **case, **row))
+                    print(".", end="", file=sys.stderr, flush=True)
+    ours = {_case(row): row["best"] for row in results if row["backend"] == "ours"}
     for row in results:
-        row["ratio_to_ours"] = row["ms_per_picture"] / ours[_case(row)]
+        row["ratio_to_ours"] = row["best"] / ours[_case(row)]
     return results
+
+
+def _rows(seconds, memory, pictures):
+    """Best and median in ms a picture and peak memory, by case."""
+    return {
+        case: dict(
+            best=1000 * min(times) / pictures,
+            median=1000 * statistics.median(times) / pictures,
+            peak_memory_mb=memory[case],
+        )
+        for case, times in seconds.items()
+    }
 
 
 def _case(row):
     return row["threads"], row["batch"], row["size"], row["gradients"]
 
 
+def made_up_face_model(dimension=199):
+    """A face model of the benchmark's mesh whose modes are noise; it costs what a real one costs."""
+    vertices, triangles = head(73)
+    mean, rng = vertices.numpy() * np.float32(100), np.random.default_rng(0)
+
+    def linear(mean):
+        basis = rng.standard_normal((mean.size, dimension), dtype=np.float32) / np.float32(dimension)
+        return LinearModel(mean.ravel(), basis, np.ones(dimension, np.float32), np.float32(0))
+
+    places = dict(zip(("right.eye", "left.eye", "right.lips", "left.lips"), LANDMARKS, strict=True))
+    landmarks = [
+        {"id": name, "coordinates": mean[np.linalg.norm(mean - place, axis=1).argmin()].tolist()}
+        for names in ALIGNMENT_LANDMARKS
+        for name in names
+        for place in [np.array(places[name.split(".corner")[0]])]
+    ]
+    models = linear(mean), linear(np.full_like(mean, 0.5)), linear(mean * 0)
+    return FaceModel(FaceModelFile(*models, triangles.numpy().T, mean.T, json.dumps(landmarks)))
+
+
+def run_renders(repeats, pictures=16, size=160):
+    """A whole render with gradients to coefficients, beside the rasteriser alone on what that render draws."""
+    model, generator = made_up_face_model(), torch.Generator().manual_seed(1)
+    crop = Crop(size, ((0.3, 0.35), (0.7, 0.35), (0.34, 0.75), (0.66, 0.75)))
+    scene, results = sample_scenes(pictures, generator), []
+    for views in (1, 4):
+        codes = [torch.randn(pictures // views, 199, generator=generator).requires_grad_() for _ in range(2)]
+        pull = torch.randn(pictures, 3, size, size, generator=generator)
+
+        def whole(codes=codes, pull=pull):
+            start = time.perf_counter()
+            torch.autograd.grad(render(model, Coefficients(*codes), scene, crop, backend="cpu"), codes, pull)
+            return time.perf_counter() - start
+
+        alone = _rasteriser_of(model, Coefficients(*codes), scene, crop)
+        cases = {(name, n): (n, f) for name, f in (("render", whole), ("rasterise", alone)) for n in (1, 2)}
+        rows = _rows(*take_turns(cases, repeats), pictures)
+        for threads in (1, 2):
+            row = dict(backend="whole render", threads=threads, views=views, batch=pictures, size=size, gradients=True)
+            render_row, alone_row = rows["render", threads], rows["rasterise", threads]
+            row.update(render_row, ratio_to_rasteriser=render_row["best"] / alone_row["best"])
+            results.append({**row, "rasteriser_alone": alone_row["best"]})
+    return results
+
+
+def _rasteriser_of(model, coefficients, scene, crop):
+    """The rasteriser's part of a render, with gradients, as a function that times itself."""
+    with torch.no_grad():
+        vertices, albedo = model.vertices(coefficients.shape), model.albedo(coefficients.texture)
+        points = alignment_points(vertices, model.alignment_vertices).repeat(len(scene) // len(vertices), 1, 1)
+        projection, _, _ = crop_projection(scene.angles, scene.distance, points, crop)
+        clip, attributes = vertex_stage(vertices, albedo, model.triangles, projection)
+    arguments = clip, model.triangles, attributes, crop.size
+    return lambda: draw_once(lambda *a: rasterize(*a, backend="cpu").attributes, arguments, True)
+
+
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
-    parser.add_argument("--repeats", type=int, default=10, help="of which the best counts")
+    parser.add_argument("--repeats", type=int, default=10, help="how often each is timed")
+    parser.add_argument("--peer", help="a Python file with a function `rasterize` to compare with")
     options = parser.parse_args()
-    results = run(options.repeats)
+    results, renders = run(options.repeats, options.peer), run_renders(options.repeats)
     if options.json:
-        print(json.dumps(results, indent=1))
+        print(json.dumps({"rasterisers": results, "renders": renders}, indent=1))
         return
-    print(
-        f"\n{'backend':<10}{'threads':>8}{'batch':>6}{'size':>6}{'gradients':>10}"
-        f"{'ms/picture':>12}{'ratio':>9}{'peak MB':>9}"
-    )
+    print(f"\n{'backend':<18}{'threads':>8}{'batch':>6}{'size':>6}{'gradients':>10}{'best':>9}{'median':>9}", end="")
+    print(f"{'ratio':>9}{'peak MB':>9}")
     for row in results:
         print(
-            f"{row['backend']:<10}{row['threads']:>8}{row['batch']:>6}{row['size']:>6}{str(row['gradients']):>10}"
-            f"{row['ms_per_picture']:>12.2f}{row['ratio_to_ours']:>9.1f}{row['peak_memory_mb']:>9.0f}"
+            f"{row['backend']:<18}{row['threads']:>8}{row['batch']:>6}{row['size']:>6}{str(row['gradients']):>10}"
+            f"{row['best']:>9.2f}{row['median']:>9.2f}{row['ratio_to_ours']:>9.1f}{row['peak_memory_mb']:>9.0f}"
+        )
+    print("\nwhole render with gradients to the coefficients; ratio to the rasteriser alone")
+    for row in renders:
+        print(
+            f"{row['views']} view{'s' if row['views'] > 1 else ''} a face, {row['threads']} threads: best "
+            f"{row['best']:.2f}, median {row['median']:.2f}, rasteriser {row['rasteriser_alone']:.2f}, "
+            f"ratio {row['ratio_to_rasteriser']:.1f}, peak MB {row['peak_memory_mb']:.0f}"
         )
 
 

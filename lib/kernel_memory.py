@@ -48,12 +48,13 @@ def recycled_empty(shape, dtype=np.float32):
     if size < _WORTH_KEEPING:
         return np.empty(shape, dtype)
     with _lock:
-        for position, memory in enumerate(_kept):
-            # the list, the loop's variable and the argument of getrefcount: no array is a view of it any more
-            if memory.nbytes == size and sys.getrefcount(memory) == 3:
-                _kept.append(_kept.pop(position))
-                return memory.view(dtype).reshape(shape)
-        memory = np.empty(size, np.uint8)
+        for position in range(len(_kept)):
+            # the list's and the argument's: no array is a view of it any more
+            if _kept[position].nbytes == size and sys.getrefcount(_kept[position]) == 2:
+                memory = _kept.pop(position)
+                break
+        else:
+            memory = np.empty(size, np.uint8)
         _kept.append(memory)
         while sum(array.nbytes for array in _kept) > KEPT_BYTES:
             del _kept[0]

@@ -81,6 +81,7 @@ class ScenesParams:
     yaw_degrees: Angle
     pitch_degrees: Angle
     distance_mm: Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    random_backgrounds: bool
 
     def __post_init__(self):
         if self.distance_mm[0] > self.distance_mm[1]:

@@ -31,11 +31,22 @@ def checked_triangles(triangles, vertices):
     ValueError
         An index is negative or not below `vertices`.
     """
-    # numpy on purpose: torch would wake its threads for a tenth of a millisecond's work
-    indices = triangles.cpu().numpy()
-    if indices.size and not 0 <= indices.min() <= indices.max() < vertices:
+    indices = np.ascontiguousarray(triangles.cpu().numpy())
+    checked = recycled_empty(indices.shape, np.int32)
+    if not _copy_checked(indices.reshape(-1), vertices, checked.reshape(-1)):
         raise ValueError(f"triangles name vertices {indices.min()} ... {indices.max()}, but there are {vertices}")
-    return torch.from_numpy(np.ascontiguousarray(indices, np.int32))
+    return torch.from_numpy(checked)
+
+
+@_kernel
+def _copy_checked(indices, vertices, checked):
+    """Copy indices; return whether all are in 0 ... vertices - 1."""
+    wrong = 0
+    for k in range(len(indices)):
+        index = i64(indices[u64(k)])
+        wrong |= i64((index < 0) | (index >= vertices))
+        checked[u64(k)] = i32(index)
+    return wrong == 0
 
 
 @inlined

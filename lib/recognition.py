@@ -201,18 +201,6 @@ def load_network(name, folder):
     return IdentityNetwork(name, body.to(memory_format=torch.channels_last), network_files.sha256_of(path))
 
 
-def require_independent(training, evaluation):
-    """Raise StudyError when the network that judges is the one that trains."""
-    for name in (training, evaluation):
-        _kind(name)
-    if training == evaluation:
-        others = ", ".join(name for name in NETWORK_NAMES if name != training)
-        raise StudyError(
-            f"The network {training!r} cannot judge what it trained itself (paper section 4.3): "
-            f"choose another one for evaluation ({others})."
-        )
-
-
 def _kind(name):
     if name not in KINDS:
         raise StudyError(f"There is no recognition network {name!r}: choose one of {', '.join(NETWORK_NAMES)}.")

@@ -101,6 +101,8 @@ class SceneDistribution:
         How much of the light's colour the camera has taken out: 0 nothing, 1 all (a power of the three channels).
     tint : float
         Largest random factor - 1 on each channel: "and perturb the color to avoid overfitting".
+    random_backgrounds : bool
+        Behind each face a random colour, gradient or clouds of colours; else the grey wall of `frontal_scene`.
     """
 
     yaw: float = math.radians(30)
@@ -115,11 +117,13 @@ class SceneDistribution:
     key_share: tuple[float, float] = (0.3, 0.7)
     white_balance: tuple[float, float] = (0.5, 1.0)
     tint: float = 0.08
+    random_backgrounds: bool = True
 
     @classmethod
-    def from_degrees(cls, yaw_degrees, pitch_degrees, distance_mm):
+    def from_degrees(cls, yaw_degrees, pitch_degrees, distance_mm, random_backgrounds=True):
         """Build the distribution that the section `scenes` of `params.yaml` describes; the rest as documented."""
-        return cls(math.radians(yaw_degrees), math.radians(pitch_degrees), distance=tuple(distance_mm))
+        angles = math.radians(yaw_degrees), math.radians(pitch_degrees)
+        return cls(*angles, distance=tuple(distance_mm), random_backgrounds=random_backgrounds)
 
 
 def light_source_colours():
@@ -166,7 +170,7 @@ def sample_scenes(count, generator, distribution=None):
         light_positions=positions,
         light_colours=lamps * colour[:, None],
         ambient=ambient_share * colour,
-        background=_random_backgrounds(count, generator),
+        background=_random_backgrounds(count, generator) if ranges.random_backgrounds else _grey_wall(count),
     )
 
 
@@ -179,7 +183,7 @@ def frontal_scene(count):
         light_positions=lights.repeat(count, 1, 1),
         light_colours=torch.full((count, 2, 3), 0.4),
         ambient=torch.full((count, 3), 0.4),
-        background=torch.full((count, 3, CONTROL_COLOURS, CONTROL_COLOURS), 0.5),
+        background=_grey_wall(count),
     )
 
 
@@ -191,6 +195,10 @@ def background_pictures(background, size):
     ways = torch.tensor([math.comb(degree, k) for k in range(degree + 1)], device=background.device)
     weights = ways * place**power * (1 - place) ** (degree - power)
     return weights @ background @ weights.T
+
+
+def _grey_wall(count):
+    return torch.full((count, 3, CONTROL_COLOURS, CONTROL_COLOURS), 0.5)
 
 
 def _random_backgrounds(count, generator):

@@ -7,12 +7,15 @@ import numpy as np
 import torch
 from numba import njit
 
+from lib.kernel_memory import recycled_empty
 from lib.parallel import for_each
 
 _kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
 _inlined = njit(inline="always", fastmath={"nsz", "arcp", "contract", "reassoc"})
 f32, u32, u64 = np.float32, np.uint32, np.uint64
 _SHORTEST = f32(1e-12)
+BLOCK = 512
+"""Vertices that stay in the nearest cache while they are gone through once a row of the projection."""
 
 
 @_inlined
@@ -58,22 +61,26 @@ def _project(vertices, projection, clip):
 @_kernel
 def _send_back_clip(vertices, projection, gradient, to_vertices, to_projection):
     """Add the gradient of clip coordinates (N, 4) to that of the vertices, and fill that of the projection."""
-    for vertex in range(len(vertices)):
-        v = u64(vertex)
-        for k in range(3):
-            for row in range(4):
-                to_vertices[v, k] += projection[row, k] * gradient[v, row]
-    for row in range(4):
-        with_x = with_y = with_z = alone = f32(0)
-        for vertex in range(len(vertices)):
-            v = u64(vertex)
-            g = gradient[v, row]
-            with_x += g * vertices[v, 0]
-            with_y += g * vertices[v, 1]
-            with_z += g * vertices[v, 2]
-            alone += g
-        to_projection[row, 0], to_projection[row, 1], to_projection[row, 2] = with_x, with_y, with_z
-        to_projection[row, 3] = alone
+    to_projection[:] = f32(0)
+    for first in range(0, len(vertices), BLOCK):
+        last = min(first + BLOCK, len(vertices))
+        for row in range(4):
+            a, b, c = projection[row, 0], projection[row, 1], projection[row, 2]
+            with_x = with_y = with_z = alone = f32(0)
+            for vertex in range(first, last):
+                v = u64(vertex)
+                g = gradient[v, row]
+                to_vertices[v, 0] += a * g
+                to_vertices[v, 1] += b * g
+                to_vertices[v, 2] += c * g
+                with_x += g * vertices[v, 0]
+                with_y += g * vertices[v, 1]
+                with_z += g * vertices[v, 2]
+                alone += g
+            to_projection[row, 0] += with_x
+            to_projection[row, 1] += with_y
+            to_projection[row, 2] += with_z
+            to_projection[row, 3] += alone
 
 
 @_kernel
@@ -116,9 +123,9 @@ class VertexStageOnCpu(torch.autograd.Function):
     def forward(context, vertices, albedo, triangles, projection):
         places, colours, corners, cameras = (x.numpy() for x in (vertices, albedo, triangles, projection))
         faces, count = places.shape[:2]
-        attributes = np.empty((faces, count, 9), np.float32)
-        inverses = np.empty((faces, count), np.float32)
-        clip = np.empty((len(cameras), count, 4), np.float32)
+        attributes = recycled_empty((faces, count, 9))
+        inverses = recycled_empty((faces, count))
+        clip = recycled_empty((len(cameras), count, 4))
 
         def prepare(face):
             sums = np.empty((count, 3), np.float32)
@@ -135,7 +142,7 @@ class VertexStageOnCpu(torch.autograd.Function):
     def backward(context, clip_gradient, attributes_gradient):
         places, corners, cameras, attributes, inverses = (x.numpy() for x in context.saved_tensors)
         clip_gradient, attributes_gradient = (x.contiguous().numpy() for x in (clip_gradient, attributes_gradient))
-        to_vertices, to_albedo, to_projection = (np.empty_like(x) for x in (places, places, cameras))
+        to_vertices, to_albedo, to_projection = (recycled_empty(x.shape) for x in (places, places, cameras))
 
         def send_back(face):
             _send_back_attributes(

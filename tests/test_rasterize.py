@@ -1,5 +1,6 @@
 """The rasteriser: coverage against exact arithmetic, gradients against float64, backends against each other."""
 
+import math
 import subprocess
 import sys
 from fractions import Fraction
@@ -211,6 +212,35 @@ def test_ids_agree_with_float64_on_a_fine_mesh(generator):
     behind = torch.cat([clip, clip.new_tensor([0, 0, 0, -1.0]).expand(4, 1, 4)], 1)
     assert (ids != draw(behind, triangles, 96, 96).triangle_ids).float().mean() <= 1e-4
     assert (ids >= 0).float().mean() > 0.4
+
+
+def test_ids_agree_with_exact_arithmetic_on_a_fine_mesh(generator):
+    """On 99.99 % of the pixels: 10,816 are compared, which are about as large as the triangles."""
+    vertices, triangles = sphere(5)
+    size = 104
+    clip = perspective(vertices @ random_rotations(1, generator).transpose(1, 2), zoom=4.0)
+    ids = draw(clip, triangles, size, size).triangle_ids[0]
+    exact = [[Fraction(value) for value in vertex] for vertex in clip[0].tolist()]
+    # the few triangles whose padded box holds a pixel centre, by pixel; none that faces away beyond doubt
+    corners = ((clip[0, :, :2] / clip[0, :, 3:]).double()[triangles] * 0.5 + 0.5) * size - 0.5
+    area = torch.linalg.det(corners[:, 1:] - corners[:, :1])
+    low, high = corners.aminmax(dim=1)
+    boxes = torch.cat([low - 0.01, high + 0.01], 1).tolist()
+    candidates = {}
+    for number in (area > -1e-3).nonzero()[:, 0].tolist():
+        left, bottom, right, top = boxes[number]
+        for x in range(max(math.ceil(left), 0), min(math.floor(right), size - 1) + 1):
+            for y in range(max(math.ceil(bottom), 0), min(math.floor(top), size - 1) + 1):
+                candidates.setdefault((size - 1 - y, x), []).append(number)
+    expected = torch.full((size, size), -1, dtype=torch.int32)
+    for (row, column), numbers in candidates.items():
+        pixel = Fraction(2 * column + 1 - size, size), Fraction(size - 1 - 2 * row, size)
+        hits = {number: _exact_hit([exact[v] for v in triangles[number].tolist()], *pixel, True) for number in numbers}
+        depths = [(hit[1], number) for number, hit in hits.items() if hit is not None and hit[0] > 0]
+        if depths:
+            expected[row, column] = min(depths)[1]
+    assert (ids != expected).float().mean() <= 1e-4
+    assert (expected >= 0).float().mean() > 0.7
 
 
 # ------------------------------------------------------------------------------------- odd triangles

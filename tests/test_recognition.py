@@ -28,7 +28,7 @@ from lib.faceres_network import (
     convert_faceres_weights,
     read_tfjs_weights,
 )
-from lib.recognition import IdentityNetwork, load_network, prepare_network, require_independent
+from lib.recognition import IdentityNetwork, load_network, prepare_network
 
 SHARED = Path(__file__).parents[2] / "shared"
 DIMENSIONS = {"dlib": (256, 128, 150), "facenet": (1792, 512, 160), "faceres": (1024, 1024, 224)}
@@ -111,14 +111,6 @@ def test_gradients_agree_with_finite_differences(dlib_folder):
         step = 1e-8  # small: a ReLU or a pooling maximum that changes sides in between would spoil the quotient
         numeric = (similarity(images + step * direction) - similarity(images - step * direction)) / (2 * step)
     assert torch.isclose((images.grad * direction).sum(), numeric, rtol=1e-3)
-
-
-def test_the_judge_must_be_another_network():
-    require_independent("dlib", "faceres")
-    with pytest.raises(StudyError, match="cannot judge"):
-        require_independent("dlib", "dlib")
-    with pytest.raises(StudyError, match="vgg"):
-        require_independent("dlib", "vgg")
 
 
 def test_missing_unknown_and_damaged_files_are_named(tmp_path):

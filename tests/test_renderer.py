@@ -11,8 +11,9 @@ import torch
 from meshes import CROP, head
 from PIL import Image
 
-from lib.alignment import POINT_NAMES, Crop
+from lib.alignment import POINT_NAMES, Crop, warp_to_crop
 from lib.camera import alignment_points, crop_projection, project
+from lib.recognition import DLIB_CROP, FACENET_CROP, FACERES_CROP
 from lib.renderer import Scene, SceneDistribution, frontal_scene, render, render_meshes, sample_scenes
 from lib.scenes import background_pictures, light_source_colours
 from lib.vertex_stage import vertex_normals, vertex_stage
@@ -69,6 +70,23 @@ def test_the_face_lies_where_the_crop_wants_it():
         assert float(centres[brightest % 200]) == pytest.approx(x, abs=0.015)
         assert float(centres[brightest // 200]) == pytest.approx(y, abs=0.015)
         assert (x, y) == pytest.approx(CROP.points[channel], abs=0.03)
+
+
+@pytest.mark.parametrize("crop", [DLIB_CROP, FACERES_CROP, FACENET_CROP])
+@pytest.mark.parametrize("yaw", [0.0, 0.4])
+def test_renders_are_framed_as_photographs_are(crop, yaw):
+    """A large render taken for a photograph and cut out at its landmarks is the render in the network's crop."""
+    vertices, albedo, triangles, alignment = head()
+    scene = replace(frontal_scene(1), angles=torch.tensor([[yaw, 0.1, 0.2]]))
+    wide = Crop(500, ((0.42, 0.45), (0.55, 0.44), (0.44, 0.57), (0.56, 0.56)))
+    points = alignment_points(vertices, alignment)
+    clip = project(points, crop_projection(scene.angles, scene.distance, points, wide)[0])[0]
+    landmarks = (clip[:, :2] / clip[:, 3:] * torch.tensor([0.5, -0.5]) + 0.5) * wide.size
+    photograph = (draw(vertices, scene, crop=wide)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    cut, direct = warp_to_crop(photograph, landmarks, crop), draw(vertices, scene, crop=crop)[0]
+    assert (cut - direct).abs().mean() < 0.01
+    # a shift by two hundredths of the picture would be seen
+    assert (cut - direct.roll(round(0.02 * crop.size), 2)).abs().mean() > 0.01
 
 
 # ------------------------------------------------------------------------------------------ gradients
@@ -270,6 +288,15 @@ def test_random_scenes_stay_in_their_ranges_and_repeat():
     assert luminance.min() >= ranges.exposure[0] - 1e-3 and luminance.max() <= ranges.exposure[1] + 1e-3
     assert first.background.min() >= 0 and first.background.max() <= 1
     assert first.background.std((2, 3)).amax(1).gt(0.02).float().mean().item() == pytest.approx(2 / 3, abs=0.1)
+
+
+def test_backgrounds_are_random_by_choice(generator):
+    state = generator.get_state()
+    random = sample_scenes(5, generator)
+    ranges = SceneDistribution.from_degrees(30.0, 15.0, [600.0, 1500.0], random_backgrounds=False)
+    plain = sample_scenes(5, generator.set_state(state), ranges)
+    assert (plain.background == 0.5).all() and not (random.background == 0.5).all()
+    assert torch.equal(plain.angles, random.angles) and torch.equal(plain.light_colours, random.light_colours)
 
 
 def test_light_sources_go_from_warm_to_cold():

@@ -9,6 +9,8 @@ from numba import njit
 
 _FAST_MATH = {"nsz", "arcp", "contract", "reassoc"}
 kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_MATH)
+# Inlined, not called: a called kernel exists twice, by itself and within its caller, optimised differently. Which one
+# runs depends on whether this process has compiled them or read them from the cache, and so would the last bits.
 _inlined = njit(inline="always", fastmath=_FAST_MATH)
 f32, f64, u64 = np.float32, np.float64, np.uint64
 _ZERO, _ONE = f32(0), f32(1)
@@ -92,7 +94,7 @@ def _sixteenth_power(x):
     return x8 * x8
 
 
-@kernel
+@_inlined
 def gather(attributes, ids, first, last, listed, s):
     """List the covered pixels among first ... last - 1 and copy their attributes; return their number."""
     count = u64(0)
@@ -105,7 +107,7 @@ def gather(attributes, ids, first, last, listed, s):
     return count
 
 
-@kernel
+@_inlined
 def prepare(s, count, eye):
     """Linear albedo, directions of the normal and of the eye."""
     eye_x, eye_y, eye_z = eye[0], eye[1], eye[2]
@@ -120,7 +122,7 @@ def prepare(s, count, eye):
         s[FACING_EYE + p] = nx * ex + ny * ey + nz * ez
 
 
-@kernel
+@_inlined
 def add_ambient(s, count, ambient):
     red, green, blue = ambient[0], ambient[1], ambient[2]
     for i in range(count):
@@ -129,7 +131,7 @@ def add_ambient(s, count, ambient):
         s[LIGHT_BLUE + p] = blue * s[BLUE + p]
 
 
-@kernel
+@_inlined
 def turn_to_lamp(s, count, lamp, specular):
     """Find direction of a lamp, one over its distance, how much it faces the surface and is mirrored, and its shine."""
     x, y, z = lamp[0], lamp[1], lamp[2]
@@ -144,7 +146,7 @@ def turn_to_lamp(s, count, lamp, specular):
         s[HIGHLIGHT + p] = highlight if facing > _ZERO else _ZERO
 
 
-@kernel
+@_inlined
 def add_lamp(s, count, lamp):
     red, green, blue = lamp[3], lamp[4], lamp[5]
     for i in range(count):
@@ -155,7 +157,7 @@ def add_lamp(s, count, lamp):
         s[LIGHT_BLUE + p] += blue * (s[BLUE + p] * difference + highlight)
 
 
-@kernel
+@_inlined
 def encode_light(s, count):
     for i in range(count):
         p = u64(i)
@@ -163,7 +165,7 @@ def encode_light(s, count):
         s[SEEN_BLUE + p] = _encode(s[LIGHT_BLUE + p])
 
 
-@kernel
+@_inlined
 def gather_gradient(linear, picture, gradient, listed, s, count):
     for i in range(count):
         p = u64(i)
@@ -174,7 +176,7 @@ def gather_gradient(linear, picture, gradient, listed, s, count):
             s[G_RED + row] = gradient[k, pixel]
 
 
-@kernel
+@_inlined
 def start_back(s, count, ambient, to_ambient):
     """Gradients of the linear light, and through the ambient light."""
     red, green, blue = ambient[0], ambient[1], ambient[2]
@@ -196,7 +198,7 @@ def start_back(s, count, ambient, to_ambient):
     to_ambient[2] += f64(sum_blue)
 
 
-@kernel
+@_inlined
 def send_back_colours(s, count, lamp, to_lamp):
     """Add what one lamp sends back to the albedo and to the lamp's own colour."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
@@ -215,7 +217,7 @@ def send_back_colours(s, count, lamp, to_lamp):
     to_lamp[5] += f64(sum_blue)
 
 
-@kernel
+@_inlined
 def send_back_directions(s, count, lamp, to_lamp):
     """Add what one lamp sends back to normal, direction of the eye, place, and to the lamp's own place."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
@@ -254,7 +256,7 @@ def send_back_directions(s, count, lamp, to_lamp):
     to_lamp[2] += f64(sum_z)
 
 
-@kernel
+@_inlined
 def finish_back(s, count, to_eye):
     """From the decoded albedo and the directions to what they come from."""
     sum_x = sum_y = sum_z = _ZERO

@@ -1,6 +1,9 @@
 """Whole renders: golden pictures, the Jacobian, recovery by descent; scenes that can be kept and drawn again."""
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from meshes import CROP, head
 from PIL import Image
 
@@ -328,3 +332,30 @@ def test_random_pictures_are_well_exposed(generator):
     assert 0.45 < luminance.mean() < 0.65
     assert ((luminance > 0.25) & (luminance < 0.8)).float().mean() > 0.95
     assert (middle >= 0.999).float().mean() < 0.02
+
+
+_DIGEST_OF_A_STEP = """
+import sys
+from pathlib import Path
+import torch
+from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
+from lib.checkpoint import digest
+from lib.face_model import Coefficients
+from lib.renderer import render, sample_scenes
+generator = torch.Generator().manual_seed(1)
+model = small_face_model(Path(sys.argv[1]))
+faces = Coefficients(*(torch.randn(3, count, generator=generator).requires_grad_() for count in (SHAPE, TEXTURE)))
+picture = render(model, faces, sample_scenes(6, generator), SmallNetwork.crop)
+picture.square().sum().backward()
+print(digest(picture, faces.shape.grad, faces.texture.grad))
+"""
+
+
+def test_compiled_just_now_or_read_from_the_cache_gives_the_same_bytes(tmp_path):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = os.environ | {"PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    command = [sys.executable, "-c", _DIGEST_OF_A_STEP, str(tmp_path)]
+    digests = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    ]
+    assert digests[0] == digests[1] and len(digests[0].strip()) == 16

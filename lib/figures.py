@@ -87,12 +87,7 @@ def similarity_distributions(same, different, similarities, edges):
     figure, axes = plt.subplots(
         len(similarities) + 1, 1, figsize=(6, 1.0 + 1.05 * (len(similarities) + 1)), sharex=True, layout="constrained"
     )
-    centres = (edges[:-1] + edges[1:]) / 2
-    for counts, colour, label in ((same, SAME, "same person"), (different, DIFFERENT, "different people")):
-        mean = counts @ centres / counts.sum()
-        axes[0].hist(
-            centres, coarse, weights=counts, density=True, color=colour, alpha=0.6, label=f"{label} ({mean:.2f})"
-        )
+    for mean, colour in zip(_draw_pairs(axes[0], same, different, edges, coarse), (SAME, DIFFERENT)):
         axes[0].axvline(mean, color=colour, linewidth=1)
     axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
     axes[0].legend(fontsize=8, frameon=False, loc="upper left")
@@ -105,6 +100,17 @@ def similarity_distributions(same, different, similarities, edges):
         axis.spines[["top", "left", "right"]].set_visible(False)
     axes[-1].set_xlabel("cosine similarity under the evaluation network (mean in brackets)", fontsize=9)
     return figure
+
+
+def _draw_pairs(axis, same, different, edges, coarse):
+    """Histograms of pairs of photographs in coarser bins; return their two means."""
+    centres, means = (edges[:-1] + edges[1:]) / 2, []
+    for counts, colour, label in ((same, SAME, "same person"), (different, DIFFERENT, "different people")):
+        mean = counts @ centres / counts.sum()
+        label = f"{label} ({mean:.2f})"
+        axis.hist(centres, coarse, weights=counts, density=True, color=colour, alpha=0.6, label=label)
+        means.append(mean)
+    return means
 
 
 def verification(networks, edges):
@@ -124,20 +130,10 @@ def verification(networks, edges):
     figure, axes = plt.subplots(
         len(networks), 3, figsize=(10, 2.5 * len(networks)), layout="constrained", squeeze=False
     )
-    centres, coarse = (edges[:-1] + edges[1:]) / 2, np.linspace(-0.6, 1.0, 81)
+    coarse = np.linspace(-0.6, 1.0, 81)
     for row, (name, results) in zip(axes, networks.items()):
         for axis, key, title in zip(row, ("raw", "centred"), ("as published", "mean descriptor subtracted")):
-            for counts, colour, label in zip(results[key], (SAME, DIFFERENT), ("same person", "different people")):
-                mean = counts @ centres / counts.sum()
-                axis.hist(
-                    centres,
-                    coarse,
-                    weights=counts,
-                    density=True,
-                    color=colour,
-                    alpha=0.6,
-                    label=f"{label} ({mean:.2f})",
-                )
+            _draw_pairs(axis, *results[key], edges, coarse)
             axis.set_title(f"{name}: {title}", fontsize=9)
             axis.set_xlabel("cosine (mean in brackets)", fontsize=8)
             axis.set_yticks([])

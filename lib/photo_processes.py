@@ -8,12 +8,11 @@ The photos stage does this itself for `photos.processes` above 1. On several mac
 
 import argparse
 import os
-import subprocess
-import sys
 
 from lib.errors import StudyError
 from lib.photo_embedding import fill_cache
 from lib.photo_sources import list_photographs
+from lib.processes import launch
 from lib.recognition import load_network
 
 CACHE_FOLDER = "data/cache/photos"
@@ -44,15 +43,13 @@ def embed_in_processes(processes, source, path, networks, cache_folder=CACHE_FOL
     arguments = ["--source", source, "--path", str(path), "--cache-folder", str(cache_folder)]
     for name, value in options.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [*torchrun, "-m", "lib.photo_processes", *arguments, "--networks", *networks]
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    done = subprocess.run(command, env={"OMP_NUM_THREADS": threads, **os.environ}, check=False)
-    if done.returncode:
+    try:
+        launch("lib.photo_processes", processes, *arguments, "--networks", *networks)
+    except StudyError:
         raise StudyError(
             f"One of {processes} processes that embed photographs failed (see above). What they finished is kept: "
             "run again, or with photos.processes=1."
-        )
+        ) from None
 
 
 def main(arguments=None):

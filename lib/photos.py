@@ -118,7 +118,7 @@ def list_folder(folder):
         raise StudyError(f"The folder of photographs {folder} cannot be read: {error.strerror}.") from error
 
 
-def read_person(person, folder, condition="", scan=""):
+def read_person(person, folder):
     """List the files of one person's folder, sorted.
 
     Parameters
@@ -127,8 +127,6 @@ def read_person(person, folder, condition="", scan=""):
         The folder; its name is the person's.
     folder : Path
         The source's, which holds it.
-    condition, scan : str
-        Of all its photographs; see `Photograph`.
 
     Returns
     -------
@@ -141,7 +139,7 @@ def read_person(person, folder, condition="", scan=""):
         entries = sorted(entry for entry in person.iterdir() if entry.name != PLACEHOLDER)
     except OSError as error:
         return [Photograph(str(folder), file, name, f"the folder cannot be read: {error.strerror}")]
-    return [inspect_file(entry, folder, name, condition=condition, scan=scan) for entry in entries]
+    return [inspect_file(entry, folder, name) for entry in entries]
 
 
 def inspect_file(path, folder, person, problem="", condition="", scan=""):

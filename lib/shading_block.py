@@ -124,6 +124,7 @@ def prepare(s, count, eye):
 
 @_inlined
 def add_ambient(s, count, ambient):
+    """Begin the sum of the light that is sent back with that from everywhere."""
     red, green, blue = ambient[0], ambient[1], ambient[2]
     for i in range(count):
         p = u64(i)
@@ -148,6 +149,7 @@ def turn_to_lamp(s, count, lamp, specular):
 
 @_inlined
 def add_lamp(s, count, lamp):
+    """Add what is sent back of one lamp, diffuse and mirrored, to the sum."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
     for i in range(count):
         p = u64(i)
@@ -159,6 +161,7 @@ def add_lamp(s, count, lamp):
 
 @_inlined
 def encode_light(s, count):
+    """From the sum of the linear light to sRGB."""
     for i in range(count):
         p = u64(i)
         s[SEEN_RED + p], s[SEEN_GREEN + p] = _encode(s[LIGHT_RED + p]), _encode(s[LIGHT_GREEN + p])
@@ -167,6 +170,7 @@ def encode_light(s, count):
 
 @_inlined
 def gather_gradient(linear, picture, gradient, listed, s, count):
+    """Copy what the way forward left of the listed pixels, and the gradient of the picture there."""
     for i in range(count):
         p = u64(i)
         pixel = u64(listed[p])

@@ -121,6 +121,8 @@ class Stage2Params:
     precision: Literal["float32", "bfloat16"]
     processes: Count
     checkpoint_steps: Count
+    monitor_people: Count
+    monitor_steps: Count
 
     def __post_init__(self):
         for name in ("photographs", "synthetic_faces"):

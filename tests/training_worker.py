@@ -11,12 +11,13 @@ from conftest import ROOT
 from small_world import EMBEDDING, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
 from lib.checkpoint import save_tensors
+from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
 from lib.params import load_params
 from lib.processes import average_gradients, joined, mean_over_processes, rank
 from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
 from lib.synthetic_faces import make_pairs
-from lib.training import Photographs, Setting, draw_batch, stage2_losses, train_stage1, train_stage2
+from lib.training import train_stage1, train_stage2
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=80, epochs=40, batch_size=16)

@@ -6,7 +6,7 @@ early, and so that parameters can be chosen without a look at the people of the 
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -85,17 +85,20 @@ class Monitor:
             `shape_mean_square` and `texture_mean_square` of the coefficients (1 over the model's own faces; more is
             exaggeration).
         """
-        coefficients = regressor(self.features)
-        cosines = dict(frontal=[], side=[])
+        coefficients, cosines = regressor(self.features), []
         for rows in torch.arange(len(self.features)).split(RENDER_BATCH):
-            front = frontal_scene(len(rows)).to(self.features.device)
-            turned = front.angles + front.angles.new_tensor([SIDE_YAW, 0.0, 0.0])
-            for name, scene in (("frontal", front), ("side", replace(front, angles=turned))):
-                images = render(self.face_model, coefficients[rows], scene, self.network.crop)
-                cosines[name].append((self.network(images).embedding * self.embeddings[rows]).sum(1))
-        likeness = {f"likeness_{name}": torch.cat(values).mean().item() for name, values in cosines.items()}
-        squares = dict(shape=coefficients.shape, texture=coefficients.texture)
-        return likeness | {f"{name}_mean_square": values.square().mean().item() for name, values in squares.items()}
+            scene = frontal_scene(2 * len(rows)).to(self.features.device)
+            scene.angles[len(rows) :, 0] = SIDE_YAW
+            images = render(self.face_model, coefficients[rows], scene, self.network.crop)
+            views = self.network(images).embedding.unflatten(0, (2, len(rows)))
+            cosines.append((views * self.embeddings[rows]).sum(2))
+        frontal, side = torch.cat(cosines, 1).mean(1).tolist()
+        return dict(
+            likeness_frontal=frontal,
+            likeness_side=side,
+            shape_mean_square=coefficients.shape.square().mean().item(),
+            texture_mean_square=coefficients.texture.square().mean().item(),
+        )
 
     @torch.no_grad()
     def faces(self, regressor):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from lib.augmentation import Augmentation, Defects
 from lib.errors import StudyError
 from lib.losses import (
     LossWeights,
@@ -14,7 +15,7 @@ from lib.losses import (
     total_loss,
 )
 from lib.processes import own_part, world_size
-from lib.renderer import Scene, render, sample_scenes
+from lib.renderer import Scene, SceneDistribution, render, sample_scenes
 from lib.synthetic_faces import Pairs
 
 
@@ -38,11 +39,12 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays fixed in stage 2: the model, the network (with its centre) and the range of scenes."""
+    """What stays fixed in stage 2: the model, the network (with its centre), the range of scenes and of defects."""
 
     face_model: torch.nn.Module
     network: torch.nn.Module
-    distribution: object
+    distribution: SceneDistribution
+    augmentation: Augmentation = Augmentation()
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,15 @@ class Batch:
         Of this process (parameter loss).
     scene : Scene
         V * R pictures; view v of the r-th rendered photograph is entry v * R + r.
+    defects : Defects or None
+        Of these pictures.
     """
 
     photographs: Photographs
     rendered: slice
     synthetic: Pairs
     scene: Scene
+    defects: Defects | None = None
 
 
 def draw_batch(setting, photographs, pairs, params, generator):
@@ -89,7 +94,7 @@ def draw_batch(setting, photographs, pairs, params, generator):
     StudyError
         There are fewer photographs than processes.
     """
-    device, distribution = setting.face_model.triangles.device, setting.distribution
+    device, distribution = setting.face_model.triangles.device, setting.augmentation.scenes(setting.distribution)
     if params.frontal:
         distribution = replace(distribution, yaw=0.0, pitch=0.0)
     rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
@@ -98,12 +103,14 @@ def draw_batch(setting, photographs, pairs, params, generator):
     rows = torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]
     chosen = torch.randint(len(pairs), (params.synthetic_faces,), generator=generator)
     scene = sample_scenes(rendered * params.views, generator, distribution)
+    defects = setting.augmentation.draw(len(scene), generator)
     views = torch.arange(len(scene)).view(params.views, rendered)[:, own_part(rendered)].flatten()
     return Batch(
         photographs[rows].to(device),
         own_part(rendered),
         pairs[chosen[own_part(len(chosen))]].to(device),
         scene[views].to(device),
+        defects[views] if defects else None,
     )
 
 
@@ -140,6 +147,8 @@ def stage2_losses(regressor, setting, batch, params, stage1_params):
     predicted = regressor(photographs.features)
     faces = predicted[batch.rendered]
     images = render(setting.face_model, faces, batch.scene, setting.network.crop)
+    if batch.defects:
+        images = batch.defects.apply(images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
         seen = setting.network(images)
     terms = dict(

@@ -26,6 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=0.5)]
 Angle = Annotated[float, Field(ge=0, le=90)]
 
 
@@ -90,6 +91,18 @@ class ScenesParams:
 
 
 @_strict
+class AugmentationParams:
+    """Section `augmentation`: largest random defects of the pictures that training renders (`lib.augmentation`)."""
+
+    shift: Share
+    scale: Share
+    roll_degrees: Angle
+    blur: Annotated[float, Field(ge=0, le=10)]
+    noise: Share
+    contrast: Share
+
+
+@_strict
 class Stage1Params:
     """Section `stage1`: training on synthetic faces only (paper 3.3)."""
 
@@ -148,6 +161,7 @@ class Params:
     networks: NetworksParams
     photos: PhotosParams
     scenes: ScenesParams
+    augmentation: AugmentationParams
     stage1: Stage1Params
     stage2: Stage2Params
     variants: dict[str, dict[str, bool | int | float | str]]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from lib.augmentation import Augmentation
 from lib.face_model import FaceModel
 from lib.feature_store import TRAIN, load_feature_store
 from lib.hybrid_batches import Photographs, Setting
@@ -31,7 +32,7 @@ class Stage2(NamedTuple):
     monitor: Monitor
 
 
-def load_stage2(face_model_file, networks, scenes, monitor_people):
+def load_stage2(face_model_file, networks, scenes, augmentation, monitor_people):
     """Read what the earlier stages left.
 
     Parameters
@@ -39,6 +40,7 @@ def load_stage2(face_model_file, networks, scenes, monitor_people):
     face_model_file : path-like
     networks : NetworksParams
     scenes : ScenesParams
+    augmentation : AugmentationParams
     monitor_people : int
         People of the training split who are watched instead (`lib.monitors`).
 
@@ -76,7 +78,7 @@ def load_stage2(face_model_file, networks, scenes, monitor_people):
     distribution = SceneDistribution.from_degrees(**asdict(scenes))
     return Stage2(
         Regressor.load(f"data/regressors/{STAGE1}.safetensors").to(device),
-        Setting(face_model, network.to(device), distribution),
+        Setting(face_model, network.to(device), distribution, Augmentation.from_degrees(**asdict(augmentation))),
         photographs,
         Pairs.load("data/stage1/pairs.safetensors"),
         monitor,
@@ -131,7 +133,9 @@ def main(arguments=None):
     params = load_params(PARAMS_FILE)
     stage2 = params.variant(variant)
     with joined():
-        start = load_stage2(params.face_model.path, params.networks, params.scenes, stage2.monitor_people)
+        start = load_stage2(
+            params.face_model.path, params.networks, params.scenes, params.augmentation, stage2.monitor_people
+        )
         _train(start, stage2, params.stage1, variant)
 
 

@@ -143,6 +143,7 @@ def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, 
     generator = torch.Generator().manual_seed(params.seed)
     inputs = [photographs.features, photographs.embeddings, pairs.features, *regressor.state_dict().values()]
     settings = asdict(params) | dict(inputs=digest(*inputs), face_model=digest_face_model(setting.face_model))
+    settings |= dict(scenes=asdict(setting.distribution), augmentation=asdict(setting.augmentation))
     first, history = 0, History()
     if Path(checkpoint).is_file():
         first, saved = load_run(checkpoint, regressor, optimizer, generator, settings)

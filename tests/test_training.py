@@ -8,6 +8,7 @@ import torch
 from conftest import ROOT
 from small_world import EMBEDDING, FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
+from lib.augmentation import Augmentation
 from lib.checkpoint import load_tensors, save_tensors
 from lib.errors import StudyError
 from lib.face_model import Coefficients
@@ -295,6 +296,31 @@ def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path, world
     other = replace(STAGE2, batch_weight=3.0)
     with pytest.raises(StudyError, match=r"batch_weight: 10\.0 in the checkpoint, 3\.0 now"):
         train_stage2(copy_of(regressor), setting, photographs, pairs, other, STAGE1, tmp_path / "run")
+
+
+def test_a_checkpoint_of_other_scenes_is_refused_and_one_of_the_same_is_not(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    for _ in range(2):
+        train_stage2(copy_of(regressor), setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+    other = replace(setting, augmentation=Augmentation(blur=1.0))
+    with pytest.raises(StudyError, match=r"augmentation: .*'blur': 0\.0.* in the checkpoint, .*'blur': 1\.0.* now"):
+        train_stage2(copy_of(regressor), other, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+
+
+def test_defects_reach_synthetic_faces_and_the_renders_of_photographs(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    augmentation = Augmentation(blur=3.0, contrast=0.5)
+    model, network, distribution = setting.face_model, setting.network, setting.distribution
+    rough = make_pairs(model, network, 10, 1, distribution, tmp_path, augmentation)
+    clean = make_pairs(model, network, 10, 1, distribution, tmp_path / "clean")
+    assert torch.equal(rough.coefficients.shape, clean.coefficients.shape)
+    assert not torch.allclose(rough.features, clean.features)
+    losses = []
+    for each in (setting, replace(setting, augmentation=augmentation)):
+        batch = draw_batch(each, photographs, pairs, STAGE2, torch.Generator().manual_seed(3))
+        losses.append(stage2_losses(regressor, each, batch, STAGE2, STAGE1))
+    assert torch.equal(losses[0]["batch"], losses[1]["batch"])
+    assert not torch.equal(losses[0]["identity"], losses[1]["identity"])
 
 
 def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path, world, regressor, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 from conftest import ROOT
 from small_world import EMBEDDING, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
+from lib.augmentation import Augmentation
 from lib.checkpoint import save_tensors
 from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
 from lib.params import load_params
@@ -34,7 +35,8 @@ def small_study(folder):
     torch.manual_seed(0)
     regressor = Regressor(network.feature_dimension, SHAPE, TEXTURE)
     regressor.standardise(pairs.features)
-    return regressor, Setting(model, network, SceneDistribution()), Photographs(pairs.features[:20], embeddings), pairs
+    setting = Setting(model, network, SceneDistribution(), Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
+    return regressor, setting, Photographs(pairs.features[:20], embeddings), pairs
 
 
 def first_step(study):

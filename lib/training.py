@@ -67,7 +67,7 @@ def train_stage1(regressor, pairs, params, checkpoint, live=None):
         speed = len(training) / (time.perf_counter() - started)
         entry = dict(epoch=epoch + 1, loss=loss) | _validate(regressor, validation, weights)
         history.append(entry | dict(learning_rate=rate, gradient_norm=norm, faces_per_second=speed))
-        bar.set_postfix(loss=f"{loss:.1f}", shape=f"{entry['shape_explained']:.2f}")
+        bar.set_postfix(loss=f"{loss:.1f}", shape=f"{entry['shape_explained']:.2f}", refresh=False)
         if live:
             live.record(history[-1])
         save_run(checkpoint, regressor, optimizer, generator, epoch + 1, history, settings)
@@ -168,7 +168,7 @@ def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, 
             speed, started, pictures = pictures / (time.perf_counter() - started), time.perf_counter(), 0
             measured = dict(learning_rate=rate, gradient_norm=norm, pictures_per_second=speed)
             history.losses.append(dict(step=done) | values | measured)
-            bar.set_postfix({name: f"{values[name]:.3g}" for name in ("identity", "batch", "loop")})
+            bar.set_postfix({name: f"{values[name]:.3g}" for name in ("identity", "batch", "loop")}, refresh=False)
             if live:
                 live.record(history.losses[-1])
         if live and (last or done % params.monitor_steps == 0):

@@ -4,7 +4,7 @@
 
 A step draws 16 photographs in 3 views, with the full face model and the dlib network, takes the gradient of all losses
 to the regressor and updates it. The network alone goes forward and backward over the same 48 pictures. Beside them: the
-step with `precision: bfloat16`, with the cosine of its gradient to that of float32; and a look at 24 people who are
+step with `precision: bfloat16`, with the cosine of its gradient to that of float32; and a look at 16 people who are
 watched (`stage2.monitor_steps`). All take turns in one run, on two threads; the medians count. Needs the stages
 `face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since their values
 cost nothing.
@@ -30,7 +30,7 @@ from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
 from lib.synthetic_faces import Pairs
 
-PHOTOGRAPHS, VIEWS, FACES, WATCHED = 16, 3, 200, 24
+PHOTOGRAPHS, VIEWS, FACES, WATCHED = 16, 3, 200, 16
 
 
 def seconds_of(work):

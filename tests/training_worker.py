@@ -35,13 +35,13 @@ def small_study(folder):
     torch.manual_seed(0)
     regressor = Regressor(network.feature_dimension, SHAPE, TEXTURE)
     regressor.standardise(pairs.features)
-    setting = Setting(model, network, SceneDistribution(), Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
-    return regressor, setting, Photographs(pairs.features[:20], embeddings), pairs
+    return regressor, Setting(model, network, SceneDistribution()), Photographs(pairs.features[:20], embeddings), pairs
 
 
 def first_step(study):
     """Loss and gradients of the first step, over all processes."""
     regressor, setting, photographs, pairs = study
+    setting = replace(setting, augmentation=Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
     batch = draw_batch(setting, photographs, pairs, STAGE2, torch.Generator().manual_seed(7))
     terms = stage2_losses(regressor, setting, batch, STAGE2, STAGE1)
     terms["total"].backward()

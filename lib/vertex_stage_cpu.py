@@ -5,20 +5,17 @@ In torch the gathers, scatters and concatenations over 100,000 triangles cost mo
 
 import numpy as np
 import torch
-from numba import njit
 
 from lib.kernel_memory import recycled_empty
+from lib.kernels import f32, inlined, kernel, u32, u64
 from lib.parallel import for_each
 
-_kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
-_inlined = njit(inline="always", fastmath={"nsz", "arcp", "contract", "reassoc"})
-f32, u32, u64 = np.float32, np.uint32, np.uint64
 _SHORTEST = f32(1e-12)
 BLOCK = 512
 """Vertices that stay in the nearest cache while they are gone through once a row of the projection."""
 
 
-@_inlined
+@inlined
 def _normal(vertices, a, b, c):
     """Two edges of a triangle and their cross product: the normal times twice the area."""
     px, py, pz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
@@ -26,7 +23,7 @@ def _normal(vertices, a, b, c):
     return px, py, pz, qx, qy, qz, py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
 
 
-@_kernel
+@kernel
 def _collect(vertices, albedo, triangles, sums, attributes, inverses):
     """Fill attributes (N, 9) and one over the lengths (N,) of the summed normals; `sums` (N, 3) is scratch."""
     sums[:] = f32(0)
@@ -49,7 +46,7 @@ def _collect(vertices, albedo, triangles, sums, attributes, inverses):
             attributes[v, 6 + k] = vertices[v, k]
 
 
-@_kernel
+@kernel
 def _project(vertices, projection, clip):
     for vertex in range(len(vertices)):
         v = u64(vertex)
@@ -58,7 +55,7 @@ def _project(vertices, projection, clip):
             clip[v, k] = projection[k, 0] * x + projection[k, 1] * y + projection[k, 2] * z + projection[k, 3]
 
 
-@_kernel
+@kernel
 def _send_back_clip(vertices, projection, gradient, to_vertices, to_projection):
     """Add the gradient of clip coordinates (N, 4) to that of the vertices, and fill that of the projection."""
     to_projection[:] = f32(0)
@@ -83,7 +80,7 @@ def _send_back_clip(vertices, projection, gradient, to_vertices, to_projection):
             to_projection[row, 3] += alone
 
 
-@_kernel
+@kernel
 def _send_back_attributes(vertices, triangles, attributes, inverses, gradient, of_sums, to_vertices, to_albedo):
     """Fill the gradients of vertices and albedo from that of the attributes (N, 9); `of_sums` (N, 3) is scratch."""
     for vertex in range(len(vertices)):

@@ -64,7 +64,9 @@ class Reconstructor:
         for path in (regressor, face_model, f"data/networks/{network_name}.safetensors"):
             if not Path(path).is_file():
                 raise StudyError(f"{path} is missing: run the study first (make study, or dvc repro)")
-        result = cls(load_network(network_name, "data/networks"), Regressor.load(regressor), FaceModel.load(face_model))
+        # neutral faces: of the expressions the least that a model can have is read
+        model = FaceModel.load(face_model, expression_dimension=1)
+        result = cls(load_network(network_name, "data/networks"), Regressor.load(regressor), model)
         wanted = len(result.regressor.feature_mean)
         if wanted != result.network.feature_dimension:
             raise StudyError(

@@ -165,7 +165,6 @@ class Params:
     stage1: Stage1Params
     stage2: Stage2Params
     variants: dict[str, dict[str, bool | int | float | str]]
-    evaluated: list[str]
     evaluate: EvaluateParams
 
     def variant(self, name):
@@ -206,12 +205,8 @@ def load_params(path=PARAMS_FILE):
     params = _build(Params, _read(path), "")
     for name in params.variants:
         params.variant(name)
-    expected = [STAGE1, *params.variants]
-    if sorted(params.evaluated) != sorted(expected):
-        raise StudyError(
-            f"params.yaml: `evaluated` is [{', '.join(params.evaluated)}] but must name {STAGE1} and each of "
-            f"`variants` once: [{', '.join(expected)}]"
-        )
+    if STAGE1 in params.variants:
+        raise StudyError(f"variants.{STAGE1}: that is the name of stage 1 alone; call the variant something else")
     return params
 
 

@@ -53,7 +53,7 @@ def test_whole_numbers_pass_for_real_ones(tmp_path):
         ("{batch_weight: 0.0}", "{batch_wait: 0.0}", "variants.no_batch.batch_wait is unknown"),
         ("{batch_weight: 0.0}", "{batch_weight: -1.0}", "variants.no_batch.batch_weight"),
         ("[600.0, 1500.0]", "[1500.0, 600.0]", "distance_mm"),
-        ("[stage1, full,", "[stage1,", "`evaluated` is"),
+        ("  full: {}", "  stage1: {}", "variants.stage1: that is the name of stage 1 alone"),
         ("\nscenes:", "\nscene:", "scenes is missing"),
         ("\nscenes:", "\nscenes: [", "not YAML"),
     ],

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ class Reconstructor:
         StudyError
             A file is missing, or the three do not fit one another.
         """
+        if Path(regressor).suffix != ".safetensors":
+            raise StudyError(f"{regressor} is no regressor: those are the .safetensors files in data/regressors")
         for path in (regressor, face_model, f"data/networks/{network_name}.safetensors"):
             if not Path(path).is_file():
                 raise StudyError(f"{path} is missing: run the study first (make study, or dvc repro)")
@@ -217,6 +220,16 @@ def _write(path, face, portraits, sources, reconstructor, formats):
     Image.fromarray(np.concatenate([*portraits, portrait], axis=1)).save(path.with_name(f"{path.name}.png"))
 
 
+def _check_writable(folder):
+    """Make the folder of the results now rather than after the work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"{folder} cannot be made ({error.strerror}): give another --out") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"{folder} cannot be written to: give another --out")
+
+
 def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m lib.reconstruct",
@@ -244,20 +257,20 @@ def main(arguments=None):
     chosen = _parse(arguments)
     try:
         photographs = find_photographs(chosen.photographs)
+        _check_writable(chosen.out)
         params = load_params(PARAMS_FILE)
         reconstructor = Reconstructor.load(params.networks.training, chosen.regressor, params.face_model.path)
         work = reconstruct_person if chosen.same_person else reconstruct
         # a process of its own costs seconds to start, which a few photographs do not
         workers = int(len(photographs) > BATCH)
         skipped = work(reconstructor, photographs, chosen.out, chosen.formats, workers)
-    except StudyError as error:
+    except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     made = len(photographs) - len(skipped)
     print(f"{made} of {len(photographs)} photographs gave a face; results in {chosen.out}")
     if not skipped:
         return 0
-    chosen.out.mkdir(parents=True, exist_ok=True)
     with (chosen.out / "skipped.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [("photograph", "reason"), *((photographs[name], skipped[name]) for name in skipped)]

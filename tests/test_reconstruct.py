@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import papermill
 import pytest
 import torch
 import trimesh
+from browser import draw_glb
 from conftest import ROOT
 from PIL import Image
 from skimage import data
@@ -104,11 +106,14 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
         (["nowhere.jpg"], "nowhere.jpg does not exist"),
         (["data/regressors"], "holds no image file"),
         (["photographs", "--regressor", "lost.safetensors"], "lost.safetensors is missing: run the study first"),
+        (["photographs", "--regressor", "params.yaml"], "params.yaml is no regressor"),
         (["photographs/broken.jpg"], "skipped"),
+        (["photographs", "--out", "params.yaml"], "params.yaml cannot be made (File exists)"),
+        (["photographs", "--out", "params.yaml/faces"], "cannot be made (Not a directory)"),
     ],
 )
 def test_what_goes_wrong_is_told_in_a_line(tmp_path, capsys, arguments, said):
-    assert reconstruct.main([*arguments, "--out", str(tmp_path)]) == 1
+    assert reconstruct.main(["--out", str(tmp_path), *arguments]) == 1
     assert said in capsys.readouterr().err
 
 
@@ -141,3 +146,28 @@ def test_help_shows_examples_and_wrong_usage_is_exit_code_2(capsys):
 def test_unknown_mesh_formats_are_refused(tmp_path):
     with pytest.raises(StudyError, match="no mesh format 'stl'; choose one of glb, ply, obj"):
         save_mesh(tmp_path / "a.stl", np.zeros((3, 3)), np.zeros((3, 3)), np.array([[0, 1, 2]]))
+
+
+def test_a_browser_draws_the_glb(tmp_path):
+    assert reconstruct.main(["photographs/eileen.png", "--out", str(tmp_path), "--formats", "glb"]) == 0
+    drawn = draw_glb(tmp_path / "eileen.glb", tmp_path)
+    content = json.loads((tmp_path / "eileen.json").read_text())
+    albedo = FaceModel.load("data/face_model/full.h5").albedo(torch.tensor([content["texture"]]))[0].numpy()
+    # the sheet's vertices lie on a regular grid, which fills the picture: the mean colours are alike
+    painted = drawn[drawn[..., 3] > 0]
+    assert len(painted) > 0.8 * drawn.shape[0] * drawn.shape[1]
+    assert np.abs(painted[:, :3].mean(0) / 255 - albedo.mean(0)).max() < 0.05
+
+
+def test_the_notebook_does_the_same(study, tmp_path, monkeypatch):
+    (study / "notebooks").mkdir()
+    source = shutil.copy(ROOT / "notebooks/11_reconstruct.ipynb", study / "notebooks")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    settings = dict(photographs="photographs", out=str(tmp_path / "faces"))
+    papermill.execute_notebook(
+        source, tmp_path / "run.ipynb", settings, kernel_name="python3", cwd=study / "notebooks", progress_bar=False
+    )
+    assert len(list((tmp_path / "faces").glob("*.glb"))) == 2
+    shown = (tmp_path / "run.ipynb").read_text()
+    # two pictures and the one inside the view
+    assert "face-viewer" in shown and shown.count("image/png") == 3 and "no face found" in shown

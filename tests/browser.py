@@ -1,0 +1,80 @@
+"""Draws a glTF file in headless Chromium, with a reader of its own: what a browser makes of the file."""
+
+import base64
+import html
+import io
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SIDE = 128
+_PAGE = """<canvas width={side} height={side}></canvas><pre></pre><script>
+const [canvas, answer] = document.body.children, say = text => answer.textContent = text;
+try {{
+  const bytes = Uint8Array.from(atob("{content}"), c => c.charCodeAt(0)).buffer, head = new DataView(bytes);
+  if (head.getUint32(0, true) !== 0x46546C67 || head.getUint32(4, true) !== 2) throw Error("no glTF 2.0");
+  const size = head.getUint32(12, true);
+  const gltf = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 20, size)));
+  const read = index => {{
+    const a = gltf.accessors[index], view = gltf.bufferViews[a.bufferView];
+    const kind = {{ 5121: Uint8Array, 5125: Uint32Array, 5126: Float32Array }}[a.componentType];
+    const width = {{ SCALAR: 1, VEC3: 3, VEC4: 4 }}[a.type];
+    const start = 28 + size + (view.byteOffset || 0) + (a.byteOffset || 0);
+    return [new kind(bytes.slice(start, start + a.count * width * kind.BYTES_PER_ELEMENT)), width, a];
+  }};
+  const primitive = gltf.meshes[0].primitives[0];
+  const gl = canvas.getContext("webgl2", {{ preserveDrawingBuffer: true, antialias: false }});
+  if (!gl) throw Error("no WebGL");
+  const program = gl.createProgram();
+  for (const [kind, source] of [[gl.VERTEX_SHADER, `
+    attribute vec3 place; attribute vec4 colour; uniform vec3 low, high; varying vec3 paint;
+    void main() {{ paint = colour.rgb;
+      gl_Position = vec4(2.0 * (place - low) / (high - low) - 1.0, 1.0) * vec4(1, 1, -1, 1); }}`],
+    [gl.FRAGMENT_SHADER, `precision highp float; varying vec3 paint;
+    void main() {{ gl_FragColor = vec4(mix(12.92 * paint, 1.055 * pow(paint, vec3(1.0 / 2.4)) - 0.055,
+      step(0.0031308, paint)), 1); }}`]]) {{
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, source); gl.compileShader(shader); gl.attachShader(program, shader);
+  }}
+  gl.linkProgram(program); gl.useProgram(program); gl.enable(gl.DEPTH_TEST); gl.clear(gl.COLOR_BUFFER_BIT);
+  for (const [name, attribute] of [["place", "POSITION"], ["colour", "COLOR_0"]]) {{
+    const [values, width, a] = read(primitive.attributes[attribute]), slot = gl.getAttribLocation(program, name);
+    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer()); gl.bufferData(gl.ARRAY_BUFFER, values, gl.STATIC_DRAW);
+    gl.enableVertexAttribArray(slot); gl.vertexAttribPointer(slot, width, a.componentType, name === "colour", 0, 0);
+    if (name === "place") for (const [end, key] of [["low", "min"], ["high", "max"]])
+      gl.uniform3fv(gl.getUniformLocation(program, end), a[key]);
+  }}
+  const [triangles, , a] = read(primitive.indices);
+  gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+  gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, triangles, gl.STATIC_DRAW);
+  gl.drawElements(gl.TRIANGLES, triangles.length, a.componentType, 0);
+  say(canvas.toDataURL());
+}} catch (error) {{ say("failed: " + error.message); }}
+</script>"""
+
+
+def draw_glb(path, folder):
+    """Draw the first mesh of a ``.glb`` from the front, without light, stretched over the picture.
+
+    Returns
+    -------
+    ndarray (SIDE, SIDE, 4)
+        uint8; transparent where the mesh is not.
+    """
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("needs Chromium")
+    page = folder / "page.html"
+    page.write_text(_PAGE.format(side=SIDE, content=base64.b64encode(path.read_bytes()).decode()))
+    command = [browser, "--headless", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={folder / 'user'}"]
+    command += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--dump-dom", page.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    answer = html.unescape(re.search("<pre>(.*?)</pre>", shown, re.S)[1])
+    if answer == "failed: no WebGL":
+        pytest.skip("Chromium has no WebGL here")
+    assert answer.startswith("data:image/png;base64,"), answer
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(answer.split(",")[1]))))

@@ -15,10 +15,10 @@ SETUP := $(READY)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format lab clean
+.PHONY: help setup study experiments test lint format bench lab clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.txt requirements-test.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, found %d.%d: make PYTHON=python3.11 ..." % v)'
@@ -31,6 +31,9 @@ setup: $(SETUP) ## install everything into .venv (study and test do it by themse
 
 study: setup ## run the whole study: dvc repro
 	$(RUN) dvc repro
+
+experiments: setup ## print the experiments side by side
+	@$(RUN) python -m lib.experiments
 
 test: setup ## run all tests
 	$(RUN) python -m pytest
@@ -45,8 +48,15 @@ format: setup ## put code and notebooks in order
 	$(RUN) ruff format .
 	$(RUN) nbstripout notebooks/*.ipynb
 
+bench: setup ## time rasteriser, face model, training and photographs; results in build/benchmarks
+	mkdir -p build/benchmarks
+	$(RUN) python -m benchmarks.rasterize --json > build/benchmarks/rasterize.json
+	$(RUN) python -m benchmarks.face_model --json > build/benchmarks/face_model.json
+	$(RUN) python -m benchmarks.training --json > build/benchmarks/training.json
+	$(RUN) python -m benchmarks.photos data/photos/simulated --json > build/benchmarks/photos.json
+
 lab: setup ## open the notebooks in JupyterLab
-	$(RUN) jupyter lab --notebook-dir=.
+	$(RUN) jupyter lab --notebook-dir=. notebooks
 
 clean: ## remove what can be made again (not data/raw, not DVC's cache)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis reports/notebooks data/cache data/checkpoints data/live

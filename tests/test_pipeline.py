@@ -6,14 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT, SHARED
+from documents import commands_of
 from ruamel.yaml import YAML
 
-from lib.params import apply_preset, load_params
+from lib.params import apply_preset
 
 pytestmark = pytest.mark.pipeline
 
@@ -26,7 +28,7 @@ class Study:
     """A copy of the repository with tools to run it as a user does."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.typed = folder, set()
         files = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
         )
@@ -51,6 +53,11 @@ class Study:
         assert done.returncode == expect, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
+    def type(self, command):
+        """Run a command as a document has it, and remember that."""
+        self.typed.add(command)
+        return self.run("bash", "-c", command)
+
     def dvc(self, *arguments, expect=0):
         return self.run(sys.executable, "-m", "dvc", *arguments, expect=expect)
 
@@ -65,6 +72,22 @@ class Study:
         apply_preset(preset, self.folder / "params.yaml")
         preset.unlink()
 
+    def keep_variants(self, *names):
+        """Leave out all other variants."""
+        yaml, path = YAML(), self.folder / "params.yaml"
+        params = yaml.load(path)
+        params["variants"] = {name: params["variants"][name] for name in names}
+        yaml.dump(params, path)
+
+    def wait_for_the_queue(self, seconds=600):
+        """Wait until no experiment is queued or running, and send the workers home."""
+        end = time.monotonic() + seconds
+        while "Queued" in (status := self.dvc("queue", "status")) or "Running" in status:
+            assert time.monotonic() < end, status
+            time.sleep(2)
+        assert "Failed" not in status, status + self.dvc("queue", "logs", "strong-loop")
+        self.dvc("queue", "stop")
+
 
 def stages_run(output):
     """Names of the stages that `dvc repro` says it runs."""
@@ -74,13 +97,13 @@ def stages_run(output):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     result = Study(tmp_path_factory.mktemp("study"))
-    apply_preset(ROOT / "presets" / "quick.yaml", result.folder / "params.yaml")
+    result.type("python -m lib.notebooks preset quick")
     tiny = result.folder / "tiny.yaml"
     tiny.write_text(TINY)
     apply_preset(tiny, result.folder / "params.yaml")
     tiny.unlink()
     result.commit("a copy")
-    result.output = result.dvc("repro")
+    result.output = result.type("make study")
     result.commit("a run")
     return result
 
@@ -120,41 +143,72 @@ def test_a_second_run_does_nothing(study):
     assert study.run("git", "status", "--porcelain") == ""
 
 
-def test_an_experiment_reruns_what_it_concerns_alone_and_is_compared(study):
-    output = study.dvc("exp", "run", "-S", "variants.no_loopback.loop_weight=1.5", "-n", "more-loop")
-    assert stages_run(output) == {"stage2@no_loopback", "evaluate@no_loopback", "ablations", "report"}
-    changes = json.loads(study.dvc("params", "diff", "--json"))
-    assert changes["params.yaml"]["variants.no_loopback.loop_weight"]["new"] == 1.5
-    moved = json.loads(study.dvc("metrics", "diff", "--json"))
-    assert "reports/metrics/evaluate/no_loopback.json" in moved
-    assert "reports/metrics/evaluate/full.json" not in moved
-    study.dvc("plots", "diff", "HEAD", "workspace", "-o", "dvc_plots")
-    page = (study.folder / "dvc_plots/index.html").read_text()
-    assert "loop_loss" in page and "similarity_distribution" in page and "ablations.png" in page
-    table = list(csv.DictReader(study.dvc("exp", "show", "--csv").splitlines()))
-    assert "more-loop" in {row["Experiment"] for row in table}
-    assert load_params(study.folder / "params.yaml").variant("no_loopback").loop_weight == 1.5
-    study.run("git", "checkout", "--quiet", ".")
-    study.dvc("checkout")
+def test_faces_of_own_photographs(study):
+    photographs = sorted((study.folder / "data/photos/simulated").rglob("*.jpg"))[:3]
+    shutil.copy(photographs[0], study.folder / "me.jpg")
+    (study.folder / "holiday").mkdir()
+    for photograph in photographs[1:]:
+        shutil.copy(photograph, study.folder / "holiday" / f"{photograph.parent.name}-{photograph.name}")
+    said = study.type("python -m lib.reconstruct me.jpg holiday/ --out build/faces")
+    assert "3 of 3 photographs gave a face" in said
+    assert len(list((study.folder / "build/faces").glob("*.glb"))) == 3
+    shutil.rmtree(study.folder / "holiday")
+    (study.folder / "me.jpg").unlink()
 
 
-@pytest.mark.skipif(not LFW.is_dir(), reason="needs the photographs of LFW beside the repository")
-def test_real_photographs_go_through_the_same_pipeline(study):
-    people = sorted(folder for folder in LFW.iterdir() if len(list(folder.glob("*.jpg"))) >= 2)[:5]
-    for person in people:
-        target = study.folder / "data/raw/photos" / person.name
-        target.mkdir()
-        for photograph in sorted(person.glob("*.jpg"))[:2]:
-            shutil.copy(photograph, target)
-    (study.folder / "data/raw/photos/broken.jpg").write_text("not a photograph")
-    study.set("photos", source="folder", test_people=3)
-    yaml, path = YAML(), study.folder / "params.yaml"
-    params = yaml.load(path)
-    params["variants"], params["evaluated"] = {"full": {}}, ["stage1", "full"]
-    yaml.dump(params, path)
+def test_the_notebook_of_own_photographs_runs_by_hand_on_those_of_the_study(study):
+    shutil.rmtree(study.folder / "build")
+    study.run("bash", "-c", "cd notebooks && papermill -k python3 11_reconstruct.ipynb ../build/11.ipynb")
+    assert len(list((study.folder / "build/faces").glob("*.glb"))) == 6
+
+
+def test_the_tour_of_experiments(study):
+    study.keep_variants("full")
     study.dvc("repro")
+    study.commit("one variant is enough")
+    said = {}
+    for command in commands_of(study.folder / "docs/experiments.md"):
+        said[command] = study.type(command)
+        if command.startswith("dvc queue start"):
+            study.wait_for_the_queue()
+    reran = stages_run(said["dvc exp run -S stage2.loop_weight=0.2 -n more-loop"])
+    assert reran >= {"stage2@full", "evaluate@full", "ablations", "report"}
+    assert not reran & {"face_model", "networks", "photos", "stage1", "evaluate_stage1"}
+    assert said["dvc params diff"].split()[-4:] == ["params.yaml", "stage2.loop_weight", "0.07", "0.2"]
+    assert "reports/metrics/evaluate/full.json" in said["dvc metrics diff --targets reports/metrics/evaluate/full.json"]
+    page = (study.folder / "dvc_plots/index.html").read_text()
+    for part in ("reports/plots/stage2/full.csv", "reports/plots/similarity/full.csv", "loop_loss"):
+        assert part in page
+    for revision in ("HEAD", "workspace"):
+        assert f'"rev": "{revision}"' in page and f"{revision}_reports_figures_ablations.png" in page
+    assert "reports/plots/similarity/full.csv" in page
+    names = {"more-loop", "less-loop", "strong-loop"}
+    lines = {line.split()[0]: line.split() for line in said["make experiments"].splitlines() if line}
+    assert names <= lines.keys() and "similarity" in said["make experiments"]
+    assert lines["more-loop"][1] == "0.2" and lines["less-loop"][1] == "0.05" and lines["strong-loop"][2] == "0.5"
+    assert max(map(len, said["make experiments"].splitlines())) <= 120
+    table = said["dvc exp show --only-changed --hide-workspace --csv"]
+    assert names <= {row["Experiment"] for row in csv.DictReader(table.splitlines())}
+    ablation = study.run(sys.executable, "-m", "lib.experiments", "--variant", "strong_loop")
+    measured = [line.split() for line in ablation.splitlines() if line.startswith("strong-loop")]
+    assert len(measured[0]) > 5
+    # a run does not forget what a user tried
+    assert "Running stage" not in said["dvc repro"] and all(name in said["dvc exp list"] for name in names)
+
+
+def test_own_photographs_go_through_the_same_pipeline(study):
+    """Real ones where they lie beside the repository; the study's own elsewhere."""
+    folder = study.folder / "path/to/folder"
+    people = sorted(path for path in LFW.iterdir() if len(list(path.glob("*.jpg"))) >= 2)[:5] if LFW.is_dir() else []
+    for person in people or sorted((study.folder / "data/photos/simulated").glob("person-*"))[:5]:
+        (folder / person.name).mkdir(parents=True)
+        for photograph in sorted(person.glob("*.jpg"))[:2]:
+            shutil.copy(photograph, folder / person.name)
+    (folder / "broken.jpg").write_text("not a photograph")
+    study.set("photos", test_people=3)
+    study.type("dvc exp run -S photos.source=folder -S photos.path=path/to/folder")
     photos = json.loads((study.folder / "reports/metrics/photos.json").read_text())
-    # beside the photographs: the text named .jpg; the hidden file that keeps the folder in git does not count
+    # beside the photographs: the text named .jpg
     assert photos["files"] == 11 and photos["skipped"] == 1
     # never more than half of the people are kept for the test
     assert (photos["test"]["people"], photos["train"]["photographs"]) == (2, 6)
@@ -175,3 +229,12 @@ def test_bad_input_is_told_in_a_line(study):
     output = study.dvc("repro", "stage1", expect=255)
     assert "stage1.learning_rat is unknown; did you mean stage1.learning_rate?" in output
     assert "Traceback" not in output
+
+
+def test_every_command_of_the_documents_is_run(study):
+    """Here, by continuous integration, or by another test."""
+    assert "make lint test" in (ROOT / ".ci/run").read_text()
+    elsewhere = {"make test", "make lint", "make lab"}  # the latter: test_housekeeping.py
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for command in commands_of(document):
+            assert command in study.typed | elsewhere, f"{document.name}: nobody runs `{command}`"

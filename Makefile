@@ -53,7 +53,7 @@ bench: setup ## time rasteriser, face model, training and photographs; results i
 	$(RUN) python -m benchmarks.rasterize --json > build/benchmarks/rasterize.json
 	$(RUN) python -m benchmarks.face_model --json > build/benchmarks/face_model.json
 	$(RUN) python -m benchmarks.training --json > build/benchmarks/training.json
-	$(RUN) python -m benchmarks.photos data/photos/simulated --json > build/benchmarks/photos.json
+	$(RUN) python -m benchmarks.photos data/photos/simulated --counts 300 600 1200 --json > build/benchmarks/photos.json
 
 lab: setup ## open the notebooks in JupyterLab
 	$(RUN) jupyter lab --notebook-dir=. notebooks

@@ -5,14 +5,13 @@ perspective-correct barycentric coordinates; any lighting model can then work in
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from lib.errors import StudyError
 from lib.rasterize_cpu import RasterizeOnCpu, checked_triangles
 from lib.rasterize_kaolin import kaolin_is_installed, rasterize_with_kaolin
-
-BACKENDS = ("auto", "cpu", "kaolin", "kaolin-nvdiffrast")
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
     height, width : int
         Size of the pictures in pixels.
     backend : {"auto", "cpu", "kaolin", "kaolin-nvdiffrast"}
-        "auto" takes Kaolin for CUDA tensors where it is installed, the CPU (by way of the main memory) otherwise.
-        "kaolin" is Kaolin's own CUDA rasteriser, "kaolin-nvdiffrast" the one it borrows from nvdiffrast.
+        A name in `BACKENDS`, or "auto", which takes Kaolin for CUDA tensors where it is installed, the CPU (by way of
+        the main memory) otherwise. "kaolin" is Kaolin's own CUDA rasteriser, "kaolin-nvdiffrast" the one it borrows
+        from nvdiffrast.
     cull_backfaces : bool
         Leave out triangles that are clockwise in the picture.
 
@@ -78,12 +78,10 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
     """
     _check(clip_vertices, triangles, attributes, height, width)
     backend = _choose(backend, clip_vertices.device)
-    if backend != "cpu":
-        inner = "nvdiffrast" if backend == "kaolin-nvdiffrast" else "cuda"
-        drawn = rasterize_with_kaolin(
-            clip_vertices, triangles, attributes, height, width, cull_backfaces, backend=inner
-        )
-        return Fragments(*drawn)
+    return Fragments(*BACKENDS[backend](clip_vertices, triangles, attributes, height, width, cull_backfaces))
+
+
+def _rasterize_on_cpu(clip_vertices, triangles, attributes, height, width, cull_backfaces):
     ids, image = RasterizeOnCpu.apply(
         clip_vertices.cpu().contiguous(),
         checked_triangles(triangles, clip_vertices.shape[1]),
@@ -92,14 +90,23 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
         width,
         cull_backfaces,
     )
-    return Fragments(ids.to(clip_vertices.device), image.to(clip_vertices.device))
+    return ids.to(clip_vertices.device), image.to(clip_vertices.device)
+
+
+BACKENDS = {
+    "cpu": _rasterize_on_cpu,
+    "kaolin": partial(rasterize_with_kaolin, backend="cuda"),
+    "kaolin-nvdiffrast": partial(rasterize_with_kaolin, backend="nvdiffrast"),
+}
+"""Callables with the parameters of `rasterize` before `backend`, and `cull_backfaces`, that return triangle ids and
+attributes as `Fragments` has them."""
 
 
 def _choose(backend, device):
-    if backend not in BACKENDS:
-        raise StudyError(f"rasteriser backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}")
     if backend == "auto":
         return "kaolin" if device.type == "cuda" and kaolin_is_installed() else "cpu"
+    if backend not in BACKENDS:
+        raise StudyError(f"rasteriser backend {backend!r} is unknown: choose one of auto, {', '.join(BACKENDS)}")
     return backend
 
 

@@ -217,7 +217,9 @@ def _write(path, face, portraits, sources, reconstructor, formats):
         texture=coefficients.texture.tolist(),
     )
     write_json(path.with_name(f"{path.name}.json"), content)
-    Image.fromarray(np.concatenate([*portraits, portrait], axis=1)).save(path.with_name(f"{path.name}.png"))
+    picture = Image.fromarray(np.concatenate([*portraits, portrait], axis=1))
+    # stronger compression would take longer than all else that is done for a face
+    picture.save(path.with_name(f"{path.name}.png"), compress_level=1)
 
 
 def _check_writable(folder):

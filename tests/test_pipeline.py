@@ -97,6 +97,7 @@ def stages_run(output):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     result = Study(tmp_path_factory.mktemp("study"))
+    result.type("make setup")
     result.type("python -m lib.notebooks preset quick")
     tiny = result.folder / "tiny.yaml"
     tiny.write_text(TINY)
@@ -160,6 +161,15 @@ def test_the_notebook_of_own_photographs_runs_by_hand_on_those_of_the_study(stud
     shutil.rmtree(study.folder / "build")
     study.run("bash", "-c", "cd notebooks && papermill -k python3 11_reconstruct.ipynb ../build/11.ipynb")
     assert len(list((study.folder / "build/faces").glob("*.glb"))) == 6
+
+
+def test_results_are_shared_through_a_remote(study):
+    for command in commands_of(study.folder / "docs/paper-scale.md"):
+        if command == "dvc pull":
+            for folder in ("data/regressors", ".dvc/cache"):
+                shutil.rmtree(study.folder / folder)
+        study.type(command)
+    assert (study.folder / "data/regressors/full.safetensors").is_file()
 
 
 def test_the_tour_of_experiments(study):

@@ -1,0 +1,104 @@
+"""Everyday commands: notebooks by hand, JupyterLab, the Makefile, continuous integration."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from lib.params import load_params
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def code_cells(notebook):
+    return [cell for cell in nbformat.read(notebook, 4)["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_defaults_of_a_notebook_are_those_of_the_study(notebook):
+    first = code_cells(notebook)[0]
+    assert first["metadata"]["tags"] == ["parameters"]
+    defaults = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(first["source"]).body}
+    assert defaults["params_file"] == "params.yaml"
+    params = load_params(ROOT / defaults["params_file"])
+    if "variant" in defaults:
+        params.variant(defaults["variant"])
+    if "regressor" in defaults:
+        folder, name = Path(defaults["regressor"]).parent, Path(defaults["regressor"]).stem
+        assert folder == Path("data/regressors") and name in params.variants
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_finds_the_repository_by_hand_and_in_the_pipeline(notebook, monkeypatch):
+    cells = code_cells(notebook)
+    assert not [cell for cell in cells[:1] if "import" in cell["source"]], "nothing may come before the folder is right"
+    for place in (ROOT / "notebooks", ROOT):
+        monkeypatch.chdir(place)
+        exec(cells[1]["source"], {})
+        assert Path.cwd() == ROOT
+
+
+def test_make_lab_starts_jupyterlab_with_the_kernel_of_the_study(tmp_path):
+    server = {"open_browser": False, "port": 0, "allow_root": True}
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/jupyter_server_config.json").write_text(json.dumps({"ServerApp": server}))
+    environment = os.environ | {"PATH": PATH, "JUPYTER_TOKEN": "test"}
+    environment |= {f"JUPYTER_{name.upper()}_DIR": str(tmp_path / name) for name in ("config", "runtime", "data")}
+    with (tmp_path / "log").open("w") as log:
+        lab = subprocess.Popen(["make", "lab"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 90
+        while not (running := list((tmp_path / "runtime").glob("jpserver-*.json"))):
+            assert lab.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        url = json.loads(running[0].read_text())["url"]
+        with urllib.request.urlopen(f"{url}api/kernelspecs?token=test", timeout=60) as answer:
+            found = json.load(answer)
+        with urllib.request.urlopen(f"{url}api/contents/notebooks?token=test", timeout=60) as answer:
+            listed = {entry["name"] for entry in json.load(answer)["content"]}
+    finally:
+        for started in running:
+            os.kill(json.loads(started.read_text())["pid"], 15)
+        lab.wait(60)
+    wanted = {nbformat.read(path, 4)["metadata"]["kernelspec"]["name"] for path in NOTEBOOKS}
+    assert wanted == {"python3"}
+    argv = found["kernelspecs"]["python3"]["spec"]["argv"]
+    assert Path(shutil.which(argv[0], path=PATH)).samefile(sys.executable) and "ipykernel_launcher" in argv
+    assert listed >= {path.name for path in NOTEBOOKS}
+
+
+def make(*arguments):
+    done = subprocess.run(
+        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"PATH": PATH}
+    )
+    return done.stdout
+
+
+def test_make_help_lists_every_command():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {line.split()[1] for line in make().splitlines()} == targets
+    assert "dvc repro" in make("--dry-run", "study")
+
+
+def test_make_bench_runs_every_benchmark():
+    planned = re.findall(r"benchmarks\.(\w+) .*--json > build/benchmarks/\1\.json", make("--dry-run", "bench"))
+    assert set(planned) == {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__"}
+
+
+def test_continuous_integration_runs_what_a_user_runs():
+    workflow = YAML(typ="safe").load((ROOT / ".github/workflows/ci.yml").read_text())
+    commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    assert commands == ["bash .ci/run"]
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make lint test"

@@ -73,9 +73,11 @@ class Study:
         preset.unlink()
 
     def keep_variants(self, *names):
-        """Leave out all other variants."""
+        """Leave out all other variants; DVC forgets what it made of them, it does not delete it."""
         yaml, path = YAML(), self.folder / "params.yaml"
         params = yaml.load(path)
+        for name in params["variants"].keys() - set(names):
+            (self.folder / f"data/evaluate/{name}.h5").unlink()
         params["variants"] = {name: params["variants"][name] for name in names}
         yaml.dump(params, path)
 

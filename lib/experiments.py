@@ -6,6 +6,7 @@ differ among the experiments, and the measures of section 4 of one variant.
 
 import argparse
 import re
+import shutil
 import sys
 
 import dvc.api
@@ -43,7 +44,7 @@ def experiment_table(rows, variant="full"):
         measures that none has are left out.
     """
     # DVC writes None where a commit does not have a parameter
-    frame = pd.DataFrame(rows).astype(object).replace("None", None)
+    frame = pd.DataFrame(rows, dtype=object).replace("None", None)
     names = [row["Experiment"] or row["rev"][:12] for row in rows]
     kept = {}
     parameters = [name for name in frame if re.match(SECTIONS, name)]
@@ -70,7 +71,9 @@ def main(arguments=None):
     except DvcException as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(experiment_table(rows, chosen.variant).fillna("").to_string())
+    # what is wider than the terminal goes on below
+    width = shutil.get_terminal_size(fallback=(120, 24)).columns
+    print(experiment_table(rows, chosen.variant).fillna("").to_string(line_width=width))
     return 0
 
 

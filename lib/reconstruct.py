@@ -243,7 +243,7 @@ def _parse(arguments):
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the results")
     parser.add_argument("--same-person", action="store_true", help="all photographs show one person: one face of all")
     parser.add_argument(
-        "--formats", nargs="+", choices=FORMATS, default=FORMATS, help="of the meshes (default: %(default)s)"
+        "--formats", nargs="+", choices=FORMATS, default=FORMATS, help="of the meshes (default: all three)"
     )
     parser.add_argument(
         "--regressor",

@@ -160,7 +160,7 @@ def test_faces_of_own_photographs(study):
 
 
 def test_the_notebook_of_own_photographs_runs_by_hand_on_those_of_the_study(study):
-    shutil.rmtree(study.folder / "build")
+    shutil.rmtree(study.folder / "build/faces")
     study.run("bash", "-c", "cd notebooks && papermill -k python3 11_reconstruct.ipynb ../build/11.ipynb")
     assert len(list((study.folder / "build/faces").glob("*.glb"))) == 6
 

@@ -10,8 +10,8 @@ import papermill
 import pytest
 import torch
 import trimesh
-from browser import draw_glb
 from conftest import ROOT
+from glb_page import draw_glb
 from PIL import Image
 from skimage import data
 from small_world import write_face_model

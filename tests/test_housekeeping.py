@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def test_a_notebook_finds_the_repository_by_hand_and_in_the_pipeline(notebook, m
         assert Path.cwd() == ROOT
 
 
+def ask(url, end):
+    """Read JSON; a server says where it is a moment before it listens."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.URLError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
 def test_make_lab_starts_jupyterlab_with_the_kernel_of_the_study(tmp_path):
     server = {"open_browser": False, "port": 0, "allow_root": True}
     (tmp_path / "config").mkdir()
@@ -64,10 +76,8 @@ def test_make_lab_starts_jupyterlab_with_the_kernel_of_the_study(tmp_path):
             assert lab.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.2)
         url = json.loads(running[0].read_text())["url"]
-        with urllib.request.urlopen(f"{url}api/kernelspecs?token=test", timeout=60) as answer:
-            found = json.load(answer)
-        with urllib.request.urlopen(f"{url}api/contents/notebooks?token=test", timeout=60) as answer:
-            listed = {entry["name"] for entry in json.load(answer)["content"]}
+        found = ask(f"{url}api/kernelspecs?token=test", end)
+        listed = {entry["name"] for entry in ask(f"{url}api/contents/notebooks?token=test", end)["content"]}
     finally:
         for started in running:
             os.kill(json.loads(started.read_text())["pid"], 15)

@@ -66,7 +66,7 @@ class Surface:
 
 def make_surface(vertices, triangles):
     """Build a `Surface`; vertices that no triangle uses are dropped."""
-    vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles)
+    vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles, np.int64)
     used = np.flatnonzero(np.bincount(triangles.ravel(), minlength=len(vertices)))
     places = np.zeros(len(vertices), np.int64)
     places[used] = np.arange(len(used))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 from conftest import ROOT, SHARED
 from PIL import Image
 from small_world import EXPRESSION, SHAPE, TEXTURE, SmallNetwork, write_face_model
-from test_scan_fit import write_ply
 
 from lib.errors import StudyError
 from lib.face_model import ALIGNMENT_LANDMARKS, Coefficients, FaceModel
@@ -69,6 +69,10 @@ def test_a_perfect_regressor_has_no_error(scan, model, monkeypatch):
     assert list(table.columns) == ["cooperative", "indoor", "outdoor", "all", "mean face"]
     row = table.loc["made-up"]
     assert row[["cooperative", "indoor", "all"]].max() < 0.4 * row["mean face"] and np.isnan(row["outdoor"])
+
+
+def write_ply(path, vertices, faces):
+    trimesh.Trimesh(vertices, faces, process=False).export(path)
 
 
 def write_scan(folder, name="one"):

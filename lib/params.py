@@ -138,6 +138,15 @@ class EvaluateParams:
 
 
 @_strict
+class RobustnessParams:
+    """Section `robustness`: the stress test of the paper's section 4.5 (Figs. 6, 7)."""
+
+    people: Annotated[int, Field(ge=2)]
+    steps: Annotated[int, Field(ge=1, le=8)]
+    person: Annotated[str, Field(min_length=1)]
+
+
+@_strict
 class Params:
     """All of `params.yaml`."""
 
@@ -150,6 +159,7 @@ class Params:
     variants: dict[str, dict[str, bool | int | float | str]]
     evaluated: list[str]
     evaluate: EvaluateParams
+    robustness: RobustnessParams
 
     def variant(self, name):
         """Return stage 2's parameters with the overrides of one variant (the ablations of Fig. 3).

@@ -55,8 +55,8 @@ DARKEST_CORNER = 0.35
 NOISE_BLUR = 0.45
 """Pixels: a sensor's noise is not independent from pixel to pixel, since each colour is measured at some only."""
 
-# eye and mouth positions about the middle of the face, in units of the distance between the eyes (x right, y down)
-_FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
+FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
+"""Eyes and mouth corners about the middle of the face, in units of the distance between the eyes (x right, y down)."""
 
 
 def simulate_photographs(generator, folder, people, photographs, size, seed):
@@ -81,10 +81,8 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
     """
     folder, groups = Path(folder), {}
     for number in progress(range(people), "simulated photographs", unit="person"):
-        rng = _person_rng(seed, number)
-        person = generator.person(rng)
+        person, looks, rng = simulated_person(generator, seed, number)
         groups[person_name(number)] = person.group
-        looks = sample_looks(generator, person, rng)
         for index in range(photographs):
             condition = CONDITIONS[index % len(CONDITIONS)]
             picture = _photograph(generator, person, looks, condition, size, rng)
@@ -123,6 +121,19 @@ def save_truth(generator, path, persons, seed):
         file["persons"] = list(persons)
 
 
+def simulated_person(generator, seed, number):
+    """Draw one of the people of `simulate_photographs`.
+
+    Returns
+    -------
+    tuple of (Person, Looks, numpy.random.Generator)
+        The third is the chance that this person's photographs are drawn with.
+    """
+    rng = _person_rng(seed, number)
+    person = generator.person(rng)
+    return person, sample_looks(generator, person, rng), rng
+
+
 def person_name(number):
     """Return the folder name of a simulated person."""
     return f"person-{number:04d}"
@@ -138,19 +149,38 @@ def _photograph(generator, person, looks, condition, size, rng):
     distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
     scene = replace(scene, background=_muted(scene.background))
-    crop = Crop(OVERSAMPLING * size, _framing(condition, rng))
+    image = draw_person(generator, whole, scene, Crop(size, _framing(condition, rng)))
+    return _camera(image, condition, rng)
+
+
+@torch.no_grad()
+def draw_person(generator, whole, scene, crop):
+    """Draw a dressed person as a perfect camera sees them.
+
+    Parameters
+    ----------
+    generator : FaceGenerator
+    whole : Mesh
+        From `lib.simulated_costume.dress`: the face's vertices come first.
+    scene : Scene
+        One picture.
+    crop : Crop
+
+    Returns
+    -------
+    ndarray (crop.size, crop.size, 3)
+        float32, sRGB in [0, 1], `OVERSAMPLING` times as many samples a side averaged.
+    """
     points = [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
-    with torch.no_grad():
-        image = render_meshes(
-            torch.as_tensor(whole.vertices)[None],
-            torch.as_tensor(whole.albedo)[None],
-            torch.as_tensor(whole.triangles),
-            points,
-            scene,
-            crop,
-        )
-        image = F.avg_pool2d(image, OVERSAMPLING)
-    return _camera(image[0].permute(1, 2, 0).numpy(), condition, rng)
+    image = render_meshes(
+        torch.as_tensor(whole.vertices)[None],
+        torch.as_tensor(whole.albedo)[None],
+        torch.as_tensor(whole.triangles),
+        points,
+        scene,
+        Crop(OVERSAMPLING * crop.size, crop.points),
+    )
+    return F.avg_pool2d(image, OVERSAMPLING)[0].permute(1, 2, 0).numpy()
 
 
 def _muted(background):
@@ -165,7 +195,7 @@ def _framing(condition, rng):
     roll = rng.uniform(-condition.roll, condition.roll)
     turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
     centre = 0.5 + rng.uniform(-0.06, 0.06, 2)
-    return tuple(map(tuple, (_FACE_POINTS @ turn.T * eyes_apart + centre).tolist()))
+    return tuple(map(tuple, (FACE_POINTS @ turn.T * eyes_apart + centre).tolist()))
 
 
 def _camera(image, condition, rng):

@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from lib.bootstrap import resample_people
 from lib.errors import StudyError
 from lib.face_crops import POINT_COLUMNS, iterate_face_crops
-from lib.likeness import measured
 from lib.photo_changes import PIXEL_CHANGES, change_pixels
 from lib.photos import Photograph
 from lib.pictures import read_picture
@@ -213,13 +213,12 @@ def frontal_embeddings(coefficients, face_model, network):
     return np.concatenate(parts)
 
 
-def found_shares(index):
-    """Share of photographs in which the detector found a face, by kind and step (as text, "1" the weakest)."""
-    changed = index[index["kind"] != UNCHANGED]
-    return {
-        kind: {str(step): float((lines["row"] >= 0).mean()) for step, lines in of_kind.groupby("step")}
-        for kind, of_kind in changed.groupby("kind", sort=False)
-    }
+def found_shares(index, samples, seed):
+    """Share of photographs in which the detector found a face, as `consistency`; steps are text, "1" the weakest."""
+    resampling, result = resample_people(index["person"], samples, seed), {}
+    for (kind, step), lines in index[index["kind"] != UNCHANGED].groupby(["kind", "step"], sort=False):
+        result.setdefault(kind, {})[str(step)] = resampling.mean(lines["row"] >= 0, lines["person"])
+    return result
 
 
 def consistency(index, embeddings, samples, seed):
@@ -283,10 +282,11 @@ def _unchanged_rows(index):
 
 def _by_change(index, samples, seed, statistic):
     unchanged, result = _unchanged_rows(index), {}
+    resampling = resample_people(unchanged.index, samples, seed)
     usable = index[(index["kind"] != UNCHANGED) & (index["row"] >= 0) & index["person"].isin(unchanged.index)]
     for (kind, step), lines in usable.groupby(["kind", "step"], sort=False):
         values = statistic(lines["row"].to_numpy(), unchanged[lines["person"]].to_numpy())
-        result.setdefault(kind, {})[str(step)] = measured(values, lines["person"].to_numpy(), samples, seed)
+        result.setdefault(kind, {})[str(step)] = resampling.mean(values, lines["person"])
     return result
 
 

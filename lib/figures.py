@@ -43,7 +43,7 @@ def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
     Parameters
     ----------
     rows : sequence of sequence of ndarray (H, W, 3) or None
-        uint8 or float in [0, 1]; rows of one length. None leaves a place empty.
+        uint8 or float in [0, 1]; rows of one length. None is a place of which is said that there is no face.
     titles : sequence of str, or sequence of such sequences, or None
         Above the columns; of several sequences each stands above a group of rows.
     row_titles : sequence of str or None
@@ -69,6 +69,8 @@ def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
     for r, (top, row) in enumerate(zip(tops, rows)):
         for c, picture in enumerate(row):
             if picture is None:
+                x, y = (left + (c + 0.5) * cell) / width, 1 - (top + cell / 2) / height
+                figure.text(x, y, "no face found", ha="center", va="center", fontsize=9, color="#777777")
                 continue
             place = [(left + c * cell) / width, 1 - (top + cell) / height, cell / width, cell / height]
             axes = figure.add_axes(place)

@@ -163,6 +163,10 @@ class Params:
     evaluate: EvaluateParams
     robustness: RobustnessParams
 
+    def sections(self):
+        """All values as nested dicts, to be shown."""
+        return pydantic.RootModel[Params](self).model_dump()
+
     def variant(self, name):
         """Return stage 2's parameters with the overrides of one variant (the ablations of Fig. 3).
 

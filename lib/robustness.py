@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lib.bootstrap import resample_people
 from lib.errors import StudyError
@@ -211,6 +211,12 @@ def frontal_embeddings(coefficients, face_model, network):
         images = render(face_model, coefficients[rows], frontal_scene(len(rows)), network.crop)
         parts.append(network(images).embedding.numpy())
     return np.concatenate(parts)
+
+
+def square_picture(path, size):
+    """Read the middle square of a photograph in which no face was found: uint8 (size, size, 3)."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
 
 
 def found_shares(index, samples, seed):

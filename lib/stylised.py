@@ -34,7 +34,7 @@ def stylise(image, style):
 
 def _cartoon(image, scale):
     """Smooth all but the edges, few levels of lightness, dark lines where it jumps."""
-    lab = rgb2lab(denoise_bilateral(image, sigma_color=0.08, sigma_spatial=4 * scale, channel_axis=2))
+    lab = rgb2lab(denoise_bilateral(image, sigma_color=0.05, sigma_spatial=3 * scale, channel_axis=2))
     edges = np.hypot(*np.gradient(gaussian_filter(lab[..., 0] / 100, 0.7 * scale))) * scale
     lab[..., 0] = np.round(lab[..., 0] / 12) * 12
     return lab2rgb(lab) * (1 - 0.85 * np.clip((edges - 0.03) / 0.05, 0, 1))[..., None]

@@ -75,7 +75,7 @@ def comparison(names):
         there is an interval.
     """
     metrics = {name: read_metrics(name) for name in names}
-    rows = {title: [_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
+    rows = {title: [cell_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
     table = pd.DataFrame(rows, index=list(names)).T
     return table[(table != "").any(axis=1)]
 
@@ -120,7 +120,8 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def _text(value):
+def cell_text(value):
+    """Write a measured value for a table: with its interval where it has one, empty where it is None."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -152,7 +153,7 @@ PAPER = {
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    rows = {title: [cell_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
     return pd.DataFrame(rows, index=["this run", "paper"]).T
 
 

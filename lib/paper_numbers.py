@@ -1,7 +1,7 @@
 """The numbers that the paper publishes: its Tables 1, 2 and 3, all rows.
 
-They come from the Basel Face Model 2017, FaceNet and VGG-Face, and from other photographs: they stand beside this study's
-for orientation only.
+They come from the Basel Face Model 2017, FaceNet and VGG-Face, and from other photographs: they stand beside this
+study's for orientation only.
 """
 
 import pandas as pd

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lib.files import write_atomically
 
-TEMPLATE = Path("templates/report.html")
+TEMPLATE, FIGURES = Path("templates/report.html"), Path("reports/figures")
 WEBP_QUALITY = 90
 
 

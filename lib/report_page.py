@@ -5,6 +5,8 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -148,6 +150,15 @@ def inlined(path):
     with Image.open(path) as image:
         image.convert("RGB").save(stream, "WEBP", quality=WEBP_QUALITY, method=5)
         return _address("image/webp", stream.getvalue()), *image.size
+
+
+def drawn(figure):
+    """Write a matplotlib figure as the markup of a picture, for what has no file of its own."""
+    stream = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return f'<img class="drawn plot" src="{_address("image/svg+xml", stream.getvalue())}" alt="described below">'
 
 
 def split_interval(text):

@@ -1,7 +1,8 @@
 """The report's sections of results: each with its tables and figures and what they mean."""
 
 from lib import report_tables
-from lib.report_page import FIGURES, Section, figure, table
+from lib.figures_groups import group_intervals
+from lib.report_page import FIGURES, Embedded, Section, drawn, figure, table
 from lib.tables import group_table
 
 
@@ -195,6 +196,14 @@ def groups(metrics):
             "the method; intervals that overlap show none.",
         ),
         (
+            None
+            if not known
+            else Embedded(
+                "Groups",
+                drawn(group_intervals(metrics)),
+                "Three measures of the full method by group, with 95 % intervals over people; the grey line is the "
+                "value of all people.",
+            ),
             table(
                 "Groups",
                 group_table(metrics) if known else None,

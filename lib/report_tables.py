@@ -24,8 +24,8 @@ def read_methods(names):
     dict of str to dict
         The regressors first, then the methods of the stage `methods`, by name.
     """
-    others = sorted((tables.METRICS / "methods").glob("*.json"))
-    return {name: read_metrics(name) for name in names} | {path.stem: json.loads(path.read_text()) for path in others}
+    others = [path.stem for path in sorted((tables.METRICS / "methods").glob("*.json"))]
+    return {name: read_metrics(name) for name in (*names, *others)}
 
 
 def read_robustness():

@@ -50,7 +50,7 @@ GROUP_MEASURES = (
 
 
 def read_metrics(name):
-    """Read the metrics of one regressor.
+    """Read the metrics of one regressor, or of a method to compare with.
 
     Raises
     ------
@@ -58,6 +58,9 @@ def read_metrics(name):
         It has not been evaluated.
     """
     path = METRICS / f"evaluate/{name}.json"
+    of_method = METRICS / f"methods/{name}.json"
+    if of_method.is_file() and not path.is_file():
+        return json.loads(of_method.read_text())
     if not path.is_file():
         raise StudyError(f"{path} does not exist; run `dvc repro evaluate@{name}`")
     return json.loads(path.read_text())
@@ -170,7 +173,9 @@ def group_table(metrics):
 
 
 def _group_row(tables, group):
-    cells = {title: cell_text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES}
+    cells = {
+        title: cell_text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES
+    }
     return {"photographs": measure(tables, f"similarity.{group}.frontal")["n"]} | cells
 
 

@@ -54,7 +54,17 @@ def reached_modules(notebook):
 
 
 def test_the_stages_are_the_studys():
-    assert STAGES == ["face_model", "networks", "photos", "stage1", "stage2", "evaluate", "ablations", "report"]
+    assert STAGES == [
+        "face_model",
+        "networks",
+        "photos",
+        "stage1",
+        "stage2",
+        "evaluate",
+        "ablations",
+        "robustness",
+        "report",
+    ]
     assert [path.stem[3:] for path in NOTEBOOKS] == STAGES
     assert PIPELINE["stages"]["stage2"]["foreach"] == "${variants}"
     assert PIPELINE["stages"]["evaluate"]["foreach"] == "${evaluated}"
@@ -78,8 +88,8 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
         read = {re.search(r"params = load_params\(params_file\)\.(\w+)", code)[1]}
     if "params.variant(" in code:
         read |= {"stage2", "variants"}
-    if "run_table(params)" in code:
-        read |= {"face_model", "networks", "photos", "stage1", "stage2"}
+    if "params.sections()" in code:
+        read = sections
     declared = {param.split(".")[0] for param in body(stage)["params"]}
     # the names of all variants are those of `evaluated`
     assert declared == {"evaluated" if name == "variants" and stage != "stage2" else name for name in read}

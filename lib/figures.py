@@ -203,7 +203,7 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter")):
             axis.set_yscale("log")
         axis.set_title(name.replace("_", " "), fontsize=9)
         axis.set_xlabel(x, fontsize=8)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(which="both", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     if len(histories) > 1:
         figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=len(histories), **_LEGEND_BELOW)

@@ -39,17 +39,18 @@ ROWS = {
 
 
 def read_metrics(name):
-    """Read the metrics of one regressor.
+    """Read the metrics of one regressor, or of one of the methods that it is compared with.
 
     Raises
     ------
     StudyError
         It has not been evaluated.
     """
-    path = METRICS / f"evaluate/{name}.json"
-    if not path.is_file():
-        raise StudyError(f"{path} does not exist; run `dvc repro evaluate@{name}`")
-    return json.loads(path.read_text())
+    for folder in ("evaluate", "methods"):
+        path = METRICS / folder / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+    raise StudyError(f"{name} has no metrics in {METRICS}; run `dvc repro evaluate@{name}` (a variant) or methods")
 
 
 def measure(metrics, key):

@@ -14,10 +14,13 @@ from lib.external_faces import evaluate_results, read_results
 from lib.face_model import Coefficients
 from lib.ground_truth import average_by_condition
 from lib.synthetic_faces import Pairs
-from lib.tables import comparison, read_metrics
+from lib.tables import ROWS, comparison, interval_text, measure, read_metrics
 from lib.training import train_stage1
 
 RESULTS, METRICS = Path("data/methods"), Path("reports/metrics/methods")
+FEW_ROWS = ("similarity.all.frontal", "recall.all.top1", "recall.all.top5", "geometry.all.mean", "consistency.all.same")
+NO_FACE = 200
+"""Grey of an empty place in a grid of faces."""
 
 
 @dataclass(frozen=True)
@@ -192,3 +195,52 @@ def method_table(names):
     table = comparison(names)
     seen = {name: read_metrics(name)["similarity"]["all"]["frontal"]["n"] for name in names}
     return pd.concat([pd.DataFrame({name: str(count) for name, count in seen.items()}, index=["photographs"]), table])
+
+
+def few_table(bench, faces, which):
+    """Measure several methods on the same few photographs.
+
+    Parameters
+    ----------
+    bench : Bench
+    faces : dict of str to Coefficients
+        By method: of all photographs, or of the few alone.
+    which : ndarray (M,)
+        Numbers of the few photographs.
+
+    Returns
+    -------
+    DataFrame
+        As `lib.tables.comparison`, of the measures in `FEW_ROWS`.
+    """
+    columns = {}
+    for name, coefficients in faces.items():
+        metrics, _ = bench.evaluate(coefficients if len(coefficients) == len(which) else coefficients[which], which)
+        columns[name] = {title: interval_text(measure(metrics, key)) for key, title in ROWS.items() if key in FEW_ROWS}
+    return pd.DataFrame(columns)
+
+
+def comparison_rows(store, rows, evaluations):
+    """Lay out the comparison grid (paper Fig. 4): a photograph and each method's face of it in each row.
+
+    Parameters
+    ----------
+    store : lib.feature_store.FeatureStore
+    rows : ndarray (R,)
+        Photographs, as rows of the store.
+    evaluations : dict of str to dict
+        By method what `lib.evaluation.load_evaluation` gives.
+
+    Returns
+    -------
+    list of list of ndarray (H, W, 3)
+        uint8; plain grey where a method has no face of that photograph.
+    """
+    grid = []
+    for row in rows:
+        faces = []
+        for kept in evaluations.values():
+            place = np.flatnonzero(kept["rows"] == row)
+            faces.append(kept["pictures"][place[0]] if len(place) else np.full_like(kept["pictures"][0], NO_FACE))
+        grid.append([store.crops[row], *faces])
+    return grid

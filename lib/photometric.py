@@ -160,6 +160,27 @@ def draw(face_model, explanation, crop):
     return pictures, (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2
 
 
+@torch.no_grad()
+def overlay(face_model, explanation, pictures, crop):
+    """Draw explained faces over their photographs, for people to look at.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+    explanation : Explanation
+    pictures : Tensor (B, H, W, 3)
+        uint8, the photographs in the crop.
+    crop : lib.alignment.Crop
+
+    Returns
+    -------
+    ndarray (B, H, W, 3)
+        uint8.
+    """
+    drawn = draw(face_model, explanation, crop)[0].permute(0, 2, 3, 1)
+    return torch.where(drawn[..., :1] >= 0, (drawn * 255 + 0.5).to(torch.uint8), pictures).numpy()
+
+
 def photometric_loss(pictures, photographs):
     """Difference of renders and photographs over the pixels that show a face (MoFA's photometric term).
 

@@ -76,7 +76,7 @@ def comparison(names):
         there is an interval.
     """
     metrics = {name: read_metrics(name) for name in names}
-    rows = {title: [_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
+    rows = {title: [interval_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
     table = pd.DataFrame(rows, index=list(names)).T
     return table[(table != "").any(axis=1)]
 
@@ -121,7 +121,8 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def _text(value):
+def interval_text(value):
+    """Write a measured value as `0.41 [0.38, 0.44]`; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -153,7 +154,7 @@ PAPER = {
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    rows = {title: [interval_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
     return pd.DataFrame(rows, index=["this run", "paper"]).T
 
 

@@ -70,7 +70,7 @@ def find_results(folder, photographs, all_photographs):
     example = Path(photographs[0]).with_suffix(".obj")
     if not folder.is_dir():
         raise StudyError(
-            f"{folder}, named in methods.external of params.yaml, is no folder; expected {folder / example}"
+            f"{folder}, named in methods.external of params.yaml, is no folder; put results such as {example} into it"
         )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     meshes = [path for path in files if path.suffix.lower() in MESH_SUFFIXES]

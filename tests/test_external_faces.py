@@ -3,17 +3,16 @@
 import json
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 import torch
 import trimesh
-from conftest import ROOT
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from skimage import data
 from small_world import SmallNetwork
 
-from lib.alignment import POINT_NAMES
 from lib.errors import StudyError
 from lib.external_faces import evaluate_results, find_results, read_results
 from lib.external_meshes import GREY, LANDMARK_NAMES, place_meshes, read_external_mesh, read_landmarks
@@ -135,18 +134,14 @@ def photographed():
     return Photographed(persons, conditions.astype(object), torch.zeros(3, 12), embeddings, np.arange(3))
 
 
-class Truth:
+def truth_of(faces, path):
     """The true faces of the two people, as `lib.ground_truth` reads them."""
-
-    def __init__(self, faces, folder):
-        import h5py
-
-        generator, people = faces
-        with h5py.File(folder / "truth.h5", "w") as file:
-            file["vertices"] = np.stack([p.vertices for p in people]).astype(np.float32)
-            file["triangles"] = np.asarray(generator.triangles, np.int32)
-            file["persons"] = ["ann", "bob"]
-        self.truth = load_truth(folder / "truth.h5", 2)
+    generator, people = faces
+    with h5py.File(path, "w") as file:
+        file["vertices"] = np.stack([p.vertices for p in people]).astype(np.float32)
+        file["triangles"] = np.asarray(generator.triangles, np.int32)
+        file["persons"] = ["ann", "bob"]
+    return load_truth(path, 2)
 
 
 @pytest.mark.parametrize("kind", ["obj", "ply", "glb"])
@@ -163,7 +158,7 @@ def test_a_folder_of_meshes_is_measured_like_every_method(tmp_path, faces, model
     assert results.which.tolist() == [0, 2]
     assert results.reconstructed.pictures.shape == (2, 20, 20, 3) and results.reconstructed.pictures.std() > 10
     assert results.reconstructed.views["side"].shape == (2, 2, 6)
-    metrics = evaluate_results(results, photographed(), PROTOCOL, Truth(faces, tmp_path).truth)
+    metrics = evaluate_results(results, photographed(), PROTOCOL, truth_of(faces, tmp_path / "truth.h5"))
     assert metrics["similarity"]["all"]["frontal"]["n"] == 2
     # the meshes are the truth itself, in another place
     assert metrics["geometry"]["all"]["mean"]["value"] < 0.1
@@ -185,7 +180,9 @@ def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
 
 
 def test_a_wrong_folder_is_told_with_the_remedy(tmp_path):
-    with pytest.raises(StudyError, match="methods.external of params.yaml, is no folder; put ann/1.obj"):
+    with pytest.raises(
+        StudyError, match="methods.external of params.yaml, is no folder; put results such as ann/1.obj"
+    ):
         find_results(tmp_path / "nowhere", NAMES, NAMES)
     (tmp_path / "eve").mkdir()
     with pytest.raises(StudyError, match="no result of a test photograph"):

@@ -177,8 +177,10 @@ def evaluate_results(results, photographed, protocol, truth=None, groups=None):
     results : ExternalResults
     photographed : Photographed
         All evaluated photographs, in the order of `results.which`.
-    protocol, truth, groups
+    protocol, truth
         As `lib.evaluation.evaluate_faces`.
+    groups : dict of str to dict of str to ndarray (M,) or None
+        Of the photographs that have a result.
 
     Returns
     -------
@@ -186,7 +188,6 @@ def evaluate_results(results, photographed, protocol, truth=None, groups=None):
         Metrics of the photographs that have a result. A person's distance in mm is the mean of that of their meshes.
     """
     seen = photographed.take(results.which)
-    groups = {name: {row: rows[results.which] for row, rows in parts.items()} for name, parts in (groups or {}).items()}
     errors = _errors(results, photographed, truth) if truth is not None and results.placed else None
     return evaluate_pictures(results.reconstructed, seen, protocol, errors, groups)
 

@@ -12,6 +12,7 @@ from lib.checkpoint import write_json
 from lib.evaluation import evaluate_faces, save_evaluation
 from lib.external_faces import evaluate_results, read_results
 from lib.face_model import Coefficients
+from lib.fairness import groups_of
 from lib.ground_truth import average_by_condition
 from lib.synthetic_faces import Pairs
 from lib.tables import ROWS, comparison, interval_text, measure, read_metrics
@@ -31,18 +32,20 @@ class Bench:
     ----------
     photographed : lib.photographed.Photographed
         All evaluated photographs.
-    face_model, network, picture_crop, distribution, protocol, truth, groups
+    people : dict of str to dict
+        Age, gender, ethnicity of the people (`lib.fairness.read_people`).
+    face_model, network, picture_crop, distribution, protocol, truth
         As `evaluate_faces`.
     """
 
     photographed: object
+    people: dict
     face_model: torch.nn.Module
     network: torch.nn.Module
     picture_crop: object
     distribution: object
     protocol: object
     truth: object
-    groups: dict
 
     def evaluate(self, coefficients, which=None, averaged=None):
         """Evaluate faces of the model.
@@ -61,10 +64,10 @@ class Bench:
         metrics : dict
         reconstructed : Reconstructed
         """
-        which = np.arange(len(self.photographed)) if which is None else which
+        photographed = self.photographed if which is None else self.photographed.take(which)
         return evaluate_faces(
             padded(coefficients, self.face_model),
-            self.photographed.take(which),
+            photographed,
             self.face_model,
             self.network,
             self.picture_crop,
@@ -72,7 +75,7 @@ class Bench:
             self.protocol,
             self.truth,
             averaged,
-            {name: {row: rows[which] for row, rows in parts.items()} for name, parts in self.groups.items()},
+            self._groups(photographed),
         )
 
     def measure(self, name, coefficients, which=None, averaged=None):
@@ -114,9 +117,13 @@ class Bench:
             self.distribution,
             self.protocol.seed,
         )
-        metrics = evaluate_results(results, self.photographed, self.protocol, self.truth, self.groups)
+        groups = self._groups(self.photographed.take(results.which))
+        metrics = evaluate_results(results, self.photographed, self.protocol, self.truth, groups)
         _keep(name, metrics, self.photographed.take(results.which), results.reconstructed)
         return results
+
+    def _groups(self, photographed):
+        return groups_of(self.people, photographed.persons, self.protocol.smallest_group)
 
 
 def _keep(name, metrics, photographed, reconstructed):

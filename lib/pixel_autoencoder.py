@@ -2,8 +2,9 @@
 
 It begins where this study's stage 2 begins (stage 1's decoder, the identity network's features) and ends in the same
 renderer and face model; what differs is the loss. To explain a photograph's pixels it needs pose, light and expression
-too, which stage 2 never asks for. Those are what a recognition network is trained to forget, so that their part of the
-decoder also reads the photograph itself, shrunk to a thumbnail: MoFA's encoder sees pixels as well.
+too, which stage 2 never asks for. Those are what a recognition network is trained to forget, so that a small
+convolutional network reads them in the photograph itself: MoFA's encoder sees pixels as well. It begins with synthetic
+faces, whose pose and light are known, as the decoder of shape and texture does.
 """
 
 import time
@@ -17,19 +18,23 @@ from torch import nn
 from lib.alignment import Crop
 from lib.checkpoint import digest, load_run, save_run
 from lib.optimisation import backward, make_optimizer, refuse_nan, set_learning_rate
-from lib.photometric import VIEW_DIMENSION, Energy, Explanation, pixel_energy
+from lib.photometric import VIEW_DIMENSION, Energy, Explanation, draw, pixel_energy
 from lib.progress import progress
+from lib.scenes import background_pictures, sample_scenes
 from lib.synthetic_faces import digest_face_model
 
-THUMBNAIL = 16
+THUMBNAIL = 40
+"""Pixels a side that pose, light and expression are read from."""
 PICTURE_SIZE = 100
 """Pixels a side that the loss compares: two thirds of the crop, since vertices and not pixels cost the time."""
 HIDDEN_UNITS = 256
+RENDER_BATCH = 50
+VIEW_EPOCHS, VIEW_BATCH, VIEW_RATE = 20, 64, 1e-3
 RECORD_STEPS = 10
 
 
 class PixelAutoencoder(nn.Module):
-    """Features and a thumbnail in, an explanation of the photograph out.
+    """Features and pixels in, an explanation of the photograph out.
 
     Parameters
     ----------
@@ -44,9 +49,15 @@ class PixelAutoencoder(nn.Module):
         self.regressor = regressor
         self.shape_dimension, self.texture_dimension = shape_dimension, texture_dimension
         self.expression_dimension = expression_dimension
-        inputs = len(regressor.feature_mean) + 3 * THUMBNAIL**2
+        # 40 pixels become 20, 10, 5
+        self.eye = nn.Sequential(
+            nn.Conv2d(3, 16, 5, 2, 2), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Flatten(),
+        )  # fmt: skip
         self.head = nn.Sequential(
-            nn.Linear(inputs, HIDDEN_UNITS), nn.ReLU(), nn.Linear(HIDDEN_UNITS, expression_dimension + VIEW_DIMENSION)
+            nn.Linear(64 * (THUMBNAIL // 8) ** 2, HIDDEN_UNITS),
+            nn.ReLU(),
+            nn.Linear(HIDDEN_UNITS, expression_dimension + VIEW_DIMENSION),
         )
         # components that the face model here does not have stay zero, and the regressor's face is the whole face
         with torch.no_grad():
@@ -73,15 +84,62 @@ class PixelAutoencoder(nn.Module):
         Explanation
         """
         faces = self.regressor(features)
-        standard = (features - self.regressor.feature_mean) / self.regressor.feature_deviation
-        thumbnail = F.interpolate(photographs, THUMBNAIL, mode="bilinear", antialias=True) - 0.5
-        values = self.head(torch.cat([standard, 2 * thumbnail.flatten(1)], 1))
+        values = self.view_of(photographs)
         return Explanation(
             faces.shape[:, : self.shape_dimension],
             faces.texture[:, : self.texture_dimension],
             values[:, : self.expression_dimension],
             values[:, self.expression_dimension :],
         )
+
+    def view_of(self, photographs):
+        """Expression and view, side by side (B, E + VIEW_DIMENSION), of photographs (B, 3, H, W)."""
+        return self.head(self.eye(4 * (F.interpolate(photographs, THUMBNAIL, mode="bilinear", antialias=True) - 0.5)))
+
+
+def teach_views(autoencoder, face_model, crop, count, seed):
+    """Teach pose, light and expression on synthetic faces, as stage 1 teaches shape and texture.
+
+    Parameters
+    ----------
+    autoencoder : PixelAutoencoder
+        Changed in place: all but its regressor.
+    face_model : FaceModel
+    crop : lib.alignment.Crop
+    count : int
+        Faces of random shape, texture, expression, pose and light that are drawn.
+    seed : int
+
+    Returns
+    -------
+    list of float
+        Mean squared error of each epoch, in squared standard deviations.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    small, pictures, truth = Crop(PICTURE_SIZE, crop.points), [], []
+    sizes = (face_model.shape_dimension, face_model.texture_dimension, face_model.expression_dimension, VIEW_DIMENSION)
+    for rows in progress(torch.arange(count).split(RENDER_BATCH), "synthetic views", unit="batch"):
+        explanation = Explanation(*(torch.randn(len(rows), size, generator=generator) for size in sizes))
+        behind = background_pictures(sample_scenes(len(rows), generator).background, PICTURE_SIZE)
+        with torch.no_grad():
+            drawn, _ = draw(face_model, explanation, small)
+        drawn = torch.where(drawn[:, :1] >= 0, drawn, behind)
+        pictures.append(F.interpolate(drawn, THUMBNAIL, mode="bilinear", antialias=True))
+        truth.append(torch.cat([explanation.expression, explanation.view], 1))
+    pictures, truth = torch.cat(pictures), torch.cat(truth)
+    optimizer = torch.optim.Adam([*autoencoder.eye.parameters(), *autoencoder.head.parameters()], VIEW_RATE)
+    history = []
+    for epoch in range(VIEW_EPOCHS):
+        set_learning_rate(optimizer, VIEW_RATE, epoch, VIEW_EPOCHS)
+        losses = []
+        for rows in torch.randperm(count, generator=generator).split(VIEW_BATCH):
+            loss = F.mse_loss(autoencoder.view_of(pictures[rows]), truth[rows])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        history.append(sum(losses) / len(losses))
+    return history
 
 
 def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkpoint):

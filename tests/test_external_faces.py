@@ -180,9 +180,7 @@ def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
 
 
 def test_a_wrong_folder_is_told_with_the_remedy(tmp_path):
-    with pytest.raises(
-        StudyError, match="methods.external of params.yaml, is no folder; put results such as ann/1.obj"
-    ):
+    with pytest.raises(StudyError, match="named in methods.external .* is no folder; put results such as ann/1.obj"):
         find_results(tmp_path / "nowhere", NAMES, NAMES)
     (tmp_path / "eve").mkdir()
     with pytest.raises(StudyError, match="no result of a test photograph"):

@@ -144,6 +144,7 @@ class PixelAutoencoderParams:
     """Section `methods.pixel_autoencoder`: the photometric autoencoder (MoFA, [27] in the paper)."""
 
     seed: Seed
+    synthetic_faces: Count
     steps: Count
     photographs: Annotated[int, Field(ge=2)]
     learning_rate: Positive

@@ -182,6 +182,7 @@ def test_a_fit_is_kept_and_does_not_depend_on_its_neighbours(tmp_path, model, ge
 
 AUTOENCODER = PixelAutoencoderParams(
     seed=1,
+    synthetic_faces=10,
     steps=60,
     photographs=8,
     learning_rate=3e-3,

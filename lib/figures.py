@@ -11,6 +11,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 SAME, DIFFERENT = "#009E73", "#999999"
 GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
 """Of grids of faces: size of the titles in points, and inches for a line of titles and between groups of rows."""
+LETTER = 0.0078
+"""Inches that a letter takes, for each point of its size."""
 PIXELS_PER_INCH = 120
 _LEGEND_BELOW = dict(loc="outside lower center", fontsize=8, frameon=False)
 TITLES = dict(
@@ -19,6 +21,10 @@ TITLES = dict(
     no_batch="no batch loss",
     no_loopback="no loopback",
     single_view="single view",
+    mean_face="mean face",
+    pixel_autoencoder="pixel autoencoder",
+    iterative_fit="iterative fit",
+    fit_regressed="fits regressed",
 )
 
 
@@ -80,16 +86,17 @@ def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
             y = 1 - (top + cell / 2) / height
             figure.text((left - 0.1) / width, y, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
         if titles is not None and r % group == 0 and titles[r // group]:
+            size = min(GRID_TEXT, cell / (LETTER * max(map(len, titles[r // group]))))
             for c, title in enumerate(titles[r // group]):
                 x, y = (left + (c + 0.5) * cell) / width, 1 - (top - 0.07) / height
-                figure.text(x, y, title, ha="center", va="bottom", fontsize=GRID_TEXT)
+                figure.text(x, y, title, ha="center", va="bottom", fontsize=size)
     return figure
 
 
 def _width_of(texts):
     """Inches that the longest line of some texts takes at the size of a grid's titles, in steps of a tenth."""
     longest = max(len(line) for text in texts for line in text.split("\n"))
-    return round(0.25 + 0.085 * longest, 1)
+    return round(0.25 + LETTER * GRID_TEXT * longest, 1)
 
 
 def similarity_distributions(same, different, similarities, edges):

@@ -2,7 +2,7 @@
 
 from lib import report_results, report_tables
 from lib.report_page import FIGURES, Embedded, Section, figure, table
-from lib.tables import cell_text, measure
+from lib.tables import interval_text, measure
 
 TITLE = "Unsupervised training for 3D morphable model regression"
 PEOPLE_WARNING = (
@@ -24,8 +24,8 @@ def lead(methods, params):
         "page is one run of an open reproduction.",
         f"On photographs of {people} it has never seen, training on photographs (stage 2, “full”) brings the faces "
         f"{moved} the photographs than synthetic training alone (stage 1): the similarity of photograph and face is "
-        f"{cell_text(frontal)} instead of {cell_text(before)}, and the right person's photograph is the nearest one "
-        f"for {recall['value']:.0%} of the faces instead of {recall_before['value']:.0%}.",
+        f"{interval_text(frontal)} instead of {interval_text(before)}, and the right person's photograph is the "
+        f"nearest one for {recall['value']:.0%} of the faces instead of {recall_before['value']:.0%}.",
         f"How to read it. “Similarity” is the cosine of two embeddings of {params.networks.evaluation}, a recognition "
         "network that took no part in training: 1 for the same picture, about 0 for two people. Square brackets hold "
         "95 % intervals over people. Numbers of the paper are set beside ours for orientation: they come from another "

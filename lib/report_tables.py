@@ -5,8 +5,8 @@ import json
 import pandas as pd
 
 from lib import paper_numbers, tables
-from lib.figures import title_of
-from lib.tables import cell_text, measure, read_metrics
+from lib.figures import TITLES, title_of
+from lib.tables import interval_text, measure, read_metrics
 
 THIS_RUN, PAPER = "this run", "the paper: another model, network and data"
 
@@ -25,6 +25,8 @@ def read_methods(names):
         The regressors first, then the methods of the stage `methods`, by name.
     """
     others = [path.stem for path in sorted((tables.METRICS / "methods").glob("*.json"))]
+    # in the order of their titles' list, then those of one's own
+    others.sort(key=lambda name: list(TITLES).index(name) if name in TITLES else len(TITLES))
     return {name: read_metrics(name) for name in (*names, *others)}
 
 
@@ -62,7 +64,7 @@ def recall_table(methods):
     if ours is None:
         return None
     first = next(iter(methods.values()))
-    random = [cell_text(measure(first, f"recall.all.random_{key}")) for key in ("top1", "top5")]
+    random = [interval_text(measure(first, f"recall.all.random_{key}")) for key in ("top1", "top5")]
     ours = pd.concat([pd.DataFrame([random], index=["random"], columns=ours.columns), ours])
     return _above(ours, paper_numbers.RECALL)
 
@@ -70,7 +72,8 @@ def recall_table(methods):
 def methods_table(methods):
     """All measures of all methods, a row each."""
     rows = {
-        title: [cell_text(measure(metrics, key)) for metrics in methods.values()] for key, title in tables.ROWS.items()
+        title: [interval_text(measure(metrics, key)) for metrics in methods.values()]
+        for key, title in tables.ROWS.items()
     }
     table = pd.DataFrame(rows, index=[title_of(name) for name in methods]).T
     return table[(table != "").any(axis=1)]
@@ -82,7 +85,7 @@ def stress_table(robustness, changes):
     for name, kinds in robustness["consistency"].items():
         cells = {change: kinds[change][max(kinds[change], key=int)] for change in changes if kinds.get(change)}
         rows["the photographs themselves" if name == "photographs" else title_of(name)] = {
-            change: cell_text(cell) for change, cell in cells.items()
+            change: interval_text(cell) for change, cell in cells.items()
         }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
@@ -92,7 +95,7 @@ def style_table(robustness, changes):
     styles = [kind for kind in robustness["found"] if kind not in changes]
     rows = {
         title_of(name): {
-            (style, label): cell_text(robustness[measured][name].get(style, {}).get("1"))
+            (style, label): interval_text(robustness[measured][name].get(style, {}).get("1"))
             for style in styles
             for label, measured in (("likeness", "likeness"), ("consistency", "consistency"))
         }
@@ -122,7 +125,8 @@ def verification_table():
         "raw_auc": "… before centring",
     }
     rows = {
-        name: {title: cell_text(values.get(key)) for key, title in titles.items()} for name, values in networks.items()
+        name: {title: interval_text(values.get(key)) for key, title in titles.items()}
+        for name, values in networks.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -130,7 +134,8 @@ def verification_table():
 def _measures(methods, keys):
     """One row a method, one column a key; None where nobody was measured."""
     rows = {
-        title_of(name): [cell_text(measure(metrics, key)) for key in keys.values()] for name, metrics in methods.items()
+        title_of(name): [interval_text(measure(metrics, key)) for key in keys.values()]
+        for name, metrics in methods.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(keys))
     table = table[(table != "").any(axis=1)].replace("", paper_numbers.NOT_MEASURED)

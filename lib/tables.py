@@ -50,20 +50,18 @@ GROUP_MEASURES = (
 
 
 def read_metrics(name):
-    """Read the metrics of one regressor, or of a method to compare with.
+    """Read the metrics of one regressor, or of one of the methods that it is compared with.
 
     Raises
     ------
     StudyError
         It has not been evaluated.
     """
-    path = METRICS / f"evaluate/{name}.json"
-    of_method = METRICS / f"methods/{name}.json"
-    if of_method.is_file() and not path.is_file():
-        return json.loads(of_method.read_text())
-    if not path.is_file():
-        raise StudyError(f"{path} does not exist; run `dvc repro evaluate@{name}`")
-    return json.loads(path.read_text())
+    for folder in ("evaluate", "methods"):
+        path = METRICS / folder / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+    raise StudyError(f"{name} has no metrics in {METRICS}; run `dvc repro evaluate@{name}` (a variant) or methods")
 
 
 def measure(metrics, key):
@@ -89,7 +87,7 @@ def comparison(names):
         there is an interval.
     """
     metrics = {name: read_metrics(name) for name in names}
-    rows = {title: [cell_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
+    rows = {title: [interval_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
     table = pd.DataFrame(rows, index=list(names)).T
     return table[(table != "").any(axis=1)]
 
@@ -145,7 +143,7 @@ def metrics_table(metrics, tables):
     for name in tables:
         for row, columns in metrics.get(name, {}).items():
             for column, leaf in columns.items():
-                rows.setdefault((name, column), {})[row] = cell_text(leaf)
+                rows.setdefault((name, column), {})[row] = interval_text(leaf)
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["table", "measure"])) if rows else table
 
@@ -174,7 +172,7 @@ def group_table(metrics):
 
 def _group_row(tables, group):
     cells = {
-        title: cell_text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES
+        title: interval_text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES
     }
     return {"photographs": measure(tables, f"similarity.{group}.frontal")["n"]} | cells
 
@@ -186,8 +184,8 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def cell_text(value):
-    """Write a measured value for a table: with its interval where it has one, empty where it is None."""
+def interval_text(value):
+    """Write a measured value as `0.41 [0.38, 0.44]`; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -219,7 +217,7 @@ PAPER = {
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [cell_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    rows = {title: [interval_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
     return pd.DataFrame(rows, index=["this run", "paper"]).T
 
 

@@ -62,6 +62,7 @@ def test_the_stages_are_the_studys():
         "stage2",
         "evaluate",
         "ablations",
+        "methods",
         "robustness",
         "report",
     ]

@@ -239,6 +239,7 @@ def interval_bars(table, titles):
         axis.set_ylim(len(table) - 0.5, -0.5)
         axis.set_yticks(range(len(table)), [title_of(name) for name in table] if axis is axes[0, 0] else [])
         axis.tick_params(labelsize=8)
+        axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.spines[["top", "right", "left"]].set_visible(False)
     return figure

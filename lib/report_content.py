@@ -150,7 +150,8 @@ def _notebooks(pages):
         "How each number came about",
         (
             "Each stage is a notebook: question, method, result. Their executed copies lie beside this page after a "
-            "run, in reports/notebooks; the links work as long as the page stays there.",
+            "run, in reports/notebooks; the links work as long as the page stays there (their formulas are set by "
+            "MathJax, which a browser fetches).",
         ),
         () if pages else (None,),
         "There are no executed notebooks here.",

@@ -164,8 +164,8 @@ def robustness():
             figure(
                 "Figure 7",
                 FIGURES / "styles.png",
-                "Faces of pictures that are no photographs. Fitting a render to such pixels would fail; identity "
-                "features hardly mind how a face is drawn.",
+                "Faces of pictures that are no photographs. Fitting a render to such pixels would fail; how much "
+                "identity features mind is told below.",
             ),
             table(
                 "Styles",
@@ -193,7 +193,7 @@ def groups(metrics):
         (
             "The paper discusses fairness without numbers (section 5). Here every measure is taken by group of people. "
             "A difference between groups can come from the face model, the photographs, either recognition network or "
-            "the method; intervals that overlap show none.",
+            "the method; where intervals overlap, this run cannot tell the groups apart.",
         ),
         (
             None

@@ -143,7 +143,7 @@ def metrics_table(metrics, tables):
     for name in tables:
         for row, columns in metrics.get(name, {}).items():
             for column, leaf in columns.items():
-                rows.setdefault((name, column), {})[row] = _text(leaf)
+                rows.setdefault((name, column), {})[row] = interval_text(leaf)
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["table", "measure"])) if rows else table
 
@@ -171,7 +171,9 @@ def group_table(metrics):
 
 
 def _group_row(tables, group):
-    cells = {title: _text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES}
+    cells = {
+        title: interval_text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES
+    }
     return {"photographs": measure(tables, f"similarity.{group}.frontal")["n"]} | cells
 
 

@@ -62,7 +62,7 @@ def read_metrics(name):
         if path.is_file():
             return json.loads(path.read_text())
     raise StudyError(
-        f"{METRICS} has no metrics of {name}; run `dvc repro evaluate@{name}`, or `dvc repro methods` if it is one of those"
+        f"{METRICS} has no metrics of {name}; run `dvc repro evaluate@{name}`, or `dvc repro methods` for those"
     )
 
 

@@ -15,7 +15,7 @@ from lib.face_model import Coefficients
 from lib.fairness import groups_of
 from lib.ground_truth import average_by_condition
 from lib.synthetic_faces import Pairs
-from lib.tables import ROWS, comparison, interval_text, measure, read_metrics
+from lib.tables import ROWS, comparison, read_metrics, side_by_side
 from lib.training import train_stage1
 
 RESULTS, METRICS = Path("data/methods"), Path("reports/metrics/methods")
@@ -220,11 +220,12 @@ def few_table(bench, faces, which):
     DataFrame
         As `lib.tables.comparison`, of the measures in `FEW_ROWS`.
     """
-    columns = {}
-    for name, coefficients in faces.items():
-        metrics, _ = bench.evaluate(coefficients if len(coefficients) == len(which) else coefficients[which], which)
-        columns[name] = {title: interval_text(measure(metrics, key)) for key, title in ROWS.items() if key in FEW_ROWS}
-    return pd.DataFrame(columns)
+    metrics = {
+        name: bench.evaluate(values if len(values) == len(which) else values[which], which)[0]
+        for name, values in faces.items()
+    }
+    table = side_by_side(metrics)
+    return table[table.index.isin([ROWS[key] for key in FEW_ROWS])]
 
 
 def comparison_rows(store, rows, evaluations):

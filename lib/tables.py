@@ -61,7 +61,9 @@ def read_metrics(name):
         path = METRICS / folder / f"{name}.json"
         if path.is_file():
             return json.loads(path.read_text())
-    raise StudyError(f"{name} has no metrics in {METRICS}; run `dvc repro evaluate@{name}` (a variant) or methods")
+    raise StudyError(
+        f"{METRICS} has no metrics of {name}; run `dvc repro evaluate@{name}`, or `dvc repro methods` for those"
+    )
 
 
 def measure(metrics, key):
@@ -86,9 +88,13 @@ def comparison(names):
         One row a measure (those that nobody has are left out), one column a regressor; text, `0.41 [0.38, 0.44]` where
         there is an interval.
     """
-    metrics = {name: read_metrics(name) for name in names}
-    rows = {title: [interval_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
-    table = pd.DataFrame(rows, index=list(names)).T
+    return side_by_side({name: read_metrics(name) for name in names})
+
+
+def side_by_side(metrics):
+    """Do the same as `comparison` with metrics at hand: dict of str to dict."""
+    rows = {title: [_text(measure(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
+    table = pd.DataFrame(rows, index=list(metrics)).T
     return table[(table != "").any(axis=1)]
 
 
@@ -184,8 +190,7 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def interval_text(value):
-    """Write a measured value as `0.41 [0.38, 0.44]`; nothing for None."""
+def _text(value):
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -217,7 +222,7 @@ PAPER = {
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [interval_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    rows = {title: [_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
     return pd.DataFrame(rows, index=["this run", "paper"]).T
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lib import paper_numbers, tables
 from lib.figures import TITLES, title_of
-from lib.tables import interval_text, measure, read_metrics
+from lib.tables import interval_text, measure, read_metrics, side_by_side
 
 THIS_RUN, PAPER = "this run", "the paper: another model, network and data"
 
@@ -70,13 +70,8 @@ def recall_table(methods):
 
 
 def methods_table(methods):
-    """All measures of all methods, a row each."""
-    rows = {
-        title: [interval_text(measure(metrics, key)) for metrics in methods.values()]
-        for key, title in tables.ROWS.items()
-    }
-    table = pd.DataFrame(rows, index=[title_of(name) for name in methods]).T
-    return table[(table != "").any(axis=1)]
+    """All measures of some methods, side by side."""
+    return side_by_side(methods).rename(columns=title_of)
 
 
 def stress_table(robustness, changes):

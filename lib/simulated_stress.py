@@ -10,7 +10,7 @@ import torch
 from lib.alignment import Crop
 from lib.photo_changes import BLUR, OCCLUSION, Change, change_pixels
 from lib.scenes import frontal_scene
-from lib.simulated import FACE_POINTS, draw_person, simulated_person
+from lib.simulated import FACE_POINTS, alignment_vertices_of, draw_mesh, simulated_person
 from lib.simulated_costume import dress
 
 POSE = Change("pose", "degrees of yaw", 0.0, 60.0)
@@ -72,7 +72,8 @@ class Sitter:
         if kind == LIGHT.name:
             scene = _turn_lamps(scene, strength)
         crop = Crop(self.size, tuple(map(tuple, (self.points / self.size).tolist())))
-        image = draw_person(self.generator, whole, scene, crop)
+        points = alignment_vertices_of(self.generator)
+        image = draw_mesh(whole.vertices, whole.albedo, whole.triangles, points, scene, crop)
         if kind in (OCCLUSION.name, BLUR.name):
             image = change_pixels(image, self.points, kind, strength)
         return image.astype(np.float32)

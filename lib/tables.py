@@ -93,7 +93,7 @@ def comparison(names):
 
 def side_by_side(metrics):
     """Do the same as `comparison` with metrics at hand: dict of str to dict."""
-    rows = {title: [_text(measure(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
+    rows = {title: [interval_text(measure(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
     table = pd.DataFrame(rows, index=list(metrics)).T
     return table[(table != "").any(axis=1)]
 
@@ -190,7 +190,8 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def _text(value):
+def interval_text(value):
+    """Write a measured value as `0.41 [0.38, 0.44]`; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -222,7 +223,7 @@ PAPER = {
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    rows = {title: [interval_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
     return pd.DataFrame(rows, index=["this run", "paper"]).T
 
 

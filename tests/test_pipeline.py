@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,18 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
     for figure in (*pictures, *plots):
         assert (study.folder / "reports/figures" / figure).stat().st_size > 5_000
     assert "100%" in study.output and "Traceback" not in study.output
+
+
+def test_the_report_has_all_its_parts_and_links(study):
+    page = (study.folder / "reports/index.html").read_text()
+    assert "dvc repro" not in page and "There are no executed notebooks" not in page
+    assert all(f"{title}." in page for title in ("Table 1", "Table 2", "Table 3", "Figure 1", "Figure 4", "Figure 7"))
+    links = re.findall(r'href="(notebooks/[^"]+)"', page)
+    notebooks = {path.stem for path in (study.folder / "reports/notebooks").glob("*.ipynb")} - {"10_report"}
+    assert {Path(link).stem for link in links} == notebooks
+    assert all((study.folder / "reports" / link).is_file() for link in links)
+    lines = list(csv.DictReader((study.folder / "reports/metrics.csv").open()))
+    assert {"full", "mean_face"} <= {line["method"] for line in lines} and {"value", "low", "n"} <= lines[0].keys()
 
 
 def test_metrics_are_real_measurements(study):

@@ -6,13 +6,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from small_world import SmallNetwork
 
 from lib import robustness
 from lib.errors import StudyError
+from lib.face_crops import POINT_COLUMNS
 from lib.figures_robustness import PHOTOGRAPHS, stress_curves, stress_grid, style_grid
 from lib.open_face_model import FaceGenerator
 from lib.photo_changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, Change, change_pixels
+from lib.photos import Photograph
 from lib.robustness import ARTWORK, UNCHANGED, PhotographedOnce, choose_people, write_photographs
 from lib.simulated_stress import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, Sitter
 from lib.stylised import STYLES, stylise
@@ -114,6 +117,19 @@ def test_people_are_chosen_by_name_or_in_order():
     assert choose_people(["a", "b", "c"], 2, "c") == ["c", "a"]
     with pytest.raises(StudyError, match="robustness.person 'x' is not in the test set: a, b, c"):
         choose_people(["a", "b", "c"], 2, "x")
+
+
+def test_a_photograph_comes_with_its_landmarks_in_its_own_pixels(tmp_path):
+    large = np.zeros((1300, 2560, 3), np.uint8)
+    large[:, 1280:] = 255
+    Image.fromarray(large).save(tmp_path / "a.png")
+    line = dict(path="a.png", person="a", row=0) | dict(zip(POINT_COLUMNS, 2 * POINTS.ravel()))
+    skipped = dict(path="b.png", person="a", row=-1)
+    index = pd.DataFrame([skipped, line, line | dict(path="none.png", row=1)])
+    found = robustness.photographed_once([Photograph(str(tmp_path), "a.png", "a")], index, ["a"])["a"]
+    assert found.image.shape == (650, 1280, 3) and found.image.min() == 0 and found.image.max() == 1
+    assert np.allclose(found.points, POINTS) and found.photograph() is found.image
+    assert found.changes == PIXEL_CHANGES
 
 
 def test_everything_is_photographed(tmp_path, image):

@@ -1,8 +1,10 @@
 """Simulated people photographed again under one change at a time: pose, light or expression, or what covers or blurs
 the picture (paper Fig. 6)."""
 
+import copy
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -43,6 +45,12 @@ class Sitter:
     size: int
     changes = SIMULATED_CHANGES
 
+    @cached_property
+    def _drawn(self):
+        """Person, looks, displacements of one expression, and the chance that clothes are drawn with."""
+        person, looks, rng = simulated_person(self.generator, self.seed, self.number)
+        return person, looks, self.generator.expression(rng), rng
+
     @property
     def points(self):
         """Landmarks `lib.alignment.POINT_NAMES` in pixels, ndarray (4, 2): all photographs are framed alike."""
@@ -62,8 +70,8 @@ class Sitter:
         ndarray (size, size, 3)
             float32, sRGB in [0, 1].
         """
-        person, looks, rng = simulated_person(self.generator, self.seed, self.number)
-        displacement = self.generator.expression(rng)
+        person, looks, displacement, rng = self._drawn
+        rng = copy.deepcopy(rng)  # every photograph has the same clothes
         vertices = person.vertices + (strength * displacement if kind == EXPRESSION.name else 0)
         whole = dress(self.generator, person, looks, vertices, 0.0, rng)
         scene = frontal_scene(1)

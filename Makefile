@@ -49,5 +49,5 @@ lab: setup ## open the notebooks in JupyterLab
 	$(RUN) jupyter lab --notebook-dir=.
 
 clean: ## remove what can be made again (not data/raw, not DVC's cache)
-	rm -rf build .pytest_cache .ruff_cache .hypothesis reports/notebooks data/cache data/checkpoints
+	rm -rf build .pytest_cache .ruff_cache .hypothesis reports/notebooks data/cache data/checkpoints data/live
 	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +

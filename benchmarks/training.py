@@ -2,10 +2,12 @@
 
     python -m benchmarks.training [--json] [--repeats 8]
 
-A step draws 16 photographs in 3 views, with the full face model and the dlib network, and takes the gradient of all
-losses to the regressor. The network alone goes forward and backward over the same 48 pictures. Both alternate in one
-run, on two threads; the medians count. Needs the stages `face_model` and `networks` (`dvc repro networks face_model`);
-features and embeddings are random, since their values cost nothing.
+A step draws 16 photographs in 3 views, with the full face model and the dlib network, takes the gradient of all losses
+to the regressor and updates it. The network alone goes forward and backward over the same 48 pictures. Beside them: the
+step with `precision: bfloat16`, with the cosine of its gradient to that of float32; and a look at 16 people who are
+watched (`stage2.monitor_steps`). All take turns in one run, on two threads; the medians count. Needs the stages
+`face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since their values
+cost nothing.
 """
 
 import argparse
@@ -19,14 +21,16 @@ from dataclasses import replace
 import torch
 
 from lib.face_model import Coefficients, FaceModel
+from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
+from lib.monitors import Monitor
+from lib.optimisation import backward, make_optimizer
 from lib.params import load_params
 from lib.recognition import load_network
 from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
 from lib.synthetic_faces import Pairs
-from lib.training import Photographs, Setting, draw_batch, stage2_losses
 
-PHOTOGRAPHS, VIEWS, FACES = 16, 3, 200
+PHOTOGRAPHS, VIEWS, FACES, WATCHED = 16, 3, 200, 16
 
 
 def seconds_of(work):
@@ -35,42 +39,73 @@ def seconds_of(work):
     return time.perf_counter() - started
 
 
+def small_study(params):
+    """The real model and networks, with random photographs: what a step takes, and a monitor."""
+    model, network = FaceModel.load("data/face_model/full.h5"), load_network("dlib", "data/networks")
+    judge = load_network("faceres", "data/networks")
+    embeddings = torch.nn.functional.normalize(torch.randn(FACES, network.embedding_dimension), dim=1)
+    photographs = Photographs(torch.rand(FACES, network.feature_dimension), embeddings)
+    true = Coefficients(torch.randn(FACES, model.shape_dimension), torch.randn(FACES, model.texture_dimension))
+    pairs = Pairs(photographs.features, true)
+    regressor = Regressor(network.feature_dimension, model.shape_dimension, model.texture_dimension)
+    regressor.standardise(photographs.features)
+    seen = torch.nn.functional.normalize(torch.randn(WATCHED, judge.embedding_dimension), dim=1)
+    monitor = Monitor(photographs.features[:WATCHED], seen, torch.zeros(8, 1), network.crop, model, judge)
+    return regressor, Setting(model, network, SceneDistribution()), photographs, pairs, monitor
+
+
+def gradient_cosine(regressor, setting, photographs, pairs, precisions, stage1):
+    """Cosine of the gradients that two precisions give on one batch."""
+    gradients = []
+    for params in precisions:
+        batch = draw_batch(setting, photographs, pairs, params, torch.Generator().manual_seed(1))
+        loss = stage2_losses(regressor, setting, batch, params, stage1)["total"]
+        parts = torch.autograd.grad(loss, list(regressor.parameters()))
+        gradients.append(torch.cat([part.flatten() for part in parts]))
+    return torch.nn.functional.cosine_similarity(*gradients, dim=0).item()
+
+
 def run(repeats):
     """Measure; a dict of the figures."""
     torch.set_num_threads(2)
     torch.manual_seed(0)
     params = load_params()
-    model, network = FaceModel.load("data/face_model/full.h5"), load_network("dlib", "data/networks")
-    setting = Setting(model, network, SceneDistribution())
-    regressor = Regressor(network.feature_dimension, model.shape_dimension, model.texture_dimension)
-    embeddings = torch.nn.functional.normalize(torch.randn(FACES, network.embedding_dimension), dim=1)
-    photographs = Photographs(torch.rand(FACES, network.feature_dimension), embeddings)
-    true = Coefficients(torch.randn(FACES, model.shape_dimension), torch.randn(FACES, model.texture_dimension))
-    pairs = Pairs(photographs.features, true)
-    stage2 = replace(params.stage2, photographs=PHOTOGRAPHS, views=VIEWS)
-    generator = torch.Generator().manual_seed(0)
+    regressor, setting, photographs, pairs, monitor = small_study(params)
+    exact = replace(params.stage2, photographs=PHOTOGRAPHS, views=VIEWS, precision="float32")
+    rough = replace(exact, precision="bfloat16")
+    network, generator = setting.network, torch.Generator().manual_seed(0)
+    optimizer = make_optimizer(regressor, exact)
     images = torch.rand(PHOTOGRAPHS * VIEWS, 3, network.image_size, network.image_size).requires_grad_()
 
     def network_alone():
         network(images).embedding.sum().backward()
         images.grad = None
 
-    def step():
+    def step(stage2):
         batch = draw_batch(setting, photographs, pairs, stage2, generator)
-        stage2_losses(regressor, setting, batch, stage2, params.stage1)["total"].backward()
+        backward(regressor, optimizer, stage2_losses(regressor, setting, batch, stage2, params.stage1)["total"])
+        optimizer.step()
 
-    network_alone(), step()
-    alone, steps = [], []
-    for _ in range(repeats):
-        alone.append(seconds_of(network_alone))
-        steps.append(seconds_of(step))
+    work = dict(
+        network=network_alone,
+        step=lambda: step(exact),
+        bfloat16_step=lambda: step(rough),
+        look=lambda: (monitor.measure(regressor), monitor.faces(regressor)),
+    )
+    cosine = gradient_cosine(regressor, setting, photographs, pairs, (exact, rough), params.stage1)
+    times = {name: [] for name in work}
+    for turn in range(repeats + 1):
+        for name, task in work.items():
+            seconds = seconds_of(task)
+            if turn:
+                times[name].append(seconds)
         print(".", end="", file=sys.stderr, flush=True)
-    return dict(
+    medians = {f"{name}_ms": 1000 * statistics.median(values) for name, values in times.items()}
+    return medians | dict(
+        ratio=medians["step_ms"] / medians["network_ms"],
+        bfloat16_gradient_cosine=cosine,
         pictures=PHOTOGRAPHS * VIEWS,
         threads=torch.get_num_threads(),
-        network_ms=1000 * statistics.median(alone),
-        step_ms=1000 * statistics.median(steps),
-        ratio=statistics.median(steps) / statistics.median(alone),
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
 
@@ -87,7 +122,9 @@ def main():
         return
     print(
         f"\na step {result['step_ms']:.0f} ms, the network alone {result['network_ms']:.0f} ms: ratio "
-        f"{result['ratio']:.2f} ({result['pictures']} pictures, {result['peak_memory_mb']:.0f} MB at most)"
+        f"{result['ratio']:.2f} ({result['pictures']} pictures, {result['peak_memory_mb']:.0f} MB at most)\n"
+        f"a step in bfloat16 {result['bfloat16_step_ms']:.0f} ms, cosine of its gradient to float32's "
+        f"{result['bfloat16_gradient_cosine']:.3f}\na look at the people who are watched {result['look_ms']:.0f} ms"
     )
 
 

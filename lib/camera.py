@@ -53,7 +53,7 @@ def alignment_points(vertices, alignment_vertices):
     return torch.stack([part.mean(1) for part in parts], 1)
 
 
-def crop_projection(angles, distance, points, crop):
+def crop_projection(angles, distance, points, crop, framing=None):
     """Build the projections that put faces into a crop.
 
     Parameters
@@ -65,6 +65,8 @@ def crop_projection(angles, distance, points, crop):
     points : Tensor (S, 4, 3)
         Landmarks `POINT_NAMES` in the model's frame, mm.
     crop : Crop
+    framing : Tensor (S, 4) or None
+        As `lib.scenes.Scene.framing`; None puts the landmarks where the crop wants them.
 
     Returns
     -------
@@ -86,12 +88,23 @@ def crop_projection(angles, distance, points, crop):
     seen = homogeneous @ torch.stack([x, y, w], 2)
     target = crop.canonical_points(points.device) * 2 - 1
     target = target * torch.tensor([1.0, -1.0], device=points.device)
+    if framing is not None:
+        target = _moved(target, framing)
     a, b, shift_x, shift_y = (value[:, None] for value in fit_similarity(seen[..., :2] / seen[..., 2:], target))
     near, far = NEAREST * distance[:, None], FARTHEST * distance[:, None]
     last = torch.tensor([0.0, 0.0, 0.0, 1.0], device=points.device)
     z = (far + near) / (far - near) * w - 2 * far * near / (far - near) * last
     projection = torch.stack([a * x - b * y + shift_x * w, b * x + a * y + shift_y * w, z, w], 1)
     return projection, rotation, centre
+
+
+def _moved(points, framing):
+    """Move points (P, 2) of the crop, y up from -1 to 1, by each of S framings: Tensor (S, P, 2)."""
+    right, up, growth, roll = framing[:, :, None].unbind(1)
+    scale, (x, y) = 1 + growth, points.unbind(1)
+    cos, sin = scale * roll.cos(), scale * roll.sin()
+    # the crop's side is 2 long
+    return torch.stack([cos * x - sin * y + 2 * right, sin * x + cos * y + 2 * up], 2)
 
 
 def project(vertices, projection):

@@ -113,6 +113,7 @@ def load_run(path, module, optimizer, generator, settings):
         The file is damaged, or belongs to a run of other settings: each difference is named with both values.
     """
     tensors, meta = load_tensors(path)
+    settings = json.loads(json.dumps(settings))
     differences = [
         f"{key}: {meta['settings'].get(key)!r} in the checkpoint, {settings.get(key)!r} now"
         for key in sorted(meta["settings"].keys() | settings.keys())

@@ -20,13 +20,17 @@ from lib.photos import (
     printable,
     read_person,
 )
+from lib.progress import progress
+from lib.videos import VIDEO_SUFFIXES, extract_frames
 
 README = Path(__file__).parents[1] / "data" / "raw" / "README.md"
 
 MICC_CONDITIONS = {"Indoor-Cooperative": "cooperative", "PTZ-Indoor": "indoor", "PTZ-Outdoor": "outdoor"}
-"""The folders of the three videos of each subject, and what the paper calls them (4.2)."""
+"""The three videos of each subject, and what the paper calls them (4.2)."""
+MICC_VIDEOS = "Video"
 MICC_SCANS = "Model/frontal*/obj/*.obj"
-VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".mkv", ".mjpg")
+FRAMES_FOLDER = "data/cache/frames"
+"""Where frames of videos are kept, which may be made again at any time."""
 FERET_IMAGES = "data/images"
 
 
@@ -81,15 +85,34 @@ def instructions(name):
 
 
 def read_micc(folder):
-    """MICC Florence: ``subject_01/PTZ-Indoor/*.jpg``, frames of the three videos of each of 53 people, and scans."""
-    for subject in _folders(folder):
+    """MICC Florence: three videos of each of 53 people, ``subject_01/Video/PTZ-Indoor.mjpg``, and scans.
+
+    Frames are extracted once, into `FRAMES_FOLDER`. Where somebody has put frames into a folder named as the video
+    (``subject_01/PTZ-Indoor/*.jpg``), those are read instead.
+    """
+    for subject in progress(_folders(folder), "frames of videos", unit="subject"):
         scan = next((path.relative_to(folder).as_posix() for path in sorted(subject.glob(MICC_SCANS))), "")
         for video, condition in MICC_CONDITIONS.items():
-            for path in sorted((subject / video).rglob("*")):
-                if not is_folder(path):
-                    problem = "a video: extract its frames" if path.suffix.lower() in VIDEO_SUFFIXES else ""
-                    found = inspect_file(path, folder, printable(subject.name), problem, condition, scan)
-                    yield replace(found, problem=problem or found.problem)
+            told = {"person": printable(subject.name), "condition": condition, "scan": scan}
+            inside = sorted(path for path in (subject / video).rglob("*") if not is_folder(path))
+            frames = [path for path in inside if path.suffix.lower() not in VIDEO_SUFFIXES]
+            for path in frames:
+                yield inspect_file(path, folder, **told)
+            beside = sorted((subject / MICC_VIDEOS).glob(f"{video}.*"))
+            for path in (path for path in (*beside, *inside) if path.suffix.lower() in VIDEO_SUFFIXES):
+                yield from _read_video(path, folder, told, "frames of this video lie beside it" if frames else "")
+
+
+def _read_video(video, folder, told, problem):
+    """Frames of a video as photographs, and the video itself where it has a problem."""
+    file = video.relative_to(folder)
+    if not problem:
+        frames_folder = Path(FRAMES_FOLDER) / folder.name
+        frames, problem = extract_frames(video, frames_folder / file)
+        for frame in frames:
+            yield inspect_file(frame, frames_folder, **told)
+    if problem:
+        yield Photograph(str(folder), file.as_posix(), problem=problem, **told)
 
 
 def read_feret(folder):
@@ -126,7 +149,7 @@ def _folders(folder):
 DATA_SETS = {
     data_set.name: data_set
     for data_set in (
-        DataSet("micc", read_micc, f"folders <subject>/{{{','.join(MICC_CONDITIONS)}}} of frames"),
+        DataSet("micc", read_micc, f"{MICC_VIDEOS}/{{{','.join(MICC_CONDITIONS)}}}.mjpg in each subject's folder"),
         DataSet("mofa", iterate_folder, "photographs"),
         DataSet("feret", read_feret, f"{FERET_IMAGES} or dvd1/{FERET_IMAGES}"),
         DataSet("bam", read_bam, "pictures"),

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lib.alignment import POINT_NAMES, warp_to_crop
+from lib.allocator import return_free_memory
 from lib.detection import FaceDetector
 from lib.pictures import UnreadablePictureError, read_picture
 
@@ -59,7 +60,9 @@ class _Batches(Dataset):
         self.detector = self.detector or FaceDetector()  # made where it is used, not sent there
         batch = self.photographs[number * self.batch_size : (number + 1) * self.batch_size]
         records, faces = _find_faces([photograph.path for photograph in batch], self.detector)
-        return records, {name: _cut(faces, crop) for name, crop in self.crops.items()}
+        crops = {name: _cut(faces, crop) for name, crop in self.crops.items()}
+        return_free_memory()
+        return records, crops
 
 
 def _find_faces(paths, detector):

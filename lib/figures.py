@@ -188,7 +188,7 @@ def verification(networks, edges):
     return figure
 
 
-def loss_curves(histories, names=("identity", "batch", "loop", "parameter")):
+def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), logarithmic=True):
     """Each loss over the steps of training, one line a variant.
 
     Parameters
@@ -196,6 +196,8 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter")):
     histories : dict of str to DataFrame
         With a column `step` (or `epoch`) and the columns `names`.
     names : sequence of str
+    logarithmic : bool
+        Where all values are positive.
 
     Returns
     -------
@@ -206,7 +208,7 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter")):
         for colour, (variant, history) in zip(COLOURS[1:], histories.items()):
             x = "step" if "step" in history else "epoch"
             axis.plot(history[x], history[name], color=colour, linewidth=1.2, label=title_of(variant))
-        if min(history[name].min() for history in histories.values()) > 0:
+        if logarithmic and min(history[name].min() for history in histories.values()) > 0:
             axis.set_yscale("log")
         axis.set_title(name.replace("_", " "), fontsize=9)
         axis.set_xlabel(x, fontsize=8)

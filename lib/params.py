@@ -15,7 +15,8 @@ from lib.errors import StudyError
 from lib.files import write_atomically
 
 PARAMS_FILE = "params.yaml"
-PRESETS_FOLDER = "presets"
+PRESETS_FOLDER = Path("presets")
+DEFAULT_PRESET = "default"
 STAGE1 = "stage1"
 
 _strict = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
@@ -25,6 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=0.5)]
 Angle = Annotated[float, Field(ge=0, le=90)]
 
 
@@ -89,6 +91,18 @@ class ScenesParams:
 
 
 @_strict
+class AugmentationParams:
+    """Section `augmentation`: largest random defects of the pictures that training renders (`lib.augmentation`)."""
+
+    shift: Share
+    scale: Share
+    roll_degrees: Angle
+    blur: Annotated[float, Field(ge=0, le=10)]
+    noise: Share
+    contrast: Share
+
+
+@_strict
 class Stage1Params:
     """Section `stage1`: training on synthetic faces only (paper 3.3)."""
 
@@ -121,6 +135,8 @@ class Stage2Params:
     precision: Literal["float32", "bfloat16"]
     processes: Count
     checkpoint_steps: Count
+    monitor_people: Count
+    monitor_steps: Count
 
     def __post_init__(self):
         for name in ("photographs", "synthetic_faces"):
@@ -209,6 +225,7 @@ class Params:
     networks: NetworksParams
     photos: PhotosParams
     scenes: ScenesParams
+    augmentation: AugmentationParams
     stage1: Stage1Params
     stage2: Stage2Params
     variants: dict[str, dict[str, bool | int | float | str]]
@@ -269,12 +286,14 @@ def load_params(path=PARAMS_FILE):
 
 
 def apply_preset(preset, path=PARAMS_FILE):
-    """Write a preset's values into a parameter file, keeping its comments and all that the preset does not name.
+    """Write a preset's values into a parameter file, with comments.
 
     Parameters
     ----------
     preset : str or Path
-        A name in `presets/`, such as quick, or a path of a YAML file with some sections and names of `Params`.
+        A name in `presets/`: `default` holds all parameters as published, any other names what it changes in them, so
+        that the result is the same whatever the file held before. Or the path of a YAML file with some sections and
+        names of `Params`: all that it does not name stays as it is.
     path : str or Path
         The file to change; written atomically, and only when the result is valid.
 
@@ -283,13 +302,16 @@ def apply_preset(preset, path=PARAMS_FILE):
     StudyError
         There is no such preset, or the result is refused by `load_params`.
     """
-    presets = {p.stem: p for p in sorted(Path(PRESETS_FOLDER).glob("*.yaml"))}
+    presets = {p.stem: p for p in sorted(PRESETS_FOLDER.glob("*.yaml"))}
     source = presets.get(str(preset), Path(preset))
     if not source.is_file():
         raise StudyError(f"no preset {str(preset)!r}; there are: {', '.join(presets) or 'none'}")
     yaml = YAML()
-    document = yaml.load(Path(path).read_text())
-    for section, values in _read(source).items():
+    yaml.width = 200
+    named = str(preset) in presets
+    document = yaml.load((presets[DEFAULT_PRESET] if named else Path(path)).read_text())
+    changes = {} if str(preset) == DEFAULT_PRESET else _read(source)
+    for section, values in changes.items():
         if section not in document or not isinstance(values, dict):
             raise StudyError(f"{source}: " + _unknown(section, list(document)))
         _overlay(document[section], values)

@@ -72,8 +72,9 @@ def embed_photographs(
     keys, cache = fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers)
     index = _index(photographs, keys, cache.read_records())
     used = index["row"] != SKIPPED_ROW
+    _write_skipped(index, Path(folder))
     if not used.any():
-        raise StudyError(_nothing_usable(index))
+        raise StudyError(_nothing_usable(index, Path(folder) / SKIPPED_FILE))
     splits = split_people(index.loc[used, "person"], test_people, seed)
     index["split"] = index["person"].map(splits).where(used, "")
     _write_store(index, cache, _templates(networks, crops_of), Path(folder))
@@ -234,15 +235,21 @@ def _write_store(index, cache, templates, folder):
 
         write_array(folder / f"{name}.npy", (len(used), *row_shape), dtype, fill)
     index = index.drop(columns=["shard", "shard_row"])
-    index.loc[index["row"] == SKIPPED_ROW, ["path", "reason"]].to_csv(folder / SKIPPED_FILE, index=False)
     write_atomically(folder / INDEX_FILE, lambda path: index.to_parquet(path, index=False))
 
 
-def _nothing_usable(index):
+def _write_skipped(index, folder):
+    """List what cannot be used and why, also where nothing can."""
+    skipped = index.loc[index["row"] == SKIPPED_ROW, ["path", "reason"]]
+    write_atomically(folder / SKIPPED_FILE, lambda path: skipped.to_csv(path, index=False))
+
+
+def _nothing_usable(index, listing):
     counts = Counter(index["reason"]).most_common(5)
     reasons = "".join(f"\n  {count} x {reason}" for reason, count in counts)
-    examples = ", ".join(index["path"].head(3))
+    examples = ", ".join(index["path"].head(3)) + (", ..." if len(index) > 3 else "")
     return (
-        f"None of the {len(index)} files ({examples}, ...) is a photograph with a face that can be used:{reasons}\n"
+        f"None of the {len(index)} files ({examples}) is a photograph with a face that can be used:{reasons}\n"
+        f"All are listed in {listing}. "
         "Put photographs there that show a face at least 40 pixels high, or choose another photos.source."
     )

@@ -29,7 +29,7 @@ class Photograph:
     Attributes
     ----------
     folder : str
-        The source's.
+        The source's, or the one where the frames of its videos are kept.
     file : str
         The path below `folder`, with forward slashes.
     person : str
@@ -40,7 +40,7 @@ class Photograph:
         How it was taken (MICC: cooperative, indoor, outdoor; FERET: fa, fb, ...); empty where a source has no such
         thing.
     scan : str
-        The true face of this person as a file below `folder`; empty where a source has none.
+        The true face of this person as a file below the source's folder; empty where a source has none.
     """
 
     folder: str

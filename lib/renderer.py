@@ -72,7 +72,7 @@ def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, 
     if faces == 0 or pictures % faces:
         raise ValueError(f"{pictures} pictures cannot show {faces} faces evenly: give a multiple of the faces")
     points = alignment_points(vertices, alignment_vertices).repeat(pictures // faces, 1, 1)
-    projection, rotation, centre = crop_projection(scene.angles, scene.distance, points, crop)
+    projection, rotation, centre = crop_projection(scene.angles, scene.distance, points, crop, scene.framing)
     clip_vertices, attributes = vertex_stage(vertices, albedo, triangles, projection)
     fragments = rasterize(clip_vertices, triangles, attributes, crop.size, crop.size, backend)
 

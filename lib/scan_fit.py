@@ -1,10 +1,12 @@
 """Fit the face model to a 3D scan: how near the model comes to a real face, in millimetres."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import trimesh
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -32,9 +34,6 @@ VIEWS = [(0, 0), (-45, 0), (45, 0), (-80, 0), (80, 0), (0, -40), (0, 40)]
 
 VIEW_RADIUS, VIEW_SIZE, COVER = 250.0, 512, 1.0
 """Half the side of a view and the depth below the visible surface that still counts as it, mm; pixels a side."""
-
-_PLY_VERTEX = ["property float x", "property float y", "property float z"]
-_PLY_FACE = ["property list uchar int vertex_indices"]
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _shape_model(face_model, components, rows):
 
 
 def read_scan(path):
-    """Read a scan: binary little-endian PLY of float x, y, z and triangles of int32 indices, and nothing else.
+    """Read a scan from a PLY file of any kind (binary or text), as trimesh does; faces become triangles.
 
     Returns
     -------
@@ -190,20 +189,16 @@ def read_scan(path):
     Raises
     ------
     StudyError
-        Another kind of file.
+        The file is missing, damaged or no PLY, or has no faces.
     """
     path = Path(path)
-    header, ended, body = path.read_bytes().partition(b"end_header\n")
-    lines = [line for line in header.decode("latin-1").splitlines() if not line.startswith("comment")]
-    counts = [int(line.split()[-1]) for line in lines if line.startswith("element")]
-    expected = ["ply", "format binary_little_endian 1.0"]
-    expected += [f"element vertex {counts[0]}", *_PLY_VERTEX] if counts else []
-    expected += [f"element face {counts[1]}", *_PLY_FACE] if len(counts) > 1 else []
-    face_type = np.dtype([("corners", "u1"), ("vertices", "<i4", 3)])
-    if not ended or lines != expected or len(body) != 12 * counts[0] + face_type.itemsize * counts[1]:
-        raise StudyError(
-            f"{path}: the header is {lines} and {len(body)} bytes follow. Expected a binary little-endian PLY whose "
-            "vertices have float x, y, z alone and whose faces are triangles: export it so."
-        )
-    vertices = np.frombuffer(body, "<f4", 3 * counts[0]).reshape(-1, 3)
-    return make_surface(vertices, np.frombuffer(body, face_type, counts[1], 12 * counts[0])["vertices"])
+    try:
+        # process=False: vertices stay as they are, none is merged
+        mesh = trimesh.load(io.BytesIO(path.read_bytes()), file_type="ply", process=False)
+    except FileNotFoundError as error:
+        raise StudyError(f"{path}: there is no such scan") from error
+    except Exception as error:  # damaged files make trimesh's reader raise nearly anything
+        raise StudyError(f"{path} cannot be read as a PLY file: {error}") from error
+    if not isinstance(mesh, trimesh.Trimesh):
+        raise StudyError(f"{path} has no faces: a scan is a mesh, export it so")
+    return make_surface(mesh.vertices, mesh.faces)

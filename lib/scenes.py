@@ -45,6 +45,9 @@ class Scene:
         The same for the light from everywhere.
     background : Tensor (S, 3, 6, 6)
         sRGB in [0, 1]: control colours of a smooth (Bezier) patch over the picture, row 0 on top.
+    framing : Tensor (S, 4)
+        How the face is moved from its exact place in the crop: to the right and up as shares of the crop's side, grown
+        by a share, turned counter-clockwise in radians; zeros for the exact place.
     """
 
     angles: torch.Tensor
@@ -53,6 +56,7 @@ class Scene:
     light_colours: torch.Tensor
     ambient: torch.Tensor
     background: torch.Tensor
+    framing: torch.Tensor
 
     def __len__(self):
         return len(self.distance)
@@ -103,6 +107,8 @@ class SceneDistribution:
         Largest random factor - 1 on each channel: "and perturb the color to avoid overfitting".
     random_backgrounds : bool
         Behind each face a random colour, gradient or clouds of colours; else the grey wall of `frontal_scene`.
+    crop_shift, crop_scale, crop_roll : float
+        Largest defects of the framing to either side (`Scene.framing`).
     """
 
     yaw: float = math.radians(30)
@@ -118,6 +124,9 @@ class SceneDistribution:
     white_balance: tuple[float, float] = (0.5, 1.0)
     tint: float = 0.08
     random_backgrounds: bool = True
+    crop_shift: float = 0.0
+    crop_scale: float = 0.0
+    crop_roll: float = 0.0
 
     @classmethod
     def from_degrees(cls, yaw_degrees, pitch_degrees, distance_mm, random_backgrounds=True):
@@ -171,6 +180,7 @@ def sample_scenes(count, generator, distribution=None):
         light_colours=lamps * colour[:, None],
         ambient=ambient_share * colour,
         background=_random_backgrounds(count, generator) if ranges.random_backgrounds else _grey_wall(count),
+        framing=_random_framing(count, generator, ranges),
     )
 
 
@@ -184,6 +194,7 @@ def frontal_scene(count):
         light_colours=torch.full((count, 2, 3), 0.4),
         ambient=torch.full((count, 3), 0.4),
         background=_grey_wall(count),
+        framing=torch.zeros(count, 4),
     )
 
 
@@ -199,6 +210,13 @@ def background_pictures(background, size):
 
 def _grey_wall(count):
     return torch.full((count, 3, CONTROL_COLOURS, CONTROL_COLOURS), 0.5)
+
+
+def _random_framing(count, generator, ranges):
+    limits = torch.tensor([ranges.crop_shift, ranges.crop_shift, ranges.crop_scale, ranges.crop_roll])
+    if not limits.any():
+        return torch.zeros(count, 4)
+    return limits * (2 * torch.rand(count, 4, generator=generator) - 1)
 
 
 def _random_backgrounds(count, generator):

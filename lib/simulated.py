@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from torch.utils.data import DataLoader, Dataset
 
 from lib.alignment import Crop
 from lib.face_model import ALIGNMENT_LANDMARKS
@@ -79,15 +80,39 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
     dict of str to dict
         Age, gender and ancestry of each person.
     """
-    folder, groups = Path(folder), {}
-    for number in progress(range(people), "simulated photographs", unit="person"):
-        person, looks, rng = simulated_person(generator, seed, number)
-        groups[person_name(number)] = person.group
-        for index in range(photographs):
+    workers = min(torch.get_num_threads(), people)
+    # one core a person: most of the work, meshes and the camera, cannot be shared out
+    drawn = DataLoader(
+        _People(generator, Path(folder), people, photographs, size, seed),
+        batch_size=None,
+        num_workers=workers if workers > 1 else 0,
+        collate_fn=_unchanged,
+    )
+    return dict(progress(drawn, "simulated photographs", total=people, unit="person"))
+
+
+def _unchanged(person):
+    return person
+
+
+class _People(Dataset):
+    """Item i draws person i, photographs them into their folder, and tells their name and group."""
+
+    def __init__(self, generator, folder, people, photographs, size, seed):
+        self.generator, self.folder = generator, folder
+        self.people, self.photographs, self.size, self.seed = people, photographs, size, seed
+
+    def __len__(self):
+        return self.people
+
+    def __getitem__(self, number):
+        name = person_name(number)
+        person, looks, rng = simulated_person(self.generator, self.seed, number)
+        for index in range(self.photographs):
             condition = CONDITIONS[index % len(CONDITIONS)]
-            picture = _photograph(generator, person, looks, condition, size, rng)
-            save_photograph(picture, folder / person_name(number) / f"{index}-{condition.name}.jpg", condition, rng)
-    return groups
+            picture = _photograph(self.generator, person, looks, condition, self.size, rng)
+            save_photograph(picture, self.folder / name / f"{index}-{condition.name}.jpg", condition, rng)
+        return name, person.group
 
 
 def read_simulated(folder):

@@ -7,35 +7,42 @@ from typing import NamedTuple
 
 import torch
 
+from lib.augmentation import Augmentation
 from lib.face_model import FaceModel
-from lib.feature_store import load_feature_store
+from lib.feature_store import TRAIN, load_feature_store
+from lib.hybrid_batches import Photographs, Setting
+from lib.live import LiveRun
+from lib.monitors import PICTURES, Monitor, watched_photographs
 from lib.params import PARAMS_FILE, STAGE1, load_params
-from lib.processes import best_device, joined, launch
+from lib.processes import best_device, joined, launch, rank
 from lib.recognition import load_network
 from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
 from lib.synthetic_faces import Pairs
-from lib.training import Photographs, Setting, train_stage2
+from lib.training import train_stage2
 
 
 class Stage2(NamedTuple):
-    """What stage 2 starts from, on the device that it is to be trained on; the arguments of `train_stage2`."""
+    """What stage 2 starts from, on the device that it is to be trained on; all but the last go to `train_stage2`."""
 
     regressor: Regressor
     setting: Setting
     photographs: Photographs
     pairs: Pairs
+    monitor: Monitor
 
 
-def load_stage2(face_model_file, network_name, scenes):
+def load_stage2(face_model_file, networks, scenes, augmentation, monitor_people):
     """Read what the earlier stages left.
 
     Parameters
     ----------
     face_model_file : path-like
-    network_name : str
-        The training network.
+    networks : NetworksParams
     scenes : ScenesParams
+    augmentation : AugmentationParams
+    monitor_people : int
+        People of the training split who are watched instead (`lib.monitors`).
 
     Returns
     -------
@@ -47,18 +54,34 @@ def load_stage2(face_model_file, network_name, scenes):
         A file is missing or damaged.
     """
     device, store = best_device(), load_feature_store("data/photos")
-    network = load_network(network_name, "data/networks").with_centre(store.centre(network_name))
-    train = store.rows("train")
+    face_model = FaceModel.load(face_model_file).to(device)
+    network, judge = (_centred(name, store) for name in (networks.training, networks.evaluation))
+    train = store.rows(TRAIN)
+    trained, watched = watched_photographs(store.persons(train), monitor_people)
+
+    def read(values, rows):
+        return torch.from_numpy(values[rows])
+
     photographs = Photographs(
-        torch.from_numpy(store.features[network_name][train]),
-        network.embed(torch.from_numpy(store.descriptors[network_name][train])),
+        read(store.features[network.name], train[trained]),
+        network.embed(read(store.descriptors[network.name], train[trained])),
+    )
+    watched = train[watched]
+    monitor = Monitor(
+        features=read(store.features[network.name], watched).to(device),
+        embeddings=judge.embed(read(store.descriptors[judge.name], watched)).to(device),
+        photographs=store.crops[watched[:PICTURES]],
+        crop=network.crop,
+        face_model=face_model,
+        network=judge.to(device),
     )
     distribution = SceneDistribution.from_degrees(**asdict(scenes))
     return Stage2(
         Regressor.load(f"data/regressors/{STAGE1}.safetensors").to(device),
-        Setting(FaceModel.load(face_model_file).to(device), network.to(device), distribution),
+        Setting(face_model, network.to(device), distribution, Augmentation.from_degrees(**asdict(augmentation))),
         photographs,
         Pairs.load("data/stage1/pairs.safetensors"),
+        monitor,
     )
 
 
@@ -78,17 +101,28 @@ def run_stage2(start, params, stage1_params, variant):
 
     Returns
     -------
-    tuple of (list of dict, Path)
-        The history (`train_stage2`), and the checkpoint, which the caller deletes once the results are kept.
+    tuple of (History, Path)
+        What was seen of the run, and its checkpoint, which the caller deletes once the results are kept.
     """
-    checkpoint = _checkpoint(variant)
     if params.processes > 1:
         launch("lib.stage2", params.processes, variant)
-    return train_stage2(*start, params, stage1_params, checkpoint), checkpoint
+    return _train(start, params, stage1_params, variant)
 
 
-def _checkpoint(variant):
-    return Path(f"data/checkpoints/stage2-{variant}.safetensors")
+def live_folder(variant):
+    """Return where a variant's training can be watched (`lib.live`)."""
+    return Path("data/live") / variant
+
+
+def _train(start, params, stage1_params, variant):
+    *study, monitor = start
+    checkpoint = Path(f"data/checkpoints/stage2-{variant}.safetensors")
+    live = LiveRun(live_folder(variant), monitor) if rank() == 0 else None
+    return train_stage2(*study, params, stage1_params, checkpoint, live), checkpoint
+
+
+def _centred(name, store):
+    return load_network(name, "data/networks").with_centre(store.centre(name))
 
 
 def main(arguments=None):
@@ -97,9 +131,12 @@ def main(arguments=None):
     parser.add_argument("variant", help="one of those in params.yaml")
     variant = parser.parse_args(arguments).variant
     params = load_params(PARAMS_FILE)
+    stage2 = params.variant(variant)
     with joined():
-        start = load_stage2(params.face_model.path, params.networks.training, params.scenes)
-        train_stage2(*start, params.variant(variant), params.stage1, _checkpoint(variant))
+        start = load_stage2(
+            params.face_model.path, params.networks, params.scenes, params.augmentation, stage2.monitor_people
+        )
+        _train(start, stage2, params.stage1, variant)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from lib.augmentation import Augmentation
 from lib.checkpoint import digest, fingerprint, load_tensors, save_tensors
 from lib.face_model import Coefficients
 from lib.progress import progress
@@ -44,7 +45,7 @@ class Pairs:
         return cls(tensors["features"], Coefficients(tensors["shape"], tensors["texture"]))
 
 
-def make_pairs(face_model, network, count, seed, distribution, folder):
+def make_pairs(face_model, network, count, seed, distribution, folder, augmentation=None):
     """Draw random faces, render each in a random scene and keep the identity network's features (paper 3.3).
 
     Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
@@ -61,13 +62,17 @@ def make_pairs(face_model, network, count, seed, distribution, folder):
     distribution : SceneDistribution
     folder : Path
         Where the shards lie (`shard-0000.safetensors`, ...).
+    augmentation : Augmentation or None
+        Defects of the pictures; None for none.
 
     Returns
     -------
     Pairs
     """
     settings = dict(seed=seed, network=network.fingerprint, face_model=digest_face_model(face_model))
-    settings |= asdict(distribution)
+    augmentation = augmentation or Augmentation()
+    distribution = augmentation.scenes(distribution)
+    settings |= asdict(distribution) | asdict(augmentation)
     shards = []
     bar = progress(description="synthetic faces", total=count, unit="face")
     for index, start in enumerate(range(0, count, FACES_A_SHARD)):
@@ -77,7 +82,7 @@ def make_pairs(face_model, network, count, seed, distribution, folder):
         if path.is_file() and load_tensors(path)[1] == meta:
             shard = load_tensors(path)[0]
         else:
-            shard = _make_shard(face_model, network, size, seed * 1_000_003 + index, distribution)
+            shard = _make_shard(face_model, network, size, seed * 1_000_003 + index, distribution, augmentation)
             save_tensors(path, shard, meta)
         shards.append(shard)
         bar.update(size)
@@ -101,7 +106,7 @@ def digest_face_model(face_model):
 
 
 @torch.no_grad()
-def _make_shard(face_model, network, size, seed, distribution):
+def _make_shard(face_model, network, size, seed, distribution, augmentation):
     generator = torch.Generator().manual_seed(seed)
     device = face_model.triangles.device
     shape = torch.randn(size, face_model.shape_dimension, generator=generator)
@@ -110,5 +115,7 @@ def _make_shard(face_model, network, size, seed, distribution):
     for rows in torch.arange(size).split(RENDER_BATCH):
         scene = sample_scenes(len(rows), generator, distribution).to(device)
         faces = Coefficients(shape[rows].to(device), texture[rows].to(device))
-        features.append(network(render(face_model, faces, scene, network.crop)).features.cpu())
+        images = render(face_model, faces, scene, network.crop)
+        defects = augmentation.draw(len(rows), generator)
+        features.append(network(defects.apply(images) if defects else images).features.cpu())
     return dict(features=torch.cat(features), shape=shape, texture=texture)

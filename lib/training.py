@@ -1,36 +1,31 @@
-"""The two stages of training (paper 3.3): on synthetic faces alone, then with unlabelled photographs."""
+"""The two stages of training (paper 3.3): on synthetic faces alone, then with unlabelled photographs.
 
-import math
+Both loops can be stopped at any time and go on from their checkpoint to the same bytes, on one process on a CPU.
+"""
+
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
 from lib.checkpoint import digest, load_run, save_run
-from lib.errors import StudyError
-from lib.losses import (
-    LossWeights,
-    batch_distribution_loss,
-    identity_loss,
-    loopback_loss,
-    parameter_loss,
-    total_loss,
-)
-from lib.processes import average_gradients, mean_over_processes, own_part, rank, world_size
+from lib.hybrid_batches import draw_batch, stage2_losses
+from lib.losses import parameter_loss
+from lib.optimisation import backward, make_optimizer, refuse_nan, set_learning_rate
+from lib.processes import mean_over_processes, rank
 from lib.progress import progress
-from lib.renderer import Scene, render, sample_scenes
-from lib.synthetic_faces import Pairs, digest_face_model
+from lib.synthetic_faces import digest_face_model
 
 VALIDATION_SHARE = 0.05
 RECORD_STEPS = 10
-GRADIENT_LIMIT = 10.0
 
 
-def train_stage1(regressor, pairs, params, checkpoint):
+def train_stage1(regressor, pairs, params, checkpoint, live=None):
     """Fit the regressor to synthetic faces with the parameter loss (paper 3.3, first stage).
 
-    The last 5 % of the pairs are not trained on; they tell how much of the coefficients' variance is explained.
+    The last 5 % of the pairs are not trained on; they tell how much of the coefficients' variance is explained. A
+    regressor that was fitted before is fitted further: more shards of `make_pairs` and another call go on from there.
 
     Parameters
     ----------
@@ -40,39 +35,54 @@ def train_stage1(regressor, pairs, params, checkpoint):
     params : Stage1Params
     checkpoint : Path
         Written every epoch; a run that was stopped goes on from there.
+    live : LiveRun or None
+        Shows the run while it goes on.
 
     Returns
     -------
     list of dict
         One entry an epoch: `epoch`, `loss`, `validation_loss`, `shape_explained`, `texture_explained` (share of the
-        variance of the held-out coefficients, 1 at best) and `learning_rate`.
+        variance of the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean of the epoch) and
+        `faces_per_second`.
     """
     held_out = max(2, int(len(pairs) * VALIDATION_SHARE))
     training, validation = pairs[: len(pairs) - held_out], pairs[len(pairs) - held_out :]
     regressor.standardise(training.features)
-    optimizer = _optimizer(regressor, params)
+    optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
     settings = asdict(params) | dict(inputs=digest(pairs.features, *regressor.state_dict().values()))
     first, history = 0, []
     if Path(checkpoint).is_file():
         first, history = load_run(checkpoint, regressor, optimizer, generator, settings)
+    if live:
+        live.start(history)
     weights = (params.shape_weight, params.texture_weight)
     bar = progress(range(first, params.epochs), "stage 1", initial=first, total=params.epochs, unit="epoch")
     for epoch in bar:
-        _set_learning_rate(optimizer, params.learning_rate, epoch, params.epochs)
-        losses = []
-        for rows in torch.randperm(len(training), generator=generator).split(params.batch_size):
-            loss = parameter_loss(regressor(training.features[rows]), training.coefficients[rows], *weights)
-            _step(regressor, optimizer, loss)
-            losses.append(loss.item())
-        history.append(
-            dict(epoch=epoch + 1, loss=sum(losses) / len(losses), learning_rate=optimizer.param_groups[0]["lr"])
-            | _validate(regressor, validation, weights)
-        )
-        _refuse_nan(dict(parameter=history[-1]["loss"]), "epoch", epoch + 1, checkpoint)
-        bar.set_postfix(loss=f"{history[-1]['loss']:.1f}", shape=f"{history[-1]['shape_explained']:.2f}")
+        started = time.perf_counter()
+        rate = set_learning_rate(optimizer, params.learning_rate, epoch, params.epochs)
+        batches = torch.randperm(len(training), generator=generator).split(params.batch_size)
+        loss, norm = _fit(regressor, optimizer, training, batches, weights)
+        refuse_nan(dict(parameter=loss), norm, "epoch", epoch + 1, checkpoint)
+        speed = len(training) / (time.perf_counter() - started)
+        entry = dict(epoch=epoch + 1, loss=loss) | _validate(regressor, validation, weights)
+        history.append(entry | dict(learning_rate=rate, gradient_norm=norm, faces_per_second=speed))
+        bar.set_postfix(loss=f"{loss:.1f}", shape=f"{entry['shape_explained']:.2f}", refresh=False)
+        if live:
+            live.record(history[-1])
         save_run(checkpoint, regressor, optimizer, generator, epoch + 1, history, settings)
     return history
+
+
+def _fit(regressor, optimizer, pairs, batches, weights):
+    """Go through the batches once; return the mean loss and the mean norm of the gradient."""
+    losses, norms = [], []
+    for rows in batches:
+        loss = parameter_loss(regressor(pairs.features[rows]), pairs.coefficients[rows], *weights)
+        norms.append(backward(regressor, optimizer, loss))
+        optimizer.step()
+        losses.append(loss.item())
+    return sum(losses) / len(losses), sum(norms) / len(norms)
 
 
 @torch.no_grad()
@@ -86,140 +96,25 @@ def _validate(regressor, pairs, weights):
     return result
 
 
-@dataclass(frozen=True)
-class Photographs:
-    """Real faces as stage 2 sees them: features (N, F) and unit-length embeddings (N, E) of the training network."""
-
-    features: torch.Tensor
-    embeddings: torch.Tensor
-
-    def __len__(self):
-        return len(self.features)
-
-    def __getitem__(self, rows):
-        return Photographs(self.features[rows], self.embeddings[rows])
-
-    def to(self, device):
-        """The same photographs on another device."""
-        return Photographs(self.features.to(device), self.embeddings.to(device))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What stays fixed in stage 2: the model, the network (with its centre) and the range of scenes."""
-
-    face_model: torch.nn.Module
-    network: torch.nn.Module
-    distribution: object
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one process works on in one step of stage 2.
+@dataclass
+class History:
+    """What was seen of a run of stage 2.
 
     Attributes
     ----------
-    photographs : Photographs
-        All of the step, of all processes: the batch distribution loss is taken over them.
-    rendered : slice
-        The R photographs that this process renders (identity and loopback loss).
-    synthetic : Pairs
-        Of this process (parameter loss).
-    scene : Scene
-        V * R pictures; view v of the r-th rendered photograph is entry v * R + r.
+    losses : list of dict
+        Of the first step and every tenth: `step` (counted from 1), the terms of `stage2_losses` before that step's
+        update, `learning_rate`, `gradient_norm`, and `pictures_per_second`, the only number that chance has a part in.
+    monitors : list of dict
+        Before the first step and every `monitor_steps`: `step` (the number of updates) and the values of
+        `lib.monitors.Monitor.measure`.
     """
 
-    photographs: Photographs
-    rendered: slice
-    synthetic: Pairs
-    scene: Scene
+    losses: list = field(default_factory=list)
+    monitors: list = field(default_factory=list)
 
 
-def stage2_losses(regressor, setting, batch, params, stage1_params):
-    """Compute the terms of Eq. 2 on one hybrid batch (paper 3.3).
-
-    The views that the identity loss compares with the photographs are the ones that the loopback loss reads again: one
-    render and one pass of the network serve both. Every process takes the batch distribution loss over the photographs
-    of all, since the regressor costs next to nothing; the other terms are means over its own equal part. So the mean of
-    the processes' losses is the loss of one process, and the mean of their gradients its gradient.
-
-    Parameters
-    ----------
-    regressor : Regressor
-    setting : Setting
-    batch : Batch
-    params : Stage2Params
-    stage1_params : Stage1Params
-        Its weights of shape and texture are Eq. 3's.
-
-    Returns
-    -------
-    dict of str to Tensor ()
-        `parameter`, `identity`, `batch`, `loop`, unweighted, and their weighted sum `total`.
-    """
-    weights = LossWeights(
-        params.identity_weight,
-        params.batch_weight,
-        params.loop_weight,
-        stage1_params.shape_weight,
-        stage1_params.texture_weight,
-    )
-    photographs, synthetic = batch.photographs, batch.synthetic
-    predicted = regressor(photographs.features)
-    faces = predicted[batch.rendered]
-    images = render(setting.face_model, faces, batch.scene, setting.network.crop)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
-        seen = setting.network(images)
-    terms = dict(
-        parameter=parameter_loss(regressor(synthetic.features), synthetic.coefficients, weights.shape, weights.texture),
-        identity=identity_loss(seen.embedding, photographs.embeddings[batch.rendered]),
-        batch=batch_distribution_loss(predicted),
-        loop=loopback_loss(regressor(seen.features), faces, weights.shape, weights.texture),
-    )
-    return terms | dict(total=total_loss(**terms, weights=weights))
-
-
-def draw_batch(setting, photographs, pairs, params, generator):
-    """Draw one step's batch, the same on all processes, and return this process's part of it.
-
-    Parameters
-    ----------
-    setting : Setting
-    photographs : Photographs
-    pairs : Pairs
-    params : Stage2Params
-    generator : torch.Generator
-        In the same state on all processes, and moved on alike.
-
-    Returns
-    -------
-    Batch
-        On the face model's device.
-
-    Raises
-    ------
-    StudyError
-        There are fewer photographs than processes.
-    """
-    device, distribution = setting.face_model.triangles.device, setting.distribution
-    if params.frontal:
-        distribution = replace(distribution, yaw=0.0, pitch=0.0)
-    rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
-    if rendered == 0:
-        raise StudyError(f"{len(photographs)} photographs cannot be shared by {world_size()} processes")
-    rows = torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]
-    chosen = torch.randint(len(pairs), (params.synthetic_faces,), generator=generator)
-    scene = sample_scenes(rendered * params.views, generator, distribution)
-    views = torch.arange(len(scene)).view(params.views, rendered)[:, own_part(rendered)].flatten()
-    return Batch(
-        photographs[rows].to(device),
-        own_part(rendered),
-        pairs[chosen[own_part(len(chosen))]].to(device),
-        scene[views].to(device),
-    )
-
-
-def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, checkpoint):
+def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, checkpoint, live=None):
     """Train on batches of photographs and synthetic faces (paper 3.3, second stage).
 
     Parameters
@@ -236,64 +131,48 @@ def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, 
     stage1_params : Stage1Params
     checkpoint : Path
         Written every `checkpoint_steps`; a run that was stopped goes on from there and ends with the same bytes.
+    live : LiveRun or None
+        Shows the run while it goes on and looks at held-out photographs every `monitor_steps`; on several processes the
+        first one has it.
 
     Returns
     -------
-    list of dict
-        Every tenth step: `step`, the terms of `stage2_losses`, `learning_rate`, `gradient_norm`, `seconds`.
+    History
     """
-    optimizer = _optimizer(regressor, params)
+    optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
     inputs = [photographs.features, photographs.embeddings, pairs.features, *regressor.state_dict().values()]
     settings = asdict(params) | dict(inputs=digest(*inputs), face_model=digest_face_model(setting.face_model))
-    first, history = 0, []
+    settings |= dict(scenes=asdict(setting.distribution), augmentation=asdict(setting.augmentation))
+    first, history = 0, History()
     if Path(checkpoint).is_file():
-        first, history = load_run(checkpoint, regressor, optimizer, generator, settings)
+        first, saved = load_run(checkpoint, regressor, optimizer, generator, settings)
+        history = History(**saved)
+    if live:
+        live.start(history.losses, history.monitors)
+        if first == 0:
+            history.monitors.append(live.look(regressor, 0))
     steps = range(first, params.steps)
     bar = progress(steps, "stage 2", initial=first, total=params.steps, unit="step", silent=rank() > 0)
-    started = time.perf_counter()
+    started, pictures = time.perf_counter(), 0
     for step in bar:
-        _set_learning_rate(optimizer, params.learning_rate, step, params.steps)
+        rate = set_learning_rate(optimizer, params.learning_rate, step, params.steps)
         batch = draw_batch(setting, photographs, pairs, params, generator)
         terms = stage2_losses(regressor, setting, batch, params, stage1_params)
         values = dict(zip(terms, mean_over_processes(torch.stack([*terms.values()]).detach()).tolist()))
-        _refuse_nan(values, "step", step + 1, checkpoint)
-        norm = _step(regressor, optimizer, terms["total"])
-        if step % RECORD_STEPS == 0 or step + 1 == params.steps:
-            elapsed, started = time.perf_counter() - started, time.perf_counter()
-            rate = optimizer.param_groups[0]["lr"]
-            history.append(dict(step=step + 1) | values | dict(learning_rate=rate, gradient_norm=norm, seconds=elapsed))
-            bar.set_postfix({name: f"{values[name]:.3g}" for name in ("identity", "batch", "loop")})
-        last = step + 1 == params.steps
-        if rank() == 0 and (last or (step + 1) % params.checkpoint_steps == 0):
-            save_run(checkpoint, regressor, optimizer, generator, step + 1, history, settings)
+        norm = backward(regressor, optimizer, terms["total"])
+        refuse_nan(values, norm, "step", step + 1, checkpoint)
+        optimizer.step()
+        done, last, pictures = step + 1, step + 1 == params.steps, pictures + params.photographs * params.views
+        if step == 0 or done % RECORD_STEPS == 0 or last:
+            speed, started, pictures = pictures / (time.perf_counter() - started), time.perf_counter(), 0
+            measured = dict(learning_rate=rate, gradient_norm=norm, pictures_per_second=speed)
+            history.losses.append(dict(step=done) | values | measured)
+            bar.set_postfix({name: f"{values[name]:.3g}" for name in ("identity", "batch", "loop")}, refresh=False)
+            if live:
+                live.record(history.losses[-1])
+        if live and (last or done % params.monitor_steps == 0):
+            history.monitors.append(live.look(regressor, done))
+        if rank() == 0 and (last or done % params.checkpoint_steps == 0):
+            save_run(checkpoint, regressor, optimizer, generator, done, asdict(history), settings)
     return history
-
-
-def _optimizer(regressor, params):
-    # decoupled weight decay: the pull towards zero (paper 3.2) stays the same however large the gradients are
-    return torch.optim.AdamW(regressor.parameters(), params.learning_rate, weight_decay=params.weight_decay)
-
-
-def _set_learning_rate(optimizer, peak, step, steps):
-    """Cosine decay to zero, a pure function of the step, so that a resumed run needs no scheduler's state."""
-    for group in optimizer.param_groups:
-        group["lr"] = peak * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _step(regressor, optimizer, loss):
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    average_gradients(regressor.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(regressor.parameters(), GRADIENT_LIMIT)
-    optimizer.step()
-    return norm.item()
-
-
-def _refuse_nan(values, unit, number, checkpoint):
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        raise StudyError(
-            f"the {bad[0]} loss is {values[bad[0]]} at {unit} {number}. The state before is kept in {checkpoint}; "
-            "lower the learning rate (or the weight of that loss) in params.yaml and run again"
-        )

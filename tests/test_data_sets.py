@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from lib.params import PhotosParams
 from lib.photo_sources import SOURCES, list_photographs, source_folder
 from lib.pictures import UnreadablePictureError, read_picture
 from lib.simulated import CONDITIONS
+from lib.videos import extract_frames
 
 
 def make(folder, *files):
@@ -30,17 +32,69 @@ def listed(source, folder):
     return [(one.name, one.person, one.condition, one.scan, one.problem) for one in found]
 
 
-def test_micc_has_conditions_and_scans(tmp_path):
+def write_video(path, frames, codec="mjpeg"):
+    """Write a video of 64 x 48 pixels whose frame i is grey of value 5 i."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format="mjpeg" if path.suffix == ".mjpg" else None) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * number, np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def test_micc_has_conditions_and_scans(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "micc"
     scan = "subject_01/Model/frontal1/obj/110920150452_new.obj"
-    make(tmp_path, scan, "subject_01/Model/frontal2/obj/1.obj", "subject_01/Indoor-Cooperative/frame0001.jpg")
-    make(tmp_path, "subject_01/PTZ-Outdoor/near/frame0002.jpg", "subject_02/PTZ-Indoor/video.avi", "notes.txt")
-    make(tmp_path, "subject_02/PTZ-Indoor/frame1.png")
-    assert listed("micc", tmp_path) == [
+    make(folder, scan, "subject_01/Model/frontal2/obj/1.obj", "subject_01/Indoor-Cooperative/frame0001.jpg")
+    make(folder, "subject_01/PTZ-Outdoor/near/frame0002.jpg", "notes.txt", "subject_02/Video/PTZ-Outdoor.avi")
+    make(folder, "subject_01/Video/PTZ-Outdoor.avi")
+    write_video(folder / "subject_02/Video/PTZ-Indoor.mjpg", 25)
+    *found, damaged = listed("micc", folder)
+    assert found == [
         ("subject_01/Indoor-Cooperative/frame0001.jpg", "subject_01", "cooperative", scan, ""),
         ("subject_01/PTZ-Outdoor/near/frame0002.jpg", "subject_01", "outdoor", scan, ""),
-        ("subject_02/PTZ-Indoor/frame1.png", "subject_02", "indoor", "", ""),
-        ("subject_02/PTZ-Indoor/video.avi", "subject_02", "indoor", "", "a video: extract its frames"),
+        ("subject_01/Video/PTZ-Outdoor.avi", "subject_01", "outdoor", scan, "frames of this video lie beside it"),
+        *(
+            (f"subject_02/Video/PTZ-Indoor.mjpg/{number:06d}.jpg", "subject_02", "indoor", "", "")
+            for number in (0, 10, 20)
+        ),
     ]
+    assert damaged[:4] == ("subject_02/Video/PTZ-Outdoor.avi", "subject_02", "outdoor", "")
+    assert damaged[4].startswith("a damaged video")
+
+
+@pytest.mark.parametrize("name, codec", [("a.mjpg", "mjpeg"), ("a.avi", "mpeg4"), ("a.mov", "mpeg4")])
+def test_every_tenth_frame_of_a_video_is_written_once(tmp_path, monkeypatch, name, codec):
+    video, folder = tmp_path / name, tmp_path / "frames"
+    write_video(video, 31, codec)
+    frames, problem = extract_frames(video, folder)
+    assert [frame.name for frame in frames] == ["000000.jpg", "000010.jpg", "000020.jpg", "000030.jpg"]
+    assert problem == ""
+    for number, frame in enumerate(frames):
+        pixels = read_picture(frame).pixels
+        assert pixels.shape == (48, 64, 3) and np.abs(pixels.astype(int) - 50 * number).max() < 8
+    opened = []
+    original = av.open
+    monkeypatch.setattr(av, "open", lambda *arguments, **options: opened.append(1) or original(*arguments, **options))
+    assert extract_frames(video, folder) == (frames, "") and not opened
+    write_video(video, 5, codec)
+    opened.clear()
+    assert extract_frames(video, folder) == (frames[:1], "") and opened
+
+
+def test_a_video_that_is_cut_off_gives_the_frames_before(tmp_path):
+    video = tmp_path / "a.mjpg"
+    write_video(video, 31)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    frames, _ = extract_frames(video, tmp_path / "frames")
+    assert [frame.name for frame in frames] == ["000000.jpg", "000010.jpg"]
+    assert extract_frames(tmp_path / "none.avi", tmp_path / "other") == (
+        [],
+        "cannot be found: No such file or directory",
+    )
 
 
 def test_in_mofa_everybody_is_somebody_else(tmp_path):
@@ -90,8 +144,9 @@ def test_simulated_photographs_have_conditions(tmp_path):
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_a_missing_data_set_tells_how_to_obtain_it(tmp_path, name):
+def test_a_missing_data_set_tells_how_to_obtain_it(tmp_path, name, monkeypatch):
     """The text of data/raw/README.md: from where, under which terms, and where to put it."""
+    monkeypatch.chdir(tmp_path)
     text = instructions(name)
     assert "http" in text and f"data/raw/{name}" in text and "terms" in text.lower() and text.count("\n#") == 0
     for trouble in ("missing", "does not hold"):
@@ -99,8 +154,8 @@ def test_a_missing_data_set_tells_how_to_obtain_it(tmp_path, name):
             list_photographs(name, tmp_path / name)
         assert text in str(error.value)
         (tmp_path / name).mkdir(exist_ok=True)
-    make(tmp_path / name, "train/n1/x.txt", "data/images/1/x.txt", "subject_1/PTZ-Indoor/x.avi")
-    with pytest.raises(StudyError, match=r"x\.(txt|avi): |inside"):
+    make(tmp_path / name, "train/n1/x.txt", "data/images/1/x.txt", "subject_1/Video/PTZ-Indoor.avi")
+    with pytest.raises(StudyError, match=r"(x\.txt|PTZ-Indoor\.avi): |inside"):
         list_photographs(name, tmp_path / name)
 
 

@@ -73,15 +73,52 @@ def test_unknown_variant_is_refused(tmp_path):
         load(tmp_path).variant("no_loop")
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
-def test_presets_apply_and_keep_the_comments(tmp_path, monkeypatch, preset):
+@pytest.fixture
+def params_file(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    path = tmp_path / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", path)
-    apply_preset(preset, path)
-    load_params(path)
-    assert "omega_s of Eq. 3" in path.read_text()
-    assert path.read_text() != TEXT or preset == "default"
+    return shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+def test_presets_apply_and_keep_the_comments(params_file, preset):
+    apply_preset(preset, params_file)
+    params = load_params(params_file)
+    for variant in params.variants:
+        params.variant(variant)
+    assert "omega_s of Eq. 3" in params_file.read_text()
+    assert params_file.read_text() != TEXT or preset == "default"
+
+
+def test_the_study_is_published_with_the_default_preset(params_file):
+    apply_preset("default", params_file)
+    assert params_file.read_text() == TEXT, "cp params.yaml presets/default.yaml (or a change of yours in params.yaml)"
+
+
+def test_a_preset_is_the_same_whatever_the_file_held(params_file):
+    apply_preset("quick", params_file)
+    quick = params_file.read_text()
+    apply_preset("paper", params_file)
+    assert load_params(params_file).networks.training == "facenet"
+    apply_preset("quick", params_file)
+    assert params_file.read_text() == quick
+    apply_preset("default", params_file)
+    assert params_file.read_text() == TEXT
+
+
+def test_a_file_changes_what_it_names_alone(params_file, tmp_path):
+    apply_preset("quick", params_file)
+    change = tmp_path / "change.yaml"
+    change.write_text("stage2: {steps: 7}\n")
+    apply_preset(change, params_file)
+    assert load_params(params_file).stage2.steps == 7 and load_params(params_file).face_model.resolution == "light"
+
+
+def test_the_papers_preset_keeps_the_numbers_of_its_text(params_file):
+    apply_preset("paper", params_file)
+    params = load_params(params_file)
+    assert params.photos.source == "vggface" and params.face_model.source.endswith("model2017-1_bfm_nomouth.h5")
+    assert (params.stage2.views, params.stage2.batch_weight, params.stage2.loop_weight) == (3, 10.0, 0.07)
+    assert (params.stage1.shape_weight, params.stage1.texture_weight) == (0.4, 0.002)
 
 
 def test_a_preset_that_does_not_fit_leaves_the_file_alone(tmp_path):

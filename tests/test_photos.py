@@ -437,17 +437,34 @@ def write_all_kinds(folder, face):
     save(folder / "nobody.png", np.full_like(face, 128))
     write_png_header(folder / "bomb.png", 60_000, 60_000)
     (folder / "loop.png").symlink_to(folder / "loop.png")
-    good = ("cmyk.jpg", "palette.png", "grey.png", "16bit.png", "turned.jpg", "写真 ñ.webp", "many.png", "whole.jpg")
+    save(folder / "secret.png", face).chmod(0)
+    huge = Image.new("RGB", (12_000, 9_000), (90, 90, 90))
+    huge.paste(image.resize((6_000, 6_000)), (3_000, 1_500))
+    huge.save(folder / "huge.jpg")
+    good = (
+        "cmyk.jpg",
+        "palette.png",
+        "grey.png",
+        "16bit.png",
+        "turned.jpg",
+        "写真 ñ.webp",
+        "many.png",
+        "whole.jpg",
+        "huge.jpg",
+    )
     return dict.fromkeys(good, "") | {
         "truncated.jpg": "truncated",
         "dot.png": "too small: 1 x 1",
         "nobody.png": "no face found",
         "bomb.png": "too large",
         "loop.png": "symbolic links",
+        "secret.png": "no permission",
     }
 
 
-def test_no_kind_of_file_stops_a_run_or_gets_lost(tmp_path, face, networks):
+def test_no_kind_of_file_stops_a_run_or_gets_lost(tmp_path, face, networks, monkeypatch):
+    # root may read everything: say no in the system's place
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "secret.png")
     expected = write_all_kinds(tmp_path / "photos" / "ada", face)
     save(tmp_path / "photos" / "bob" / "1.png", face)
     found = read_folder(tmp_path / "photos")
@@ -459,6 +476,7 @@ def test_no_kind_of_file_stops_a_run_or_gets_lost(tmp_path, face, networks):
         assert reason in line["reason"] and bool(reason) == bool(line["reason"]) == (line["row"] < 0), name
     assert index.loc["ada/many.png", "faces"] == 2
     assert np.abs(index.loc["ada/turned.jpg", "right_eye_x"] - EYES[0, 0] + 100) < 4
+    assert np.abs(index.loc["ada/huge.jpg", "right_eye_x"] - 3_000 - 24 * (EYES[0, 0] - 100)) < 100
 
 
 def test_landmarks_are_in_the_photographs_own_pixels(tmp_path, face, networks):
@@ -641,6 +659,8 @@ def test_no_usable_face_is_an_error_that_says_why(tmp_path, face, networks):
             workers=0,
         )
     assert "1 x no face found" in str(error.value) and "1 x not an image" in str(error.value)
+    listed = pd.read_csv(tmp_path / "store" / "skipped.csv")
+    assert listed["path"].tolist() == ["ada/blank.png", "ada/text.jpg"] and "skipped.csv" in str(error.value)
 
 
 def test_stores_that_are_not_whole_are_named(tmp_path, face, networks):

@@ -127,6 +127,8 @@ def test_plots_compare_all_variants():
     variants = set(load_params(ROOT / "params.yaml").variants)
     for term in ("identity", "batch", "loop", "parameter"):
         assert set(plots[f"{term}_loss"]["y"]) == {f"reports/plots/stage2/{name}.csv" for name in variants}
+    for measure in ("likeness_frontal", "likeness_side", "shape_mean_square", "texture_mean_square"):
+        assert plots[measure]["y"] == {f"reports/plots/monitors/{name}.csv": measure for name in variants}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -148,7 +150,7 @@ def test_lib_has_no_cycles_and_points_down():
         assert ready, f"a cycle among {sorted(set(imports) - done)}"
         done |= ready
     forbidden = {
-        "training": {"figures", "evaluation", "notebooks", "params"},
+        "training": {"figures", "evaluation", "notebooks", "params", "live", "monitors"},
         "recognition": {"training", "losses", "regressor", "params"},
         "face_model": {"training", "losses", "params", "renderer"},
         "rasterize": {"training", "face_model", "params", "renderer"},
@@ -159,5 +161,6 @@ def test_lib_has_no_cycles_and_points_down():
         "notebooks",
         "pictures_of_people",
         "reconstruct",
+        "seeds",
         "stage2",
     }

@@ -5,6 +5,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lib import simulated
@@ -43,6 +44,19 @@ def test_more_people_leave_the_first_ones_as_they_were(generator, folder, tmp_pa
     simulate_photographs(generator, tmp_path / "other", 1, 1, 96, 6)
     other = tmp_path / "other/person-0000/0-cooperative.jpg"
     assert other.read_bytes() != (tmp_path / "person-0000/0-cooperative.jpg").read_bytes()
+
+
+def test_processes_side_by_side_change_nothing(generator, tmp_path):
+    threads, drawn = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            folder = tmp_path / str(count)
+            groups = simulate_photographs(generator, folder, 3, 2, 96, 5)
+            drawn.append((groups, {path.name: path.read_bytes() for path in sorted(folder.glob("person-0002/*.jpg"))}))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(drawn[0][1]) == 2 and drawn[0] == drawn[1] and list(drawn[0][0]) == list(drawn[1][0])
 
 
 def test_the_truth_is_the_person_without_expression(generator, tmp_path):

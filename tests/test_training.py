@@ -8,15 +8,18 @@ import torch
 from conftest import ROOT
 from small_world import EMBEDDING, FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
+from lib.augmentation import Augmentation
 from lib.checkpoint import load_tensors, save_tensors
 from lib.errors import StudyError
 from lib.face_model import Coefficients
+from lib.hybrid_batches import Batch, Photographs, Setting, draw_batch, stage2_losses
+from lib.losses import loopback_loss
 from lib.params import load_params
 from lib.regressor import Regressor
-from lib.renderer import sample_scenes
+from lib.renderer import render, sample_scenes
 from lib.scenes import SceneDistribution
 from lib.synthetic_faces import Pairs, make_pairs
-from lib.training import Batch, Photographs, Setting, draw_batch, stage2_losses, train_stage1, train_stage2
+from lib.training import train_stage1, train_stage2
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
@@ -54,6 +57,12 @@ def copy_of(regressor):
 
 def equal(a, b):
     return all(torch.equal(a.state_dict()[name], b.state_dict()[name]) for name in a.state_dict())
+
+
+def reproducible(history):
+    """All entries without the speed, the only number that chance has a part in."""
+    entries = history if isinstance(history, list) else history.losses + history.monitors
+    return [{name: value for name, value in entry.items() if not name.endswith("per_second")} for entry in entries]
 
 
 def batch_of(world):
@@ -119,6 +128,13 @@ def test_stage1_learns_synthetic_faces(tmp_path, world, regressor):
     assert (predicted - true).square().mean() < 0.8 * true.square().mean()
 
 
+def test_stage1_goes_on_with_a_fitted_regressor_and_more_faces(tmp_path, world, regressor):
+    pairs, anew = world[1], copy_of(regressor)
+    train_stage1(regressor, pairs[:60], replace(STAGE1, epochs=25), tmp_path / "few")
+    further = train_stage1(regressor, pairs, STAGE1, tmp_path / "more")
+    assert further[0]["loss"] < 0.9 * train_stage1(anew, pairs, STAGE1, tmp_path / "anew")[0]["loss"]
+
+
 @pytest.mark.parametrize("term", ["parameter", "identity", "batch", "loop"])
 def test_every_term_reaches_the_regressor(world, regressor, term):
     setting, pairs, photographs = world
@@ -126,6 +142,20 @@ def test_every_term_reaches_the_regressor(world, regressor, term):
     terms[term].backward()
     gradients = [parameter.grad for parameter in regressor.parameters()]
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("path", ["image", "reader", "target"])
+def test_each_way_of_the_loopback_gradient_alone_reaches_the_decoder(world, regressor, path):
+    """Paper 3.3.4: through the rendered image, through the decoder that reads it, and through the moving target."""
+    setting, _, photographs = world
+    faces, still = regressor(photographs.features[:2]), copy_of(regressor).requires_grad_(False)
+    fixed = Coefficients(faces.shape.detach(), faces.texture.detach())
+    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
+    images = render(setting.face_model, faces if path == "image" else fixed, scene, setting.network.crop)
+    reader = regressor if path == "reader" else still
+    reread = reader(setting.network(images).features)
+    loopback_loss(reread, faces if path == "target" else fixed, 0.4, 0.002).backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in regressor.parameters())
 
 
 def test_bfloat16_layers_leave_losses_and_coefficients_in_float32(world, regressor):
@@ -173,8 +203,9 @@ def test_stage2_brings_renders_nearer_to_the_photographs(tmp_path, world, regres
     setting, pairs, photographs = world
     params = replace(STAGE2, steps=40, learning_rate=1e-3, checkpoint_steps=40)
     history = train_stage2(regressor, setting, photographs, pairs, params, STAGE1, tmp_path / "run")
-    assert history[-1]["identity"] < history[0]["identity"]
-    assert history[-1]["batch"] < history[0]["batch"]
+    assert history.losses[-1]["identity"] < history.losses[0]["identity"]
+    assert history.losses[-1]["batch"] < history.losses[0]["batch"]
+    assert [entry["step"] for entry in history.losses] == [1, 10, 20, 30, 40] and not history.monitors
 
 
 def test_a_terms_weight_decides_where_the_regressor_goes(tmp_path, world, regressor):
@@ -201,24 +232,62 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, world, regressor, monkeypatc
     history = run(whole, tmp_path / "whole")
     from lib import training
 
-    step, left = training._step, [20 if stage == "stage1" else 3]
+    backward, left = training.backward, [20 if stage == "stage1" else 3]
 
-    def step_until_killed(*arguments):
+    def backward_until_killed(*arguments):
         left[0] -= 1
         if left[0] < 0:
             raise Killed
-        return step(*arguments)
+        return backward(*arguments)
 
-    monkeypatch.setattr(training, "_step", step_until_killed)
+    monkeypatch.setattr(training, "backward", backward_until_killed)
     with pytest.raises(Killed):
         run(stopped, tmp_path / "stopped")
-    monkeypatch.setattr(training, "_step", step)
+    monkeypatch.setattr(training, "backward", backward)
     resumed = copy_of(regressor)
     resumed_history = run(resumed, tmp_path / "stopped")
     assert equal(whole, resumed)
-    assert [entry["learning_rate"] for entry in resumed_history] == [entry["learning_rate"] for entry in history]
+    assert reproducible(resumed_history) == reproducible(history)
     meta = load_tensors(tmp_path / "stopped")[1]
     assert meta["step"] == (STAGE1.epochs if stage == "stage1" else STAGE2.steps)
+
+
+class Watch:
+    """Notes what `lib.live.LiveRun` would show; stops the run after so many looks."""
+
+    def __init__(self, looks=100):
+        self.shown, self.looks = [], looks
+
+    def start(self, losses, monitors=()):
+        self.shown = [entry["step"] for entry in (*losses, *monitors)]
+
+    def record(self, entry):
+        self.shown.append(entry["step"])
+
+    def look(self, regressor, step):
+        if self.looks == 0:
+            raise Killed
+        self.looks -= 1
+        return dict(step=step, weight=regressor.layers[0].weight.sum().item())
+
+
+def test_people_are_looked_at_from_before_the_first_step_on_also_after_a_stop(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    params = replace(STAGE2, monitor_steps=2, checkpoint_steps=3)
+
+    def run(watch, name):
+        trained = copy_of(regressor)
+        return train_stage2(trained, setting, photographs, pairs, params, STAGE1, tmp_path / name, watch)
+
+    whole = run(Watch(), "whole")
+    assert [entry["step"] for entry in whole.monitors] == [0, 2, 4, 6]
+    assert len({entry["weight"] for entry in whole.monitors}) == 4
+    with pytest.raises(Killed):
+        run(Watch(2), "stopped")  # at step 4, with a checkpoint of step 3
+    watch = Watch()
+    resumed = run(watch, "stopped")
+    assert reproducible(resumed) == reproducible(whole)
+    assert watch.shown == [1, 0, 2, 6]
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path, world, regressor):
@@ -229,9 +298,34 @@ def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path, world
         train_stage2(copy_of(regressor), setting, photographs, pairs, other, STAGE1, tmp_path / "run")
 
 
+def test_a_checkpoint_of_other_scenes_is_refused_and_one_of_the_same_is_not(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    for _ in range(2):
+        train_stage2(copy_of(regressor), setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+    other = replace(setting, augmentation=Augmentation(blur=1.0))
+    with pytest.raises(StudyError, match=r"augmentation: .*'blur': 0\.0.* in the checkpoint, .*'blur': 1\.0.* now"):
+        train_stage2(copy_of(regressor), other, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+
+
+def test_defects_reach_synthetic_faces_and_the_renders_of_photographs(tmp_path, world, regressor):
+    setting, pairs, photographs = world
+    augmentation = Augmentation(blur=3.0, contrast=0.5)
+    model, network, distribution = setting.face_model, setting.network, setting.distribution
+    rough = make_pairs(model, network, 10, 1, distribution, tmp_path, augmentation)
+    clean = make_pairs(model, network, 10, 1, distribution, tmp_path / "clean")
+    assert torch.equal(rough.coefficients.shape, clean.coefficients.shape)
+    assert not torch.allclose(rough.features, clean.features)
+    losses = []
+    for each in (setting, replace(setting, augmentation=augmentation)):
+        batch = draw_batch(each, photographs, pairs, STAGE2, torch.Generator().manual_seed(3))
+        losses.append(stage2_losses(regressor, each, batch, STAGE2, STAGE1))
+    assert torch.equal(losses[0]["batch"], losses[1]["batch"])
+    assert not torch.equal(losses[0]["identity"], losses[1]["identity"])
+
+
 def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path, world, regressor, monkeypatch):
     setting, pairs, photographs = world
-    from lib import training
+    from lib import hybrid_batches
 
     calls = []
 
@@ -239,10 +333,32 @@ def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path,
         calls.append(coefficients)
         return coefficients.shape.sum() * (float("nan") if len(calls) == 4 else 0.0)
 
-    monkeypatch.setattr(training, "batch_distribution_loss", spoilt)
+    monkeypatch.setattr(hybrid_batches, "batch_distribution_loss", spoilt)
     with pytest.raises(StudyError, match="batch loss is nan at step 4"):
         train_stage2(regressor, setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
     assert load_tensors(tmp_path / "run")[1]["step"] == 2
+
+
+def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, world, regressor, monkeypatch):
+    setting, pairs, photographs = world
+    from lib import hybrid_batches
+
+    class Spoilt(torch.autograd.Function):
+        """A loss that is finite while its gradient is not."""
+
+        @staticmethod
+        def forward(context, values):
+            return values.square().sum()
+
+        @staticmethod
+        def backward(context, gradient):
+            return torch.full((8, SHAPE), float("inf"))
+
+    monkeypatch.setattr(hybrid_batches, "batch_distribution_loss", lambda values: Spoilt.apply(values.shape))
+    before = copy_of(regressor)
+    with pytest.raises(StudyError, match="gradient's norm is (nan|inf) at step 1"):
+        train_stage2(regressor, setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+    assert equal(before, regressor)
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):

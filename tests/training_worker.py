@@ -10,13 +10,15 @@ import torch
 from conftest import ROOT
 from small_world import EMBEDDING, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
+from lib.augmentation import Augmentation
 from lib.checkpoint import save_tensors
+from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
 from lib.params import load_params
 from lib.processes import average_gradients, joined, mean_over_processes, rank
 from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
 from lib.synthetic_faces import make_pairs
-from lib.training import Photographs, Setting, draw_batch, stage2_losses, train_stage1, train_stage2
+from lib.training import train_stage1, train_stage2
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=80, epochs=40, batch_size=16)
@@ -39,6 +41,7 @@ def small_study(folder):
 def first_step(study):
     """Loss and gradients of the first step, over all processes."""
     regressor, setting, photographs, pairs = study
+    setting = replace(setting, augmentation=Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
     batch = draw_batch(setting, photographs, pairs, STAGE2, torch.Generator().manual_seed(7))
     terms = stage2_losses(regressor, setting, batch, STAGE2, STAGE1)
     terms["total"].backward()

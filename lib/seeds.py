@@ -1,0 +1,161 @@
+"""What holds beyond chance: `python -m lib.seeds` puts DVC experiments that differ by their seeds alone side by side.
+
+    for seed in 2 3; do dvc exp run -n seed-$seed -S stage1.seed=$seed -S stage2.seed=$seed; done
+    python -m lib.seeds
+
+Prints two tables: mean and standard deviation of every measure over the seeds, for each regressor; and how far each of
+them is from `full`, seed by seed, with the 95 % interval of the mean of these differences (Student's t).
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lib.errors import StudyError
+from lib.params import PARAMS_FILE, STAGE1
+from lib.tables import METRICS, ROWS, measure, to_markdown
+
+REFERENCE = "full"
+SEEDED = ("stage1", "stage2")
+FEWEST_RUNS = 2
+
+
+class Run(NamedTuple):
+    """One run of the study: the seeds of both stages of training, and the metrics of each regressor by its name."""
+
+    seeds: tuple
+    metrics: dict
+
+
+def read_experiments():
+    """Ask DVC for the commit at HEAD and the experiments that started from it: what `runs_of` takes."""
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise StudyError(f"`dvc exp show` failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def runs_of(experiments):
+    """Choose the runs whose parameters are those of HEAD but for the seeds of training.
+
+    Parameters
+    ----------
+    experiments : list of dict
+        As `dvc exp show --json` prints them.
+
+    Returns
+    -------
+    list of Run
+        One for each pair of seeds, in their order.
+
+    Raises
+    ------
+    StudyError
+        There are fewer than two.
+    """
+    head = next(entry for entry in experiments if entry["rev"] != "workspace")
+    states = [head["data"]] + [rev["data"] for chain in head["experiments"] or () for rev in chain["revs"]]
+    wanted, runs = None, {}
+    for state in states:
+        if not state:  # an experiment that failed or still runs
+            continue
+        params = state["params"][PARAMS_FILE]["data"]
+        seeds = tuple(params[section]["seed"] for section in SEEDED)
+        rest = {name: {**values, "seed": None} if name in SEEDED else values for name, values in params.items()}
+        wanted = wanted or rest
+        metrics = {
+            PurePosixPath(path).stem: file["data"]
+            for path, file in state["metrics"].items()
+            if PurePosixPath(path).parent == PurePosixPath(METRICS, "evaluate") and "data" in file
+        }
+        if rest == wanted and metrics:
+            order = [STAGE1, *params.get("variants", {})]
+            names = sorted(metrics, key=lambda name: order.index(name) if name in order else len(order))
+            runs.setdefault(seeds, Run(seeds, {name: metrics[name] for name in names}))
+    if len(runs) < FEWEST_RUNS:
+        raise StudyError(
+            f"HEAD and its experiments hold {len(runs)} run(s) that differ by the seeds of {' and '.join(SEEDED)} "
+            "alone; run more: dvc exp run -n seed-2 -S stage1.seed=2 -S stage2.seed=2"
+        )
+    return [runs[seeds] for seeds in sorted(runs)]
+
+
+def spread_table(runs):
+    """Mean and standard deviation over the seeds: a DataFrame of text, one row a measure, one column a regressor."""
+    return _table(runs, list(runs[0].metrics), lambda values: f"{values.mean():.3f} ± {values.std(ddof=1):.3f}")
+
+
+def difference_table(runs, reference=REFERENCE):
+    """Distance of each regressor from one of them, over the seeds.
+
+    Parameters
+    ----------
+    runs : list of Run
+    reference : str
+
+    Returns
+    -------
+    DataFrame
+        Text, one row a measure, one column a regressor: `-0.012 [-0.020, -0.004] *`, the mean of the differences at
+        equal seeds with its 95 % interval, and a star where that leaves zero out.
+    """
+    names = [name for name in runs[0].metrics if name != reference]
+    return _table(runs, names, _interval, reference)
+
+
+def _interval(values):
+    mean = values.mean()
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    star = " *" if abs(mean) > half else ""
+    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]{star}"
+
+
+def _table(runs, names, text, reference=None):
+    rows = {}
+    for key, title in ROWS.items():
+        values = {name: _values(runs, name, key) for name in {*names, *([reference] if reference else [])}}
+        if all(value is None for value in values.values()):
+            continue
+        base = values[reference] if reference else 0.0
+        missing = base is None
+        rows[title] = ["" if missing or values[name] is None else text(values[name] - base) for name in names]
+    return pd.DataFrame(rows, index=names).T
+
+
+def _values(runs, name, key):
+    """One number a run, or None where some run has not measured it."""
+    cells = [measure(run.metrics.get(name, {}), key) for run in runs]
+    if any(cell is None for cell in cells):
+        return None
+    return np.array([cell["value"] if isinstance(cell, dict) else cell for cell in cells])
+
+
+def main(arguments=None):
+    """Print both tables as Markdown; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(arguments)
+    try:
+        runs = runs_of(read_experiments())
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    seeds = ", ".join("/".join(map(str, run.seeds)) for run in runs)
+    print(f"{len(runs)} runs, seeds of stage 1/stage 2: {seeds}")
+    print(f"\nMean ± standard deviation\n\n{to_markdown(spread_table(runs))}")
+    print(f"\nDifference from {REFERENCE}, 95 % interval of its mean\n\n{to_markdown(difference_table(runs))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

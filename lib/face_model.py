@@ -7,6 +7,7 @@ import torch
 from lib.alignment import POINT_NAMES
 from lib.errors import StudyError
 from lib.face_model_file import FaceModelFile, LinearModel, landmark_vertices, read_face_model, write_face_model
+from lib.linear_decoder import decode, pack_basis, unpack_basis
 
 ALIGNMENT_LANDMARKS = (
     ("right.eye.corner_inner", "right.eye.corner_outer"),
@@ -73,7 +74,7 @@ class FaceModel(torch.nn.Module):
         super().__init__()
         self.source = str(source)
         self._shape = _Decoder(data.shape)
-        self._texture = _Decoder(data.color)
+        self._texture = _Decoder(data.color, limits=(0.0, 1.0))
         self._expression = _Decoder(data.expression)
         triangles = torch.from_numpy(data.cells.astype("int64")).t().contiguous()
         self.register_buffer("triangles", triangles, persistent=False)
@@ -140,7 +141,7 @@ class FaceModel(torch.nn.Module):
         Tensor (B, N, 3)
             sRGB-encoded in [0, 1], differentiable where it is not clamped.
         """
-        return self._texture(texture).clamp(0, 1).unflatten(-1, (-1, 3))
+        return self._texture(texture).unflatten(-1, (-1, 3))
 
     @property
     def vertex_count(self):
@@ -184,14 +185,12 @@ class FaceModel(torch.nn.Module):
 
 
 class _Decoder(torch.nn.Module):
-    """One linear model: mean + (coefficients * deviation) @ basis."""
+    """One linear model: mean + basis (coefficients * deviation), cut off at limits."""
 
-    def __init__(self, model):
+    def __init__(self, model, limits=(-float("inf"), float("inf"))):
         super().__init__()
-        self._noise_variance = model.noise_variance
-        # (K, 3N), not the file's (3N, K): on the CPU the products forward and backward are a third faster
-        basis = torch.from_numpy(model.basis).t().contiguous()
-        variance = torch.from_numpy(model.variance)
+        self._noise_variance, self._limits = model.noise_variance, limits
+        basis, variance = pack_basis(torch.from_numpy(model.basis)), torch.from_numpy(model.variance)
         for name, values in (("mean", torch.from_numpy(model.mean)), ("basis", basis), ("variance", variance)):
             self.register_buffer(name, values, persistent=False)
         # the coefficients are scaled, not the basis: a round trip through `save` stays exact
@@ -199,11 +198,11 @@ class _Decoder(torch.nn.Module):
 
     @property
     def dimension(self):
-        return self.basis.shape[0]
+        return len(self.deviation)
 
     def forward(self, coefficients):
-        return torch.addmm(self.mean, coefficients * self.deviation, self.basis)
+        return decode(coefficients * self.deviation, self.mean, self.basis, self._limits)
 
     def data(self):
-        basis = self.basis.t().contiguous().cpu().numpy()
+        basis = unpack_basis(self.basis, len(self.mean), self.dimension).cpu().numpy()
         return LinearModel(self.mean.cpu().numpy(), basis, self.variance.cpu().numpy(), self._noise_variance)

@@ -8,19 +8,16 @@ import threading
 
 import numpy as np
 import torch
-from numba import njit
 
 from lib.kernel_memory import prefetch, recycled_empty
+from lib.kernels import f32, i32, i64, inlined, kernel, u32, u64
 from lib.parallel import for_each, workers
-from lib.rasterize_visibility import CHUNK, EMPTY, PENDING, f32, i32, i64, inlined, nearest_triangles, u32, u64
+from lib.rasterize_visibility import CHUNK, EMPTY, PENDING, nearest_triangles
 
 BLOCK = 1024
 """Pixels whose triangles are looked up before they are worked on."""
 AHEAD = u64(12)
 """So many covered pixels ahead, what the work needs is fetched."""
-
-# fusing and reordering operations is harmless here: coverage has been decided
-_kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
 
 
 def checked_triangles(triangles, vertices):
@@ -38,7 +35,7 @@ def checked_triangles(triangles, vertices):
     return torch.from_numpy(checked)
 
 
-@_kernel
+@kernel
 def _copy_checked(indices, vertices, checked):
     """Copy indices; return whether all are in 0 ... vertices - 1."""
     wrong = 0
@@ -102,7 +99,7 @@ def _fetch(clip, attributes, channels, covered, k):
         prefetch(attributes, v, len(channels) - 1)
 
 
-@_kernel
+@kernel
 def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covered, ids, image):
     """Blend attributes at the pixels of some rows.
 
@@ -134,7 +131,7 @@ def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covere
                 image[pixel, k] = in_a * attributes[a, k] + in_b * attributes[b, k] + in_c * attributes[c, k]
 
 
-@_kernel
+@kernel
 def _send_back(clip, triangles, attributes, channels, ids, gradient, rows, size, covered, to_clip, to_attributes):
     """Add the gradients at the pixels of some rows to those of vertices and attributes (paper 3.2.1)."""
     height, width = size

@@ -17,12 +17,8 @@ need no clipping, and in float64.
 import math
 
 import numpy as np
-from numba import njit
 
-FAST_MATH = {"nsz", "arcp"}
-kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST_MATH)
-inlined = njit(inline="always", fastmath=FAST_MATH)
-f32, f64, i32, i64, u32, u64 = np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64
+from lib.kernels import exact_inlined, exact_kernel, f32, f64, i32, i64, u32, u64
 
 CHUNK = 8192
 """Triangles that are culled before the rest of them is drawn: their list stays in the cache."""
@@ -38,7 +34,7 @@ EMPTY = np.int64((2**30 + 1) << 32)
 _LEAST = f32(1e-45)
 
 
-@kernel
+@exact_kernel
 def nearest_triangles(clip, triangles, first, last, width, height, both_sides, buffers, keys):
     """Fill `keys` (H W,) with the nearest among the triangles first ... last - 1, as ``depth << 32 | triangle``."""
     screen, survivors, pixels, claims = buffers
@@ -52,7 +48,7 @@ def nearest_triangles(clip, triangles, first, last, width, height, both_sides, b
         _draw(screen, triangles, survivors, count, width, height, pixels, claims, keys)
 
 
-@kernel
+@exact_kernel
 def _project(clip, width, height, screen):
     """Find pixel coordinates (centres at whole numbers, y down) and depth steps; return whether any are unsafe."""
     half_width, half_height, unsafe = f32(0.5 * width), f32(0.5 * height), 0
@@ -69,14 +65,14 @@ def _project(clip, width, height, screen):
     return unsafe > 0
 
 
-@inlined
+@exact_inlined
 def _corners(screen, triangles, triangle):
     t = u64(triangle)
     a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
     return a, b, c, screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
 
 
-@kernel
+@exact_kernel
 def _cull(screen, triangles, first, last, right, bottom, both_sides, survivors):
     """List the triangles that may cover a pixel centre, branch-free: half of them face away, at random."""
     count, zero = 0, f32(0)
@@ -92,20 +88,20 @@ def _cull(screen, triangles, first, last, right, bottom, both_sides, survivors):
     return count
 
 
-@inlined
+@exact_inlined
 def _ceil(x):
     """Whole number not below x >= 0 (`math.ceil` is a library call)."""
     whole = i32(x)
     return i32(whole + i32(f32(whole) < x))
 
 
-@inlined
+@exact_inlined
 def _threshold(from_x, from_y, to_x, to_y):
     """What the edge function must reach: centres on a left or top edge belong to the triangle, others do not."""
     return f32(0) if (to_y > from_y) | ((to_y == from_y) & (from_x > to_x)) else _LEAST
 
 
-@kernel
+@exact_kernel
 def _draw(screen, triangles, survivors, count, width, height, pixels, claims, keys):
     """Note what the listed triangles cover; the comparison waits, so that no branch hangs on the coverage."""
     right, bottom, zero, pending = f32(width - 1), f32(height - 1), f32(0), u64(0)
@@ -137,7 +133,7 @@ def _draw(screen, triangles, survivors, count, width, height, pixels, claims, ke
     _settle(pixels, claims, pending, keys)
 
 
-@kernel
+@exact_kernel
 def _settle(pixels, claims, pending, keys):
     """The depth test."""
     for k in range(pending):
@@ -145,7 +141,7 @@ def _settle(pixels, claims, pending, keys):
         keys[pixel] = min(keys[pixel], claims[u64(k)])
 
 
-@kernel
+@exact_kernel
 def _draw_carefully(clip, triangles, first, last, width, height, both_sides, keys):
     """Draw triangles of any kind: those that reach behind the camera too, none that has no area or is not finite."""
     for t in range(first, last):
@@ -173,7 +169,7 @@ def _draw_carefully(clip, triangles, first, last, width, height, both_sides, key
                     keys[row * width + column] = min(keys[row * width + column], (i64(depth) << i64(32)) | i64(t))
 
 
-@kernel
+@exact_kernel
 def _misses(a, b, c):
     """Is the triangle not finite, or wholly beyond one plane of the visible volume?"""
     for k in range(4):
@@ -185,24 +181,24 @@ def _misses(a, b, c):
     return False
 
 
-@kernel
+@exact_kernel
 def _edge(p, q):
     """Coefficients (of x, y and 1) of the edge function from p to q: positive to the left of it."""
     px, py, pw, qx, qy, qw = f64(p[0]), f64(p[1]), f64(p[3]), f64(q[0]), f64(q[1]), f64(q[3])
     return py * qw - pw * qy, pw * qx - px * qw, px * qy - py * qx
 
 
-@kernel
+@exact_kernel
 def _at(edge, x, y):
     return edge[0] * x + edge[1] * y + edge[2]
 
 
-@kernel
+@exact_kernel
 def _inside(value, edge):
     return value > 0 or (value == 0 and (edge[0] > 0 or (edge[0] == 0 and edge[1] < 0)))
 
 
-@kernel
+@exact_kernel
 def _span(a, b, c, a_w, b_w, c_w, size):
     """First and last pixel that a triangle may cover along one axis: all of them if it reaches behind the camera."""
     if min(a_w, b_w, c_w) <= NEAREST_W:

@@ -5,14 +5,9 @@ the nearest cache and becomes vector instructions. The formulas are those of `li
 """
 
 import numpy as np
-from numba import njit
 
-_FAST_MATH = {"nsz", "arcp", "contract", "reassoc"}
-kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_MATH)
-# Inlined, not called: a called kernel exists twice, by itself and within its caller, optimised differently. Which one
-# runs depends on whether this process has compiled them or read them from the cache, and so would the last bits.
-_inlined = njit(inline="always", fastmath=_FAST_MATH)
-f32, f64, u64 = np.float32, np.float64, np.uint64
+from lib.kernels import f32, f64, inlined, u64
+
 _ZERO, _ONE = f32(0), f32(1)
 
 BLOCK = 128
@@ -36,7 +31,7 @@ TO_RED, TO_GREEN, TO_BLUE, TO_NX, TO_NY, TO_NZ, TO_X, TO_Y, TO_Z, TO_EX, TO_EY, 
 ROWS = next(_rows)
 
 
-@_inlined
+@inlined
 def _decode(value):
     """Linear light of an sRGB value and the slope of the curve, 0 where it is cut off.
 
@@ -53,7 +48,7 @@ def _decode(value):
     return v * f32(1 / 12.92) if straight else curved, slope if v == value else _ZERO
 
 
-@_inlined
+@inlined
 def _encode(linear):
     """sRGB value of linear light; the curved part, in the fourth root of the light, within 1e-5 as well."""
     linear = min(max(linear, _ZERO), _ONE)
@@ -64,7 +59,7 @@ def _encode(linear):
     return linear * f32(12.92) if linear <= f32(0.0031308) else curved
 
 
-@_inlined
+@inlined
 def _encode_slope(linear, encoded):
     """Slope of `_encode`, from its result: no second power."""
     curved = (encoded + f32(0.055)) / (f32(2.4) * max(linear, f32(0.0031308)))
@@ -72,21 +67,21 @@ def _encode_slope(linear, encoded):
     return slope if (linear >= _ZERO) & (linear <= _ONE) else _ZERO
 
 
-@_inlined
+@inlined
 def _unit(x, y, z):
     """The direction of a vector and one over its length."""
     inverse = _ONE / max(np.sqrt(x * x + y * y + z * z), f32(1e-12))
     return x * inverse, y * inverse, z * inverse, inverse
 
 
-@_inlined
+@inlined
 def _through_unit(x, y, z, inverse, gx, gy, gz):
     """Gradient of a vector from that of its direction (x, y, z)."""
     along = x * gx + y * gy + z * gz
     return (gx - along * x) * inverse, (gy - along * y) * inverse, (gz - along * z) * inverse
 
 
-@_inlined
+@inlined
 def _sixteenth_power(x):
     x2 = x * x
     x4 = x2 * x2
@@ -94,7 +89,7 @@ def _sixteenth_power(x):
     return x8 * x8
 
 
-@_inlined
+@inlined
 def gather(attributes, ids, first, last, listed, s):
     """List the covered pixels among first ... last - 1 and copy their attributes; return their number."""
     count = u64(0)
@@ -107,7 +102,7 @@ def gather(attributes, ids, first, last, listed, s):
     return count
 
 
-@_inlined
+@inlined
 def prepare(s, count, eye):
     """Linear albedo, directions of the normal and of the eye."""
     eye_x, eye_y, eye_z = eye[0], eye[1], eye[2]
@@ -122,7 +117,7 @@ def prepare(s, count, eye):
         s[FACING_EYE + p] = nx * ex + ny * ey + nz * ez
 
 
-@_inlined
+@inlined
 def add_ambient(s, count, ambient):
     """Begin the sum of the light that is sent back with that from everywhere."""
     red, green, blue = ambient[0], ambient[1], ambient[2]
@@ -132,7 +127,7 @@ def add_ambient(s, count, ambient):
         s[LIGHT_BLUE + p] = blue * s[BLUE + p]
 
 
-@_inlined
+@inlined
 def turn_to_lamp(s, count, lamp, specular):
     """Find direction of a lamp, one over its distance, how much it faces the surface and is mirrored, and its shine."""
     x, y, z = lamp[0], lamp[1], lamp[2]
@@ -147,7 +142,7 @@ def turn_to_lamp(s, count, lamp, specular):
         s[HIGHLIGHT + p] = highlight if facing > _ZERO else _ZERO
 
 
-@_inlined
+@inlined
 def add_lamp(s, count, lamp):
     """Add what is sent back of one lamp, diffuse and mirrored, to the sum."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
@@ -159,7 +154,7 @@ def add_lamp(s, count, lamp):
         s[LIGHT_BLUE + p] += blue * (s[BLUE + p] * difference + highlight)
 
 
-@_inlined
+@inlined
 def encode_light(s, count):
     """From the sum of the linear light to sRGB."""
     for i in range(count):
@@ -168,7 +163,7 @@ def encode_light(s, count):
         s[SEEN_BLUE + p] = _encode(s[LIGHT_BLUE + p])
 
 
-@_inlined
+@inlined
 def gather_gradient(linear, picture, gradient, listed, s, count):
     """Copy what the way forward left of the listed pixels, and the gradient of the picture there."""
     for i in range(count):
@@ -180,7 +175,7 @@ def gather_gradient(linear, picture, gradient, listed, s, count):
             s[G_RED + row] = gradient[k, pixel]
 
 
-@_inlined
+@inlined
 def start_back(s, count, ambient, to_ambient):
     """Gradients of the linear light, and through the ambient light."""
     red, green, blue = ambient[0], ambient[1], ambient[2]
@@ -202,7 +197,7 @@ def start_back(s, count, ambient, to_ambient):
     to_ambient[2] += f64(sum_blue)
 
 
-@_inlined
+@inlined
 def send_back_colours(s, count, lamp, to_lamp):
     """Add what one lamp sends back to the albedo and to the lamp's own colour."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
@@ -221,7 +216,7 @@ def send_back_colours(s, count, lamp, to_lamp):
     to_lamp[5] += f64(sum_blue)
 
 
-@_inlined
+@inlined
 def send_back_directions(s, count, lamp, to_lamp):
     """Add what one lamp sends back to normal, direction of the eye, place, and to the lamp's own place."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
@@ -260,7 +255,7 @@ def send_back_directions(s, count, lamp, to_lamp):
     to_lamp[2] += f64(sum_z)
 
 
-@_inlined
+@inlined
 def finish_back(s, count, to_eye):
     """From the decoded albedo and the directions to what they come from."""
     sum_x = sum_y = sum_z = _ZERO

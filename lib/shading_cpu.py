@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lib.kernel_memory import recycled_empty
+from lib.kernels import f32, kernel, u64
 from lib.parallel import for_each
 from lib.shading_block import (
     BLOCK,
@@ -18,17 +19,14 @@ from lib.shading_block import (
     add_ambient,
     add_lamp,
     encode_light,
-    f32,
     finish_back,
     gather,
     gather_gradient,
-    kernel,
     prepare,
     send_back_colours,
     send_back_directions,
     start_back,
     turn_to_lamp,
-    u64,
 )  # fmt: skip
 
 

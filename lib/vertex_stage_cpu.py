@@ -5,20 +5,17 @@ In torch the gathers, scatters and concatenations over 100,000 triangles cost mo
 
 import numpy as np
 import torch
-from numba import njit
 
 from lib.kernel_memory import recycled_empty
+from lib.kernels import f32, inlined, kernel, u32, u64
 from lib.parallel import for_each
 
-_kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
-_inlined = njit(inline="always", fastmath={"nsz", "arcp", "contract", "reassoc"})
-f32, u32, u64 = np.float32, np.uint32, np.uint64
 _SHORTEST = f32(1e-12)
 BLOCK = 512
-"""Vertices that stay in the nearest cache while they are gone through once a row of the projection."""
+"""Vertices whose products are added up before they join the sum over all: shorter sums round less."""
 
 
-@_inlined
+@inlined
 def _normal(vertices, a, b, c):
     """Two edges of a triangle and their cross product: the normal times twice the area."""
     px, py, pz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
@@ -26,7 +23,7 @@ def _normal(vertices, a, b, c):
     return px, py, pz, qx, qy, qz, py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
 
 
-@_kernel
+@kernel
 def _collect(vertices, albedo, triangles, sums, attributes, inverses):
     """Fill attributes (N, 9) and one over the lengths (N,) of the summed normals; `sums` (N, 3) is scratch."""
     sums[:] = f32(0)
@@ -49,7 +46,7 @@ def _collect(vertices, albedo, triangles, sums, attributes, inverses):
             attributes[v, 6 + k] = vertices[v, k]
 
 
-@_kernel
+@kernel
 def _project(vertices, projection, clip):
     for vertex in range(len(vertices)):
         v = u64(vertex)
@@ -58,32 +55,38 @@ def _project(vertices, projection, clip):
             clip[v, k] = projection[k, 0] * x + projection[k, 1] * y + projection[k, 2] * z + projection[k, 3]
 
 
-@_kernel
+@kernel
 def _send_back_clip(vertices, projection, gradient, to_vertices, to_projection):
-    """Add the gradient of clip coordinates (N, 4) to that of the vertices, and fill that of the projection."""
+    """Add the gradient of clip coordinates (N, 4) to that of the vertices, and fill that of the projection.
+
+    Written out, since the compiler makes vectors of four equal lines; half of the vertices are not seen and skipped.
+    """
+    a0, a1, a2, a3 = projection[0, 0], projection[1, 0], projection[2, 0], projection[3, 0]
+    b0, b1, b2, b3 = projection[0, 1], projection[1, 1], projection[2, 1], projection[3, 1]
+    c0, c1, c2, c3 = projection[0, 2], projection[1, 2], projection[2, 2], projection[3, 2]
     to_projection[:] = f32(0)
     for first in range(0, len(vertices), BLOCK):
-        last = min(first + BLOCK, len(vertices))
-        for row in range(4):
-            a, b, c = projection[row, 0], projection[row, 1], projection[row, 2]
-            with_x = with_y = with_z = alone = f32(0)
-            for vertex in range(first, last):
-                v = u64(vertex)
-                g = gradient[v, row]
-                to_vertices[v, 0] += a * g
-                to_vertices[v, 1] += b * g
-                to_vertices[v, 2] += c * g
-                with_x += g * vertices[v, 0]
-                with_y += g * vertices[v, 1]
-                with_z += g * vertices[v, 2]
-                alone += g
-            to_projection[row, 0] += with_x
-            to_projection[row, 1] += with_y
-            to_projection[row, 2] += with_z
-            to_projection[row, 3] += alone
+        x0 = x1 = x2 = x3 = y0 = y1 = y2 = y3 = z0 = z1 = z2 = z3 = w0 = w1 = w2 = w3 = f32(0)
+        for vertex in range(first, min(first + BLOCK, len(vertices))):
+            v = u64(vertex)
+            g0, g1, g2, g3 = gradient[v, 0], gradient[v, 1], gradient[v, 2], gradient[v, 3]
+            if (g0 == f32(0)) & (g1 == f32(0)) & (g2 == f32(0)) & (g3 == f32(0)):
+                continue
+            x, y, z = vertices[v, 0], vertices[v, 1], vertices[v, 2]
+            x0, x1, x2, x3 = x0 + g0 * x, x1 + g1 * x, x2 + g2 * x, x3 + g3 * x
+            y0, y1, y2, y3 = y0 + g0 * y, y1 + g1 * y, y2 + g2 * y, y3 + g3 * y
+            z0, z1, z2, z3 = z0 + g0 * z, z1 + g1 * z, z2 + g2 * z, z3 + g3 * z
+            w0, w1, w2, w3 = w0 + g0, w1 + g1, w2 + g2, w3 + g3
+            to_vertices[v, 0] += a0 * g0 + a1 * g1 + a2 * g2 + a3 * g3
+            to_vertices[v, 1] += b0 * g0 + b1 * g1 + b2 * g2 + b3 * g3
+            to_vertices[v, 2] += c0 * g0 + c1 * g1 + c2 * g2 + c3 * g3
+        columns = (x0, x1, x2, x3), (y0, y1, y2, y3), (z0, z1, z2, z3), (w0, w1, w2, w3)
+        for column in range(4):
+            for row in range(4):
+                to_projection[row, column] += columns[column][row]
 
 
-@_kernel
+@kernel
 def _send_back_attributes(vertices, triangles, attributes, inverses, gradient, of_sums, to_vertices, to_albedo):
     """Fill the gradients of vertices and albedo from that of the attributes (N, 9); `of_sums` (N, 3) is scratch."""
     for vertex in range(len(vertices)):

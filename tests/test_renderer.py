@@ -214,6 +214,25 @@ def test_fused_vertex_stage_agrees_with_torch(generator):
         torch.testing.assert_close(one, other, atol=1e-4 * float(other.abs().max()), rtol=1e-3)
 
 
+@pytest.mark.gpu
+def test_a_render_on_a_gpu_agrees_with_the_cpu(generator):
+    """With Kaolin where it is installed; an id may tip over at an edge."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    vertices, albedo, triangles, alignment = head()
+    scene, results = sample_scenes(3, generator), []
+    pull = torch.randn(3, 3, CROP.size, CROP.size, generator=generator)
+    for device in ("cpu", "cuda"):
+        places, colours = vertices.to(device, copy=True).requires_grad_(), albedo.to(device, copy=True).requires_grad_()
+        picture = render_meshes(places, colours, triangles.to(device), alignment, scene.to(device), CROP)
+        gradients = torch.autograd.grad(picture, (places, colours), pull.to(device))
+        results.append([tensor.detach().cpu() for tensor in (picture, *gradients)])
+    (ours, *our_gradients), (theirs, *their_gradients) = results
+    assert ((ours - theirs).abs().amax(1) > 0.01).float().mean() < 0.002
+    for one, other in zip(our_gradients, their_gradients, strict=True):
+        assert (one - other).norm() < 0.02 * one.norm()
+
+
 # ---------------------------------------------------------------------------------- faces and scenes
 
 

@@ -1,0 +1,62 @@
+"""How the numba kernels are compiled: their flags, and a cache on disk that notices every edit.
+
+Numba's own cache knows the file that a kernel stands in, but not those whose functions are compiled into it: it would
+go on with old code after an edit there. This one goes by the content of all modules that the kernel's module takes
+anything from.
+"""
+
+import hashlib
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+f32, f64, i32, i64, u32, u64 = np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64
+
+EXACT_MATH = {"nsz", "arcp"}
+"""Flags under which edge functions stay exact negatives of each other."""
+FAST_MATH = EXACT_MATH | {"contract", "reassoc"}
+"""Fusing and reordering operations, harmless where nothing hangs on the last bit."""
+_PACKAGE = __name__.partition(".")[0]
+
+
+class _Cache(FunctionCache):
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            self._cache_path, self._impl.filename_base, digest_of_sources(function.__module__)
+        )
+
+
+def digest_of_sources(name):
+    """SHA-256 of a module and of all modules of this package that it takes functions or classes from, at any depth."""
+    waiting, sources = {name}, {}
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules[name]
+        sources[name] = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
+        homes = {getattr(value, "__module__", None) or "" for value in vars(module).values()}
+        waiting |= {home for home in homes if home.partition(".")[0] == _PACKAGE} - set(sources)
+    return hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
+
+
+def _compiled(function, fastmath):
+    dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    # what `njit(cache=True)` does, with the other cache
+    dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+kernel = partial(_compiled, fastmath=FAST_MATH)
+"""Decorator: compile for one thread, on first use, without the interpreter's lock."""
+exact_kernel = partial(_compiled, fastmath=EXACT_MATH)
+"""The same, for kernels that decide coverage."""
+# Inlined, not called: a called kernel exists twice, by itself and within its caller, optimised differently. Which one
+# runs depends on whether this process has compiled them or read them from the cache, and so would the last bits.
+inlined = njit(inline="always", fastmath=FAST_MATH)
+"""Decorator: a part of kernels."""
+exact_inlined = njit(inline="always", fastmath=EXACT_MATH)
+"""The same, for kernels that decide coverage."""

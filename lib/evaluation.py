@@ -1,76 +1,67 @@
-"""The paper's protocol (section 4) for one regressor: every number that the tables hold."""
+"""The paper's protocol (section 4) for any method: every number that the tables hold.
 
-from dataclasses import dataclass
+Metrics are nested as table -> row -> column -> {value, low, high, n}; rows are photographs: all of them, those of each
+condition, and under `groups` those of each group of people. ``docs/metrics.md`` tells the keys.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 
+from lib.bootstrap import resample_people
 from lib.face_model import Coefficients
-from lib.geometry import make_surface, reconstruction_error
-from lib.likeness import (
-    earth_movers_distance,
-    histogram,
-    mean_of,
-    measured,
-    pair_distributions,
-    random_recall,
-    retrieval_ranks,
-    share_below,
+from lib.ground_truth import EVERY_CONDITION, averaged_shapes, geometry_columns, shape_errors
+from lib.measures import (
+    PairReference,
+    coefficient_columns,
+    consistency_columns,
+    distance_columns,
+    photograph_columns,
+    recall_columns,
+    similarity_columns,
 )
-from lib.losses import moments_of
 from lib.progress import progress
 from lib.renderer import frontal_scene, render, sample_scenes
 
 RENDER_BATCH = 25
-
-
-@dataclass(frozen=True)
-class Photographed:
-    """The held-out photographs.
-
-    Attributes
-    ----------
-    persons : ndarray (N,)
-        str.
-    features : Tensor (N, F)
-        Of the training network: what the regressor reads.
-    embeddings : ndarray (N, E)
-        Unit length, of the evaluation network.
-    """
-
-    persons: np.ndarray
-    features: torch.Tensor
-    embeddings: np.ndarray
-
-    def __len__(self):
-        return len(self.persons)
+SIDE_YAW = np.pi / 4
+"""Of the two side views, radians: beyond the poses that the losses render by default."""
+REFERENCE_FACES = 100
+"""Random faces of the model that exaggeration is measured against."""
 
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """What a regressor makes of the photographs, in the same order.
+    """What a method makes of the photographs, in the same order.
 
     Attributes
     ----------
-    coefficients : Coefficients
-    frontal, posed : ndarray (N, E)
-        Unit-length embeddings, under the evaluation network, of a render in fixed frontal light and pose (as in paper
-        4.3) and of one in a random scene.
+    frontal : ndarray (N, E)
+        Unit-length embeddings, under the evaluation network, of a render in fixed frontal light and pose (paper 4.3).
     pictures : ndarray (N, H, W, 3)
         uint8, the frontal renders in a crop of choice, for people to look at.
+    views : dict of str to ndarray (V, N, E)
+        Embeddings of other renders by kind: `random_scene` (V = 1) and `side` (V = 2); empty for a method that only
+        gives pictures.
+    coefficients : Coefficients or None
+        None for a method that has no coefficients of the face model.
+    distances : ndarray (N,) or None
+        How far each frontal render is from the mean face's, over what random faces of the model are on average.
     """
 
-    coefficients: Coefficients
     frontal: np.ndarray
-    posed: np.ndarray
     pictures: np.ndarray
+    views: dict
+    coefficients: Coefficients | None = None
+    distances: np.ndarray | None = None
 
 
 @torch.no_grad()
 def reconstruct_all(coefficients, face_model, network, picture_crop, distribution, seed):
-    """Render faces in a frontal and in a random scene and embed the renders.
+    """Render faces from the front, in a random scene and from both sides, and embed the renders.
 
     Parameters
     ----------
@@ -83,163 +74,184 @@ def reconstruct_all(coefficients, face_model, network, picture_crop, distributio
         Of the pictures that are kept: that of the photographs which they are shown beside.
     distribution : SceneDistribution
     seed : int
-        Of the random scenes; the same for all regressors.
+        Of the random scenes; the same for all methods.
 
     Returns
     -------
     Reconstructed
     """
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(seed), distribution)
-    frontal, posed, pictures = [], [], []
+    embeddings, features, pictures = [], [], []
     for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "renders", unit="batch"):
         faces, studio = coefficients[rows], frontal_scene(len(rows))
-        frontal.append(network(render(face_model, faces, studio, network.crop)).embedding)
-        posed.append(network(render(face_model, faces, scenes[rows], network.crop)).embedding)
+        views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
+        seen = [network(render(face_model, faces, view, network.crop)) for view in views]
+        embeddings.append(torch.stack([one.embedding for one in seen]))
+        features.append(seen[0].features)
         images = render(face_model, faces, studio, picture_crop)
         pictures.append((images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1))
+    frontal, scene, *sides = torch.cat(embeddings, 1).numpy()
     return Reconstructed(
-        coefficients, torch.cat(frontal).numpy(), torch.cat(posed).numpy(), torch.cat(pictures).numpy()
+        frontal,
+        torch.cat(pictures).numpy(),
+        dict(random_scene=scene[None], side=np.stack(sides)),
+        coefficients,
+        _distances_from_mean_face(torch.cat(features), coefficients, face_model, network, seed),
     )
 
 
-def likeness_metrics(photographed, reconstructed, samples, seed):
-    """Compute similarity, earth mover's distance and recall (paper 4.3, 4.4: Fig. 5, Tables 2 and 3).
+def _turned(scene, yaw):
+    return replace(scene, angles=scene.angles + torch.tensor([yaw, 0.0, 0.0]))
+
+
+def _distances_from_mean_face(features, coefficients, face_model, network, seed):
+    """Distance of features (N, F) to the mean face's, over that of random faces of the model on average: (N,)."""
+    generator = torch.Generator().manual_seed(seed)
+    random = Coefficients(
+        *(
+            torch.cat(
+                [torch.zeros(1, values.shape[1]), torch.randn(REFERENCE_FACES, values.shape[1], generator=generator)]
+            )
+            for values in (coefficients.shape, coefficients.texture)
+        )
+    )
+    seen = torch.cat(
+        [
+            network(render(face_model, random[rows], frontal_scene(len(rows)), network.crop)).features
+            for rows in torch.arange(len(random)).split(RENDER_BATCH)
+        ]
+    )
+    usual = (seen[1:] - seen[0]).norm(dim=1).mean()
+    return ((features - seen[0]).norm(dim=1) / usual).numpy()
+
+
+def evaluate_faces(
+    coefficients,
+    photographed,
+    face_model,
+    network,
+    picture_crop,
+    distribution,
+    protocol,
+    truth=None,
+    averaged=None,
+    groups=None,
+):
+    """Evaluate a method that gives coefficients of the face model.
 
     Parameters
     ----------
+    coefficients : Coefficients
+        N faces, one a photograph.
     photographed : Photographed
+        Of N photographs.
+    face_model, network, picture_crop, distribution
+        As `reconstruct_all`.
+    protocol : lib.params.EvaluateParams
+        Its `seed` and `bootstrap_samples` are used.
+    truth : lib.ground_truth.GroundTruth or None
+        None: no errors in mm.
+    averaged : lib.ground_truth.AveragedShapes or None
+        One shape a person and condition; None: the mean of the coefficients, as for Tran et al. in the paper's Table 1.
+    groups : dict of str to dict of str to ndarray (N,) or None
+        From `lib.fairness.groups_of`.
+
+    Returns
+    -------
+    metrics : dict
     reconstructed : Reconstructed
-    samples, seed : int
-        Of the bootstrap over people.
+    """
+    reconstructed = reconstruct_all(coefficients, face_model, network, picture_crop, distribution, protocol.seed)
+    errors = None
+    if truth is not None:
+        averaged = averaged or averaged_shapes(coefficients.shape, photographed.persons, photographed.conditions)
+        errors = averaged.persons, averaged.conditions, shape_errors(averaged, face_model, truth)
+    return evaluate_pictures(reconstructed, photographed, protocol, errors, groups), reconstructed
+
+
+def evaluate_pictures(reconstructed, photographed, protocol, errors=None, groups=None):
+    """Evaluate a method that may give no more than a picture of each face.
+
+    Parameters
+    ----------
+    reconstructed : Reconstructed
+        Of N photographs; tables that need what is None or empty are left out.
+    photographed : Photographed
+        Of N photographs.
+    protocol
+        As `evaluate_faces`.
+    errors : tuple of ndarray (M,) or None
+        Person, condition (`lib.ground_truth.EVERY_CONDITION` for all of a person's photographs together) and distance
+        to the truth in mm, nan where it is not known (`lib.ground_truth.surface_errors`).
+    groups
+        As `evaluate_faces`.
 
     Returns
     -------
     dict
-        `similarity` (frontal and random scenes, and the text's shares of photograph pairs), `earth_movers_distance` to
-        the same-person and different-person distributions, `recall`; a measured value is {value, low, high, n}.
+        Metrics.
     """
-    persons = photographed.persons
+    samples, seed = protocol.bootstrap_samples, protocol.seed
+    resampling = resample_people(photographed.persons, samples, seed)
+    reference = PairReference.of(photographed.embeddings, photographed.persons, resampling)
+    everything = np.ones(len(photographed), bool)
+    subsets = {EVERY_CONDITION: everything}
+    subsets |= {name: photographed.conditions == name for name in sorted(set(photographed.conditions) - {""})}
 
-    def interval(values, statistic=None):
-        return measured(values, persons, samples, seed, statistic)
+    def likeness(chosen):
+        return _likeness(chosen, photographed, reconstructed, reference, resampling)
 
-    frontal = (photographed.embeddings * reconstructed.frontal).sum(1)
-    posed = (photographed.embeddings * reconstructed.posed).sum(1)
-    pairs = pair_distributions(photographed.embeddings, persons)
-    ranks = retrieval_ranks(reconstructed.frontal, photographed.embeddings, persons, persons)
+    metrics = dict(photographs={EVERY_CONDITION: photograph_columns(reference)}) | _by_row(subsets, likeness)
+    grouped = {name: _by_row(rows, likeness) for name, rows in (groups or {}).items()}
+    if errors is not None:
+        people, conditions, _ = errors
+        metrics |= _geometry(errors, {row: conditions == row for row in subsets}, protocol)
+        for name, rows in (groups or {}).items():
+            members = {row: set(photographed.persons[chosen]) for row, chosen in rows.items()}
+            overall = conditions == EVERY_CONDITION
+            chosen = {row: overall & [person in who for person in people] for row, who in members.items()}
+            grouped[name] |= _geometry(errors, chosen, protocol)
+    return metrics | (dict(groups=grouped) if grouped else {})
 
-    def distance_to(counts):
-        return interval(frontal, lambda values: earth_movers_distance(histogram(values), counts))
 
-    similarity = dict(frontal=interval(frontal), random_scene=interval(posed))
-    distance = {}
-    similarity["photographs_different"] = mean_of(pairs.different)
-    similarity["different_above"] = 1 - share_below(pairs.different, frontal.mean())
-    distance["different"] = distance_to(pairs.different)
-    if pairs.same.any():  # unlabelled photographs have no pair of one person
-        similarity["photographs_same"] = mean_of(pairs.same)
-        similarity["same_below"] = share_below(pairs.same, frontal.mean())
-        distance["same"] = distance_to(pairs.same)
-    return dict(
-        similarity=similarity,
-        earth_movers_distance=distance,
-        recall=dict(
-            top1=interval(ranks < 1),
-            top5=interval(ranks < 5),
-            random_top1=random_recall(persons, persons, 1),
-            random_top5=random_recall(persons, persons, 5),
-        ),
+def _geometry(errors, subsets, protocol):
+    """Table 1 of the faces (M,) in each subset whose truth is known; subsets without any are left out."""
+    people, _, distances = errors
+    known = ~np.isnan(distances)
+    resampling = resample_people(people[known], protocol.bootstrap_samples, protocol.seed)
+    subsets = {row: known & chosen for row, chosen in subsets.items() if (known & chosen).any()}
+    return _by_row(
+        subsets, lambda chosen: dict(geometry=geometry_columns(distances[chosen], people[chosen], resampling))
     )
 
 
-def coefficient_metrics(coefficients, persons):
-    """Compare the population of coefficients with the model's, and photographs of one person with each other.
-
-    Returns
-    -------
-    dict
-        `losses.moments_of`, and for shape and texture the share of the variance that lies *within* a person: 0 when all
-        photographs of a person give the same face, 1 when they are as different as those of different people.
-        (Unlabelled photographs have no such share.)
-    """
-    result = moments_of(coefficients)
-    _, person = np.unique(persons, return_inverse=True)
-    if np.bincount(person).max() < 2:
-        return result
-    for name in ("shape", "texture"):
-        values = getattr(coefficients, name).numpy()
-        counts = np.bincount(person)
-        means = np.stack([np.bincount(person, column) for column in values.T], 1) / counts[:, None]
-        several = counts[person] > 1
-        # divided by n - 1, since the mean is that of the same photographs
-        freedom = (counts[counts > 1] - 1).sum()
-        within = np.square(values - means[person])[several].sum(0) / freedom
-        result[f"{name}_within_person"] = float(within.mean() / values.var(0).mean())
-    return result
+def _by_row(subsets, measure):
+    """Turn what `measure` says of each subset, table -> column, into table -> row -> column."""
+    tables = {}
+    for row, chosen in subsets.items():
+        for table, columns in measure(chosen).items():
+            if columns:
+                tables.setdefault(table, {})[row] = columns
+    return tables
 
 
-def load_truth(path, people):
-    """Read the true faces of simulated people.
-
-    Parameters
-    ----------
-    path : str or Path
-        From `simulated.save_truth`.
-    people : int
-        How many to read at most.
-
-    Returns
-    -------
-    tuple of (dict of str to ndarray (N, 3), ndarray (T, 3)) or None
-        Vertices of each person in mm and the triangles; None where the photographs have no truth.
-    """
-    if not Path(path).is_file():
-        return None
-    with h5py.File(path) as file:
-        names = [name.decode() for name in file["persons"][:people]]
-        return dict(zip(names, file["vertices"][: len(names)])), file["triangles"][()]
-
-
-@torch.no_grad()
-def shape_of_people(regressor, photographed, people):
-    """Regress one shape a person from the mean of the features of all their photographs (paper 4.2).
-
-    Returns
-    -------
-    Tensor (P, S)
-    """
-    means = [photographed.features[torch.from_numpy(photographed.persons == name)].mean(0) for name in people]
-    return regressor(torch.stack(means)).shape
-
-
-@torch.no_grad()
-def geometry_errors(shape, face_model, truth):
-    """Distance of each person's face to the truth (paper 4.2, Table 1).
-
-    Parameters
-    ----------
-    shape : Tensor (P, S)
-        Coefficients of the people of `truth`, in its order.
-    face_model : FaceModel
-    truth : tuple
-        From `load_truth`.
-
-    Returns
-    -------
-    ndarray (P,)
-        Symmetric point-to-plane distances in mm.
-    """
-    faces, triangles = truth
-    vertices, nose = face_model.vertices(shape).numpy(), face_model.landmarks["center.nose.tip"]
-    model_triangles = face_model.triangles.numpy()
-    errors = []
-    for face, true_vertices in zip(progress(vertices, "geometry", unit="face"), faces.values()):
-        true = make_surface(true_vertices, triangles)
-        # the tip of the nose of a true face, which has no landmarks, is the vertex that protrudes most
-        tip = true.vertices[true.vertices[:, 2].argmax()]
-        placed = make_surface(face - face[nose] + tip, model_triangles)
-        errors.append(reconstruction_error(placed, true, tip))
-    return np.array(errors)
+def _likeness(chosen, photographed, reconstructed, reference, resampling):
+    """Table -> column of some of the photographs."""
+    persons, embeddings = photographed.persons[chosen], photographed.embeddings[chosen]
+    cosines = dict(frontal=(embeddings * reconstructed.frontal[chosen]).sum(1))
+    cosines |= {name: (embeddings * view[:, chosen]).sum(2).mean(0) for name, view in reconstructed.views.items()}
+    tables = dict(
+        similarity=similarity_columns(cosines, persons, reference, resampling),
+        earth_movers_distance=distance_columns(cosines["frontal"], persons, reference, resampling),
+        recall=recall_columns(reconstructed.frontal, photographed.embeddings, chosen, photographed.persons, resampling),
+        consistency=consistency_columns(reconstructed.frontal[chosen], persons, resampling),
+    )
+    if reconstructed.coefficients is not None:
+        which = torch.from_numpy(np.flatnonzero(chosen))
+        tables["coefficients"] = coefficient_columns(reconstructed.coefficients[which], persons, resampling)
+    if reconstructed.distances is not None:
+        tables["exaggeration"] = dict(distance=resampling.mean(reconstructed.distances[chosen], persons))
+    return tables
 
 
 def save_evaluation(path, photographed, reconstructed):
@@ -248,11 +260,20 @@ def save_evaluation(path, photographed, reconstructed):
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file.create_dataset("pictures", data=reconstructed.pictures, compression="gzip", compression_opts=4)
-        file["coefficients"] = reconstructed.coefficients.cat().numpy()
         file["similarity"] = (photographed.embeddings * reconstructed.frontal).sum(1)
+        file["rows"] = photographed.rows
+        if reconstructed.coefficients is not None:
+            file["coefficients"] = reconstructed.coefficients.cat().numpy()
 
 
 def load_evaluation(path):
-    """Read `save_evaluation`'s file: a dict of ndarray `pictures` (N, H, W, 3), `coefficients` and `similarity`."""
+    """Read `save_evaluation`'s file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,) and, where the method has them,
+        `coefficients` (N, K).
+    """
     with h5py.File(path) as file:
         return {name: file[name][()] for name in file}

@@ -52,8 +52,15 @@ class FeatureStore:
 
     def persons(self, rows):
         """Return the names of the people on these rows, as an array of str in the same order."""
+        return self._column("person", rows)
+
+    def conditions(self, rows):
+        """Return how these rows were photographed, as an array of str; empty where the source does not say."""
+        return self._column("condition", rows)
+
+    def _column(self, name, rows):
         used = self.index[self.index["row"] != SKIPPED_ROW].sort_values("row")
-        return used["person"].to_numpy(dtype=object)[np.asarray(rows)]
+        return used[name].to_numpy(dtype=object)[np.asarray(rows)]
 
     def centre(self, network):
         """Return the mean raw descriptor (E,) of the training photographs, float32: what `with_centre`

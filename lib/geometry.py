@@ -1,6 +1,13 @@
-"""Distance of a reconstructed face to the true one in millimetres (paper 4.2, Table 1)."""
+"""Distance of a reconstructed face to the true one in millimetres (paper 4.2, Table 1).
 
-from dataclasses import dataclass
+Closest points come from scipy's k-d tree. The registration is our own, some forty lines: of the libraries at hand,
+trimesh's ICP is point to point, small-gicp's and open3d's point-to-plane ICP know no scale, and the paper needs point
+to plane with isotropic scale. Planes through the closest *vertex* stand for the surface: at the density of these meshes
+that agrees with the exact closest point on a triangle (tested against trimesh).
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -26,25 +33,54 @@ class Surface:
         Unit length.
     border : ndarray (N,)
         bool: vertices on the open border, where a closest point says nothing about the surface.
+    used : ndarray (N,)
+        Which of the vertices that the surface was made of are in it: those that some triangle uses.
     """
 
     vertices: np.ndarray
     triangles: np.ndarray
     normals: np.ndarray
     border: np.ndarray
+    used: np.ndarray
+
+    @cached_property
+    def tree(self):
+        """The k-d tree of the vertices."""
+        return cKDTree(self.vertices)
+
+    def deformed(self, vertices):
+        """The same triangles with other vertices (N, 3)."""
+        vertices = np.asarray(vertices, np.float64)
+        return replace(self, vertices=vertices, normals=_normals(vertices, self.triangles))
+
+    def shifted(self, shift):
+        """The surface moved by (3,) mm."""
+        return replace(self, vertices=self.vertices + shift)
+
+    def moved(self, similarity):
+        """The surface moved by a `Similarity`."""
+        normals = self.normals @ similarity.rotation.T
+        return replace(self, vertices=similarity.apply(self.vertices), normals=normals)
 
 
 def make_surface(vertices, triangles):
     """Build a `Surface`; vertices that no triangle uses are dropped."""
-    used, triangles = np.unique(np.asarray(triangles), return_inverse=True)
-    vertices, triangles = np.asarray(vertices, np.float64)[used], triangles.reshape(-1, 3)
+    vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles)
+    used = np.flatnonzero(np.bincount(triangles.ravel(), minlength=len(vertices)))
+    places = np.zeros(len(vertices), np.int64)
+    places[used] = np.arange(len(used))
+    vertices, triangles = vertices[used], places[triangles]
+    return Surface(vertices, triangles, _normals(vertices, triangles), _border(triangles, len(vertices)), used)
+
+
+def _normals(vertices, triangles):
+    """Unit normals of vertices, weighted by the triangles' areas."""
     corners = vertices[triangles]
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(vertices)
-    for corner in range(3):
-        np.add.at(normals, triangles[:, corner], face_normals)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    return Surface(vertices, triangles, normals, _border(triangles, len(vertices)))
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    everywhere = triangles.ravel()
+    sums = [np.bincount(everywhere, np.repeat(axis, 3), len(vertices)) for axis in faces.T]
+    normals = np.stack(sums, 1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 def crop_to_sphere(surface, centre, radius=CROP_RADIUS):
@@ -93,11 +129,10 @@ def register(source, target):
         Moves `source` onto `target`.
     """
     points = target.vertices[:: max(1, len(target.vertices) // ICP_POINTS)]
-    tree = cKDTree(source.vertices)
     moved = Similarity(1.0, np.eye(3), np.zeros(3))
     for _ in range(ICP_STEPS):
         # the nearest neighbour is looked for in the source's own frame, so that its tree is built once
-        _, nearest = tree.query((points - moved.shift) @ moved.rotation / moved.scale, workers=-1)
+        _, nearest = source.tree.query((points - moved.shift) @ moved.rotation / moved.scale, workers=-1)
         kept = ~source.border[nearest]
         nearest = nearest[kept]
         step = _linear_step(
@@ -136,31 +171,31 @@ def point_to_plane(source, target):
     ndarray (M,)
         mm, of the vertices whose closest vertex of the target is not on the target's border.
     """
-    _, nearest = cKDTree(target.vertices).query(source.vertices, workers=-1)
+    _, nearest = target.tree.query(source.vertices, workers=-1)
     offsets = np.abs(((source.vertices - target.vertices[nearest]) * target.normals[nearest]).sum(1))
     return offsets[~target.border[nearest]]
 
 
-def reconstruction_error(reconstruction, truth, truth_nose_tip):
+def reconstruction_error(reconstruction, truth):
     """Symmetric point-to-plane distance after registration (paper Table 1).
 
     Parameters
     ----------
-    reconstruction, truth : Surface
-        Roughly aligned, mm.
-    truth_nose_tip : array-like (3,)
+    reconstruction : Surface
+    truth : Surface
+        Cropped to 95 mm around its nose tip (`crop_to_sphere`); both roughly aligned, mm.
 
     Returns
     -------
     float
         mm: the mean of both directions' mean distances.
     """
-    truth = crop_to_sphere(truth, truth_nose_tip)
-    moved = register(reconstruction, truth)
-    vertices = moved.apply(reconstruction.vertices)
-    placed = make_surface(vertices, reconstruction.triangles)
-    forward, backward = point_to_plane(placed, truth), point_to_plane(truth, placed)
-    return float((forward.mean() + backward.mean()) / 2)
+    return symmetric_distance(reconstruction.moved(register(reconstruction, truth)), truth)
+
+
+def symmetric_distance(one, other):
+    """Mean of both directions' mean `point_to_plane` distances, in mm."""
+    return float((point_to_plane(one, other).mean() + point_to_plane(other, one).mean()) / 2)
 
 
 def _border(triangles, count):

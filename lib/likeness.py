@@ -11,21 +11,53 @@ import numpy as np
 BINS = 2000
 EDGES = np.linspace(-1.0, 1.0, BINS + 1)
 CENTRES = (EDGES[:-1] + EDGES[1:]) / 2
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True)
 class PairDistributions:
-    """Cosines of all pairs of photographs (paper Fig. 5, top).
+    """Cosines of all pairs of photographs (paper Fig. 5, top), in bins of 0.001 over [-1, 1].
 
     Attributes
     ----------
-    same, different : ndarray (BINS,)
-        Counts of pairs of one person and of two people, in bins of 0.001 over [-1, 1].
+    same_by_person : ndarray (P, BINS)
+        int32: pairs of two photographs of each person, names sorted.
+    different_by_person : ndarray (P, BINS)
+        int32: pairs of a photograph of each person and one of anybody else. Each such pair is in two rows.
     """
 
-    same: np.ndarray
-    different: np.ndarray
+    same_by_person: np.ndarray
+    different_by_person: np.ndarray
+
+    @property
+    def same(self):
+        """Counts (BINS,) of the pairs of one person; zeros when nobody has two photographs."""
+        return self.same_by_person.sum(0, dtype=np.int64)
+
+    @property
+    def different(self):
+        """Counts (BINS,) of the pairs of two people."""
+        return self.different_by_person.sum(0, dtype=np.int64) // 2
+
+    def resampled(self, weights):
+        """Distributions of the photographs of people who count differently, as in a bootstrap over people.
+
+        Parameters
+        ----------
+        weights : ndarray (B, P)
+            How often each person counts.
+
+        Returns
+        -------
+        same, different : ndarray (B, BINS)
+            A pair of one person counts as often as the person. A pair of two people would count w_p w_q times; here it
+            counts w_p + w_q - 1 times, which is the same to first order in w - 1 (Hajek's projection of a
+            U-statistic) and needs no histogram of each pair of people. Bins that come out below 0 are 0.
+        """
+        weights = weights.astype(np.float32)
+        same = weights @ self.same_by_person.astype(np.float32)
+        different = weights @ self.different_by_person.astype(np.float32) - self.different.astype(np.float32)
+        return same, np.maximum(different, 0)
 
 
 def pair_distributions(embeddings, persons):
@@ -41,35 +73,64 @@ def pair_distributions(embeddings, persons):
     Returns
     -------
     PairDistributions
-        Each unordered pair counted once; `same` is empty when nobody has two photographs.
     """
-    _, person = np.unique(np.asarray(persons), return_inverse=True)
-    same, different = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
-    columns = np.arange(len(person))
+    names, person = np.unique(np.asarray(persons), return_inverse=True)
+    order = np.argsort(person, kind="stable")
+    embeddings, person = np.asarray(embeddings, np.float32)[order], person[order]
+    counts = np.zeros((2, len(names), BINS), np.int32)
     for start in range(0, len(person), BLOCK_ROWS):
-        rows = columns[start : start + BLOCK_ROWS]
-        cosines = embeddings[rows] @ embeddings[start:].T
-        later = columns[None, start:] > rows[:, None]
-        alike = person[rows][:, None] == person[None, start:]
-        same += histogram(cosines[later & alike])
-        different += histogram(cosines[later & ~alike])
-    return PairDistributions(same, different)
+        rows = slice(start, start + BLOCK_ROWS)
+        people = person[rows]
+        bins = _bins(embeddings[rows] @ embeddings.T)
+        # photographs are sorted by person: this block's people are neighbours, and so are all photographs of theirs
+        nearby = slice(*np.searchsorted(person, [people[0], people[-1] + 1]))
+        alike = people[:, None] == person[None, nearby]
+        row, column = np.nonzero(alike & (np.arange(len(person))[None, nearby] > np.arange(len(person))[rows, None]))
+        np.add.at(counts[0], (people[row], bins[:, nearby][row, column]), 1)
+        places = (people - people[0])[:, None] * (BINS + 1) + bins
+        places[:, nearby][alike] = BINS  # the place of what is not counted
+        found = np.bincount(places.ravel(), minlength=(people[-1] - people[0] + 1) * (BINS + 1))
+        counts[1, people[0] : people[-1] + 1] += found.reshape(-1, BINS + 1)[:, :BINS].astype(np.int32)
+    return PairDistributions(*counts)
 
 
 def histogram(cosines):
     """Count cosines (any shape) in `BINS` equal bins over [-1, 1]; rounding beyond the ends is clipped."""
-    bins = ((np.asarray(cosines).ravel() + 1) * (BINS / 2)).astype(np.int64)
-    return np.bincount(bins.clip(0, BINS - 1), minlength=BINS)
+    return np.bincount(_bins(np.asarray(cosines)).ravel(), minlength=BINS)
+
+
+def histogram_by_person(cosines, people, count):
+    """Count cosines (N,) of the people with numbers (N,) from 0 to `count` - 1: (count, BINS)."""
+    places = np.asarray(people) * BINS + _bins(np.asarray(cosines))
+    return np.bincount(places, minlength=count * BINS).reshape(count, BINS)
+
+
+def _bins(cosines):
+    """Place of each cosine among the bins; those that lie on an edge go to either side, by rounding."""
+    return (cosines * (BINS / 2) + BINS / 2).clip(0, BINS - 1).astype(np.int64)
 
 
 def mean_of(counts):
-    """Return the mean of a histogram."""
-    return float(counts @ CENTRES / counts.sum())
+    """Return the mean of a histogram (BINS,), or of each row of several (B, BINS)."""
+    return _plain(counts @ CENTRES / _total(counts))
 
 
 def share_below(counts, value):
-    """Return the share of a histogram below a value, as in the text of paper 4.3, to a bin's width."""
-    return float(counts[value > CENTRES].sum() / counts.sum())
+    """Return the share of a histogram below a value, as in the text of paper 4.3, to a bin's width.
+
+    Of several histograms (B, BINS) and values (B,) one share each. Nan for an empty histogram.
+    """
+    below = np.asarray(value)[..., None] > CENTRES
+    return _plain((counts * below).sum(-1) / _total(counts))
+
+
+def _total(counts):
+    total = counts.sum(-1).astype(np.float64)
+    return np.where(total > 0, total, np.nan)
+
+
+def _plain(values):
+    return float(values) if np.ndim(values) == 0 else values
 
 
 def pair_auc(pairs):
@@ -114,6 +175,16 @@ def earth_movers_distance(counts, others):
     return float(ot.wasserstein_1d(CENTRES, CENTRES, counts / counts.sum(), others / others.sum(), p=1))
 
 
+def earth_movers_distances(counts, others):
+    """Compute `earth_movers_distance` of many pairs of histograms (B, BINS) at once, for a bootstrap: (B,).
+
+    In one dimension it is the area between the two distribution functions, which histograms with the same bins give
+    without the sorting that POT needs. Nan where one is empty.
+    """
+    between = np.cumsum(counts / _total(counts)[:, None] - others / _total(others)[:, None], axis=1)
+    return np.abs(between).sum(1) * (EDGES[1] - EDGES[0])
+
+
 def retrieval_ranks(renders, photographs, render_persons, photograph_persons):
     """Rank of the first photograph of the right person in each render's list of nearest photographs (paper 4.4).
 
@@ -151,40 +222,3 @@ def random_recall(render_persons, photograph_persons, k):
         drawn = np.arange(min(k, total))
         misses.append(np.prod(np.clip(others - drawn, 0, None) / (total - drawn)))
     return float(1 - np.mean(misses))
-
-
-def bootstrap_interval(values, persons, samples, seed, statistic=None):
-    """95 % interval of a statistic, by resampling people (photographs of one person are not independent).
-
-    Parameters
-    ----------
-    values : ndarray (N,)
-        One value a photograph.
-    persons : array-like (N,)
-    samples : int
-    seed : int
-    statistic : callable or None
-        Maps values (n,) to a number; None is their mean.
-
-    Returns
-    -------
-    tuple of float
-        The 2.5 % and 97.5 % quantile.
-    """
-    values, generator = np.asarray(values), np.random.default_rng(seed)
-    _, person = np.unique(np.asarray(persons), return_inverse=True)
-    groups = [np.flatnonzero(person == index) for index in range(person.max() + 1)]
-    results = []
-    for _ in range(samples):
-        rows = np.concatenate([groups[i] for i in generator.integers(0, len(groups), len(groups))])
-        results.append(values[rows].mean() if statistic is None else statistic(values[rows]))
-    low, high = np.quantile(results, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def measured(values, persons, samples, seed, statistic=None):
-    """Return a statistic of one value a photograph with its interval: `value`, `low`, `high` and `n`."""
-    values = np.asarray(values)
-    low, high = bootstrap_interval(values, persons, samples, seed, statistic)
-    value = values.mean() if statistic is None else statistic(values)
-    return dict(value=float(value), low=low, high=high, n=len(values))

@@ -150,7 +150,9 @@ class EvaluateParams:
 
     seed: Seed
     bootstrap_samples: Annotated[int, Field(ge=10)]
+    photographs_a_person: Count
     geometry_people: Count
+    smallest_group: Annotated[int, Field(ge=2)]
 
 
 @_strict

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from lib.errors import StudyError
-from lib.geometry import Similarity, Surface, crop_to_sphere, make_surface, point_to_plane
+from lib.geometry import Similarity, Surface, crop_to_sphere, make_surface, symmetric_distance
 from lib.rasterize import rasterize
 
 NOSE_TIP = "center.nose.tip"
@@ -66,7 +66,7 @@ class ScanFit:
         on an open border are beyond the region of intersection.
         """
         face, scan = (crop_to_sphere(surface, self.nose_tip) for surface in (self.face, self.scan))
-        return float((point_to_plane(face, scan).mean() + point_to_plane(scan, face).mean()) / 2)
+        return symmetric_distance(face, scan)
 
 
 def fit_scan(face_model, scan, components):
@@ -104,9 +104,8 @@ def fit_scan(face_model, scan, components):
         pose, _ = problem.improve(pose, coefficients, 0)
     for _ in range(SHAPE_ROUNDS):
         pose, coefficients = problem.improve(pose, coefficients, components)
-    placed = Surface(pose.apply(scan.vertices), scan.triangles, scan.normals @ pose.rotation.T, scan.border)
     vertices = mean + np.tensordot(coefficients, directions, axes=1)
-    return ScanFit(coefficients, pose, make_surface(vertices, triangles), placed, vertices[tip])
+    return ScanFit(coefficients, pose, make_surface(vertices, triangles), scan.moved(pose), vertices[tip])
 
 
 def outer_skin(face_model):

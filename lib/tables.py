@@ -10,19 +10,30 @@ from lib.errors import StudyError
 METRICS = Path("reports/metrics")
 
 ROWS = {
-    "similarity.frontal": "similarity of photograph and frontal render",
-    "similarity.random_scene": "similarity, random pose and light",
-    "earth_movers_distance.same": "earth mover's distance to same-person pairs",
-    "earth_movers_distance.different": "earth mover's distance to different-person pairs",
-    "recall.top1": "top-1 recall",
-    "recall.top5": "top-5 recall",
-    "geometry.error": "distance to the true shape, mm",
-    "coefficients.shape_mean_rms": "shape coefficients: rms of means (0)",
-    "coefficients.shape_variance": "shape coefficients: variance (1)",
-    "coefficients.texture_mean_rms": "texture coefficients: rms of means (0)",
-    "coefficients.texture_variance": "texture coefficients: variance (1)",
-    "coefficients.shape_within_person": "shape: share of variance within a person",
-    "coefficients.texture_within_person": "texture: share of variance within a person",
+    "similarity.all.frontal": "similarity of photograph and frontal render",
+    "similarity.all.random_scene": "similarity, random pose and light",
+    "similarity.all.side": "similarity, 45° from the side",
+    "similarity.all.same_below": "same-person pairs less alike than photograph and render",
+    "similarity.all.different_above": "different-person pairs more alike than that",
+    "earth_movers_distance.all.same": "earth mover's distance to same-person pairs",
+    "earth_movers_distance.all.different": "earth mover's distance to different-person pairs",
+    "recall.all.top1": "top-1 recall",
+    "recall.all.top5": "top-5 recall",
+    "geometry.all.mean": "distance to the true shape, mm",
+    "geometry.cooperative.mean": "… from cooperative photographs",
+    "geometry.indoor.mean": "… from indoor photographs",
+    "geometry.outdoor.mean": "… from outdoor photographs",
+    "consistency.all.same": "similarity of renders of one person's photographs",
+    "consistency.all.different": "similarity of renders of different people",
+    "exaggeration.all.distance": "distance from the mean face (1: random faces of the model)",
+    "coefficients.all.shape_mean_rms": "shape coefficients: rms of means (0)",
+    "coefficients.all.shape_variance": "shape coefficients: variance (1)",
+    "coefficients.all.shape_mean_square": "shape coefficients: mean square (1)",
+    "coefficients.all.texture_mean_rms": "texture coefficients: rms of means (0)",
+    "coefficients.all.texture_variance": "texture coefficients: variance (1)",
+    "coefficients.all.texture_mean_square": "texture coefficients: mean square (1)",
+    "coefficients.all.shape_within_person": "shape: share of variance within a person",
+    "coefficients.all.texture_within_person": "texture: share of variance within a person",
 }
 """Measures of the comparison, in its order, and what the tables call them."""
 
@@ -42,7 +53,7 @@ def read_metrics(name):
 
 
 def measure(metrics, key):
-    """Look up `part.name` in nested metrics; None where it was not measured."""
+    """Look up `table.row.column` in nested metrics; None where it was not measured."""
     for part in key.split("."):
         if part not in metrics:
             return None
@@ -69,6 +80,39 @@ def comparison(names):
     return table[(table != "").any(axis=1)]
 
 
+def long_table(names):
+    """Put every number of several methods into one table, a row each, for other programs.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of methods that have been evaluated.
+
+    Returns
+    -------
+    DataFrame
+        `table`, `row`, `column`, `method`, `value`, `low`, `high`, `n`; the keys are those of ``docs/metrics.md``. What
+        is measured by group has tables such as `groups.age.similarity`.
+    """
+    return pd.DataFrame(
+        [
+            dict(table=".".join(table), row=row, column=column, method=name, **leaf)
+            for name in names
+            for (*table, row, column), leaf in leaves(read_metrics(name))
+        ],
+        columns=["table", "row", "column", "method", "value", "low", "high", "n"],
+    )
+
+
+def leaves(metrics, path=()):
+    """Yield the path (tuple of str) and the measured value (a dict with `value`) of all of a method's metrics."""
+    for key, inner in metrics.items():
+        if "value" in inner:
+            yield (*path, key), inner
+        else:
+            yield from leaves(inner, (*path, key))
+
+
 def to_markdown(table):
     """Write a table of text as GitHub's Markdown."""
     header = ["", *table.columns]
@@ -85,16 +129,22 @@ def _text(value):
 
 
 PAPER = {
-    "recall.top1": ("top-1 recall", "0.87 (MoFA-Test), 0.16 (LFW)"),
-    "recall.top5": ("top-5 recall", "0.96 (MoFA-Test), 0.51 (LFW)"),
-    "recall.random_top1": ("top-1 recall of a random order", "0.01 (MoFA-Test), 0.0002 (LFW)"),
-    "similarity.frontal": ("similarity of photograph and render", "0.403 (MoFA-Test)"),
-    "similarity.same_below": ("same-person pairs less alike than that", "0.227 (LFW pairs)"),
-    "similarity.different_above": ("different-person pairs more alike than that", "0.0004 (LFW pairs)"),
-    "earth_movers_distance.same": ("earth mover's distance to same-person pairs", "0.09 (MoFA-Test), 0.14 (LFW)"),
-    "earth_movers_distance.different": ("… to different-person pairs", "0.32 (MoFA-Test), 0.26 (LFW)"),
-    "geometry.error": ("distance to the true shape, mm", "1.50 (MICC, cooperative)"),
-    "geometry.error_of_mean_face": ("… of the mean face, mm", ""),
+    "recall.all.top1": ("top-1 recall", "0.87 (MoFA-Test), 0.16 (LFW)"),
+    "recall.all.top5": ("top-5 recall", "0.96 (MoFA-Test), 0.51 (LFW)"),
+    "recall.all.random_top1": ("top-1 recall of a random order", "0.01 (MoFA-Test), 0.0002 (LFW)"),
+    "recall.all.random_top5": ("top-5 recall of a random order", "0.06 (MoFA-Test), 0.001 (LFW)"),
+    "similarity.all.frontal": ("similarity of photograph and render", "0.403 (MoFA-Test)"),
+    "similarity.all.same_below": ("same-person pairs less alike than that", "0.227 (LFW pairs)"),
+    "similarity.all.different_above": ("different-person pairs more alike than that", "0.0004 (LFW pairs)"),
+    "photographs.all.same": ("similarity of photographs of one person", "0.50 (LFW)"),
+    "earth_movers_distance.all.same": ("earth mover's distance to same-person pairs", "0.09 (MoFA-Test), 0.14 (LFW)"),
+    "earth_movers_distance.all.different": ("… to different-person pairs", "0.32 (MoFA-Test), 0.26 (LFW)"),
+    "geometry.cooperative.mean": ("distance to the true shape, cooperative, mm", "1.50 (MICC)"),
+    "geometry.cooperative.deviation": ("… its standard deviation over people", "0.13 (MICC)"),
+    "geometry.indoor.mean": ("distance to the true shape, indoor, mm", "1.50 (MICC)"),
+    "geometry.indoor.deviation": ("… its standard deviation over people", "0.11 (MICC)"),
+    "geometry.outdoor.mean": ("distance to the true shape, outdoor, mm", "1.48 (MICC)"),
+    "geometry.outdoor.deviation": ("… its standard deviation over people", "0.11 (MICC)"),
 }
 """Numbers of the paper's text and Tables 1 to 3, with the data they were measured on."""
 

@@ -1,0 +1,248 @@
+"""True faces of the people on the photographs, and the distance to them in millimetres (paper 4.2, Table 1)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import trimesh
+
+from lib.errors import StudyError
+from lib.geometry import crop_to_sphere, make_surface, reconstruction_error
+from lib.progress import progress
+
+EVERY_CONDITION = "all"
+NOSE_TIP = "center.nose.tip"
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The file that the stage `photos` keeps of the test people, read face by face.
+
+    Attributes
+    ----------
+    path : Path
+        HDF5: `persons` (P,); either `vertices` (P, N, 3) and `triangles` (T, 3) of one topology
+        (`lib.simulated.save_truth`), or groups `faces/<number>` with `vertices` and `triangles` each (`save_scans`).
+    persons : tuple of str
+        Those that are measured.
+    """
+
+    path: Path
+    persons: tuple[str, ...]
+
+    def face(self, person):
+        """Read a face, cropped to 95 mm around its nose tip.
+
+        Returns
+        -------
+        surface : Surface
+            mm.
+        nose_tip : ndarray (3,)
+            A scan has no landmarks: its foremost vertex.
+        """
+        return _true_face(self.path, self.persons.index(person))
+
+
+@lru_cache(maxsize=1)
+def _true_face(path, number):
+    """Faces are asked for person by person: each is prepared once."""
+    with h5py.File(path) as file:
+        if "faces" in file:
+            vertices, triangles = (file[f"faces/{number}/{name}"][()] for name in ("vertices", "triangles"))
+        else:
+            vertices, triangles = file["vertices"][number], file["triangles"][()]
+    tip = vertices[vertices[:, 2].argmax()].astype(np.float64)
+    return crop_to_sphere(make_surface(vertices, triangles), tip), tip
+
+
+def load_truth(path, people):
+    """Open the true faces.
+
+    Parameters
+    ----------
+    path : path-like
+        ``data/photos/truth.h5``.
+    people : int
+        How many are measured at most.
+
+    Returns
+    -------
+    GroundTruth or None
+        None where the photographs have no truth.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    with h5py.File(path) as file:
+        return GroundTruth(path, tuple(name.decode() for name in file["persons"][:people]))
+
+
+def save_scans(path, scans):
+    """Write the scans of some people, for `load_truth`.
+
+    Parameters
+    ----------
+    path : path-like
+    scans : dict of str to path-like
+        A mesh file of each person, in mm, upright and frontal: +y up, +z out of the face.
+
+    Raises
+    ------
+    StudyError
+        A file cannot be read as a mesh.
+    """
+    with h5py.File(path, "w") as file:
+        file["persons"] = list(scans)
+        for number, scan in enumerate(scans.values()):
+            vertices, triangles = read_mesh(scan)
+            file[f"faces/{number}/vertices"] = vertices.astype(np.float32)
+            file[f"faces/{number}/triangles"] = triangles.astype(np.int32)
+
+
+def read_mesh(path):
+    """Read a mesh file of any format that trimesh knows: vertices (N, 3), triangles (T, 3).
+
+    Corners that differ in their texture coordinates only become one vertex, since a seam of a texture is no border.
+    """
+    try:
+        mesh = trimesh.load_mesh(path, process=False, skip_materials=True)
+    except (OSError, ValueError, KeyError, IndexError, NotImplementedError) as error:
+        raise StudyError(f"{path} cannot be read as a mesh: {error}") from None
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    if not len(mesh.faces):
+        raise StudyError(f"{path} holds no triangles")
+    return np.asarray(mesh.vertices), np.asarray(mesh.faces)
+
+
+@dataclass(frozen=True)
+class AveragedShapes:
+    """One shape of each person in each condition, and of each person in `EVERY_CONDITION` together.
+
+    Attributes
+    ----------
+    persons, conditions : ndarray (M,)
+        str.
+    shape : Tensor (M, S)
+        Coefficients.
+    """
+
+    persons: np.ndarray
+    conditions: np.ndarray
+    shape: torch.Tensor
+
+
+def average_by_condition(values, persons, conditions):
+    """Average rows over the photographs of one person in one condition, and over all photographs of the person.
+
+    Parameters
+    ----------
+    values : Tensor (N, F)
+        The paper averages the identity features of a video's frames and reconstructs once (4.2).
+    persons, conditions : ndarray (N,)
+        str; an empty condition belongs to none.
+
+    Returns
+    -------
+    persons, conditions : ndarray (M,)
+        Conditions are `EVERY_CONDITION` and those of the photographs.
+    means : Tensor (M, F)
+    """
+    keys = [(person, EVERY_CONDITION) for person in persons]
+    keys += [(person, condition) for person, condition in zip(persons, conditions) if condition]
+    rows = [*range(len(persons)), *np.flatnonzero(conditions != "")]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    place = torch.tensor([numbers[key] for key in keys])
+    sums = torch.zeros(len(numbers), values.shape[1], dtype=torch.float64).index_add_(0, place, values[rows].double())
+    means = sums / place.bincount()[:, None]
+    persons, conditions = (np.array(names, dtype=object) for names in zip(*numbers))
+    return persons, conditions, means.to(values.dtype)
+
+
+@torch.no_grad()
+def averaged_features(regressor, features, persons, conditions):
+    """Regress one shape a person and condition from the mean of the features (paper 4.2): an `AveragedShapes`."""
+    persons, conditions, means = average_by_condition(features, persons, conditions)
+    return AveragedShapes(persons, conditions, regressor(means).shape)
+
+
+def averaged_shapes(shape, persons, conditions):
+    """Average the shapes (N, S) themselves, as for Tran et al. in the paper's Table 1: an `AveragedShapes`."""
+    return AveragedShapes(*average_by_condition(shape, persons, conditions))
+
+
+def shape_errors(averaged, face_model, truth):
+    """Measure faces of the model against the truth.
+
+    Parameters
+    ----------
+    averaged : AveragedShapes
+    face_model : FaceModel
+        With a landmark `center.nose.tip`.
+    truth : GroundTruth
+
+    Returns
+    -------
+    ndarray (M,)
+        Symmetric point-to-plane distances in mm; nan for people without truth.
+    """
+    triangles, nose = face_model.triangles.numpy(), face_model.landmarks[NOSE_TIP]
+    with torch.no_grad():
+        mean = make_surface(face_model.vertices(torch.zeros_like(averaged.shape[:1]))[0].numpy(), triangles)
+
+    def faces():
+        for row in rows:
+            with torch.no_grad():
+                vertices = face_model.vertices(averaged.shape[row : row + 1])[0].numpy()
+            # vertices that no triangle uses are not in the surface
+            yield averaged.persons[row], mean.deformed(vertices[mean.used]), vertices[nose]
+
+    # person by person, so that each true face is prepared once
+    rows = [row for person in truth.persons for row in np.flatnonzero(averaged.persons == person)]
+    errors = np.full(len(averaged.persons), np.nan)
+    errors[rows] = surface_errors(faces(), truth, len(rows))
+    return errors
+
+
+def surface_errors(faces, truth, total=None):
+    """Measure any faces against the truth.
+
+    Parameters
+    ----------
+    faces : iterable of (str, Surface, array-like (3,))
+        Person, face (upright and frontal, in any unit near mm: the scale is found) and the tip of its nose.
+    truth : GroundTruth
+        Of all those people.
+    total : int or None
+        How many faces there are, for the progress bar.
+
+    Returns
+    -------
+    ndarray (M,)
+        Symmetric point-to-plane distances in mm.
+    """
+    errors = []
+    for person, face, nose_tip in progress(faces, "geometry", total=total, unit="face"):
+        true, true_tip = truth.face(person)
+        errors.append(reconstruction_error(face.shifted(true_tip - nose_tip), true))
+    return np.array(errors)
+
+
+def geometry_columns(errors, persons, resampling):
+    """Measure Table 1's columns.
+
+    Parameters
+    ----------
+    errors : ndarray (M,)
+        mm, one a person.
+    persons : ndarray (M,)
+    resampling : Resampling
+
+    Returns
+    -------
+    dict
+        `mean` and `deviation` over people, in mm.
+    """
+    return dict(mean=resampling.mean(errors, persons), deviation=resampling.deviation(errors, persons))

@@ -5,6 +5,7 @@ condition, and under `groups` those of each group of people. ``docs/metrics.md``
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -24,7 +25,7 @@ from lib.measures import (
     similarity_columns,
 )
 from lib.progress import progress
-from lib.renderer import frontal_scene, render, sample_scenes
+from lib.renderer import frontal_scene, render, render_meshes, sample_scenes
 
 RENDER_BATCH = 25
 SIDE_YAW = np.pi / 4
@@ -83,13 +84,12 @@ def reconstruct_all(coefficients, face_model, network, picture_crop, distributio
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(seed), distribution)
     embeddings, features, pictures = [], [], []
     for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "renders", unit="batch"):
-        faces, studio = coefficients[rows], frontal_scene(len(rows))
+        draw, studio = _drawing(face_model, coefficients[rows]), frontal_scene(len(rows))
         views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
-        seen = [network(render(face_model, faces, view, network.crop)) for view in views]
+        seen = [network(draw(view, network.crop)) for view in views]
         embeddings.append(torch.stack([one.embedding for one in seen]))
         features.append(seen[0].features)
-        images = render(face_model, faces, studio, picture_crop)
-        pictures.append((images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1))
+        pictures.append((draw(studio, picture_crop) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1))
     frontal, scene, *sides = torch.cat(embeddings, 1).numpy()
     return Reconstructed(
         frontal,
@@ -98,6 +98,12 @@ def reconstruct_all(coefficients, face_model, network, picture_crop, distributio
         coefficients,
         _distances_from_mean_face(torch.cat(features), coefficients, face_model, network, seed),
     )
+
+
+def _drawing(face_model, faces):
+    """Decode faces once and return a function that draws them in a scene and crop."""
+    vertices, albedo = face_model.vertices(faces.shape), face_model.albedo(faces.texture)
+    return partial(render_meshes, vertices, albedo, face_model.triangles, face_model.alignment_vertices)
 
 
 def _turned(scene, yaw):
@@ -148,7 +154,7 @@ def evaluate_faces(
     face_model, network, picture_crop, distribution
         As `reconstruct_all`.
     protocol : lib.params.EvaluateParams
-        Its `seed` and `bootstrap_samples` are used.
+        Its `seed`, `bootstrap_samples` and `smallest_group` are used.
     truth : lib.ground_truth.GroundTruth or None
         None: no errors in mm.
     averaged : lib.ground_truth.AveragedShapes or None
@@ -210,16 +216,18 @@ def evaluate_pictures(reconstructed, photographed, protocol, errors=None, groups
             members = {row: set(photographed.persons[chosen]) for row, chosen in rows.items()}
             overall = conditions == EVERY_CONDITION
             chosen = {row: overall & [person in who for person in people] for row, who in members.items()}
-            grouped[name] |= _geometry(errors, chosen, protocol)
+            grouped[name] |= _geometry(errors, chosen, protocol, protocol.smallest_group)
     return metrics | (dict(groups=grouped) if grouped else {})
 
 
-def _geometry(errors, subsets, protocol):
-    """Table 1 of the faces (M,) in each subset whose truth is known; subsets without any are left out."""
+def _geometry(errors, subsets, protocol, smallest=1):
+    """Table 1 of the faces (M,) in each subset whose truth is known, where there are `smallest` of them at least."""
     people, _, distances = errors
     known = ~np.isnan(distances)
+    if not known.any():
+        return {}
     resampling = resample_people(people[known], protocol.bootstrap_samples, protocol.seed)
-    subsets = {row: known & chosen for row, chosen in subsets.items() if (known & chosen).any()}
+    subsets = {row: known & chosen for row, chosen in subsets.items() if (known & chosen).sum() >= smallest}
     return _by_row(
         subsets, lambda chosen: dict(geometry=geometry_columns(distances[chosen], people[chosen], resampling))
     )

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import StudyError
+from lib.photos import PEOPLE_FILES
 
-PEOPLE_FILES = ("people.csv", "people.json")
-"""Beside the photographs; of a flat folder `person` is the photograph's file name."""
 AGE_BANDS = ((0, "under 30"), (30, "30 to 44"), (45, "45 to 59"), (60, "60 and over"))
 ATTRIBUTES = ("age", "gender", "ethnicity")
 SAME_AS = {"ancestry": "ethnicity"}
@@ -26,8 +25,8 @@ def read_people(folder):
     ----------
     folder : path-like
         With `people.json`, a mapping of person to a mapping with some of `ATTRIBUTES`; or `people.csv` with the columns
-        `person` and some of `ATTRIBUTES`. Age is in years; the others are words. What is not known is left out, empty
-        or NA.
+        `person` and some of `ATTRIBUTES`. A person is called as the folder of the photographs (of a flat folder, as the
+        photograph's file). Age is in years; the others are words. What is not known is left out, empty or NA.
 
     Returns
     -------

@@ -18,6 +18,7 @@ CROP_RADIUS = 95.0
 ICP_STEPS = 40
 ICP_POINTS = 3000
 ICP_TOLERANCE = 2e-3
+LEAST_PAIRS = 20
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ def register(source, target):
     -------
     Similarity
         Moves `source` onto `target`.
+
+    Raises
+    ------
+    ValueError
+        The surfaces do not overlap, from the start or since they drifted apart.
     """
     points = target.vertices[:: max(1, len(target.vertices) // ICP_POINTS)]
     moved = Similarity(1.0, np.eye(3), np.zeros(3))
@@ -134,6 +140,8 @@ def register(source, target):
         # the nearest neighbour is looked for in the source's own frame, so that its tree is built once
         _, nearest = source.tree.query((points - moved.shift) @ moved.rotation / moved.scale, workers=-1)
         kept = ~source.border[nearest]
+        if kept.sum() < LEAST_PAIRS:
+            raise ValueError("the surfaces do not overlap: registration needs them roughly aligned and of a like size")
         nearest = nearest[kept]
         step = _linear_step(
             moved.apply(source.vertices[nearest]), source.normals[nearest] @ moved.rotation.T, points[kept]

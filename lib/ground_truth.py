@@ -7,9 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-import trimesh
 
-from lib.errors import StudyError
 from lib.geometry import crop_to_sphere, make_surface, reconstruction_error
 from lib.progress import progress
 
@@ -25,7 +23,8 @@ class GroundTruth:
     ----------
     path : Path
         HDF5: `persons` (P,); either `vertices` (P, N, 3) and `triangles` (T, 3) of one topology
-        (`lib.simulated.save_truth`), or groups `faces/<number>` with `vertices` and `triangles` each (`save_scans`).
+        (`lib.simulated.save_truth`), or groups `faces/<number>` with `vertices` and `triangles` each
+        (`lib.scans.save_scans`).
     persons : tuple of str
         Those that are measured.
     """
@@ -78,43 +77,6 @@ def load_truth(path, people):
         return None
     with h5py.File(path) as file:
         return GroundTruth(path, tuple(name.decode() for name in file["persons"][:people]))
-
-
-def save_scans(path, scans):
-    """Write the scans of some people, for `load_truth`.
-
-    Parameters
-    ----------
-    path : path-like
-    scans : dict of str to path-like
-        A mesh file of each person, in mm, upright and frontal: +y up, +z out of the face.
-
-    Raises
-    ------
-    StudyError
-        A file cannot be read as a mesh.
-    """
-    with h5py.File(path, "w") as file:
-        file["persons"] = list(scans)
-        for number, scan in enumerate(scans.values()):
-            vertices, triangles = read_mesh(scan)
-            file[f"faces/{number}/vertices"] = vertices.astype(np.float32)
-            file[f"faces/{number}/triangles"] = triangles.astype(np.int32)
-
-
-def read_mesh(path):
-    """Read a mesh file of any format that trimesh knows: vertices (N, 3), triangles (T, 3).
-
-    Corners that differ in their texture coordinates only become one vertex, since a seam of a texture is no border.
-    """
-    try:
-        mesh = trimesh.load_mesh(path, process=False, skip_materials=True)
-    except (OSError, ValueError, KeyError, IndexError, NotImplementedError) as error:
-        raise StudyError(f"{path} cannot be read as a mesh: {error}") from None
-    mesh.merge_vertices(merge_tex=True, merge_norm=True)
-    if not len(mesh.faces):
-        raise StudyError(f"{path} holds no triangles")
-    return np.asarray(mesh.vertices), np.asarray(mesh.faces)
 
 
 @dataclass(frozen=True)

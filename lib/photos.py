@@ -16,6 +16,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 COMPRESSED_SUFFIX = ".bz2"
 """As in FERET: ``00001_930831_fa_a.ppm.bz2``."""
+PEOPLE_FILES = ("people.csv", "people.json")
+"""What is known of the people, beside their folders (`lib.fairness.read_people`): no photograph."""
 PLACEHOLDER = ".gitkeep"
 """Keeps an empty folder in git: no file of anybody's."""
 
@@ -52,6 +54,11 @@ class Photograph:
     def path(self):
         """Where it is, as a Path."""
         return Path(self.folder, self.file)
+
+    @property
+    def scan_path(self):
+        """Where the scan is, as a Path."""
+        return Path(self.folder, self.scan)
 
     @property
     def name(self):
@@ -113,7 +120,7 @@ def list_folder(folder):
         found = "a file" if folder.exists() else "nothing"
         raise StudyError(f"The folder of photographs {folder} is missing (found {found} there): check photos.path.")
     try:
-        return sorted(entry for entry in folder.iterdir() if entry.name != PLACEHOLDER)
+        return sorted(entry for entry in folder.iterdir() if entry.name not in (PLACEHOLDER, *PEOPLE_FILES))
     except OSError as error:
         raise StudyError(f"The folder of photographs {folder} cannot be read: {error.strerror}.") from error
 

@@ -38,6 +38,17 @@ ROWS = {
 """Measures of the comparison, in its order, and what the tables call them."""
 
 
+GROUP_MEASURES = (
+    (("similarity", "frontal"), "similarity"),
+    (("earth_movers_distance", "same"), "earth mover's distance to same-person pairs"),
+    (("recall", "top1"), "top-1 recall"),
+    (("recall", "top5"), "top-5 recall"),
+    (("geometry", "mean"), "distance to the true shape, mm"),
+    (("exaggeration", "distance"), "distance from the mean face"),
+)
+"""What is shown of each group of people: table and column, and its title."""
+
+
 def read_metrics(name):
     """Read the metrics of one regressor.
 
@@ -111,6 +122,56 @@ def leaves(metrics, path=()):
             yield (*path, key), inner
         else:
             yield from leaves(inner, (*path, key))
+
+
+def metrics_table(metrics, tables):
+    """Show some tables of one method: measures below one another, photographs side by side.
+
+    Parameters
+    ----------
+    metrics : dict
+    tables : sequence of str
+        Names; those that were not measured are left out.
+
+    Returns
+    -------
+    DataFrame
+        Text.
+    """
+    rows = {}
+    for name in tables:
+        for row, columns in metrics.get(name, {}).items():
+            for column, leaf in columns.items():
+                rows.setdefault((name, column), {})[row] = _text(leaf)
+    table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+    return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["table", "measure"])) if rows else table
+
+
+def group_table(metrics):
+    """Show one method's measures by group of people.
+
+    Parameters
+    ----------
+    metrics : dict
+
+    Returns
+    -------
+    DataFrame
+        Text; a row for all people and one a group, labelled (attribute, group), with the number of photographs and a
+        column a measure of `GROUP_MEASURES` that was taken.
+    """
+    rows = {("all", "all"): _group_row(metrics, "all")}
+    for attribute, tables in metrics.get("groups", {}).items():
+        for group in tables["similarity"]:
+            rows[attribute, group] = _group_row(tables, group)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["attribute", "group"])
+    return table.loc[:, (table != "").any(axis=0)]
+
+
+def _group_row(tables, group):
+    cells = {title: _text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES}
+    return {"photographs": measure(tables, f"similarity.{group}.frontal")["n"]} | cells
 
 
 def to_markdown(table):

@@ -1,24 +1,39 @@
 """The protocol on a small world: known faces give known numbers."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 
+from lib.checkpoint import write_json
 from lib.evaluation import (
-    Photographed,
-    coefficient_metrics,
-    geometry_errors,
-    likeness_metrics,
+    Reconstructed,
+    evaluate_faces,
+    evaluate_pictures,
     load_evaluation,
-    load_truth,
     reconstruct_all,
     save_evaluation,
-    shape_of_people,
 )
 from lib.face_model import Coefficients
+from lib.ground_truth import GroundTruth, load_truth
+from lib.losses import moments_of
+from lib.params import EvaluateParams
+from lib.photographed import Photographed
 from lib.scenes import SceneDistribution
-from lib.simulated import save_truth
+from lib.tables import comparison, group_table, leaves, long_table, measure, metrics_table, paper_table
+
+PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_a_person=3, geometry_people=4, smallest_group=2)
+PERSONS = np.repeat(np.array(list("abcdefgh"), object), 2)
+CONDITIONS = np.tile(np.array(["indoor", "outdoor"], object), 8)
+GROUPS = dict(gender=dict(female=PERSONS < "e", male=PERSONS >= "e"))
+
+
+def photographed_as(embeddings, persons=PERSONS, conditions=CONDITIONS):
+    return Photographed(persons, conditions, torch.zeros(len(persons), 1), embeddings, np.arange(len(persons)))
 
 
 @pytest.fixture(scope="module")
@@ -27,80 +42,199 @@ def world(tmp_path_factory):
     generator = torch.Generator().manual_seed(0)
     faces = Coefficients(*(torch.randn(8, n, generator=generator).repeat_interleave(2, 0) for n in (SHAPE, TEXTURE)))
     reconstructed = reconstruct_all(faces, model, network, network.crop, SceneDistribution(), 3)
-    persons = np.repeat(list("abcdefgh"), 2)
-    return model, faces, reconstructed, persons
+    return model, network, faces, reconstructed
 
 
-def test_a_perfect_likeness(world):
-    _, _, reconstructed, persons = world
-    photographed = Photographed(persons, torch.zeros(16, 1), reconstructed.frontal)
-    metrics = likeness_metrics(photographed, reconstructed, 20, 0)
-    assert metrics["similarity"]["frontal"]["value"] == pytest.approx(1, abs=1e-5)
-    assert metrics["recall"]["top1"]["value"] == 1
-    assert metrics["earth_movers_distance"]["same"]["value"] < 2e-3
-    assert metrics["similarity"]["random_scene"]["value"] < 1
-    assert metrics["recall"]["random_top1"] == pytest.approx(2 / 16)
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory, world):
+    """The true faces of four people are those of their coefficients."""
+    import h5py
+
+    model, _, faces, _ = world
+    path = tmp_path_factory.mktemp("truth") / "truth.h5"
+    with h5py.File(path, "w") as file:
+        file["persons"], file["triangles"] = list("abcd"), model.triangles.numpy()
+        file["vertices"] = model.vertices(faces.shape[:8:2]).numpy()
+    return load_truth(path, 4)
+
+
+@pytest.fixture(scope="module")
+def metrics(world, truth):
+    """Of faces that are the truth, for photographs that are alike to their renders."""
+    model, network, faces, reconstructed = world
+    photographed = photographed_as(reconstructed.frontal)
+    return evaluate_faces(
+        faces, photographed, model, network, network.crop, SceneDistribution(), PROTOCOL, truth, groups=GROUPS
+    )[0]
+
+
+def test_a_perfect_likeness(metrics):
+    similarity = metrics["similarity"]["all"]
+    assert similarity["frontal"]["value"] == pytest.approx(1, abs=1e-5)
+    assert similarity["random_scene"]["value"] < 1 and similarity["side"]["value"] < 1
+    assert metrics["recall"]["all"]["top1"]["value"] == 1
+    assert metrics["earth_movers_distance"]["all"]["same"]["value"] < 2e-3
+    assert metrics["recall"]["all"]["random_top1"]["value"] == pytest.approx(2 / 16)
+    assert metrics["consistency"]["all"]["same"]["value"] == pytest.approx(1, abs=1e-3)
+    assert metrics["geometry"]["all"]["mean"]["value"] < 0.05 and metrics["geometry"]["all"]["mean"]["n"] == 4
+
+
+def test_every_condition_and_group_has_its_row(metrics):
+    for table in ("similarity", "earth_movers_distance", "recall", "coefficients", "exaggeration", "geometry"):
+        assert list(metrics[table]) == ["all", "indoor", "outdoor"]
+    assert metrics["similarity"]["indoor"]["frontal"]["n"] == 8
+    gender = metrics["groups"]["gender"]
+    assert list(gender["similarity"]) == ["female", "male"]
+    assert gender["geometry"].keys() == {"female"}, "nobody's true face is known among the others"
+    assert gender["recall"]["female"]["top1"]["n"] == 8
+
+
+def test_every_number_lies_within_its_interval(metrics):
+    found = list(leaves(metrics))
+    assert len(found) > 100
+    for path, leaf in found:
+        assert leaf.keys() == {"value", "low", "high", "n"}, path
+        assert leaf["low"] - 1e-6 <= leaf["high"] and leaf["n"] >= 1, path
+        if path[-1] not in ("same_below", "different_above"):  # steps of a few pairs
+            assert leaf["low"] - 2e-3 <= leaf["value"] <= leaf["high"] + 2e-3, path
 
 
 def test_a_wrong_likeness(world):
-    _, _, reconstructed, persons = world
-    others = np.roll(reconstructed.frontal, 2, axis=0)
-    metrics = likeness_metrics(Photographed(persons, torch.zeros(16, 1), others), reconstructed, 20, 0)
-    assert metrics["recall"]["top1"]["value"] == 0
-    assert metrics["earth_movers_distance"]["different"]["value"] < metrics["earth_movers_distance"]["same"]["value"]
+    reconstructed = world[3]
+    metrics = evaluate_pictures(reconstructed, photographed_as(np.roll(reconstructed.frontal, 2, axis=0)), PROTOCOL)
+    assert metrics["recall"]["all"]["top1"]["value"] == 0
+    distance = metrics["earth_movers_distance"]["all"]
+    assert distance["different"]["value"] < distance["same"]["value"]
+
+
+def test_shares_of_pairs_beyond_the_mean_by_hand():
+    """Two people of two photographs each; renders at 60 degrees from the first photograph of each."""
+    angles = np.radians([0, 30, 100, 170])
+    photographs = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    renders = np.stack([np.cos(angles + np.radians(60)), np.sin(angles + np.radians(60))], 1).astype(np.float32)
+    photographed = photographed_as(photographs, np.array(list("aabb"), object), np.full(4, "", object))
+    metrics = evaluate_pictures(Reconstructed(renders, None, {}), photographed, PROTOCOL)
+    row = metrics["similarity"]["all"]
+    assert row["frontal"]["value"] == pytest.approx(0.5, abs=1e-6)
+    # pairs of one person: 30 and 70 degrees; of two: 100, 170, 70, 140
+    assert (row["same_below"]["value"], row["different_above"]["value"]) == (0.5, 0.0)
+    assert metrics["photographs"]["all"]["same"]["value"] == pytest.approx(
+        np.cos(np.radians([30, 70])).mean(), abs=1e-3
+    )
+    assert row["same_below"]["n"] == 2 and row["different_above"]["n"] == 4
+    assert set(metrics) == {"photographs", "similarity", "earth_movers_distance", "recall", "consistency"}
 
 
 def test_unlabelled_photographs_have_fewer_measures(world):
-    _, faces, reconstructed, _ = world
-    persons = np.arange(16).astype(str)
-    metrics = likeness_metrics(Photographed(persons, torch.zeros(16, 1), reconstructed.frontal), reconstructed, 20, 0)
-    assert "same" not in metrics["earth_movers_distance"] and "photographs_same" not in metrics["similarity"]
-    assert "shape_within_person" not in coefficient_metrics(faces, persons)
+    reconstructed = world[3]
+    persons = np.array([f"{n:02}" for n in range(16)], object)
+    photographed = photographed_as(reconstructed.frontal, persons, np.full(16, "", object))
+    metrics = evaluate_pictures(reconstructed, photographed, PROTOCOL)
+    assert list(metrics["similarity"]) == ["all"]
+    assert metrics["earth_movers_distance"]["all"].keys() == {"different"}
+    assert "same_below" not in metrics["similarity"]["all"] and metrics["photographs"]["all"].keys() == {"different"}
+    assert "shape_within_person" not in metrics["coefficients"]["all"]
 
 
-def test_variance_within_a_person(world, generator):
-    _, faces, _, persons = world
-    assert coefficient_metrics(faces, persons)["shape_within_person"] == pytest.approx(0, abs=1e-6)
-    random = Coefficients(torch.randn(400, 3, generator=generator), torch.randn(400, 3, generator=generator))
-    share = coefficient_metrics(random, np.repeat(np.arange(200), 2))["shape_within_person"]
-    assert share == pytest.approx(1, abs=0.1)
+def test_coefficients_are_measured_as_the_losses_do(metrics, world):
+    measured = metrics["coefficients"]["all"]
+    for name, value in moments_of(world[2]).items():
+        assert measured[name]["value"] == pytest.approx(value, rel=1e-4)
+    assert measured["shape_within_person"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+def test_random_coefficients_vary_as_much_within_a_person(world, generator):
+    faces = Coefficients(torch.randn(400, 3, generator=generator), torch.randn(400, 3, generator=generator))
+    embeddings = torch.nn.functional.normalize(torch.randn(400, 4, generator=generator), dim=1).numpy()
+    reconstructed = Reconstructed(embeddings, None, {}, faces)
+    photographed = photographed_as(embeddings, np.repeat(np.arange(200), 2).astype(object), np.full(400, "", object))
+    share = evaluate_pictures(reconstructed, photographed, PROTOCOL)["coefficients"]["all"]["shape_within_person"]
+    assert share["value"] == pytest.approx(1, abs=0.1) and share["low"] < 1 < share["high"] + 0.1
+
+
+def test_caricatures_are_farther_from_the_mean_face(world):
+    model, network, faces, reconstructed = world
+    grown = Coefficients(3 * faces.shape, 3 * faces.texture)
+    flat = Coefficients(0 * faces.shape, 0 * faces.texture)
+    exaggerated, mean = (
+        reconstruct_all(one, model, network, network.crop, SceneDistribution(), 3).distances for one in (grown, flat)
+    )
+    assert exaggerated.mean() > 1.5 * reconstructed.distances.mean()
+    assert mean == pytest.approx(0, abs=1e-4)
+    assert 0.5 < reconstructed.distances.mean() < 2
+
+
+def test_photographs_are_limited_evenly_and_keep_their_rows():
+    persons = np.array(list("aaaaaabb"), object)
+    everything = photographed_as(np.eye(8), persons, np.array(list("xxyyzzxy"), object))
+    kept = everything.at_most(3)
+    assert kept.rows.tolist() == [1, 3, 5, 6, 7] and kept.conditions.tolist() == list("xyzxy")
+    assert (kept.embeddings == np.eye(8)[kept.rows]).all() and len(kept.features) == 5
+    assert everything.at_most(10).rows.tolist() == list(range(8))
 
 
 def test_evaluation_is_kept(tmp_path, world):
-    _, faces, reconstructed, persons = world
-    save_evaluation(tmp_path / "e.h5", Photographed(persons, torch.zeros(16, 1), reconstructed.frontal), reconstructed)
+    _, _, faces, reconstructed = world
+    photographed = replace(photographed_as(reconstructed.frontal), rows=np.arange(16) + 5)
+    save_evaluation(tmp_path / "e.h5", photographed, reconstructed)
     kept = load_evaluation(tmp_path / "e.h5")
     assert (kept["pictures"] == reconstructed.pictures).all() and kept["pictures"].dtype == np.uint8
     assert np.allclose(kept["coefficients"], faces.cat().numpy()) and np.allclose(kept["similarity"], 1, atol=1e-5)
+    assert kept["rows"].tolist() == list(range(5, 21))
+    save_evaluation(tmp_path / "p.h5", photographed, replace(reconstructed, coefficients=None))
+    assert "coefficients" not in load_evaluation(tmp_path / "p.h5")
 
 
-class Generator:
-    """Draws the small model's own faces."""
-
-    def __init__(self, model):
-        self.model, self.triangles = model, model.triangles.numpy()
-
-    def person(self, random):
-        self.shape = torch.from_numpy(random.normal(size=(1, SHAPE))).float()
-        return type("Person", (), {"vertices": self.model.vertices(self.shape)[0].numpy()})
+@pytest.fixture
+def written(tmp_path, monkeypatch, metrics):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports/metrics/evaluate").mkdir(parents=True)
+    for name in ("full", "stage1"):
+        write_json(f"reports/metrics/evaluate/{name}.json", metrics)
+    return metrics
 
 
-def test_geometry_is_zero_for_the_truth_and_grows_away_from_it(tmp_path, world):
-    model, generator = world[0], Generator(world[0])
-    persons = ["person-0000", "person-0003"]
-    save_truth(generator, tmp_path / "truth.h5", persons, 7)
-    truth = load_truth(tmp_path / "truth.h5", 5)
-    assert list(truth[0]) == persons
-    shapes = torch.cat(
-        [torch.from_numpy(np.random.default_rng([7, n]).normal(size=(1, SHAPE))).float() for n in (0, 3)]
-    )
-    assert geometry_errors(shapes, model, truth).max() < 0.05
-    assert geometry_errors(shapes + 2, model, truth).min() > 0.1
-    assert len(load_truth(tmp_path / "truth.h5", 1)[0]) == 1
-    assert load_truth(tmp_path / "nowhere.h5", 1) is None
+def test_the_long_table_has_every_number(written):
+    table = long_table(["stage1", "full"])
+    assert list(table.columns) == ["table", "row", "column", "method", "value", "low", "high", "n"]
+    assert len(table) == 2 * len(list(leaves(written)))
+    row = table[(table["table"] == "groups.gender.recall") & (table["row"] == "male") & (table["column"] == "top1")]
+    assert row["method"].tolist() == ["stage1", "full"] and row["value"].tolist() == [1, 1]
 
 
-def test_a_persons_shape_comes_from_the_mean_of_the_features():
-    photographed = Photographed(np.array(["a", "b", "a"]), torch.tensor([[1.0], [5.0], [3.0]]), None)
-    shape = shape_of_people(lambda features: Coefficients(features, features), photographed, ["a", "b"])
-    assert shape.tolist() == [[2.0], [5.0]]
+def test_tables_show_what_was_measured(written):
+    table = comparison(["stage1", "full"])
+    assert table.loc["top-1 recall", "full"] == "1.000 [1.000, 1.000]"
+    assert "… from cooperative photographs" not in table.index and "… from indoor photographs" in table.index
+    assert paper_table("full").loc["top-1 recall", "this run"] == "1.000 [1.000, 1.000]"
+    shown = metrics_table(written, ("similarity", "nothing"))
+    assert shown.loc[("similarity", "frontal"), "indoor"].startswith("1.000")
+    groups = group_table(written)
+    assert groups.loc[("gender", "female"), "photographs"] == 8
+    assert groups.loc[("gender", "male"), "distance to the true shape, mm"] == ""
+    assert measure(written, "similarity.nowhere.frontal") is None
+
+
+def documented_keys():
+    """Return table.column of each row of the tables in docs/metrics.md."""
+    text = (ROOT / "docs/metrics.md").read_text()
+    keys, table = set(), ""
+    for line in text.splitlines():
+        table = match[1] if (match := re.match(r"#+ `(\w+)`", line)) else table
+        keys |= (
+            {f"{table}.{name}" for name in re.findall(r"`(\w+)`", line.split("|")[1])} if line[:3] == "| `" else set()
+        )
+    return keys
+
+
+def test_the_documentation_names_exactly_the_keys_that_are_written(metrics):
+    written = {f"{table}.{column}" for (*_, table, _, column), _ in leaves(metrics)}
+    assert written == documented_keys()
+
+
+def test_people_without_truth_do_not_count(world):
+    truth = GroundTruth(None, ())
+    model, network, faces, reconstructed = world
+    photographed = photographed_as(reconstructed.frontal)
+    metrics, _ = evaluate_faces(faces, photographed, model, network, network.crop, SceneDistribution(), PROTOCOL, truth)
+    assert "geometry" not in metrics

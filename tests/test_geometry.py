@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+import trimesh
 from scipy.spatial.transform import Rotation
 
 from lib.geometry import (
+    Similarity,
     crop_to_sphere,
     make_surface,
     point_to_plane,
     reconstruction_error,
     register,
+    symmetric_distance,
 )
 
 
@@ -56,7 +59,7 @@ def test_a_moved_copy_has_no_error():
         ((6, -4, 5), 1.08, (3, -4, 6)),
         ((0, 8, 0), 0.93, (0, 0, 9)),
     ):
-        assert reconstruction_error(moved(truth, degrees, scale, shift), truth, NOSE) < 0.01
+        assert reconstruction_error(moved(truth, degrees, scale, shift), crop_to_sphere(truth, NOSE)) < 0.01
 
 
 def test_registration_recovers_scale_and_rotation_under_noise():
@@ -70,14 +73,14 @@ def test_registration_recovers_scale_and_rotation_under_noise():
 
 
 def test_distance_does_not_depend_on_how_densely_a_surface_is_sampled():
-    assert reconstruction_error(bump(step=2.7), bump(step=2.0), NOSE) < 0.05
+    assert reconstruction_error(bump(step=2.7), crop_to_sphere(bump(step=2.0), NOSE)) < 0.05
 
 
 def test_another_face_is_as_far_as_it_differs():
-    flat, tall = bump(height=30), bump(height=36)
-    error = reconstruction_error(tall, flat, NOSE)
+    flat, tall = crop_to_sphere(bump(height=30), NOSE), bump(height=36)
+    error = reconstruction_error(tall, flat)
     assert 0.1 < error < 2
-    assert reconstruction_error(bump(height=42), flat, NOSE) > 1.5 * error
+    assert reconstruction_error(bump(height=42), flat) > 1.5 * error
 
 
 def test_parallel_planes_are_as_far_apart_as_they_are():
@@ -89,3 +92,64 @@ def test_parallel_planes_are_as_far_apart_as_they_are():
 def test_only_the_region_of_intersection_counts():
     truth, larger = bump(size=60.0), bump(size=80.0)
     assert point_to_plane(larger, truth).max() < 0.05
+
+
+def test_the_distance_is_symmetric_and_zero_for_itself():
+    one, other = bump(), bump(step=2.6, height=33)
+    assert symmetric_distance(one, other) == symmetric_distance(other, one) > 0.1
+    assert symmetric_distance(one, one) == 0
+
+
+def test_closest_vertices_agree_with_exact_closest_points():
+    """Planes through the closest vertex stand for the surface: trimesh finds the closest points on triangles."""
+    one, other = bump(step=1.6, height=33), bump(step=1.2)
+    inside = np.abs(one.vertices[:, :2]).max(1) < 60
+    points = one.vertices[inside][::23]
+    exact = np.linalg.norm(_closest(other, points) - points, axis=1)
+    _, nearest = other.tree.query(points)
+    planes = np.abs(((points - other.vertices[nearest]) * other.normals[nearest]).sum(1))
+    assert planes.mean() == pytest.approx(exact.mean(), abs=0.01)
+
+
+def _closest(surface, points):
+    """Exact closest points: of all triangles around the nearest vertices, with trimesh's point-to-triangle distance."""
+    near = surface.tree.query(points, k=12)[1]
+    best = np.full(len(points), np.inf)
+    result = np.empty_like(points)
+    touching = [[] for _ in surface.vertices]
+    for number, triangle in enumerate(surface.triangles):
+        for vertex in triangle:
+            touching[vertex].append(number)
+    for row, point in enumerate(points):
+        around = np.unique(np.concatenate([touching[vertex] for vertex in near[row]]))
+        corners = surface.vertices[surface.triangles[around]]
+        found = trimesh.triangles.closest_point(corners, np.broadcast_to(point, (len(around), 3)))
+        distances = np.linalg.norm(found - point, axis=1)
+        best[row], result[row] = distances.min(), found[distances.argmin()]
+    return result
+
+
+def test_a_moved_or_deformed_surface_is_the_one_made_anew():
+    surface = bump(step=8.0)
+    turn = Rotation.from_euler("xyz", (5, 3, -6), degrees=True).as_matrix()
+    similarity = Similarity(1.1, turn, np.array([1.0, 2.0, 3.0]))
+    anew = make_surface(similarity.apply(surface.vertices), surface.triangles)
+    for other in (surface.moved(similarity), surface.deformed(similarity.apply(surface.vertices))):
+        assert np.allclose(other.vertices, anew.vertices) and np.allclose(other.normals, anew.normals)
+        assert (other.border == anew.border).all()
+    assert np.allclose(surface.shifted([1, 2, 3]).vertices, surface.vertices + [1, 2, 3])
+
+
+def test_vertices_without_triangles_are_dropped_and_the_others_are_named():
+    surface = bump(step=8.0)
+    vertices = np.insert(surface.vertices, 3, [500.0, 0, 0], axis=0)
+    triangles = surface.triangles + (surface.triangles >= 3)
+    found = make_surface(vertices, triangles)
+    assert (found.triangles == surface.triangles).all() and 3 not in found.used
+    assert np.allclose(found.vertices, vertices[found.used]) and len(found.used) == len(vertices) - 1
+
+
+def test_surfaces_that_do_not_overlap_are_refused():
+    truth = crop_to_sphere(bump(), NOSE)
+    with pytest.raises(ValueError, match="do not overlap"):
+        reconstruction_error(bump().shifted([1000.0, 0, 0]), truth)

@@ -110,12 +110,10 @@ class _People(Dataset):
         person = generator.person(rng)
         looks = sample_looks(generator, person, rng)
         folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
         for index in range(self.photographs):
             condition = CONDITIONS[index % len(CONDITIONS)]
             picture = _photograph(generator, person, looks, condition, self.size, rng)
-            quality = int(rng.integers(*condition.quality, endpoint=True))
-            picture.save(folder / f"{index}-{condition.name}.jpg", quality=quality)
+            save_photograph(picture, folder / f"{index}-{condition.name}.jpg", condition, rng)
         return name, person.group
 
 
@@ -160,22 +158,50 @@ def _person_rng(seed, number):
 def _photograph(generator, person, looks, condition, size, rng):
     vertices = person.vertices + condition.expression * generator.expression(rng)
     whole = dress(generator, person, looks, vertices, condition.sunglasses, rng)
+    points = [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
+    return photograph_mesh(whole.vertices, whole.albedo, whole.triangles, points, condition, size, rng)
+
+
+def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, size, rng):
+    """Photograph any mesh of a face in one condition: light, pose, framing, lens, sensor.
+
+    Parameters
+    ----------
+    vertices, albedo : ndarray (N, 3)
+        Model frame, mm; sRGB in [0, 1].
+    triangles : ndarray (T, 3)
+    alignment_vertices : sequence
+        As `lib.renderer.render_meshes`.
+    condition : Condition
+    size : int
+        Pixels a side.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
     distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
     scene = replace(scene, background=_muted(scene.background))
     crop = Crop(OVERSAMPLING * size, _framing(condition, rng))
-    points = [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
     with torch.no_grad():
         image = render_meshes(
-            torch.as_tensor(whole.vertices)[None],
-            torch.as_tensor(whole.albedo)[None],
-            torch.as_tensor(whole.triangles),
-            points,
+            torch.as_tensor(vertices)[None],
+            torch.as_tensor(albedo)[None],
+            torch.as_tensor(triangles),
+            alignment_vertices,
             scene,
             crop,
         )
         image = F.avg_pool2d(image, OVERSAMPLING)
     return _camera(image[0].permute(1, 2, 0).numpy(), condition, rng)
+
+
+def save_photograph(picture, path, condition, rng):
+    """Write a photograph as the JPEG that this condition's camera makes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
 
 
 def _muted(background):

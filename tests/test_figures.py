@@ -77,7 +77,7 @@ def metrics(tmp_path, monkeypatch):
 
     def write(name, value, **more):
         frontal = dict(value=value, low=value - 0.1, high=value + 0.1, n=3)
-        content = dict(similarity=dict(frontal=frontal), coefficients=dict(shape_variance=0.9)) | more
+        content = dict(similarity=dict(all=dict(frontal=frontal))) | more
         (tmp_path / "evaluate" / f"{name}.json").write_text(json.dumps(content))
 
     return write
@@ -85,7 +85,7 @@ def metrics(tmp_path, monkeypatch):
 
 def test_comparison_puts_regressors_side_by_side(metrics):
     metrics("stage1", 0.3)
-    metrics("full", 0.5, recall=dict(top1=dict(value=0.75, low=0.7, high=0.8, n=3)))
+    metrics("full", 0.5, recall=dict(all=dict(top1=dict(value=0.75, low=0.7, high=0.8, n=3))))
     table = tables.comparison(["stage1", "full"])
     assert list(table.columns) == ["stage1", "full"]
     assert table.loc["similarity of photograph and frontal render"].tolist() == [
@@ -93,7 +93,6 @@ def test_comparison_puts_regressors_side_by_side(metrics):
         "0.500 [0.400, 0.600]",
     ]
     assert table.loc["top-1 recall"].tolist() == ["", "0.750 [0.700, 0.800]"]
-    assert table.loc["shape coefficients: variance (1)"].tolist() == ["0.900", "0.900"]
     assert "distance to the true shape, mm" not in table.index
     lines = tables.to_markdown(table).splitlines()
     assert lines[0] == "|  | stage1 | full |" and lines[1] == "| --- | ---: | ---: |" and len(lines) == 2 + len(table)

@@ -106,12 +106,14 @@ def test_metrics_are_real_measurements(study):
     metrics = {
         path.stem: json.loads(path.read_text()) for path in (study.folder / "reports/metrics/evaluate").glob("*.json")
     }
-    assert len({result["similarity"]["frontal"]["value"] for result in metrics.values()}) == len(metrics)
+    assert len({result["similarity"]["all"]["frontal"]["value"] for result in metrics.values()}) == len(metrics)
     for result in metrics.values():
-        frontal = result["similarity"]["frontal"]
+        frontal = result["similarity"]["all"]["frontal"]
         assert -1 <= frontal["low"] <= frontal["value"] <= frontal["high"] <= 1 and frontal["n"] >= 8
-        assert 0.3 < result["geometry"]["error"]["value"] < 5
-        assert result["similarity"]["photographs_same"] > result["similarity"]["photographs_different"] + 0.2
+        assert all(0.3 < row["mean"]["value"] < 5 for row in result["geometry"].values())
+        photographs = result["photographs"]["all"]
+        assert photographs["same"]["value"] > photographs["different"]["value"] + 0.2
+        assert set(result["groups"]) <= {"age", "gender", "ethnicity"} and result["groups"]
 
 
 def test_a_second_run_does_nothing(study):
@@ -161,7 +163,7 @@ def test_real_photographs_go_through_the_same_pipeline(study):
     metrics = json.loads((study.folder / "reports/metrics/evaluate/full.json").read_text())
     report = (study.folder / "reports/report.md").read_text()
     assert "folder; 11 files, 1 skipped" in report and "|  | stage 1 only | full |" in report
-    assert "geometry" not in metrics and metrics["recall"]["top1"]["n"] == 4
+    assert "geometry" not in metrics and metrics["recall"]["all"]["top1"]["n"] == 4
 
 
 def test_bad_input_is_told_in_a_line(study):

@@ -32,7 +32,8 @@ def main():
     vectors = random.standard_normal((options.photographs, options.dimension), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     # as in LFW most people have one photograph and few have hundreds
-    extra = random.zipf(1.6, options.photographs - options.people) % options.people
+    chances = 1 / (np.arange(options.people) + 3)
+    extra = random.choice(options.people, options.photographs - options.people, p=chances / chances.sum())
     persons = np.concatenate([np.arange(options.people), extra])
     start = time.perf_counter()
     resampling = resample_people(persons, SAMPLES, 0)

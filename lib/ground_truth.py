@@ -10,9 +10,9 @@ import torch
 
 from lib.geometry import crop_to_sphere, make_surface, reconstruction_error
 from lib.progress import progress
+from lib.scan_fit import NOSE_TIP, outer_skin
 
 EVERY_CONDITION = "all"
-NOSE_TIP = "center.nose.tip"
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,13 @@ class GroundTruth:
         (`lib.scans.save_scans`).
     persons : tuple of str
         Those that are measured.
+    scanned : bool
+        Each face has its own topology: that of a scanner, which sees the outer skin only.
     """
 
     path: Path
     persons: tuple[str, ...]
+    scanned: bool = False
 
     def face(self, person):
         """Read a face, cropped to 95 mm around its nose tip.
@@ -76,7 +79,7 @@ def load_truth(path, people):
     if not path.is_file():
         return None
     with h5py.File(path) as file:
-        return GroundTruth(path, tuple(name.decode() for name in file["persons"][:people]))
+        return GroundTruth(path, tuple(name.decode() for name in file["persons"][:people]), "faces" in file)
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def averaged_shapes(shape, persons, conditions):
 
 
 def shape_errors(averaged, face_model, truth):
-    """Measure faces of the model against the truth.
+    """Measure faces of the model against the truth; against scans, without what no scanner sees (backs of eyeballs).
 
     Parameters
     ----------
@@ -150,21 +153,27 @@ def shape_errors(averaged, face_model, truth):
     ndarray (M,)
         Symmetric point-to-plane distances in mm; nan for people without truth.
     """
-    triangles, nose = face_model.triangles.numpy(), face_model.landmarks[NOSE_TIP]
-    with torch.no_grad():
-        mean = make_surface(face_model.vertices(torch.zeros_like(averaged.shape[:1]))[0].numpy(), triangles)
+    rows, triangles = np.arange(face_model.vertex_count), face_model.triangles.numpy()
+    if truth.scanned:
+        rows, triangles = outer_skin(face_model)
+
+    def vertices_of(shape):
+        with torch.no_grad():
+            return face_model.vertices(shape[None])[0].numpy()
+
+    mean = make_surface(vertices_of(torch.zeros_like(averaged.shape[0]))[rows], triangles)
 
     def faces():
-        for row in rows:
-            with torch.no_grad():
-                vertices = face_model.vertices(averaged.shape[row : row + 1])[0].numpy()
+        for number in numbers:
+            vertices = vertices_of(averaged.shape[number])
             # vertices that no triangle uses are not in the surface
-            yield averaged.persons[row], mean.deformed(vertices[mean.used]), vertices[nose]
+            surface = mean.deformed(vertices[rows][mean.used])
+            yield averaged.persons[number], surface, vertices[face_model.landmarks[NOSE_TIP]]
 
     # person by person, so that each true face is prepared once
-    rows = [row for person in truth.persons for row in np.flatnonzero(averaged.persons == person)]
+    numbers = [number for person in truth.persons for number in np.flatnonzero(averaged.persons == person)]
     errors = np.full(len(averaged.persons), np.nan)
-    errors[rows] = surface_errors(faces(), truth, len(rows))
+    errors[numbers] = surface_errors(faces(), truth, len(numbers))
     return errors
 
 

@@ -56,6 +56,7 @@ class ScanTruth:
     """Scans as the true faces of `lib.ground_truth.shape_errors`."""
 
     scans: dict[str, ColouredScan]
+    scanned = True
 
     @property
     def persons(self):

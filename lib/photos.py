@@ -56,11 +56,6 @@ class Photograph:
         return Path(self.folder, self.file)
 
     @property
-    def scan_path(self):
-        """Where the scan is, as a Path."""
-        return Path(self.folder, self.scan)
-
-    @property
     def name(self):
         """`file` as text that can be printed and stored; unique in the source."""
         return printable(self.file)

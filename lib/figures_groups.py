@@ -41,7 +41,7 @@ def group_intervals(metrics):
         for axis, (table, column) in zip(row, shown):
             axis.axvline(measure(metrics, f"{table}.all.{column}")["value"], color="#999999", linewidth=1)
             for y, name in enumerate(names):
-                cell = measure(tables, f"{table}.{name}.{column}")
+                cell = measure(tables, (table, name, column))
                 if cell is not None:  # a group may have nobody whose true face is known
                     axis.plot([cell["low"], cell["high"]], [y, y], color=colour, linewidth=3, alpha=0.45)
                     axis.plot(cell["value"], y, "o", color=colour, markersize=5)

@@ -64,8 +64,8 @@ def read_metrics(name):
 
 
 def measure(metrics, key):
-    """Look up `table.row.column` in nested metrics; None where it was not measured."""
-    for part in key.split("."):
+    """Look up `table.row.column`, or a sequence of these, in nested metrics; None where it was not measured."""
+    for part in key.split(".") if isinstance(key, str) else key:
         if part not in metrics:
             return None
         metrics = metrics[part]
@@ -170,8 +170,8 @@ def group_table(metrics):
 
 
 def _group_row(tables, group):
-    cells = {title: _text(measure(tables, f"{table}.{group}.{column}")) for (table, column), title in GROUP_MEASURES}
-    return {"photographs": measure(tables, f"similarity.{group}.frontal")["n"]} | cells
+    cells = {title: _text(measure(tables, (table, group, column))) for (table, column), title in GROUP_MEASURES}
+    return {"photographs": measure(tables, ("similarity", group, "frontal"))["n"]} | cells
 
 
 def to_markdown(table):
@@ -201,11 +201,11 @@ PAPER = {
     "earth_movers_distance.all.same": ("earth mover's distance to same-person pairs", "0.09 (MoFA-Test), 0.14 (LFW)"),
     "earth_movers_distance.all.different": ("… to different-person pairs", "0.32 (MoFA-Test), 0.26 (LFW)"),
     "geometry.cooperative.mean": ("distance to the true shape, cooperative, mm", "1.50 (MICC)"),
-    "geometry.cooperative.deviation": ("… its standard deviation over people", "0.13 (MICC)"),
+    "geometry.cooperative.deviation": ("… standard deviation over people, cooperative", "0.13 (MICC)"),
     "geometry.indoor.mean": ("distance to the true shape, indoor, mm", "1.50 (MICC)"),
-    "geometry.indoor.deviation": ("… its standard deviation over people", "0.11 (MICC)"),
+    "geometry.indoor.deviation": ("… standard deviation over people, indoor", "0.11 (MICC)"),
     "geometry.outdoor.mean": ("distance to the true shape, outdoor, mm", "1.48 (MICC)"),
-    "geometry.outdoor.deviation": ("… its standard deviation over people", "0.11 (MICC)"),
+    "geometry.outdoor.deviation": ("… standard deviation over people, outdoor", "0.11 (MICC)"),
 }
 """Numbers of the paper's text and Tables 1 to 3, with the data they were measured on."""
 

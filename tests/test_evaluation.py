@@ -19,12 +19,13 @@ from lib.evaluation import (
     save_evaluation,
 )
 from lib.face_model import Coefficients
+from lib.figures_groups import group_intervals
 from lib.ground_truth import GroundTruth, load_truth
 from lib.losses import moments_of
 from lib.params import EvaluateParams
 from lib.photographed import Photographed
 from lib.scenes import SceneDistribution
-from lib.tables import comparison, group_table, leaves, long_table, measure, metrics_table, paper_table
+from lib.tables import PAPER, ROWS, comparison, group_table, leaves, long_table, measure, metrics_table, paper_table
 
 PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_a_person=3, geometry_people=4, smallest_group=2)
 PERSONS = np.repeat(np.array(list("abcdefgh"), object), 2)
@@ -207,12 +208,23 @@ def test_tables_show_what_was_measured(written):
     assert table.loc["top-1 recall", "full"] == "1.000 [1.000, 1.000]"
     assert "… from cooperative photographs" not in table.index and "… from indoor photographs" in table.index
     assert paper_table("full").loc["top-1 recall", "this run"] == "1.000 [1.000, 1.000]"
+    assert len(paper_table("full")) == len(PAPER), "titles that are alike would hide numbers"
+    assert len({title for title in ROWS.values()}) == len(ROWS)
     shown = metrics_table(written, ("similarity", "nothing"))
     assert shown.loc[("similarity", "frontal"), "indoor"].startswith("1.000")
     groups = group_table(written)
     assert groups.loc[("gender", "female"), "photographs"] == 8
     assert groups.loc[("gender", "male"), "distance to the true shape, mm"] == ""
     assert measure(written, "similarity.nowhere.frontal") is None
+
+
+def test_the_figure_of_groups_shows_each_of_them(metrics):
+    figure = group_intervals(metrics)
+    axes = np.array(figure.axes).reshape(1, 3)
+    assert [label.get_text() for label in axes[0, 0].get_yticklabels()] == ["female", "male"]
+    assert [axis.get_title() for axis in axes[0]] == ["similarity", "top-1 recall", "distance to the true shape, mm"]
+    # the line of all people, and a bar and a dot for each group that was measured
+    assert [len(axis.lines) for axis in axes[0]] == [5, 5, 3]
 
 
 def documented_keys():

@@ -238,12 +238,6 @@ def save_photograph(picture, path, condition, rng):
     picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
 
 
-def save_photograph(picture, path, condition, rng):
-    """Write a photograph as the JPEG that this condition's camera makes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
-
-
 def _muted(background):
     """Walls and gardens are less colourful than the backgrounds that train a network to ignore them."""
     grey = background.mean(1, keepdim=True)

@@ -17,7 +17,7 @@ LARGEST_MESH = 65536
 """Vertices that 16-bit indices, all that plain WebGL promises, can name."""
 
 
-def face_viewer(names, vertices, colours, triangles, picture, height=360):
+def face_viewer(names, vertices, colours, triangles, picture, height=360, photographs=None):
     """Make the view of some faces of one topology.
 
     Parameters
@@ -34,6 +34,8 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360):
         uint8, or float in [0, 1]: what is seen where the view cannot run.
     height : int
         Of picture and view on the page, in CSS pixels.
+    photographs : sequence of ndarray (H, W, 3) or None
+        uint8: what stands beside each face while it is turned.
 
     Returns
     -------
@@ -63,16 +65,22 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360):
         "vertices": [_base64(face) for face in scaled],
         "colours": [_base64(face) for face in np.rint(colours.clip(0, 1) * 255).astype("u1")],
     }
+    if photographs is not None:
+        data["photographs"] = [picture_data(photograph) for photograph in photographs]
     text = json.dumps(data, separators=(",", ":"))
     identity = "face-viewer-" + hashlib.sha256(text.encode()).hexdigest()[:12]
     buttons = "".join(f'<button type="button">{html.escape(name)}</button>' for name in names)
     label = html.escape(", ".join(names), quote=True)
+    beside = ""
+    if photographs is not None:  # its source is given by the script: without one the picture above shows all
+        beside = f'<img hidden width="{height}" height="{height}" alt="The photograph of this face">'
     return (
         f'<div id="{identity}" class="face-viewer">'
-        f'<img src="{_png(picture)}" height="{height}" alt="Faces: {label}">'
+        f'<img src="{picture_data(picture)}" height="{height}" alt="Faces: {label}">'
         f'<canvas hidden tabindex="0" style="height:{height}px;width:{height}px;touch-action:none;cursor:grab" '
         f'aria-label="Faces to turn: {label}"></canvas>'
         f"<div hidden>{buttons} <small>drag: turn · wheel or two fingers: zoom · double click: back</small></div>"
+        f"{beside}"
         f"<script>({_SCRIPT})(document.getElementById({json.dumps(identity)}),{text})</script></div>"
     )
 
@@ -81,7 +89,8 @@ def _base64(values):
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
 
 
-def _png(picture):
+def picture_data(picture):
+    """Write a picture, uint8 or float in [0, 1], as the `data:` address of a PNG file."""
     picture = np.asarray(picture)
     if picture.dtype != np.uint8:
         picture = np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
@@ -91,7 +100,7 @@ def _png(picture):
 
 
 _SCRIPT = """function (root, data) {
-  const [image, canvas, bar] = root.children;
+  const [image, canvas, bar, beside] = root.children;
   const gl = canvas.getContext("webgl", { antialias: true });
   if (!gl) return; // the picture stays
   const decode = text => Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer;
@@ -186,6 +195,7 @@ _SCRIPT = """function (root, data) {
       gl.bufferData(gl.ARRAY_BUFFER, arrays[i], gl.STATIC_DRAW);
     });
     [...bar.querySelectorAll("button")].forEach((button, i) => button.disabled = i === index);
+    if (data.photographs) beside.src = data.photographs[index];
     draw();
   }
 
@@ -214,6 +224,7 @@ _SCRIPT = """function (root, data) {
 
   image.hidden = true;
   canvas.hidden = bar.hidden = false;
+  if (data.photographs) beside.hidden = false; // the fourth child is the script where there are none
   canvas.style.display = "block";
   yaw = 0.35; pitch = 0.05; zoom = 1;
   show(0);

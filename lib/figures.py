@@ -9,12 +9,22 @@ import numpy as np
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SAME, DIFFERENT = "#009E73", "#999999"
+GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
+"""Of grids of faces: size of the titles in points, and inches for a line of titles and between groups of rows."""
+LETTER = 0.0078
+"""Inches that a letter takes, for each point of its size."""
+PIXELS_PER_INCH = 120
+_LEGEND_BELOW = dict(loc="outside lower center", fontsize=8, frameon=False)
 TITLES = dict(
     stage1="stage 1 only",
     full="full",
     no_batch="no batch loss",
     no_loopback="no loopback",
     single_view="single view",
+    mean_face="mean face",
+    pixel_autoencoder="pixel autoencoder",
+    iterative_fit="iterative fit",
+    fit_regressed="fits regressed",
 )
 
 
@@ -29,43 +39,64 @@ def save_figure(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     vector = path.suffix == ".svg"
     with matplotlib.rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(path, dpi=110, metadata={"Date": None} if vector else {"Software": None})
+        figure.savefig(path, dpi=PIXELS_PER_INCH, metadata={"Date": None} if vector else {"Software": None})
     return path
 
 
-def face_grid(rows, titles=None, row_titles=None, cell=1.25):
-    """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4) or random faces.
+def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
+    """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4, 6, 7) or random faces.
 
     Parameters
     ----------
-    rows : sequence of sequence of ndarray (H, W, 3)
-        uint8 or float in [0, 1]; rows of one length.
-    titles, row_titles : sequence of str or None
-        Above the columns and beside the rows.
+    rows : sequence of sequence of ndarray (H, W, 3) or None
+        uint8 or float in [0, 1]; rows of one length. None is a place of which is said that there is no face.
+    titles : sequence of str, or sequence of such sequences, or None
+        Above the columns; of several sequences each stands above a group of rows.
+    row_titles : sequence of str or None
+        Beside the rows.
     cell : float
-        Inches a picture.
+        Inches a picture; 1.25 shows 150 pixels as they are.
+    group : int or None
+        Rows that belong together; a gap parts them from the next ones. None: all.
 
     Returns
     -------
     Figure
     """
-    columns = len(rows[0])
-    left = 1.15 if row_titles else 0.0
-    top = 0.3 if titles else 0.0
-    width, height = left + cell * columns, top + cell * len(rows)
+    columns, group = len(rows[0]), group or len(rows)
+    groups = -(-len(rows) // group)
+    if titles is not None and isinstance(titles[0], str):
+        titles = [titles] + [None] * (groups - 1)
+    left = _width_of(row_titles) if row_titles else 0.0
+    above = [0.0] * groups if titles is None else [TITLE_HEIGHT if names else 0.0 for names in titles]
+    tops = [cell * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
+    width, height = left + cell * columns, tops[-1] + cell
     figure = plt.figure(figsize=(width, height))
-    for r, row in enumerate(rows):
+    for r, (top, row) in enumerate(zip(tops, rows)):
         for c, picture in enumerate(row):
-            place = [(left + c * cell) / width, 1 - (top + (r + 1) * cell) / height, cell / width, cell / height]
+            if picture is None:
+                x, y = (left + (c + 0.5) * cell) / width, 1 - (top + cell / 2) / height
+                figure.text(x, y, "no face found", ha="center", va="center", fontsize=9, color="#777777")
+                continue
+            place = [(left + c * cell) / width, 1 - (top + cell) / height, cell / width, cell / height]
             axes = figure.add_axes(place)
             axes.imshow(np.asarray(picture))
             axes.axis("off")
-            if titles and r == 0:
-                axes.set_title(titles[c], fontsize=8, pad=3)
         if row_titles:
-            y = 1 - (top + (r + 0.5) * cell) / height
-            figure.text((left - 0.08) / width, y, row_titles[r], ha="right", va="center", fontsize=9)
+            y = 1 - (top + cell / 2) / height
+            figure.text((left - 0.1) / width, y, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
+        if titles is not None and r % group == 0 and titles[r // group]:
+            size = min(GRID_TEXT, cell / (LETTER * max(map(len, titles[r // group]))))
+            for c, title in enumerate(titles[r // group]):
+                x, y = (left + (c + 0.5) * cell) / width, 1 - (top - 0.07) / height
+                figure.text(x, y, title, ha="center", va="bottom", fontsize=size)
     return figure
+
+
+def _width_of(texts):
+    """Inches that the longest line of some texts takes at the size of a grid's titles, in steps of a tenth."""
+    longest = max(len(line) for text in texts for line in text.split("\n"))
+    return round(0.25 + LETTER * GRID_TEXT * longest, 1)
 
 
 def similarity_distributions(same, different, similarities, edges):
@@ -85,12 +116,12 @@ def similarity_distributions(same, different, similarities, edges):
     """
     coarse = np.linspace(-0.6, 1.0, 65)
     figure, axes = plt.subplots(
-        len(similarities) + 1, 1, figsize=(6, 1.0 + 1.05 * (len(similarities) + 1)), sharex=True, layout="constrained"
+        len(similarities) + 1, 1, figsize=(7, 0.9 + 0.95 * (len(similarities) + 1)), sharex=True, layout="constrained"
     )
     for mean, colour in zip(_draw_pairs(axes[0], same, different, edges, coarse), (SAME, DIFFERENT)):
         axes[0].axvline(mean, color=colour, linewidth=1)
     axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
-    axes[0].legend(fontsize=8, frameon=False, loc="upper left")
+    _legend_above(axes[0], ncols=2)
     for axis, colour, (name, values) in zip(axes[1:], COLOURS, similarities.items()):
         axis.hist(values, coarse, density=True, color=colour, alpha=0.8)
         axis.axvline(values.mean(), color="black", linewidth=1)
@@ -100,6 +131,12 @@ def similarity_distributions(same, different, similarities, edges):
         axis.spines[["top", "left", "right"]].set_visible(False)
     axes[-1].set_xlabel("cosine similarity under the evaluation network (mean in brackets)", fontsize=9)
     return figure
+
+
+def _legend_above(axis, ncols, size=8):
+    """Put the legend on the line of the title, at its right end: it must not lie over what is drawn."""
+    place = dict(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0, ncols=ncols)
+    axis.legend(fontsize=size, frameon=False, handlelength=1.2, columnspacing=1.2, **place)
 
 
 def _draw_pairs(axis, same, different, edges, coarse):
@@ -128,20 +165,20 @@ def verification(networks, edges):
     Figure
     """
     figure, axes = plt.subplots(
-        len(networks), 3, figsize=(10, 2.5 * len(networks)), layout="constrained", squeeze=False
+        len(networks), 3, figsize=(10, 2.7 * len(networks)), layout="constrained", squeeze=False
     )
     coarse = np.linspace(-0.6, 1.0, 81)
     for row, (name, results) in zip(axes, networks.items()):
         for axis, key, title in zip(row, ("raw", "centred"), ("as published", "mean descriptor subtracted")):
             _draw_pairs(axis, *results[key], edges, coarse)
-            axis.set_title(f"{name}: {title}", fontsize=9)
+            axis.set_title(f"{name}: {title}", fontsize=9, loc="left", pad=18)
             axis.set_xlabel("cosine (mean in brackets)", fontsize=8)
             axis.set_yticks([])
-            axis.legend(frameon=False, fontsize=7)
+            axis.legend(frameon=False, fontsize=7, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
         false_accepts, true_accepts = results["roc"]
         row[2].plot(false_accepts, true_accepts, color=COLOURS[0], linewidth=1.5)
         row[2].set(xscale="log", xlim=(1e-4, 1), ylim=(0, 1.02))
-        row[2].set_title(f"{name}: ROC curve", fontsize=9)
+        row[2].set_title(f"{name}: ROC curve", fontsize=9, loc="left", pad=18)
         row[2].set_xlabel("false accepts", fontsize=8)
         row[2].set_ylabel("true accepts", fontsize=8)
         row[2].grid(color="#dddddd", linewidth=0.6)
@@ -175,10 +212,10 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), log
             axis.set_yscale("log")
         axis.set_title(name.replace("_", " "), fontsize=9)
         axis.set_xlabel(x, fontsize=8)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(which="both", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     if len(histories) > 1:
-        axes[0, -1].legend(fontsize=7, frameon=False)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=len(histories), **_LEGEND_BELOW)
     return figure
 
 
@@ -204,6 +241,7 @@ def interval_bars(table, titles):
         axis.set_ylim(len(table) - 0.5, -0.5)
         axis.set_yticks(range(len(table)), [title_of(name) for name in table] if axis is axes[0, 0] else [])
         axis.tick_params(labelsize=8)
+        axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.spines[["top", "right", "left"]].set_visible(False)
     return figure

@@ -15,7 +15,7 @@ from lib.open_face_pca import mirrored_modes
 from lib.open_face_texture import paint_person
 from lib.progress import progress
 
-__all__ = ["FaceGenerator", "Person", "build_open_face_model"]
+__all__ = ["FaceGenerator", "Person", "build_open_face_model", "light_mesh"]
 
 SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100
 """As in the Basel Face Model 2017."""
@@ -56,6 +56,23 @@ def build_open_face_model(
         models = [_take_rows(model, largest, generator) for model in (shape, texture, expression)]
         write_face_model(Path(folder) / f"{resolution}.h5", _file(generator, *models))
     return {"shape": shape_share, "texture": texture_share, "expression": expression_share}
+
+
+def light_mesh(resolution):
+    """Find the light mesh in a mesh of the open model, for views that must be small.
+
+    Parameters
+    ----------
+    resolution : "full" or "light"
+        Of the model whose vertices are thinned out.
+
+    Returns
+    -------
+    tuple of (ndarray (n,), ndarray (T, 3))
+        Rows of the vertices to keep, and the triangles between them.
+    """
+    generator, light = FaceGenerator(resolution), FaceGenerator("light")
+    return np.searchsorted(generator.rows, light.rows), light.triangles
 
 
 def _fit_shape(generator, count, random):

@@ -56,8 +56,8 @@ DARKEST_CORNER = 0.35
 NOISE_BLUR = 0.45
 """Pixels: a sensor's noise is not independent from pixel to pixel, since each colour is measured at some only."""
 
-# eye and mouth positions about the middle of the face, in units of the distance between the eyes (x right, y down)
-_FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
+FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
+"""Eyes and mouth corners about the middle of the face, in units of the distance between the eyes (x right, y down)."""
 
 
 def simulate_photographs(generator, folder, people, photographs, size, seed):
@@ -106,14 +106,12 @@ class _People(Dataset):
         return self.people
 
     def __getitem__(self, number):
-        generator, rng, name = self.generator, _person_rng(self.seed, number), person_name(number)
-        person = generator.person(rng)
-        looks = sample_looks(generator, person, rng)
-        folder = self.folder / name
+        name = person_name(number)
+        person, looks, rng = simulated_person(self.generator, self.seed, number)
         for index in range(self.photographs):
             condition = CONDITIONS[index % len(CONDITIONS)]
-            picture = _photograph(generator, person, looks, condition, self.size, rng)
-            save_photograph(picture, folder / f"{index}-{condition.name}.jpg", condition, rng)
+            picture = _photograph(self.generator, person, looks, condition, self.size, rng)
+            save_photograph(picture, self.folder / name / f"{index}-{condition.name}.jpg", condition, rng)
         return name, person.group
 
 
@@ -146,6 +144,19 @@ def save_truth(generator, path, persons, seed):
         file["persons"] = list(persons)
 
 
+def simulated_person(generator, seed, number):
+    """Draw one of the people of `simulate_photographs`.
+
+    Returns
+    -------
+    tuple of (Person, Looks, numpy.random.Generator)
+        The third is the chance that this person's photographs are drawn with.
+    """
+    rng = _person_rng(seed, number)
+    person = generator.person(rng)
+    return person, sample_looks(generator, person, rng), rng
+
+
 def person_name(number):
     """Return the folder name of a simulated person."""
     return f"person-{number:04d}"
@@ -158,8 +169,13 @@ def _person_rng(seed, number):
 def _photograph(generator, person, looks, condition, size, rng):
     vertices = person.vertices + condition.expression * generator.expression(rng)
     whole = dress(generator, person, looks, vertices, condition.sunglasses, rng)
-    points = [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
+    points = alignment_vertices_of(generator)
     return photograph_mesh(whole.vertices, whole.albedo, whole.triangles, points, condition, size, rng)
+
+
+def alignment_vertices_of(generator):
+    """Return the vertices of `lib.alignment.POINT_NAMES` in the generator's mesh, as `render_meshes` wants them."""
+    return [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
 
 
 def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, size, rng):
@@ -184,18 +200,36 @@ def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, 
     distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
     scene = replace(scene, background=_muted(scene.background))
-    crop = Crop(OVERSAMPLING * size, _framing(condition, rng))
-    with torch.no_grad():
-        image = render_meshes(
-            torch.as_tensor(vertices)[None],
-            torch.as_tensor(albedo)[None],
-            torch.as_tensor(triangles),
-            alignment_vertices,
-            scene,
-            crop,
-        )
-        image = F.avg_pool2d(image, OVERSAMPLING)
-    return _camera(image[0].permute(1, 2, 0).numpy(), condition, rng)
+    crop = Crop(size, _framing(condition, rng))
+    return _camera(draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop), condition, rng)
+
+
+@torch.no_grad()
+def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
+    """Draw a mesh as a perfect camera sees it, with `OVERSAMPLING` times as many samples a side averaged.
+
+    Parameters
+    ----------
+    vertices, albedo, triangles, alignment_vertices
+        As of `photograph_mesh`.
+    scene : Scene
+        One picture.
+    crop : Crop
+
+    Returns
+    -------
+    ndarray (crop.size, crop.size, 3)
+        float32, sRGB in [0, 1].
+    """
+    image = render_meshes(
+        torch.as_tensor(vertices)[None],
+        torch.as_tensor(albedo)[None],
+        torch.as_tensor(triangles),
+        alignment_vertices,
+        scene,
+        Crop(OVERSAMPLING * crop.size, crop.points),
+    )
+    return F.avg_pool2d(image, OVERSAMPLING)[0].permute(1, 2, 0).numpy()
 
 
 def save_photograph(picture, path, condition, rng):
@@ -216,7 +250,7 @@ def _framing(condition, rng):
     roll = rng.uniform(-condition.roll, condition.roll)
     turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
     centre = 0.5 + rng.uniform(-0.06, 0.06, 2)
-    return tuple(map(tuple, (_FACE_POINTS @ turn.T * eyes_apart + centre).tolist()))
+    return tuple(map(tuple, (FACE_POINTS @ turn.T * eyes_apart + centre).tolist()))
 
 
 def _camera(image, condition, rng):

@@ -50,17 +50,20 @@ GROUP_MEASURES = (
 
 
 def read_metrics(name):
-    """Read the metrics of one regressor.
+    """Read the metrics of one regressor, or of one of the methods that it is compared with.
 
     Raises
     ------
     StudyError
         It has not been evaluated.
     """
-    path = METRICS / f"evaluate/{name}.json"
-    if not path.is_file():
-        raise StudyError(f"{path} does not exist; run `dvc repro evaluate@{name}`")
-    return json.loads(path.read_text())
+    for folder in ("evaluate", "methods"):
+        path = METRICS / folder / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+    raise StudyError(
+        f"{METRICS} has no metrics of {name}; run `dvc repro evaluate@{name}`, or `dvc repro methods` for those"
+    )
 
 
 def measure(metrics, key):
@@ -85,9 +88,13 @@ def comparison(names):
         One row a measure (those that nobody has are left out), one column a regressor; text, `0.41 [0.38, 0.44]` where
         there is an interval.
     """
-    metrics = {name: read_metrics(name) for name in names}
-    rows = {title: [_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
-    table = pd.DataFrame(rows, index=list(names)).T
+    return side_by_side({name: read_metrics(name) for name in names})
+
+
+def side_by_side(metrics):
+    """Do the same as `comparison` with metrics at hand: dict of str to dict."""
+    rows = {title: [interval_text(measure(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
+    table = pd.DataFrame(rows, index=list(metrics)).T
     return table[(table != "").any(axis=1)]
 
 
@@ -142,7 +149,7 @@ def metrics_table(metrics, tables):
     for name in tables:
         for row, columns in metrics.get(name, {}).items():
             for column, leaf in columns.items():
-                rows.setdefault((name, column), {})[row] = _text(leaf)
+                rows.setdefault((name, column), {})[row] = interval_text(leaf)
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["table", "measure"])) if rows else table
 
@@ -170,7 +177,7 @@ def group_table(metrics):
 
 
 def _group_row(tables, group):
-    cells = {title: _text(measure(tables, (table, group, column))) for (table, column), title in GROUP_MEASURES}
+    cells = {title: interval_text(measure(tables, (table, group, column))) for (table, column), title in GROUP_MEASURES}
     return {"photographs": measure(tables, ("similarity", group, "frontal"))["n"]} | cells
 
 
@@ -181,7 +188,8 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def _text(value):
+def interval_text(value):
+    """Write a measured value as `0.41 [0.38, 0.44]`; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -213,7 +221,7 @@ PAPER = {
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    rows = {title: [interval_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
     return pd.DataFrame(rows, index=["this run", "paper"]).T
 
 

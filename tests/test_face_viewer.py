@@ -94,6 +94,16 @@ def test_the_same_faces_give_the_same_text_and_others_another_place(text):
     assert data_of(other)[0] != data_of(text)[0]
 
 
+def test_each_face_has_its_photograph():
+    photographs = np.random.default_rng(3).integers(0, 255, (2, 5, 5, 3), np.uint8)
+    text = face_viewer(NAMES, VERTICES, COLOURS, TRIANGLES, PICTURE, photographs=photographs)
+    for address, photograph in zip(data_of(text)[1]["photographs"], photographs):
+        content = base64.b64decode(address.removeprefix("data:image/png;base64,"))
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), photograph)
+    (first, beside) = [attributes for tag, attributes in Reader(text).tags if tag == "img"]
+    assert "hidden" in beside and "hidden" not in first
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="names 1"):
         face_viewer(NAMES[:1], VERTICES, COLOURS, TRIANGLES, PICTURE)

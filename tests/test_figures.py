@@ -35,8 +35,36 @@ def test_a_grid_shows_each_picture_in_its_place(tmp_path):
 def test_titles_stand_beside_and_above():
     pictures = [[np.zeros((4, 4, 3))] * 3] * 2
     figure = face_grid(pictures, ["a", "b", "c"], ["first", "second"])
-    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", "", "", ""]
-    assert [text.get_text() for text in figure.texts] == ["first", "second"]
+    assert [text.get_text() for text in figure.texts] == ["first", "a", "b", "c", "second"]
+    middles = [place.x0 + place.width / 2 for place in (axis.get_position() for axis in figure.axes[:3])]
+    assert np.allclose([text.get_position()[0] for text in figure.texts[1:4]], middles)
+
+
+def test_groups_of_rows_stand_apart_under_their_own_titles():
+    pictures = [[np.zeros((4, 4, 3))] * 2] * 4
+    figure = face_grid(pictures, [["a", "b"], ["c", "d"]], group=2)
+    assert [text.get_text() for text in figure.texts] == ["a", "b", "c", "d"]
+    tops = [axis.get_position().y1 * figure.get_figheight() for axis in figure.axes[::2]]
+    assert np.allclose(-np.diff(tops), [1.25, 1.25 + 0.1 + 0.3, 1.25])
+
+
+def test_a_missing_face_is_told_in_its_place():
+    figure = face_grid([[np.zeros((4, 4, 3)), None]])
+    assert len(figure.axes) == 1 and [text.get_text() for text in figure.texts] == ["no face found"]
+
+
+def test_a_picture_of_150_pixels_is_shown_as_it_is(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (150, 150, 3), np.uint8)
+    path = save_figure(face_grid([[picture, picture]]), tmp_path / "grid.png")
+    assert (np.asarray(Image.open(path).convert("RGB"))[:, :150] == picture).all()
+
+
+def test_legends_do_not_lie_over_what_is_drawn():
+    counts = histogram(np.random.default_rng(0).normal(0, 0.2, 500).clip(-1, 1))
+    figure = similarity_distributions(counts, counts, {"full": np.full(4, 0.5)}, EDGES)
+    figure.canvas.draw()
+    legend = figure.axes[0].get_legend().get_window_extent()
+    assert legend.y0 >= figure.axes[0].get_window_extent().y1 - 1
 
 
 @pytest.mark.parametrize("kind", ["distributions", "verification", "losses", "bars"])

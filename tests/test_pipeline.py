@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -115,7 +116,16 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
     names = {path.stem for path in (study.folder / "reports/notebooks").glob("*.ipynb")}
     variants = [f"05_stage2-{name}" for name in ("full", "no_batch", "no_loopback", "single_view")]
     evaluated = [f"06_evaluate-{name}" for name in ("stage1", "full", "no_batch", "no_loopback", "single_view")]
-    singles = ["01_face_model", "02_networks", "03_photos", "04_stage1", "07_ablations", "10_report"]
+    singles = [
+        "01_face_model",
+        "02_networks",
+        "03_photos",
+        "04_stage1",
+        "07_ablations",
+        "08_methods",
+        "09_robustness",
+        "10_report",
+    ]
     assert names == {*singles, *variants, *evaluated}
     for path in (study.folder / "reports/notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, 4)["cells"]
@@ -123,9 +133,23 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
         assert not [out for out in outputs if out["output_type"] == "error"]
         if path.stem != "02_networks":
             assert [out for out in outputs if "image/png" in out.get("data", {})], f"{path.stem} shows no picture"
-    for figure in ("ablations.png", "face_model.png", "pairs/full.png", "similarity.svg", "likeness.svg", "losses.svg"):
+    pictures = ("ablations.png", "face_model.png", "methods.png", "pairs/full.png", "robustness.png", "styles.png")
+    plots = ("similarity.svg", "likeness.svg", "losses.svg", "robustness_curves.svg")
+    for figure in (*pictures, *plots):
         assert (study.folder / "reports/figures" / figure).stat().st_size > 5_000
     assert "100%" in study.output and "Traceback" not in study.output
+
+
+def test_the_report_has_all_its_parts_and_links(study):
+    page = (study.folder / "reports/index.html").read_text()
+    assert "dvc repro" not in page and "There are no executed notebooks" not in page
+    assert all(f"{title}." in page for title in ("Table 1", "Table 2", "Table 3", "Figure 1", "Figure 4", "Figure 7"))
+    links = re.findall(r'href="(notebooks/[^"]+)"', page)
+    notebooks = {path.stem for path in (study.folder / "reports/notebooks").glob("*.ipynb")} - {"10_report"}
+    assert {Path(link).stem for link in links} == notebooks
+    assert all((study.folder / "reports" / link).is_file() for link in links)
+    lines = list(csv.DictReader((study.folder / "reports/metrics.csv").open()))
+    assert {"full", "mean_face"} <= {line["method"] for line in lines} and {"value", "low", "n"} <= lines[0].keys()
 
 
 def test_metrics_are_real_measurements(study):

@@ -1,0 +1,52 @@
+"""Keeps pictures of real people out of git: a check before each commit (`.pre-commit-config.yaml`).
+
+Figures of simulated people belong to the repository. As soon as `photos.source` is another one, the same files show
+real people.
+"""
+
+import sys
+from pathlib import PurePath
+
+from lib.errors import StudyError
+from lib.params import load_params
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".html", ".ipynb")
+
+
+def pictures_of_people(files, source):
+    """Choose the files that show people who have not agreed to be published.
+
+    Parameters
+    ----------
+    files : sequence of str
+        That would be committed, relative to the repository.
+    source : str
+        `photos.source` of the run that made the reports.
+
+    Returns
+    -------
+    list of str
+        Pictures and pages below `reports/`, unless the people are simulated, and pictures below `data/` in any case.
+    """
+    pictures = [file for file in files if PurePath(file).suffix.lower() in PICTURES]
+    return [
+        file
+        for file in pictures
+        if PurePath(file).parts[0] == "data" or (PurePath(file).parts[0] == "reports" and source != "simulated")
+    ]
+
+
+def main(files):
+    """Refuse a commit of such files; return the exit code."""
+    try:
+        found = pictures_of_people(files, load_params().photos.source)
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for file in found:
+        print(f"{file} shows photographs of people: do not commit it (git restore --staged {file})", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -48,11 +48,13 @@ format: setup ## put code and notebooks in order
 	$(RUN) ruff format .
 	$(RUN) nbstripout notebooks/*.ipynb
 
-bench: setup ## time rasteriser, face model, training and photographs; results in build/benchmarks
+bench: setup ## time and check every part that has a benchmark; results in build/benchmarks
 	mkdir -p build/benchmarks
 	$(RUN) python -m benchmarks.rasterize --json > build/benchmarks/rasterize.json
 	$(RUN) python -m benchmarks.face_model --json > build/benchmarks/face_model.json
 	$(RUN) python -m benchmarks.training --json > build/benchmarks/training.json
+	$(RUN) python -m benchmarks.likeness --json > build/benchmarks/likeness.json
+	$(RUN) python -m benchmarks.geometry --json > build/benchmarks/geometry.json
 	$(RUN) python -m benchmarks.photos data/photos/simulated --counts 300 600 1200 --json > build/benchmarks/photos.json
 
 lab: setup ## open the notebooks in JupyterLab

@@ -117,7 +117,7 @@ def test_small_results_belong_to_git(stage):
 def test_a_variants_override_concerns_that_variant_and_what_compares_them():
     assert "variants.${key}" in body("stage2")["params"] and "variants" not in body("stage2")["params"]
     declared = {stage for stage in STAGES if "variants" in body(stage)["params"]}
-    assert declared == {"ablations", "report"}
+    assert declared == {"ablations", "robustness", "report"}
     assert not [param for param in body("evaluate")["params"] if param.startswith("variants")]
 
 

@@ -15,6 +15,10 @@ TITLES = dict(
     no_batch="no batch loss",
     no_loopback="no loopback",
     single_view="single view",
+    mean_face="mean face",
+    pixel_autoencoder="pixel autoencoder",
+    iterative_fit="iterative fit",
+    fit_regressed="fits regressed",
 )
 
 

@@ -156,6 +156,59 @@ class EvaluateParams:
 
 
 @_strict
+class PixelAutoencoderParams:
+    """Section `methods.pixel_autoencoder`: the photometric autoencoder (MoFA, [27] in the paper)."""
+
+    seed: Seed
+    synthetic_faces: Count
+    steps: Count
+    photographs: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    landmark_weight: NotNegative
+    prior_weight: NotNegative
+    checkpoint_steps: Count
+
+
+@_strict
+class IterativeFitParams:
+    """Section `methods.iterative_fit`: one photograph at a time by analysis through synthesis ([13] in the paper)."""
+
+    people: Count
+    steps: Count
+    learning_rate: Positive
+    landmark_weight: NotNegative
+    prior_weight: NotNegative
+
+
+@_strict
+class FitRegressedParams:
+    """Section `methods.fit_regressed`: fits of training photographs, learned by the decoder ([29] in the paper)."""
+
+    seed: Seed
+    people: Annotated[int, Field(ge=2)]
+    photographs_a_person: Count
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    shape_weight: NotNegative
+    texture_weight: NotNegative
+
+
+@_strict
+class MethodsParams:
+    """Section `methods`: what the paper compares with (4.1 to 4.4), measured as its own results are."""
+
+    components: Count
+    expression_components: Count
+    pixel_autoencoder: PixelAutoencoderParams
+    iterative_fit: IterativeFitParams
+    fit_regressed: FitRegressedParams
+    external: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], Annotated[str, Field(min_length=1)]]
+
+
+@_strict
 class Params:
     """All of `params.yaml`."""
 
@@ -169,6 +222,7 @@ class Params:
     variants: dict[str, dict[str, bool | int | float | str]]
     evaluated: list[str]
     evaluate: EvaluateParams
+    methods: MethodsParams
 
     def variant(self, name):
         """Return stage 2's parameters with the overrides of one variant (the ablations of Fig. 3).
@@ -246,7 +300,7 @@ def apply_preset(preset, path=PARAMS_FILE):
     for section, values in changes.items():
         if section not in document or not isinstance(values, dict):
             raise StudyError(f"{source}: " + _unknown(section, list(document)))
-        document[section].update(values)
+        _overlay(document[section], values)
 
     def write(part):
         with part.open("w") as file:
@@ -254,6 +308,15 @@ def apply_preset(preset, path=PARAMS_FILE):
         load_params(part)
 
     write_atomically(path, write)
+
+
+def _overlay(old, new):
+    """Put values into a mapping; a mapping of its own, such as `methods.iterative_fit`, keeps what is not named."""
+    for name, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(name), dict):
+            _overlay(old[name], value)
+        else:
+            old[name] = value
 
 
 def _read(path):
@@ -282,8 +345,8 @@ def _explain(problem, kind, prefix):
     name = ".".join(([prefix] if prefix else []) + where)
     if problem["type"] == "unexpected_keyword_argument":
         siblings = kind.__dataclass_fields__
-        if len(where) > 1:
-            siblings = siblings[where[0]].type.__dataclass_fields__
+        for part in where[:-1]:
+            siblings = siblings[part].type.__dataclass_fields__
         return _unknown(name, [".".join(name.split(".")[:-1] + [s]) for s in siblings])
     if problem["type"] == "missing":
         return f"{name} is missing"

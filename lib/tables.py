@@ -50,17 +50,20 @@ GROUP_MEASURES = (
 
 
 def read_metrics(name):
-    """Read the metrics of one regressor.
+    """Read the metrics of one regressor, or of one of the methods that it is compared with.
 
     Raises
     ------
     StudyError
         It has not been evaluated.
     """
-    path = METRICS / f"evaluate/{name}.json"
-    if not path.is_file():
-        raise StudyError(f"{path} does not exist; run `dvc repro evaluate@{name}`")
-    return json.loads(path.read_text())
+    for folder in ("evaluate", "methods"):
+        path = METRICS / folder / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+    raise StudyError(
+        f"{METRICS} has no metrics of {name}; run `dvc repro evaluate@{name}`, or `dvc repro methods` for those"
+    )
 
 
 def measure(metrics, key):
@@ -85,9 +88,13 @@ def comparison(names):
         One row a measure (those that nobody has are left out), one column a regressor; text, `0.41 [0.38, 0.44]` where
         there is an interval.
     """
-    metrics = {name: read_metrics(name) for name in names}
-    rows = {title: [_text(measure(metrics[name], key)) for name in names] for key, title in ROWS.items()}
-    table = pd.DataFrame(rows, index=list(names)).T
+    return side_by_side({name: read_metrics(name) for name in names})
+
+
+def side_by_side(metrics):
+    """Do the same as `comparison` with metrics at hand: dict of str to dict."""
+    rows = {title: [_text(measure(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
+    table = pd.DataFrame(rows, index=list(metrics)).T
     return table[(table != "").any(axis=1)]
 
 

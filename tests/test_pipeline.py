@@ -89,7 +89,7 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
     names = {path.stem for path in (study.folder / "reports/notebooks").glob("*.ipynb")}
     variants = [f"05_stage2-{name}" for name in ("full", "no_batch", "no_loopback", "single_view")]
     evaluated = [f"06_evaluate-{name}" for name in ("stage1", "full", "no_batch", "no_loopback", "single_view")]
-    singles = ["01_face_model", "02_networks", "03_photos", "04_stage1", "07_ablations", "10_report"]
+    singles = ["01_face_model", "02_networks", "03_photos", "04_stage1", "07_ablations", "08_methods", "10_report"]
     assert names == {*singles, *variants, *evaluated}
     for path in (study.folder / "reports/notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, 4)["cells"]
@@ -97,7 +97,8 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
         assert not [out for out in outputs if out["output_type"] == "error"]
         if path.stem != "02_networks":
             assert [out for out in outputs if "image/png" in out.get("data", {})], f"{path.stem} shows no picture"
-    for figure in ("ablations.png", "face_model.png", "pairs/full.png", "similarity.svg", "likeness.svg", "losses.svg"):
+    pictures = ["ablations.png", "face_model.png", "methods.png", "pairs/full.png"]
+    for figure in [*pictures, "similarity.svg", "likeness.svg", "losses.svg"]:
         assert (study.folder / "reports/figures" / figure).stat().st_size > 5_000
     assert "100%" in study.output and "Traceback" not in study.output
 

@@ -54,7 +54,17 @@ def reached_modules(notebook):
 
 
 def test_the_stages_are_the_studys():
-    assert STAGES == ["face_model", "networks", "photos", "stage1", "stage2", "evaluate", "ablations", "report"]
+    assert STAGES == [
+        "face_model",
+        "networks",
+        "photos",
+        "stage1",
+        "stage2",
+        "evaluate",
+        "ablations",
+        "methods",
+        "report",
+    ]
     assert [path.stem[3:] for path in NOTEBOOKS] == STAGES
     assert PIPELINE["stages"]["stage2"]["foreach"] == "${variants}"
     assert PIPELINE["stages"]["evaluate"]["foreach"] == "${evaluated}"

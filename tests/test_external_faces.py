@@ -1,0 +1,201 @@
+"""Results of other methods, from files to numbers: every format, any unit, and what is said when a folder is wrong."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from scipy.spatial.transform import Rotation
+from skimage import data
+from small_world import SmallNetwork
+
+from lib.errors import StudyError
+from lib.external_faces import evaluate_results, find_results, read_results
+from lib.external_meshes import GREY, LANDMARK_NAMES, place_meshes, read_external_mesh, read_landmarks
+from lib.face_model import ALIGNMENT_LANDMARKS, FaceModel
+from lib.face_model_file import FaceModelFile, LinearModel
+from lib.ground_truth import load_truth
+from lib.mesh_files import save_mesh
+from lib.open_face_generator import FaceGenerator
+from lib.params import EvaluateParams
+from lib.photographed import Photographed
+from lib.scenes import SceneDistribution
+
+PEOPLE = 6
+NAMES = ["ann/1.jpg", "ann/2.jpg", "bob/1.jpg"]
+PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_a_person=3, geometry_people=2, smallest_group=2)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """-> the generator, and two people whom the face model has never seen."""
+    generator = FaceGenerator("light")
+    return generator, [generator.person(np.random.default_rng([3, number])) for number in range(2)]
+
+
+@pytest.fixture(scope="module")
+def model(faces):
+    """A face model of a few people of the generator."""
+    generator, _ = faces
+    people = [generator.person(np.random.default_rng([4, number])) for number in range(PEOPLE)]
+    landmarks = json.dumps(
+        [
+            {"id": name, "coordinates": np.mean([p.vertices[vertex] for p in people], 0).tolist()}
+            for name, vertex in generator.landmarks.items()
+        ]
+    )
+
+    def linear(values):
+        values = np.asarray([value.ravel() for value in values], np.float64)
+        mean = values.mean(0)
+        left, size, rows = np.linalg.svd(values - mean, full_matrices=False)
+        parts = mean, rows[: PEOPLE - 1].T, size[: PEOPLE - 1] ** 2 / (PEOPLE - 1), np.zeros(1)
+        return LinearModel(*(np.ascontiguousarray(part, np.float32) for part in parts))
+
+    shape, texture = linear([p.vertices for p in people]), linear([p.albedo for p in people])
+    points = shape.mean.reshape(-1, 3)
+    cells = np.asarray(generator.triangles).T.astype(np.int32)
+    return FaceModel(FaceModelFile(shape, texture, shape, cells, points.T, landmarks))
+
+
+def places_of(generator, person):
+    """The true places (5, 3) of `LANDMARK_NAMES`."""
+    names = [*ALIGNMENT_LANDMARKS, ("center.nose.tip",)]
+    return np.stack([np.mean([person.vertices[generator.landmarks[n]] for n in group], 0) for group in names])
+
+
+def turned(person, unit):
+    """A person's vertices in another unit, turned and elsewhere."""
+    turn = Rotation.from_euler("YXZ", (8, -6, 4), degrees=True).as_matrix()
+    return (person.vertices @ turn.T + [40, -900, 15]) * unit
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("obj", 0.01), ("ply", 1.0), ("glb", 1.0)])
+def test_a_mesh_of_any_unit_comes_into_the_models_frame_with_its_landmarks(tmp_path, faces, model, kind, unit):
+    generator, people = faces
+    meshes = {}
+    for number, person in enumerate(people):
+        path = tmp_path / f"{number}.{kind}"
+        save_mesh(path, turned(person, unit), person.albedo, np.asarray(generator.triangles, np.int64))
+        meshes[str(number)] = read_external_mesh(path)
+        assert np.abs(meshes[str(number)].albedo - person.albedo).max() < (0.04 if kind == "glb" else 0.005)
+    placed = place_meshes(meshes, model)
+    for number, person in enumerate(people):
+        face = placed[str(number)]
+        found = np.stack([face.mesh.vertices[list(face.landmarks[name])].mean(0) for name in LANDMARK_NAMES])
+        # the frame is that of the mean face: a person's own place in it differs by a few mm
+        assert np.linalg.norm(face.mesh.vertices - person.vertices, axis=1).mean() < 8
+        assert np.linalg.norm(found - places_of(generator, person), axis=1).max() < 12
+        vertices = [person.vertices[list(face.landmarks[name])].mean(0) for name in LANDMARK_NAMES]
+        assert np.linalg.norm(np.stack(vertices) - places_of(generator, person), axis=1).max() < 8
+
+
+def test_a_landmarks_file_is_used(tmp_path, faces, model):
+    generator, people = faces
+    vertices = [[generator.landmarks[n] for n in group] for group in (*ALIGNMENT_LANDMARKS, ("center.nose.tip",))]
+    (tmp_path / "landmarks.json").write_text(json.dumps(dict(zip(LANDMARK_NAMES, vertices))))
+    landmarks = read_landmarks(tmp_path)
+    path = tmp_path / "a.ply"
+    save_mesh(path, turned(people[0], 0.1), people[0].albedo, np.asarray(generator.triangles, np.int64))
+    placed = place_meshes({"a": read_external_mesh(path)}, model, landmarks)["a"]
+    assert placed.landmarks == {name: tuple(group) for name, group in zip(LANDMARK_NAMES, vertices)}
+    assert np.linalg.norm(placed.mesh.vertices - people[0].vertices, axis=1).mean() < 8
+    (tmp_path / "landmarks.json").write_text('{"left_eye": [3]}')
+    with pytest.raises(StudyError, match="right_eye, left_eye, right_mouth, left_mouth, nose_tip"):
+        read_landmarks(tmp_path)
+
+
+def test_a_mesh_without_colours_is_grey_and_a_texture_gives_its_colours(tmp_path):
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.0]])
+    trimesh.Trimesh(corners, [[0, 1, 2]], process=False).export(tmp_path / "plain.ply")
+    assert np.allclose(read_external_mesh(tmp_path / "plain.ply").albedo, GREY)
+    image = Image.fromarray(np.full((8, 8, 3), (200, 100, 50), np.uint8))
+    textured = trimesh.Trimesh(corners, [[0, 1, 2]], process=False)
+    textured.visual = trimesh.visual.TextureVisuals(np.full((3, 2), 0.5), image=image)
+    textured.export(tmp_path / "textured.glb")
+    assert np.allclose(read_external_mesh(tmp_path / "textured.glb").albedo * 255, (200, 100, 50), atol=1.5)
+
+
+def test_what_is_no_mesh_is_named(tmp_path):
+    for name, content in (("a.obj", "v 0 0 0\n"), ("b.ply", "nonsense"), ("c.glb", "nonsense")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(StudyError, match=name):
+            read_external_mesh(tmp_path / name)
+
+
+def photographed():
+    generator = torch.Generator().manual_seed(1)
+    embeddings = torch.nn.functional.normalize(torch.randn(3, 6, generator=generator), dim=1).numpy()
+    persons, conditions = np.array(["ann", "ann", "bob"], dtype=object), np.array(["indoor", "outdoor", "indoor"])
+    return Photographed(persons, conditions.astype(object), torch.zeros(3, 12), embeddings, np.arange(3))
+
+
+def truth_of(faces, path):
+    """The true faces of the two people, as `lib.ground_truth` reads them."""
+    generator, people = faces
+    with h5py.File(path, "w") as file:
+        file["vertices"] = np.stack([p.vertices for p in people]).astype(np.float32)
+        file["triangles"] = np.asarray(generator.triangles, np.int32)
+        file["persons"] = ["ann", "bob"]
+    return load_truth(path, 2)
+
+
+@pytest.mark.parametrize("kind", ["obj", "ply", "glb"])
+def test_a_folder_of_meshes_is_measured_like_every_method(tmp_path, faces, model, kind):
+    generator, people = faces
+    for name, person in (("ann/1", people[0]), ("bob/1", people[1])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_mesh(
+            tmp_path / f"{name}.{kind}", turned(person, 1), person.albedo, np.asarray(generator.triangles, np.int64)
+        )
+    (tmp_path / "ann/1.png").write_bytes(b"a texture, not a result")
+    network = SmallNetwork()
+    results = read_results(tmp_path, NAMES, [*NAMES, "eve/1.jpg"], model, network, network.crop, SceneDistribution(), 1)
+    assert results.which.tolist() == [0, 2]
+    assert results.reconstructed.pictures.shape == (2, 20, 20, 3) and results.reconstructed.pictures.std() > 10
+    assert results.reconstructed.views["side"].shape == (2, 2, 6)
+    metrics = evaluate_results(results, photographed(), PROTOCOL, truth_of(faces, tmp_path / "truth.h5"))
+    assert metrics["similarity"]["all"]["frontal"]["n"] == 2
+    # the meshes are the truth itself, in another place
+    assert metrics["geometry"]["all"]["mean"]["value"] < 0.1
+    assert metrics["geometry"]["indoor"]["mean"]["n"] == 2 and "outdoor" not in metrics["geometry"]
+
+
+def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
+    face = data.astronaut()[:250, 100:350]
+    for name, pixels in (("ann/1", face), ("bob/1", face[:, ::-1]), ("ann/2", np.full_like(face, 90))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    network = SmallNetwork()
+    results = read_results(tmp_path, NAMES, NAMES, None, network, network.crop, None, 1)
+    # no face on a wall
+    assert results.which.tolist() == [0, 2] and not results.placed
+    assert results.reconstructed.views == {} and results.reconstructed.pictures.shape == (2, 20, 20, 3)
+    metrics = evaluate_results(results, photographed(), PROTOCOL)
+    assert metrics["recall"]["all"]["top1"]["n"] == 2 and "geometry" not in metrics
+
+
+def test_a_wrong_folder_is_told_with_the_remedy(tmp_path):
+    with pytest.raises(StudyError, match="named in methods.external .* is no folder; put results such as ann/1.obj"):
+        find_results(tmp_path / "nowhere", NAMES, NAMES)
+    (tmp_path / "eve").mkdir()
+    with pytest.raises(StudyError, match="no result of a test photograph"):
+        find_results(tmp_path, NAMES, NAMES)
+    (tmp_path / "eve/1.obj").write_text("")
+    with pytest.raises(StudyError, match=r"named after no photograph \(eve/1.obj\). Name each .* such as ann/1.obj"):
+        find_results(tmp_path, NAMES, NAMES)
+    # of a training photograph: left alone
+    with pytest.raises(StudyError, match="1 of others"):
+        find_results(tmp_path, NAMES, [*NAMES, "eve/1.jpg"])
+    (tmp_path / "ann").mkdir()
+    for kind in ("obj", "ply"):
+        (tmp_path / f"ann/1.{kind}").write_text("")
+    with pytest.raises(StudyError, match="several results of one photograph"):
+        find_results(tmp_path, NAMES, [*NAMES, "eve/1.jpg"])
+    (tmp_path / "ann/1.ply").unlink()
+    shutil.rmtree(tmp_path / "eve")
+    assert find_results(tmp_path, NAMES, NAMES) == {0: tmp_path / "ann/1.obj"}

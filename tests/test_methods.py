@@ -1,0 +1,130 @@
+"""The bench on which all methods are measured, and the decoder that learns from fits."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
+
+from lib import methods
+from lib.evaluation import load_evaluation, reconstruct_all
+from lib.face_model import Coefficients
+from lib.params import EvaluateParams, FitRegressedParams
+from lib.photo_crops import Crops
+from lib.photographed import Photographed
+from lib.regressor import Regressor
+from lib.scenes import SceneDistribution
+from lib.tables import METRICS, read_metrics
+
+PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_a_person=2, geometry_people=2, smallest_group=2)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """-> the bench and the faces that are on its photographs, two of each of eight people."""
+    model, network = small_face_model(tmp_path_factory.mktemp("world")), SmallNetwork()
+    generator = torch.Generator().manual_seed(0)
+    faces = Coefficients(*(torch.randn(8, n, generator=generator).repeat_interleave(2, 0) for n in (SHAPE, TEXTURE)))
+    faces.shape[:, -1] = faces.texture[:, -1] = 0
+    seen = reconstruct_all(faces, model, network, network.crop, SceneDistribution(), 3)
+    persons = np.repeat(list("abcdefgh"), 2).astype(object)
+    conditions = np.full(16, "", dtype=object)
+    photographed = Photographed(persons, conditions, torch.zeros(16, FEATURES), seen.frontal, np.arange(16) + 100)
+    people = {person: dict(gender="x" if person < "e" else "y") for person in "abcdefgh"}
+    return methods.Bench(photographed, people, model, network, network.crop, SceneDistribution(), PROTOCOL, None), faces
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def leading(faces):
+    """The faces without their last components, which are zero."""
+    return Coefficients(faces.shape[:, :-1], faces.texture[:, :-1])
+
+
+def test_faces_of_fewer_components_are_padded(bench):
+    bench, faces = bench
+    padded = methods.padded(leading(faces), bench.face_model)
+    assert torch.equal(padded.shape, faces.shape) and torch.equal(padded.texture, faces.texture)
+
+
+def test_what_is_measured_is_kept(bench):
+    bench, faces = bench
+    bench.measure("right", leading(faces))
+    kept = load_evaluation("data/methods/right.h5")
+    assert kept["rows"].tolist() == list(range(100, 116)) and np.allclose(kept["similarity"], 1, atol=1e-5)
+    metrics = read_metrics("right")
+    assert METRICS / "methods/right.json" == methods.METRICS / "right.json"
+    assert metrics["recall"]["all"]["top1"]["value"] == 1
+    assert metrics["groups"]["gender"]["similarity"]["x"]["frontal"]["n"] == 8
+
+
+def test_a_method_of_few_photographs_stands_beside_the_others_with_its_number(bench):
+    bench, faces = bench
+    which = np.array([0, 1, 4, 5])
+    bench.measure("mean_face", Coefficients(torch.zeros(16, 1), torch.zeros(16, 1)))
+    bench.measure("few", faces[which], which)
+    assert "groups" not in read_metrics("few")  # the four are of one group
+    table = methods.method_table(["mean_face", "few"])
+    assert table.loc["photographs"].tolist() == ["16", "4"]
+    few = methods.few_table(bench, dict(all=faces, few=faces[which]), which)
+    assert few["all"].tolist() == few["few"].tolist() and few.loc["top-1 recall", "few"].startswith("1.000")
+
+
+def test_the_grid_has_a_place_for_every_face(bench):
+    bench, faces = bench
+    pictures = np.arange(2, dtype=np.uint8)[:, None, None, None] + np.zeros((2, 4, 4, 3), np.uint8)
+    store = SimpleNamespace(crops={7: "photograph 7", 9: "photograph 9"})
+    evaluations = dict(
+        all=dict(rows=np.array([7, 9]), pictures=pictures), one=dict(rows=np.array([9]), pictures=pictures)
+    )
+    (first, _, empty), (second, face, one) = methods.comparison_rows(store, [7, 9], evaluations)
+    assert (first, second) == ("photograph 7", "photograph 9")
+    assert (empty == methods.NO_FACE).all() and (face == 1).all() and (one == 0).all()
+
+
+class Store:
+    """Photographs of people of the training set."""
+
+    def rows(self, split):
+        return np.array([2, 3, 5, 6, 8, 9])
+
+    def persons(self, rows):
+        return pd.Series(dict(zip(self.rows(""), "bbbaac"))).loc[rows].to_numpy()
+
+
+def test_photographs_of_the_first_people_are_chosen():
+    assert methods.photographs_of_people(Store(), "train", 2, 2).tolist() == [2, 3, 6, 8]
+    assert methods.photographs_of_people(Store(), "train", 9, 9).tolist() == [2, 3, 5, 6, 8, 9]
+
+
+def test_the_decoder_learns_the_average_of_a_persons_fits(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(20, FEATURES, generator=generator).repeat_interleave(2, 0)
+    persons = np.array([f"{number}" for number in range(20)]).repeat(2).astype(object)
+    means = torch.randn(20, SHAPE, generator=generator).repeat_interleave(2, 0)
+    # two fits of a person differ by plus and minus one
+    spread = torch.tensor([[1.0], [-1.0]]).repeat(20, SHAPE)
+    fits = Coefficients(means + spread, torch.zeros(40, TEXTURE))
+    torch.manual_seed(0)
+    regressor = Regressor(FEATURES, SHAPE, TEXTURE)
+    params = FitRegressedParams(
+        seed=1,
+        people=20,
+        photographs_a_person=2,
+        epochs=60,
+        batch_size=10,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        shape_weight=1.0,
+        texture_weight=1.0,
+    )
+    crops = Crops(features, None, None)
+    history = methods.regress_fits(regressor, crops, persons, fits, params, tmp_path / "run.safetensors")
+    taught = regressor(features[:38]).shape
+    assert (taught - means[:38]).abs().mean() < 0.1 * spread.abs().mean()
+    assert history[-1]["loss"] < 0.1 * history[0]["loss"]

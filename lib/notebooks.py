@@ -12,7 +12,8 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from lib.errors import StudyError
-from lib.params import PARAMS_FILE, apply_preset, load_params
+from lib.params import PARAMS_FILE, load_params
+from lib.presets import apply_preset
 
 NOTEBOOKS = Path("notebooks")
 EXECUTED = Path("reports/notebooks")

@@ -6,7 +6,8 @@ import pytest
 from conftest import ROOT
 
 from lib.errors import StudyError
-from lib.params import apply_preset, load_params
+from lib.params import load_params
+from lib.presets import apply_preset
 
 TEXT = (ROOT / "params.yaml").read_text()
 

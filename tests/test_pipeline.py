@@ -16,7 +16,7 @@ from conftest import ROOT, SHARED
 from documents import commands_of
 from ruamel.yaml import YAML
 
-from lib.params import apply_preset
+from lib.presets import apply_preset
 
 pytestmark = pytest.mark.pipeline
 

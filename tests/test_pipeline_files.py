@@ -163,6 +163,7 @@ def test_lib_has_no_cycles_and_points_down():
     assert {name for name, needs in imports.items() if "params" in needs} <= {
         "notebooks",
         "pictures_of_people",
+        "presets",
         "reconstruct",
         "seeds",
         "stage2",

@@ -22,7 +22,7 @@ LAMP = (1500.0, 1200.0, 800.0)
 BRIGHTNESS, TINT = 0.5, 0.1
 LAMPS = 2
 VIEW_DIMENSION = len(TURN) + 5 + 3 * LAMPS + LAMPS + 1 + 3
-"""Yaw and pitch; distance; place in the crop (x, y), zoom and roll there; positions of the lamps; their brightness and
+"""Yaw and pitch; distance; framing (right, up, growth, roll); positions of the lamps; their brightness and
 that of the light from everywhere; tint of the three channels."""
 
 NOTHING = -1.0
@@ -76,26 +76,6 @@ class Explanation:
         return cls(*(torch.zeros(count, size, device=device) for size in (*sizes, VIEW_DIMENSION)))
 
 
-@dataclass(frozen=True)
-class PlacedCrop:
-    """A crop in which each picture has places of its own for the landmarks: a detector errs by a pixel or two.
-
-    Attributes
-    ----------
-    size : int
-        As `lib.alignment.Crop`.
-    places : Tensor (S, 4, 2)
-        Where the landmarks of each picture come to lie, in units of the picture.
-    """
-
-    size: int
-    places: torch.Tensor
-
-    def canonical_points(self, device=None):
-        """Return `places`, which `lib.camera.crop_projection` reads as it does a crop's own points."""
-        return self.places.to(device)
-
-
 def scene_of(view):
     """Turn views (B, VIEW_DIMENSION) into pose, lights and an empty background (`NOTHING`).
 
@@ -104,31 +84,21 @@ def scene_of(view):
     Scene
         Differentiable with respect to the views.
     """
-    turn, distance, _, lamps, brightness, tint = view.split([2, 1, 4, 3 * LAMPS, LAMPS + 1, 3], 1)
+    turn, distance, framing, lamps, brightness, tint = view.split([2, 1, 4, 3 * LAMPS, LAMPS + 1, 3], 1)
     studio = frontal_scene(len(view)).to(view.device)
     yaw, pitch = (turn * turn.new_tensor(TURN)).unbind(1)
     bright = (BRIGHTNESS * brightness).exp()[..., None] * (TINT * tint).exp()[:, None]
     return Scene(
-        # a roll of the head is one of the picture (`crop_of`) and of the lamps, which have places of their own
+        # a roll of the head is one of the picture (`framing`) and of the lamps, which have places of their own
         angles=torch.stack([yaw, pitch, torch.zeros_like(yaw)], 1),
         distance=studio.distance * (DISTANCE * distance[:, 0]).exp(),
         light_positions=studio.light_positions + lamps.unflatten(1, (LAMPS, 3)) * view.new_tensor(LAMP),
         light_colours=studio.light_colours * bright[:, :LAMPS],
         ambient=studio.ambient * bright[:, LAMPS],
         background=view.new_full((len(view), 3, CONTROL_COLOURS, CONTROL_COLOURS), NOTHING),
+        # the exact place that a detector errs from, by a pixel or two
+        framing=framing * view.new_tensor([PLACE, PLACE, ZOOM, ROLL]),
     )
-
-
-def crop_of(view, crop):
-    """Move the landmarks' places in a crop as the views (B, VIEW_DIMENSION) say: a `PlacedCrop`."""
-    shift_x, shift_y, zoom, roll = view[:, 3:7].unbind(1)
-    points = crop.canonical_points(view.device)
-    centre = points.mean(0)
-    x, y = (points - centre).unbind(1)
-    scale, angle = (ZOOM * zoom).exp(), ROLL * roll
-    cos, sin = (scale * angle.cos())[:, None], (scale * angle.sin())[:, None]
-    places = torch.stack([cos * x - sin * y, sin * x + cos * y], 2) + centre
-    return PlacedCrop(crop.size, places + PLACE * torch.stack([shift_x, shift_y], 1)[:, None])
 
 
 def draw(face_model, explanation, crop):
@@ -149,13 +119,13 @@ def draw(face_model, explanation, crop):
         Where the landmarks of the drawn face lie, in units of the picture.
     """
     vertices = face_model.vertices(explanation.shape, explanation.expression)
-    scene, placed = scene_of(explanation.view), crop_of(explanation.view, crop)
+    scene = scene_of(explanation.view)
     landmarks = face_model.alignment_vertices
     pictures = render_meshes(
-        vertices, face_model.albedo(explanation.texture), face_model.triangles, landmarks, scene, placed
+        vertices, face_model.albedo(explanation.texture), face_model.triangles, landmarks, scene, crop
     )
     points = alignment_points(vertices, landmarks)
-    projection = crop_projection(scene.angles, scene.distance, points, placed)[0]
+    projection = crop_projection(scene.angles, scene.distance, points, crop, scene.framing)[0]
     clip = torch.cat([points, torch.ones_like(points[..., :1])], 2) @ projection.mT
     return pictures, (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2
 

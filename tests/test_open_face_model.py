@@ -57,7 +57,8 @@ def test_both_resolutions_show_the_same_person(generator):
     assert 45_000 <= full.vertex_count <= 60_000
     whole, light = (each.person(np.random.default_rng(8)) for each in (full, generator))
     np.testing.assert_array_equal(whole.vertices[generator.rows], light.vertices)
-    np.testing.assert_array_equal(whole.albedo[generator.rows], light.albedo)
+    # products of matrices of another size round differently on some processors
+    np.testing.assert_allclose(whole.albedo[generator.rows], light.albedo, atol=1e-6)
     assert whole.group == light.group
 
 
@@ -130,7 +131,7 @@ def test_too_few_samples_leave_the_last_components_without_variance(model):
         variance = file["color/model/pcaVariance"][()]
     rank = 2 * SMALL["texture_samples"] - 1
     assert (variance[:rank] > 0).all()
-    assert (variance[rank:] == 0).all()
+    assert (variance[rank:] < 1e-6 * variance[0]).all()
     assert (np.diff(variance) <= 0).all()
 
 

@@ -45,7 +45,7 @@ def train_stage1(regressor, pairs, params, checkpoint, live=None):
         variance of the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean of the epoch) and
         `faces_per_second`.
     """
-    held_out = max(2, int(len(pairs) * VALIDATION_SHARE))
+    held_out = max(1, int(len(pairs) * VALIDATION_SHARE))
     training, validation = pairs[: len(pairs) - held_out], pairs[len(pairs) - held_out :]
     regressor.standardise(training.features)
     optimizer = make_optimizer(regressor, params)

@@ -2,17 +2,21 @@
 
 Numba's own cache knows the file that a kernel stands in, but not those whose functions are compiled into it: it would
 go on with old code after an edit there. This one goes by the content of all modules that the kernel's module takes
-anything from.
+anything from. Since nothing else counts, it lies in the user's cache folder (or `NUMBA_CACHE_DIR`): clones, and the
+copies in which `dvc queue` runs experiments, find compiled what any of them has compiled.
 """
 
 import hashlib
+import os
 import sys
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from platformdirs import user_cache_path
 
 f32, f64, i32, i64, u32, u64 = np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64
 
@@ -23,12 +27,22 @@ FAST_MATH = EXACT_MATH | {"contract", "reassoc"}
 _PACKAGE = __name__.partition(".")[0]
 
 
+class _Files(IndexDataCacheFile):
+    def _data_name(self, number):
+        # by number, two processes that compile at once could give two signatures the same file
+        return f"{Path(self._index_name).stem}.{uuid4().hex}.nbc"
+
+
 class _Cache(FunctionCache):
     def __init__(self, function):
         super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
-            self._cache_path, self._impl.filename_base, digest_of_sources(function.__module__)
-        )
+        digest = digest_of_sources(function.__module__)
+        folder = Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("unsupervised-3dmm-regression"), digest[:16])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            folder = self._cache_path  # beside the source, where numba has found that it can write
+        self._cache_file = _Files(str(folder), self._impl.filename_base, digest)
 
 
 def digest_of_sources(name):

@@ -90,10 +90,13 @@ def test_make_lab_starts_jupyterlab_with_the_kernel_of_the_study(tmp_path):
 
 
 def make(*arguments):
-    done = subprocess.run(
-        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"PATH": PATH}
-    )
-    return done.stdout
+    environment = os.environ | {"PATH": PATH}
+    # what a `make test` around this test tells its children: it would make them report the folder they enter
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        environment.pop(name, None)
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
+    ).stdout
 
 
 def test_make_help_lists_every_command():

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import ROOT, SHARED
-from documents import commands_of
+from documents import commands_of, programs_of
 from ruamel.yaml import YAML
 
 from lib.presets import apply_preset
@@ -33,12 +33,10 @@ class Study:
         files = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
         )
-        # kernels that were compiled here are good there too, as long as the source keeps its time stamp
-        compiled = [str(path.relative_to(ROOT)) for path in (ROOT / "lib/__pycache__").glob("*.nb[ci]")]
-        for name in (*files.stdout.splitlines(), *compiled):
+        for name in files.stdout.splitlines():
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
+                shutil.copy(ROOT / name, folder / name)
         (folder / "dvc.lock").unlink(missing_ok=True)
         for made in (*(folder / "reports").glob("*/*"), folder / "reports/report.md"):
             shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
@@ -74,13 +72,12 @@ class Study:
         preset.unlink()
 
     def keep_variants(self, *names):
-        """Leave out all other variants; DVC forgets what it made of them, it does not delete it."""
+        """Leave out all other variants, as docs/experiments.md has it."""
         yaml, path = YAML(), self.folder / "params.yaml"
         params = yaml.load(path)
-        for name in params["variants"].keys() - set(names):
-            (self.folder / f"data/evaluate/{name}.h5").unlink()
         params["variants"] = {name: params["variants"][name] for name in names}
         yaml.dump(params, path)
+        self.type("dvc checkout")
 
     def wait_for_the_queue(self, seconds=600):
         """Wait until no experiment is queued or running, and send the workers home."""
@@ -198,6 +195,24 @@ def test_results_are_shared_through_a_remote(study):
                 shutil.rmtree(study.folder / folder)
         study.type(command)
     assert (study.folder / "data/regressors/full.safetensors").is_file()
+
+
+def test_own_meshes_stand_beside_the_method_that_made_them(study):
+    guide = study.folder / "docs/compare-your-method.md"
+    listing, repro = commands_of(guide)
+    assert len(study.type(listing).splitlines()) >= 8
+    (program,) = programs_of(guide)
+    study.run(sys.executable, "-c", program)
+    study.set("methods", external={"own": "build/own"})
+    assert stages_run(study.type(repro)) >= {"methods"}
+    own, full = (
+        json.loads((study.folder / "reports/metrics" / name).read_text())["similarity"]["all"]["frontal"]["value"]
+        for name in ("methods/own.json", "evaluate/full.json")
+    )
+    assert own == pytest.approx(full, abs=0.03)
+    study.run("git", "checkout", ".")
+    study.run("git", "clean", "--quiet", "-fd", "reports")
+    study.dvc("checkout")
 
 
 def test_the_tour_of_experiments(study):

@@ -25,13 +25,12 @@ from lib.measures import (
     similarity_columns,
 )
 from lib.progress import progress
-from lib.renderer import frontal_scene, render, render_meshes, sample_scenes
+from lib.reference_renders import centred_on_renders, reference_renders
+from lib.renderer import frontal_scene, render_meshes, sample_scenes
 
 RENDER_BATCH = 25
 SIDE_YAW = np.pi / 4
 """Of the two side views, radians: beyond the poses that the losses render by default."""
-REFERENCE_FACES = 100
-"""Random faces of the model that exaggeration is measured against."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def reconstruct_all(coefficients, face_model, network, picture_crop, distributio
         N faces.
     face_model : FaceModel
     network : IdentityNetwork
-        The evaluation network with its centre.
+        The evaluation network; renders are centred as renders (`lib.reference_renders`).
     picture_crop : Crop
         Of the pictures that are kept: that of the photographs which they are shown beside.
     distribution : SceneDistribution
@@ -82,6 +81,7 @@ def reconstruct_all(coefficients, face_model, network, picture_crop, distributio
     Reconstructed
     """
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(seed), distribution)
+    reference, network = reference_renders(face_model, network), centred_on_renders(network, face_model)
     embeddings, features, pictures = [], [], []
     for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "renders", unit="batch"):
         draw, studio = _drawing(face_model, coefficients[rows]), frontal_scene(len(rows))
@@ -96,7 +96,7 @@ def reconstruct_all(coefficients, face_model, network, picture_crop, distributio
         torch.cat(pictures).numpy(),
         dict(random_scene=scene[None], side=np.stack(sides)),
         coefficients,
-        _distances_from_mean_face(torch.cat(features), coefficients, face_model, network, seed),
+        ((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).numpy(),
     )
 
 
@@ -108,27 +108,6 @@ def _drawing(face_model, faces):
 
 def _turned(scene, yaw):
     return replace(scene, angles=scene.angles + torch.tensor([yaw, 0.0, 0.0]))
-
-
-def _distances_from_mean_face(features, coefficients, face_model, network, seed):
-    """Distance of features (N, F) to the mean face's, over that of random faces of the model on average: (N,)."""
-    generator = torch.Generator().manual_seed(seed)
-    random = Coefficients(
-        *(
-            torch.cat(
-                [torch.zeros(1, values.shape[1]), torch.randn(REFERENCE_FACES, values.shape[1], generator=generator)]
-            )
-            for values in (coefficients.shape, coefficients.texture)
-        )
-    )
-    seen = torch.cat(
-        [
-            network(render(face_model, random[rows], frontal_scene(len(rows)), network.crop)).features
-            for rows in torch.arange(len(random)).split(RENDER_BATCH)
-        ]
-    )
-    usual = (seen[1:] - seen[0]).norm(dim=1).mean()
-    return ((features - seen[0]).norm(dim=1) / usual).numpy()
 
 
 def evaluate_faces(

@@ -15,6 +15,7 @@ from lib.geometry import make_surface
 from lib.ground_truth import EVERY_CONDITION, surface_errors
 from lib.photos import Photograph
 from lib.progress import progress
+from lib.reference_renders import centred_on_renders
 from lib.renderer import frontal_scene, render_meshes, sample_scenes
 
 MESH_SUFFIXES, PICTURE_SUFFIXES = (".obj", ".ply", ".glb"), (".png",)
@@ -121,6 +122,7 @@ def read_results(folder, photographs, all_photographs, face_model, network, pict
         As `find_results`; a mesh cannot be read; or no picture shows a face.
     """
     results = find_results(folder, photographs, all_photographs)
+    network = centred_on_renders(network, face_model)
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
         return _read_pictures(results, network, picture_crop)
     meshes = {n: read_external_mesh(path) for n, path in progress(results.items(), "meshes", unit="mesh")}
@@ -149,7 +151,7 @@ def _draw(faces, network, picture_crop, distribution, seed):
 
 @torch.no_grad()
 def _read_pictures(results, network, picture_crop):
-    """Renders are treated as photographs are: detected, cropped, embedded."""
+    """Renders go the way of photographs: detected, cropped, embedded."""
     files = [Photograph(str(path.parent), path.name, path.stem) for path in results.values()]
     crops = dict(judge=network.crop, picture=picture_crop)
     numbers, embeddings, pictures = [], [], []

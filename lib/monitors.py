@@ -14,6 +14,7 @@ import torch
 from lib.alignment import Crop
 from lib.face_model import FaceModel
 from lib.recognition import IdentityNetwork
+from lib.reference_renders import centred_on_renders
 from lib.renderer import frontal_scene, render
 
 LARGEST_SHARE = 0.1
@@ -86,11 +87,12 @@ class Monitor:
             exaggeration).
         """
         coefficients, cosines = regressor(self.features), []
+        network = centred_on_renders(self.network, self.face_model)
         for rows in torch.arange(len(self.features)).split(RENDER_BATCH):
             scene = frontal_scene(2 * len(rows)).to(self.features.device)
             scene.angles[len(rows) :, 0] = SIDE_YAW
-            images = render(self.face_model, coefficients[rows], scene, self.network.crop)
-            views = self.network(images).embedding.unflatten(0, (2, len(rows)))
+            images = render(self.face_model, coefficients[rows], scene, network.crop)
+            views = network(images).embedding.unflatten(0, (2, len(rows)))
             cosines.append((views * self.embeddings[rows]).sum(2))
         frontal, side = torch.cat(cosines, 1).mean(1).tolist()
         return dict(

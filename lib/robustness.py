@@ -19,6 +19,7 @@ from lib.photo_changes import PIXEL_CHANGES, change_pixels
 from lib.photos import Photograph
 from lib.pictures import read_picture
 from lib.progress import progress
+from lib.reference_renders import centred_on_renders
 from lib.renderer import frontal_scene, render
 from lib.stylised import STYLES, stylise
 
@@ -206,7 +207,7 @@ def see_photographs(index, folder, training, evaluation):
 @torch.no_grad()
 def frontal_embeddings(coefficients, face_model, network):
     """Embed the neutral faces in the fixed light and pose of the evaluation (paper 4.3): unit length (N, E)."""
-    parts = []
+    parts, network = [], centred_on_renders(network, face_model)
     for rows in progress(torch.arange(len(coefficients)).split(BATCH), "neutral faces", unit="batch"):
         images = render(face_model, coefficients[rows], frontal_scene(len(rows)), network.crop)
         parts.append(network(images).embedding.numpy())

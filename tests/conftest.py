@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,5 +17,6 @@ def generator():
 
 
 def pytest_collection_modifyitems(items):
-    """Run the whole pipeline last: what fails quickly fails first, and by then every kernel is compiled."""
-    items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)
+    """Run the whole pipeline last, since what fails quickly should fail first; on several processes first."""
+    last = "PYTEST_XDIST_WORKER" not in os.environ
+    items.sort(key=lambda item: (item.get_closest_marker("pipeline") is not None) == last)

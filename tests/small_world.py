@@ -66,6 +66,20 @@ class SmallNetwork(nn.Module):
             self.last = nn.Linear(FEATURES, EMBEDDING)
         self.requires_grad_(False)
 
-    def forward(self, images):
+        self.register_buffer("centre", torch.zeros(EMBEDDING))
+
+    def with_centre(self, centre):
+        other = SmallNetwork()
+        other.centre.copy_(centre)
+        return other
+
+    def descriptor(self, images):
         features = self.layers(4 * (images - 0.5))
-        return Identity(features, nn.functional.normalize(self.last(features), dim=1))
+        return features, self.last(features)
+
+    def embed(self, descriptor):
+        return nn.functional.normalize(descriptor - self.centre, dim=-1)
+
+    def forward(self, images):
+        features, descriptor = self.descriptor(images)
+        return Identity(features, self.embed(descriptor))

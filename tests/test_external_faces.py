@@ -11,7 +11,7 @@ import trimesh
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from skimage import data
-from small_world import SmallNetwork
+from small_world import SmallNetwork, small_face_model
 
 from lib.errors import StudyError
 from lib.external_faces import evaluate_results, find_results, read_results
@@ -171,7 +171,9 @@ def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     network = SmallNetwork()
-    results = read_results(tmp_path, NAMES, NAMES, None, network, network.crop, None, 1)
+    (tmp_path / "model").mkdir()
+    model = small_face_model(tmp_path / "model")
+    results = read_results(tmp_path, NAMES, NAMES, model, network, network.crop, None, 1)
     # no face on a wall
     assert results.which.tolist() == [0, 2] and not results.placed
     assert results.reconstructed.views == {} and results.reconstructed.pictures.shape == (2, 20, 20, 3)

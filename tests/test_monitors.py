@@ -13,6 +13,7 @@ from small_world import FEATURES, SHAPE, SIZE, TEXTURE, SmallNetwork, small_face
 from lib.face_model import Coefficients
 from lib.live import PROGRESS_ROWS, LiveRun, progress_pictures
 from lib.monitors import SIDE_YAW, Monitor, watched_photographs
+from lib.reference_renders import centred_on_renders
 from lib.regressor import Regressor
 from lib.renderer import frontal_scene, render
 
@@ -26,7 +27,7 @@ def monitor(tmp_path_factory):
     generator = torch.Generator().manual_seed(4)
     shape, texture = (torch.randn(4, n, generator=generator) for n in (SHAPE, TEXTURE))
     images = render(model, Coefficients(shape, texture), frontal_scene(4), network.crop)
-    seen = network(images)
+    seen = centred_on_renders(network, model)(images)
     pictures = (images[:3] * 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
     truth = torch.cat([shape, texture], 1)
     return Monitor(seen.features, seen.embedding, pictures, network.crop, model, network), truth
@@ -82,7 +83,8 @@ def test_the_side_view_is_a_turned_face(monitor):
     scene = frontal_scene(4)
     scene = replace(scene, angles=torch.tensor([SIDE_YAW, 0.0, 0.0]).repeat(4, 1))
     images = render(monitor.face_model, Knows(truth)(monitor.features), scene, monitor.network.crop)
-    expected = (monitor.network(images).embedding * monitor.embeddings).sum(1).mean().item()
+    network = centred_on_renders(monitor.network, monitor.face_model)
+    expected = (network(images).embedding * monitor.embeddings).sum(1).mean().item()
     assert monitor.measure(Knows(truth))["likeness_side"] == pytest.approx(expected, abs=1e-6)
     assert expected < 1 - 1e-4
 

@@ -1,0 +1,48 @@
+"""What a network sees of renders of random faces: their centre, and how far they are from the mean face."""
+
+import pytest
+import torch
+from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
+
+from lib.face_model import Coefficients
+from lib.reference_renders import FACES, centred_on_renders, reference_renders
+from lib.renderer import frontal_scene, render
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return small_face_model(tmp_path_factory.mktemp("world")), SmallNetwork()
+
+
+def draw(model, network, shape, texture):
+    return render(model, Coefficients(shape, texture), frontal_scene(len(shape)), network.crop)
+
+
+def test_other_random_faces_are_centred_too(world, generator):
+    model, network = world
+    images = draw(model, network, *(torch.randn(64, n, generator=generator) for n in (SHAPE, TEXTURE)))
+    together, apart = network(images).embedding, centred_on_renders(network, model)(images).embedding
+    # before, any two are alike; after, they point everywhere
+    assert together.mean(0).norm() > 0.9 and apart.mean(0).norm() < 0.4
+
+
+def test_the_mean_face_is_where_coefficients_are_zero(world):
+    model, network = world
+    reference = reference_renders(model, network)
+    features = network(draw(model, network, torch.zeros(1, SHAPE), torch.zeros(1, TEXTURE))).features[0]
+    assert torch.allclose(reference.mean_face, features, atol=1e-6) and reference.distance > 0
+
+
+def test_faces_are_drawn_once_for_each_network(world, monkeypatch):
+    model, network = world
+    before = reference_renders(model, network)
+    assert reference_renders(model, network) is before
+    other = reference_renders(model, SmallNetwork())
+    assert other is not before and torch.equal(other.centre, before.centre)
+
+
+def test_the_photographs_network_stays_as_it_is(world):
+    model, network = world
+    centred = centred_on_renders(network, model)
+    assert network.centre.abs().max() == 0 and FACES >= 100
+    assert torch.equal(centred.centre, reference_renders(model, network).centre)

@@ -39,7 +39,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays fixed in stage 2: the model, the network (with its centre), the range of scenes and of defects."""
+    """What stays fixed in stage 2: the model, the network (centred on renders), the range of scenes and of defects."""
 
     face_model: torch.nn.Module
     network: torch.nn.Module

@@ -115,7 +115,7 @@ class Stage2Params:
     identity_weight: NotNegative
     batch_weight: NotNegative
     loop_weight: NotNegative
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     processes: Count
     checkpoint_steps: Count
     monitor_people: Count

@@ -18,6 +18,16 @@ def best_device():
     return torch.device("cpu")
 
 
+def best_precision(wanted):
+    """Return "bfloat16" or "float32": what is wanted, or for "auto" bfloat16 where the processor computes in it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # public functions tell AVX-512 without its bfloat16 part, where autocast makes everything slower
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
 @contextmanager
 def joined():
     """Join the processes that torchrun started, for the time of the block."""

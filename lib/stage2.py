@@ -16,6 +16,7 @@ from lib.monitors import PICTURES, Monitor, watched_photographs
 from lib.params import PARAMS_FILE, STAGE1, load_params
 from lib.processes import best_device, joined, launch, rank
 from lib.recognition import load_network
+from lib.reference_renders import centred_on_renders
 from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
 from lib.synthetic_faces import Pairs
@@ -78,7 +79,12 @@ def load_stage2(face_model_file, networks, scenes, augmentation, monitor_people)
     distribution = SceneDistribution.from_degrees(**asdict(scenes))
     return Stage2(
         Regressor.load(f"data/regressors/{STAGE1}.safetensors").to(device),
-        Setting(face_model, network.to(device), distribution, Augmentation.from_degrees(**asdict(augmentation))),
+        Setting(
+            face_model,
+            centred_on_renders(network.to(device), face_model),
+            distribution,
+            Augmentation.from_degrees(**asdict(augmentation)),
+        ),
         photographs,
         Pairs.load("data/stage1/pairs.safetensors"),
         monitor,

@@ -4,7 +4,7 @@ Both loops can be stopped at any time and go on from their checkpoint to the sam
 """
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from lib.checkpoint import digest, load_run, save_run
 from lib.hybrid_batches import draw_batch, stage2_losses
 from lib.losses import parameter_loss
 from lib.optimisation import backward, make_optimizer, refuse_nan, set_learning_rate
-from lib.processes import mean_over_processes, rank
+from lib.processes import best_precision, mean_over_processes, rank
 from lib.progress import progress
 from lib.synthetic_faces import digest_face_model
 
@@ -139,6 +139,7 @@ def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, 
     -------
     History
     """
+    params = replace(params, precision=best_precision(params.precision))
     optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
     inputs = [photographs.features, photographs.embeddings, pairs.features, *regressor.state_dict().values()]
@@ -153,7 +154,8 @@ def train_stage2(regressor, setting, photographs, pairs, params, stage1_params, 
         if first == 0:
             history.monitors.append(live.look(regressor, 0))
     steps = range(first, params.steps)
-    bar = progress(steps, "stage 2", initial=first, total=params.steps, unit="step", silent=rank() > 0)
+    name = f"stage 2 in {params.precision}"
+    bar = progress(steps, name, initial=first, total=params.steps, unit="step", silent=rank() > 0)
     started, pictures = time.perf_counter(), 0
     for step in bar:
         rate = set_learning_rate(optimizer, params.learning_rate, step, params.steps)

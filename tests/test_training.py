@@ -15,6 +15,7 @@ from lib.face_model import Coefficients
 from lib.hybrid_batches import Batch, Photographs, Setting, draw_batch, stage2_losses
 from lib.losses import loopback_loss
 from lib.params import load_params
+from lib.processes import best_precision
 from lib.regressor import Regressor
 from lib.renderer import render, sample_scenes
 from lib.scenes import SceneDistribution
@@ -165,6 +166,14 @@ def test_bfloat16_layers_leave_losses_and_coefficients_in_float32(world, regress
     assert all(term.dtype == torch.float32 for term in rough.values())
     assert 0 < (exact["identity"] - rough["identity"]).abs() < 0.02
     assert rough["batch"] == exact["batch"]
+
+
+def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch):
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        assert best_precision("auto") == ("bfloat16" if has else "float32")
+        assert [best_precision(name) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
 
 
 def test_a_batch_holds_the_views_of_its_photographs_and_repeats_itself(world):

@@ -36,7 +36,8 @@ def likeness(methods):
         "Likeness",
         (
             "Would somebody else recognise these faces? A second network, never trained with, compares each face with "
-            "its photograph; pairs of photographs say what its similarities mean.",
+            "its photograph; pairs of photographs say what its similarities mean. From photographs their mean is "
+            "subtracted, from renders that of renders of random faces, so that being a render is no likeness.",
         ),
         (
             figure(
@@ -56,7 +57,8 @@ def likeness(methods):
                 "Table 3",
                 report_tables.recall_table(methods),
                 "Share of faces whose nearest photographs (the first, the first five) hold the right person. It "
-                "depends on how many people there are to choose from: compare with the row “random”.",
+                "depends on how many photographs there are to choose from: compare with the row “random”. Iterative "
+                "fits are looked up among the few photographs that were fitted.",
             ),
         ),
         "Where photographs are unlabelled, nobody is known to be in two of them, and some tables cannot be made.",

@@ -57,7 +57,7 @@ class Resampling:
         """
         value = statistic(np.ones((1, len(self.persons))))[0]
         values = statistic(self.weights)
-        middle = np.nanmedian(values) if biased else value
+        middle = np.nanmedian(values) if biased and not np.isnan(values).all() else value
         return with_interval(value, values * (value / middle if middle else 1), n)
 
     def mean(self, values, persons):

@@ -1,6 +1,6 @@
 """The methods that the paper compares with (4.1 to 4.4), measured by the same protocol on the same photographs."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,18 @@ import torch.nn.functional as F
 from lib.checkpoint import write_json
 from lib.evaluation import evaluate_faces, save_evaluation
 from lib.external_faces import evaluate_results, read_results
-from lib.face_model import Coefficients
-from lib.fairness import groups_of
-from lib.ground_truth import average_by_condition
+from lib.face_model import Coefficients, FaceModel
+from lib.fairness import groups_of, read_people
+from lib.ground_truth import average_by_condition, load_truth
+from lib.photographed import load_photographed
+from lib.recognition import load_network
+from lib.scenes import SceneDistribution
 from lib.synthetic_faces import Pairs
 from lib.tables import ROWS, comparison, read_metrics, side_by_side
 from lib.training import train_stage1
 
 RESULTS, METRICS = Path("data/methods"), Path("reports/metrics/methods")
+REGRESSORS, EXTERNAL_RESULTS = Path("data/evaluate"), Path("data/external")
 FEW_ROWS = ("similarity.all.frontal", "recall.all.top1", "recall.all.top5", "geometry.all.mean", "consistency.all.same")
 NO_FACE = 200
 """Grey of an empty place in a grid of faces."""
@@ -94,10 +98,10 @@ class Bench:
         """
         metrics, reconstructed = self.evaluate(coefficients, which, averaged)
         photographed = self.photographed if which is None else self.photographed.take(which)
-        return _keep(name, metrics, photographed, reconstructed)
+        return _keep(RESULTS, name, metrics, photographed, reconstructed)
 
     def measure_external(self, name, folder, store):
-        """Evaluate the results of another method, kept as those of `measure`: an `ExternalResults`.
+        """Evaluate the results of another method, kept as those of `measure` (in ``data/external``): `ExternalResults`.
 
         Parameters
         ----------
@@ -119,17 +123,50 @@ class Bench:
         )
         groups = self._groups(self.photographed.take(results.which))
         metrics = evaluate_results(results, self.photographed, self.protocol, self.truth, groups)
-        _keep(name, metrics, self.photographed.take(results.which), results.reconstructed)
+        _keep(EXTERNAL_RESULTS, name, metrics, self.photographed.take(results.which), results.reconstructed)
         return results
 
     def _groups(self, photographed):
         return groups_of(self.people, photographed.persons, self.protocol.smallest_group)
 
 
-def _keep(name, metrics, photographed, reconstructed):
+def _keep(folder, name, metrics, photographed, reconstructed):
     write_json(METRICS / f"{name}.json", metrics)
-    save_evaluation(RESULTS / f"{name}.h5", photographed, reconstructed)
+    save_evaluation(folder / f"{name}.h5", photographed, reconstructed)
     return reconstructed
+
+
+def load_bench(params, store):
+    """Set up the bench from the files of the study.
+
+    Parameters
+    ----------
+    params : lib.params.Params
+    store : lib.feature_store.FeatureStore
+
+    Returns
+    -------
+    Bench
+    """
+    training, judge, protocol = params.networks.training, params.networks.evaluation, params.evaluate
+    network = load_network(judge, "data/networks").with_centre(store.centre(judge))
+    return Bench(
+        load_photographed(store, training, network).at_most(protocol.photographs_a_person),
+        read_people("data/photos"),
+        FaceModel.load(params.face_model.path),
+        network,
+        load_network(training, "data/networks").crop,
+        SceneDistribution.from_degrees(**asdict(params.scenes)),
+        protocol,
+        load_truth("data/photos/truth.h5", protocol.geometry_people),
+    )
+
+
+def evaluation_file(name, external=()):
+    """Return where a method's `lib.evaluation.save_evaluation` is: a regressor's, one of ours, or an external one's."""
+    if name in external:
+        return EXTERNAL_RESULTS / f"{name}.h5"
+    return (REGRESSORS if name in ("stage1", "full") else RESULTS) / f"{name}.h5"
 
 
 def padded(coefficients, face_model):

@@ -129,7 +129,7 @@ def compared(methods, names):
                 "people, which widens their intervals.",
             ),
         ),
-        "The stage methods has not been run: dvc repro methods.",
+        "The stage comparison has not been run: dvc repro comparison.",
     )
 
 

@@ -64,6 +64,7 @@ def test_the_stages_are_the_studys():
         "evaluate",
         "ablations",
         "methods",
+        "comparison",
         "robustness",
         "report",
     ]
@@ -93,6 +94,8 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
         read = {re.search(r"params = load_params\(params_file\)\.(\w+)", code)[1]}
     if "params.variant(" in code:
         read |= {"stage2", "variants"}
+    if "load_bench(params" in code:
+        read |= {"face_model", "networks", "scenes", "evaluate"}
     if "params.sections()" in code:
         read = sections
     declared = {param.split(".")[0] for param in body(stage)["params"]}

@@ -161,7 +161,7 @@ def test_a_browser_draws_the_glb(tmp_path):
 
 def test_the_notebook_does_the_same(study, tmp_path, monkeypatch):
     (study / "notebooks").mkdir()
-    source = shutil.copy(ROOT / "notebooks/11_reconstruct.ipynb", study / "notebooks")
+    source = shutil.copy(ROOT / "notebooks/12_reconstruct.ipynb", study / "notebooks")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     settings = dict(photographs="photographs", out=str(tmp_path / "faces"))
     papermill.execute_notebook(

@@ -102,7 +102,7 @@ def write_report(study, viewer=None, warning=""):
     run = run_table(params).set_axis([""], axis=1)
     frame = pd.DataFrame({"": machine_facts() | sources(ROOT / "params.yaml", "dvc.lock")})
     facts = dict(run=run, machine=frame, packages=frame, params=frame, outputs=frame)
-    pages = convert_notebooks(study / "reports/notebooks", leave_out="10_report")
+    pages = convert_notebooks(study / "reports/notebooks", leave_out="11_report")
     content = sections(NAMES, params, facts, viewer, pages)
     write_page("reports/index.html", TITLE, lead(report_tables.read_methods(NAMES), params), content, warning)
     return (study / "reports/index.html").read_text(encoding="utf-8")
@@ -193,7 +193,7 @@ def test_what_was_not_measured_is_left_out_with_a_sentence(study):
         (study / f"reports/figures/{name}.png").unlink()
     page = write_report(study)
     assert "Table 1." not in page and "nothing is measured in millimetres" in page
-    assert "Figure 4." not in page and "dvc repro methods" in page
+    assert "Figure 4." not in page and "dvc repro comparison" in page
     assert "Figure 6." not in page and "dvc repro robustness" in page
     assert "Nothing is known of these people" in page
 
@@ -217,10 +217,10 @@ def test_facts_of_the_run(tmp_path):
 
 def test_executed_notebooks_become_pages(tmp_path):
     write_notebook(tmp_path, "01_demo", "The demonstration")
-    write_notebook(tmp_path, "10_report", "Report")
-    (page,) = convert_notebooks(tmp_path, leave_out="10_report")
+    write_notebook(tmp_path, "11_report", "Report")
+    (page,) = convert_notebooks(tmp_path, leave_out="11_report")
     assert page == dict(name="01_demo", title="The demonstration", page="01_demo.html", seconds=90.0)
-    assert "<h1" in (tmp_path / "01_demo.html").read_text() and not (tmp_path / "10_report.html").exists()
+    assert "<h1" in (tmp_path / "01_demo.html").read_text() and not (tmp_path / "11_report.html").exists()
 
 
 @pytest.fixture(scope="module")

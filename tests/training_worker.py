@@ -22,7 +22,9 @@ from lib.training import train_stage1, train_stage2
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=80, epochs=40, batch_size=16)
-STAGE2 = replace(PARAMS.stage2, steps=60, photographs=4, distribution_batch=8, synthetic_faces=8, checkpoint_steps=1)
+SMALL = dict(steps=60, photographs=4, distribution_batch=8, synthetic_faces=8, checkpoint_steps=1)
+# bfloat16 would round the parts of two processes otherwise than the whole of one
+STAGE2 = replace(PARAMS.stage2, **SMALL, precision="float32")
 
 
 def small_study(folder):

@@ -162,7 +162,7 @@ def load_bench(params, store):
     )
 
 
-def evaluation_file(name, external=()):
+def evaluation_file(name, external):
     """Return where a method's `lib.evaluation.save_evaluation` is: a regressor's, one of ours, or an external one's."""
     if name in external:
         return EXTERNAL_RESULTS / f"{name}.h5"

@@ -20,6 +20,7 @@ from torch import nn
 
 from lib import network_files
 from lib.alignment import Crop
+from lib.allocator import keep_large_buffers
 from lib.dlib_network import DlibNetwork, convert_dlib_weights
 from lib.errors import StudyError
 from lib.facenet_network import FaceNetNetwork, convert_facenet_weights
@@ -182,7 +183,8 @@ def load_network(name, folder):
     Returns
     -------
     IdentityNetwork
-        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros.
+        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros. From now on
+        the process keeps large buffers (`lib.allocator`).
 
     Raises
     ------
@@ -190,6 +192,7 @@ def load_network(name, folder):
         When the name is unknown, or the file is missing or not this network's.
     """
     kind = _kind(name)
+    keep_large_buffers()
     path = Path(folder) / f"{name}.safetensors"
     if not path.is_file():
         raise StudyError(f"{path} is missing: run the networks stage (dvc repro networks), which makes it.")

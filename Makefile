@@ -35,7 +35,7 @@ study: setup ## run the whole study: dvc repro
 experiments: setup ## print the experiments side by side
 	@$(RUN) python -m lib.experiments
 
-# one process has the pipeline's test, the other all the rest; threads that wait must not take the other's cores
+# one process begins with the pipeline's test, the other with all the rest; threads that wait must not take the other's cores
 test: setup ## run all tests
 	OMP_WAIT_POLICY=PASSIVE $(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -34,6 +34,8 @@ ROWS = {
     "coefficients.all.texture_mean_square": "texture coefficients: mean square (1)",
     "coefficients.all.shape_within_person": "shape: share of variance within a person",
     "coefficients.all.texture_within_person": "texture: share of variance within a person",
+    "loopback.all.shape": "shape read again in a render: squared difference (0)",
+    "loopback.all.texture": "texture read again in a render: squared difference (0)",
 }
 """Measures of the comparison, in its order, and what the tables call them."""
 

@@ -17,6 +17,12 @@ def generator():
 
 
 def pytest_collection_modifyitems(items):
-    """Run the whole pipeline last, since what fails quickly should fail first; on several processes first."""
-    last = "PYTEST_XDIST_WORKER" not in os.environ
-    items.sort(key=lambda item: (item.get_closest_marker("pipeline") is not None) == last)
+    """Run the whole pipeline last, since what fails quickly should fail first.
+
+    On several processes one begins with it and another comes to the tour of experiments towards the end, when the run
+    that both start from is there.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.stem != "test_pipeline")
+    else:
+        items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)

@@ -242,7 +242,8 @@ def documented_keys():
 
 def test_the_documentation_names_exactly_the_keys_that_are_written(metrics):
     written = {f"{table}.{column}" for (*_, table, _, column), _ in leaves(metrics)}
-    assert written == documented_keys()
+    # of regressors alone: test_loopback.py
+    assert written | {"loopback.shape", "loopback.texture"} == documented_keys()
 
 
 def test_people_without_truth_do_not_count(world):

@@ -2,117 +2,39 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from conftest import ROOT, SHARED
 from documents import commands_of, programs_of
-from ruamel.yaml import YAML
-
-from lib.presets import apply_preset
+from pipeline_study import VARIANTS, stages_run, study_after_its_first_run
 
 pytestmark = pytest.mark.pipeline
 
 LFW = SHARED / "photos" / "lfw"
-# enough to go through every line, too little to learn anything
-TINY = "stage1: {faces: 96, epochs: 2}\nstage2: {steps: 2, checkpoint_steps: 1}\nevaluate: {bootstrap_samples: 20}\n"
-
-
-class Study:
-    """A copy of the repository with tools to run it as a user does."""
-
-    def __init__(self, folder):
-        self.folder, self.typed = folder, set()
-        files = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-        )
-        for name in files.stdout.splitlines():
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        (folder / "dvc.lock").unlink(missing_ok=True)
-        for made in (*(folder / "reports").glob("*/*"), folder / "reports/report.md"):
-            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
-        self.run("git", "init", "--quiet")
-        self.run("git", "config", "user.email", "test@example.org")
-        self.run("git", "config", "user.name", "test")
-
-    def run(self, *command, expect=0):
-        """Run a command in the copy and return what it printed."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env=environment)
-        assert done.returncode == expect, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def type(self, command):
-        """Run a command as a document has it, and remember that."""
-        self.typed.add(command)
-        return self.run("bash", "-c", command)
-
-    def dvc(self, *arguments, expect=0):
-        return self.run(sys.executable, "-m", "dvc", *arguments, expect=expect)
-
-    def commit(self, message):
-        self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "-m", message)
-
-    def set(self, section, **values):
-        """Change parameters in the copy."""
-        preset = self.folder / "change.yaml"
-        preset.write_text(json.dumps({section: values}))
-        apply_preset(preset, self.folder / "params.yaml")
-        preset.unlink()
-
-    def keep_variants(self, *names):
-        """Leave out all other variants, as docs/experiments.md has it."""
-        yaml, path = YAML(), self.folder / "params.yaml"
-        params = yaml.load(path)
-        params["variants"] = {name: params["variants"][name] for name in names}
-        yaml.dump(params, path)
-        self.type("dvc checkout")
-
-    def wait_for_the_queue(self, seconds=600):
-        """Wait until no experiment is queued or running, and send the workers home."""
-        end = time.monotonic() + seconds
-        while "Queued" in (status := self.dvc("queue", "status")) or "Running" in status:
-            assert time.monotonic() < end, status
-            time.sleep(2)
-        assert "Failed" not in status, status + self.dvc("queue", "logs", "strong-loop")
-        self.dvc("queue", "stop")
-
-
-def stages_run(output):
-    """Names of the stages that `dvc repro` says it runs."""
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+TOUR = ROOT / "docs/experiments.md"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    result = Study(tmp_path_factory.mktemp("study"))
-    result.type("make setup")
-    result.type("python -m lib.notebooks preset quick")
-    tiny = result.folder / "tiny.yaml"
-    tiny.write_text(TINY)
-    apply_preset(tiny, result.folder / "params.yaml")
-    tiny.unlink()
-    result.commit("a copy")
-    result.output = result.type("make study")
-    result.commit("a run")
-    return result
+def first(tmp_path_factory):
+    study, output = study_after_its_first_run(tmp_path_factory, "pipeline")
+    return SimpleNamespace(study=study, output=output)
 
 
-def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
+@pytest.fixture(scope="module")
+def study(first):
+    return first.study
+
+
+def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study, first):
     names = {path.stem for path in (study.folder / "reports/notebooks").glob("*.ipynb")}
-    variants = [f"05_stage2-{name}" for name in ("full", "no_batch", "no_loopback", "single_view")]
-    evaluated = [f"06_evaluate-{name}" for name in ("stage1", "full", "no_batch", "no_loopback", "single_view")]
+    variants = [f"05_stage2-{name}" for name in VARIANTS]
+    evaluated = [f"06_evaluate-{name}" for name in ("stage1", *VARIANTS)]
     singles = [
         "01_face_model",
         "02_networks",
@@ -135,7 +57,7 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study):
     plots = ("similarity.svg", "likeness.svg", "losses.svg", "robustness_curves.svg")
     for figure in (*pictures, *plots):
         assert (study.folder / "reports/figures" / figure).stat().st_size > 5_000
-    assert "100%" in study.output and "Traceback" not in study.output
+    assert "100%" in first.output and "Traceback" not in first.output
 
 
 def test_the_report_has_all_its_parts_and_links(study):
@@ -217,40 +139,6 @@ def test_own_meshes_stand_beside_the_method_that_made_them(study):
     study.run("git", "clean", "--quiet", "-fd", "reports")
 
 
-def test_the_tour_of_experiments(study):
-    study.keep_variants("full")
-    study.dvc("repro")
-    study.commit("one variant is enough")
-    said = {}
-    for command in commands_of(study.folder / "docs/experiments.md"):
-        said[command] = study.type(command)
-        if command.startswith("dvc queue start"):
-            study.wait_for_the_queue()
-    reran = stages_run(said["dvc exp run -S stage2.loop_weight=0.2 -n more-loop"])
-    assert reran >= {"stage2@full", "evaluate@full", "ablations", "report"}
-    assert not reran & {"face_model", "networks", "photos", "stage1", "evaluate_stage1", "methods"}
-    assert said["dvc params diff"].split()[-4:] == ["params.yaml", "stage2.loop_weight", "0.07", "0.2"]
-    assert "reports/metrics/evaluate/full.json" in said["dvc metrics diff --targets reports/metrics/evaluate/full.json"]
-    page = (study.folder / "dvc_plots/index.html").read_text()
-    for part in ("reports/plots/stage2/full.csv", "reports/plots/similarity/full.csv", "loop_loss"):
-        assert part in page
-    for revision in ("HEAD", "workspace"):
-        assert f'"rev": "{revision}"' in page and f"{revision}_reports_figures_ablations.png" in page
-    assert "reports/plots/similarity/full.csv" in page
-    names = {"more-loop", "less-loop", "strong-loop"}
-    lines = {line.split()[0]: line.split() for line in said["make experiments"].splitlines() if line}
-    assert names <= lines.keys() and "similarity" in said["make experiments"]
-    assert lines["more-loop"][1] == "0.2" and lines["less-loop"][1] == "0.05" and lines["strong-loop"][2] == "0.5"
-    assert max(map(len, said["make experiments"].splitlines())) <= 120
-    table = said["dvc exp show --only-changed --hide-workspace --csv"]
-    assert names <= {row["Experiment"] for row in csv.DictReader(table.splitlines())}
-    ablation = study.run(sys.executable, "-m", "lib.experiments", "--variant", "strong_loop")
-    measured = [line.split() for line in ablation.splitlines() if line.startswith("strong-loop")]
-    assert len(measured[0]) > 5
-    # a run does not forget what a user tried
-    assert "Running stage" not in said["dvc repro"] and all(name in said["dvc exp list"] for name in names)
-
-
 def test_own_photographs_go_through_the_same_pipeline(study):
     """Real ones where they lie beside the repository; the study's own elsewhere."""
     folder = study.folder / "path/to/folder"
@@ -261,6 +149,7 @@ def test_own_photographs_go_through_the_same_pipeline(study):
             shutil.copy(photograph, folder / person.name)
     (folder / "broken.jpg").write_text("not a photograph")
     study.set("photos", test_people=3)
+    study.keep_variants("full")
     study.type("dvc exp run -S photos.source=folder -S photos.path=path/to/folder")
     photos = json.loads((study.folder / "reports/metrics/photos.json").read_text())
     # beside the photographs: the text named .jpg
@@ -289,7 +178,8 @@ def test_bad_input_is_told_in_a_line(study):
 def test_every_command_of_the_documents_is_run(study):
     """Here, by continuous integration, or by another test."""
     assert "make lint test" in (ROOT / ".ci/run").read_text()
-    elsewhere = {"make test", "make lint", "make lab"}  # the latter: test_housekeeping.py
+    # make lab: test_housekeeping.py; the tour: test_tour.py
+    elsewhere = {"make test", "make lint", "make lab", *commands_of(TOUR)}
     for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for command in commands_of(document):
             assert command in study.typed | elsewhere, f"{document.name}: nobody runs `{command}`"

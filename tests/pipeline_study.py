@@ -76,12 +76,11 @@ class Study:
         preset.unlink()
 
     def keep_variants(self, *names):
-        """Leave out all other variants, as docs/experiments.md has it."""
+        """Leave out all other variants."""
         yaml, path = YAML(), self.folder / "params.yaml"
         params = yaml.load(path)
         params["variants"] = {name: params["variants"][name] for name in names}
         yaml.dump(params, path)
-        self.type("dvc checkout")
 
     def wait_for_the_queue(self, seconds=600):
         """Wait until no experiment is queued or running, and send the workers home."""
@@ -118,6 +117,7 @@ def study_after_its_first_run(folders, name):
     output = place / "first_run.txt"
     with FileLock(place / "first_run.lock"):
         if not output.exists():
+            shutil.rmtree(place / "first_run", ignore_errors=True)
             (place / "first_run").mkdir()
             output.write_text(_first_run(Study(place / "first_run")))
     study = Study(folders.mktemp("study") / name, FIRST_COMMANDS)

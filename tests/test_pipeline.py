@@ -150,6 +150,7 @@ def test_own_photographs_go_through_the_same_pipeline(study):
     (folder / "broken.jpg").write_text("not a photograph")
     study.set("photos", test_people=3)
     study.keep_variants("full")
+    study.dvc("checkout")
     study.type("dvc exp run -S photos.source=folder -S photos.path=path/to/folder")
     photos = json.loads((study.folder / "reports/metrics/photos.json").read_text())
     # beside the photographs: the text named .jpg

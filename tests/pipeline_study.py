@@ -16,8 +16,6 @@ from lib.presets import apply_preset
 
 # enough to go through every line, too little to learn anything
 TINY = "stage1: {faces: 96, epochs: 2}\nstage2: {steps: 2, checkpoint_steps: 1}\nevaluate: {bootstrap_samples: 20}\n"
-VARIANTS = ("full", "single_view")
-"""The two that are not the same lines of code: `no_batch` and `no_loopback` have a weight of zero, no more."""
 FIRST_COMMANDS = ("make setup", "python -m lib.notebooks preset quick", "make study")
 
 
@@ -75,11 +73,11 @@ class Study:
         apply_preset(preset, self.folder / "params.yaml")
         preset.unlink()
 
-    def keep_variants(self, *names):
-        """Leave out all other variants."""
+    def choose_variants(self, *names):
+        """Have these of the default variants in `params.yaml`, as an entry more or less there does."""
         yaml, path = YAML(), self.folder / "params.yaml"
-        params = yaml.load(path)
-        params["variants"] = {name: params["variants"][name] for name in names}
+        params, default = yaml.load(path), yaml.load(self.folder / "presets/default.yaml")
+        params["variants"] = {name: default["variants"][name] for name in names}
         yaml.dump(params, path)
 
     def wait_for_the_queue(self, seconds=600):
@@ -134,7 +132,7 @@ def _first_run(study):
     tiny.write_text(TINY)
     apply_preset(tiny, study.folder / "params.yaml")
     tiny.unlink()
-    study.keep_variants(*VARIANTS)
+    study.choose_variants("full")
     study.commit("a copy")
     output = study.type(run)
     study.commit("a run")

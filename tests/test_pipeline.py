@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from conftest import ROOT, SHARED
 from documents import commands_of, programs_of
-from pipeline_study import VARIANTS, stages_run, study_after_its_first_run
+from pipeline_study import stages_run, study_after_its_first_run
 
 pytestmark = pytest.mark.pipeline
 
@@ -33,20 +33,21 @@ def study(first):
 
 def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study, first):
     names = {path.stem for path in (study.folder / "reports/notebooks").glob("*.ipynb")}
-    variants = [f"05_stage2-{name}" for name in VARIANTS]
-    evaluated = [f"06_evaluate-{name}" for name in ("stage1", *VARIANTS)]
-    singles = [
+    expected = {
         "01_face_model",
         "02_networks",
         "03_photos",
         "04_stage1",
+        "05_stage2-full",
+        "06_evaluate-full",
+        "06_evaluate-stage1",
         "07_ablations",
         "08_methods",
         "09_comparison",
         "10_robustness",
         "11_report",
-    ]
-    assert names == {*singles, *variants, *evaluated}
+    }
+    assert names == expected
     for path in (study.folder / "reports/notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, 4)["cells"]
         outputs = [out for cell in cells for out in cell.get("outputs", [])]
@@ -149,8 +150,8 @@ def test_own_photographs_go_through_the_same_pipeline(study):
             shutil.copy(photograph, folder / person.name)
     (folder / "broken.jpg").write_text("not a photograph")
     study.set("photos", test_people=3)
-    study.keep_variants("full")
-    study.dvc("checkout")
+    # an ablation with other lines of code, not with a weight of zero only
+    study.choose_variants("full", "single_view")
     study.type("dvc exp run -S photos.source=folder -S photos.path=path/to/folder")
     photos = json.loads((study.folder / "reports/metrics/photos.json").read_text())
     # beside the photographs: the text named .jpg
@@ -159,7 +160,7 @@ def test_own_photographs_go_through_the_same_pipeline(study):
     assert (photos["test"]["people"], photos["train"]["photographs"]) == (2, 6)
     metrics = json.loads((study.folder / "reports/metrics/evaluate/full.json").read_text())
     report = (study.folder / "reports/report.md").read_text()
-    assert "folder; 11 files, 1 skipped" in report and "|  | stage 1 only | full |" in report
+    assert "folder; 11 files, 1 skipped" in report and "|  | stage 1 only | full | single view |" in report
     assert "geometry" not in metrics and metrics["recall"]["all"]["top1"]["n"] == 4
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import trimesh
 from scipy.spatial.transform import Rotation
+from trimesh.visual.color import to_rgba
 
 from lib.alignment import POINT_NAMES
 from lib.errors import StudyError
@@ -98,10 +99,19 @@ def _albedo(mesh, path):
     kind = mesh.visual.kind
     if kind == "texture" and getattr(mesh.visual, "uv", None) is not None and _has_image(mesh.visual.material):
         return np.asarray(mesh.visual.to_color().vertex_colors[:, :3]) / 255
-    if kind in ("vertex", "face"):
-        colours = np.asarray(mesh.visual.vertex_colors[:, :3]) / 255
-        return encode_srgb(torch.from_numpy(colours)).numpy() if path.lower().endswith(".glb") else colours
-    return np.full((len(mesh.vertices), 3), GREY)
+    glb = path.lower().endswith(".glb")
+    colours = mesh.visual.vertex_colors if kind in ("vertex", "face") else _beside_a_material(path) if glb else None
+    if colours is None:
+        return np.full((len(mesh.vertices), 3), GREY)
+    colours = np.asarray(colours)[:, :3] / 255
+    return encode_srgb(torch.from_numpy(colours)).numpy() if glb else colours
+
+
+def _beside_a_material(path):
+    """Vertex colours (N, 4), uint8, of a glTF file's only mesh, or None: trimesh drops them where it has a material."""
+    meshes = list(trimesh.load_scene(path, process=False, maintain_order=True).geometry.values())
+    colours = getattr(meshes[0].visual, "vertex_attributes", {}).get("color") if len(meshes) == 1 else None
+    return None if colours is None else to_rgba(colours)
 
 
 def _has_image(material):

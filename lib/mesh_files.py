@@ -11,6 +11,8 @@ from lib.files import write_atomically
 
 FORMATS = ("glb", "ply", "obj")
 MM_TO_M = 0.001
+SKIN = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 0.7}}
+"""glTF's material for the face: a mesh without one is drawn as bare metal, and in Blender without its colours."""
 
 
 def save_mesh(path, vertices, albedo, triangles):
@@ -40,7 +42,8 @@ def save_mesh(path, vertices, albedo, triangles):
     elif kind == "ply":
         content = _mesh(vertices, albedo, triangles).export(file_type="ply")
     else:
-        content = _mesh(vertices * MM_TO_M, linear_from_srgb(albedo), triangles).export(file_type="glb")
+        mesh = _mesh(vertices * MM_TO_M, linear_from_srgb(albedo), triangles)
+        content = mesh.export(file_type="glb", tree_postprocessor=_add_material)
     write_atomically(path, lambda part: part.write_bytes(content))
 
 
@@ -53,6 +56,11 @@ def _mesh(vertices, colours, triangles):
     # process=False: the order of the vertices is the model's, and stays it
     bytes_ = (np.clip(colours, 0, 1) * 255 + 0.5).astype(np.uint8)
     return trimesh.Trimesh(vertices.astype(np.float32), triangles, vertex_colors=bytes_, process=False)
+
+
+def _add_material(tree):
+    tree["materials"] = [SKIN]
+    tree["meshes"][0]["primitives"][0]["material"] = 0
 
 
 def _obj(vertices, albedo, triangles):

@@ -15,8 +15,9 @@ def keep_large_buffers():
     """Let freed buffers of up to 1 GiB be used again; does nothing where the C library is not the GNU one.
 
     It would give each buffer of more than 32 MiB back to the system as soon as it is freed, and the next one of that
-    size would begin with a page fault for every 4 KiB: half of the time of FaceRes on 25 pictures, a tenth of a step of
-    stage 2. The price is that a process stays as large as it once was, until `return_free_memory`.
+    size would begin with a page fault for every 4 KiB: half of the time of FaceRes on 25 pictures, a tenth of the
+    training network's way forward and back over 48. The price is that a process stays as large as it once was, until
+    `return_free_memory`.
     """
     library = _c_library()
     if hasattr(library, "mallopt"):

@@ -100,7 +100,11 @@ def _albedo(mesh, path):
     if kind == "texture" and getattr(mesh.visual, "uv", None) is not None and _has_image(mesh.visual.material):
         return np.asarray(mesh.visual.to_color().vertex_colors[:, :3]) / 255
     glb = path.lower().endswith(".glb")
-    colours = mesh.visual.vertex_colors if kind in ("vertex", "face") else _beside_a_material(path) if glb else None
+    colours = None
+    if kind in ("vertex", "face"):
+        colours = mesh.visual.vertex_colors
+    elif glb:
+        colours = _beside_a_material(path)
     if colours is None:
         return np.full((len(mesh.vertices), 3), GREY)
     colours = np.asarray(colours)[:, :3] / 255

@@ -12,7 +12,7 @@ import torch
 from lib.kernel_memory import prefetch, recycled_empty
 from lib.kernels import f32, i32, i64, inlined, kernel, u32, u64
 from lib.parallel import for_each, workers
-from lib.rasterize_visibility import CHUNK, EMPTY, PENDING, nearest_triangles
+from lib.rasterize_visibility import EMPTY, nearest_triangles, visibility_buffers
 
 BLOCK = 1024
 """Pixels whose triangles are looked up before they are worked on."""
@@ -178,17 +178,11 @@ def _add(to_clip, v, along_x, along_y, x, y):
 _scratch = threading.local()
 
 
-def _buffers(vertices, pixels):
+def _buffers(vertices):
     """This thread's work space, kept from call to call: fresh pages cost as much time as the work done in them."""
-    if getattr(_scratch, "sizes", None) != (vertices, pixels):
-        _scratch.sizes = (vertices, pixels)
-        _scratch.buffers = (
-            np.empty((vertices, 3), np.float32),
-            np.empty(CHUNK + 1, np.int32),
-            np.empty(PENDING + pixels + 2, np.int32),
-            np.empty(PENDING + pixels + 2, np.int64),
-            np.empty((BLOCK, 4), np.int32),
-        )
+    if getattr(_scratch, "vertices", None) != vertices:
+        _scratch.vertices = vertices
+        _scratch.buffers = visibility_buffers(vertices), np.empty((BLOCK, 4), np.int32)
     return _scratch.buffers
 
 
@@ -233,11 +227,11 @@ class RasterizeOnCpu(torch.autograd.Function):
         image = recycled_empty((pictures, height * width, len(channels)))
 
         def see(i, triangle_range, keys):
-            buffers, both_sides = _buffers(clip.shape[1], height * width)[:-1], not cull_backfaces
+            (buffers, _), both_sides = _buffers(clip.shape[1]), not cull_backfaces
             nearest_triangles(clip[i], corners, *triangle_range, width, height, both_sides, buffers, keys)
 
         def blend(i, rows, keys):
-            covered, face = _buffers(clip.shape[1], height * width)[-1], i % len(values)
+            (_, covered), face = _buffers(clip.shape[1]), i % len(values)
             _interpolate(clip[i], corners, values[face], channels, keys, rows, size, covered, ids[i], image[i])
 
         _draw(see, blend, pictures, len(corners), size)
@@ -263,7 +257,7 @@ class RasterizeOnCpu(torch.autograd.Function):
         def send_back(item):
             face, strip = divmod(item, strips)
             rows = strip * height // strips, (strip + 1) * height // strips
-            covered = _buffers(clip.shape[1], height * width)[-1]
+            _, covered = _buffers(clip.shape[1])
             to_attributes[strip, face] = 0
             for i in range(face, pictures, len(values)):
                 to_clip[strip, i] = 0

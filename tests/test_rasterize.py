@@ -282,11 +282,31 @@ def test_no_triangles_and_tiny_pictures():
     assert draw(clip, ONE, 1, 5).covered.shape == (1, 1, 5)
 
 
-def test_many_large_triangles_fit_the_work_space():
-    # each of them covers the picture: more claims than are kept waiting
+def test_the_nearest_of_many_large_triangles_is_seen():
+    # each of them covers the picture
     clip = torch.cat([flat([(-3, -3), (3, -3), (0, 6)], z=z) for z in torch.linspace(0.9, -0.9, 200).tolist()], 1)
     ids = draw(clip, torch.arange(600).view(200, 3), 64, 64).triangle_ids
     assert (ids == 199).all()
+
+
+def test_slivers_agree_with_float64():
+    # a fan about a point off the centre, as models close their mouths with: long, thin, at every angle
+    angles = torch.arange(0, 2 * math.pi, 2 * math.pi / 500)
+    rim = torch.stack([angles.cos() * 1.3, angles.sin() * 0.9], 1)
+    clip = flat([(0.013, 0.021), *rim.tolist()])
+    fan = torch.stack([torch.zeros(500), torch.arange(500) + 1, torch.arange(1, 501) % 500 + 1], 1).int()
+    seen = draw(clip, fan, 90, 110).triangle_ids
+    behind = torch.cat([clip, clip.new_tensor([[[0, 0, 0, -1.0]]])], 1)
+    assert (seen != draw(behind, fan, 90, 110).triangle_ids).sum() <= 1
+    assert len(seen.unique()) > 450
+
+
+def test_a_picture_wider_than_cells_can_tell():
+    clip = flat([(-1.2, -1.2), (0, 2), (0, -1.2)])
+    ids = draw(clip, torch.tensor([[0, 2, 1]]), 2, 40_000).triangle_ids
+    covered = (ids >= 0).sum(2)[0].tolist()
+    # where the rows' centres, y = 1/2 and -1/2, are between the slanted edge and x = 0
+    assert covered == [pytest.approx(20_000 * 1.2 * (2 - y) / 3.2, abs=1) for y in (0.5, -0.5)]
 
 
 # ------------------------------------------------------------------------- attributes and gradients

@@ -36,6 +36,8 @@ class Surface:
         bool: vertices on the open border, where a closest point says nothing about the surface.
     used : ndarray (N,)
         Which of the vertices that the surface was made of are in it: those that some triangle uses.
+    origin : tuple of (Surface, Similarity) or None
+        Where a moved surface comes from: the tree there serves here too.
     """
 
     vertices: np.ndarray
@@ -43,25 +45,33 @@ class Surface:
     normals: np.ndarray
     border: np.ndarray
     used: np.ndarray
+    origin: tuple | None = None
 
     @cached_property
     def tree(self):
         """The k-d tree of the vertices."""
         return cKDTree(self.vertices)
 
+    def nearest(self, points):
+        """Return the vertices that are nearest to points (M, 3): indices (M,)."""
+        if self.origin:
+            surface, similarity = self.origin
+            return surface.nearest(similarity.undo(points))
+        return self.tree.query(points, workers=-1)[1]
+
     def deformed(self, vertices):
         """The same triangles with other vertices (N, 3)."""
         vertices = np.asarray(vertices, np.float64)
-        return replace(self, vertices=vertices, normals=_normals(vertices, self.triangles))
+        return replace(self, vertices=vertices, normals=_normals(vertices, self.triangles), origin=None)
 
     def shifted(self, shift):
         """The surface moved by (3,) mm."""
-        return replace(self, vertices=self.vertices + shift)
+        return replace(self, vertices=self.vertices + shift, origin=None)
 
     def moved(self, similarity):
         """The surface moved by a `Similarity`."""
         normals = self.normals @ similarity.rotation.T
-        return replace(self, vertices=similarity.apply(self.vertices), normals=normals)
+        return replace(self, vertices=similarity.apply(self.vertices), normals=normals, origin=(self, similarity))
 
 
 def make_surface(vertices, triangles):
@@ -111,6 +121,10 @@ class Similarity:
         """Map points (..., 3)."""
         return self.scale * points @ self.rotation.T + self.shift
 
+    def undo(self, points):
+        """Map points (..., 3) back."""
+        return (points - self.shift) @ self.rotation / self.scale
+
 
 def register(source, target):
     """Iterative closest points with isotropic scale (paper 4.2).
@@ -138,7 +152,7 @@ def register(source, target):
     moved = Similarity(1.0, np.eye(3), np.zeros(3))
     for _ in range(ICP_STEPS):
         # the nearest neighbour is looked for in the source's own frame, so that its tree is built once
-        _, nearest = source.tree.query((points - moved.shift) @ moved.rotation / moved.scale, workers=-1)
+        nearest = source.nearest(moved.undo(points))
         kept = ~source.border[nearest]
         if kept.sum() < LEAST_PAIRS:
             raise ValueError("the surfaces do not overlap: registration needs them roughly aligned and of a like size")
@@ -179,7 +193,7 @@ def point_to_plane(source, target):
     ndarray (M,)
         mm, of the vertices whose closest vertex of the target is not on the target's border.
     """
-    _, nearest = target.tree.query(source.vertices, workers=-1)
+    nearest = target.nearest(source.vertices)
     offsets = np.abs(((source.vertices - target.vertices[nearest]) * target.normals[nearest]).sum(1))
     return offsets[~target.border[nearest]]
 

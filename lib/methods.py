@@ -1,22 +1,15 @@
 """The methods that the paper compares with (4.1 to 4.4), measured by the same protocol on the same photographs."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
 
 from lib.checkpoint import write_json
-from lib.evaluation import evaluate_faces, save_evaluation
+from lib.evaluation import save_evaluation
 from lib.external_faces import evaluate_results, read_results
-from lib.face_model import Coefficients, FaceModel
-from lib.fairness import groups_of, read_people
-from lib.ground_truth import average_by_condition, load_truth
-from lib.photographed import load_photographed
-from lib.recognition import load_network
-from lib.scenes import SceneDistribution
+from lib.face_model import Coefficients
+from lib.ground_truth import average_by_condition
 from lib.synthetic_faces import Pairs
 from lib.tables import ROWS, comparison, read_metrics, side_by_side
 from lib.training import train_stage1
@@ -28,106 +21,56 @@ NO_FACE = 200
 """Grey of an empty place in a grid of faces."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Everything that all methods have in common; the arguments of `lib.evaluation.evaluate_faces`.
+def measure(bench, name, coefficients, which=None, averaged=None):
+    """Evaluate a method's faces and keep what came out.
 
-    Attributes
+    Parameters
     ----------
-    photographed : lib.photographed.Photographed
-        All evaluated photographs.
-    people : dict of str to dict
-        Age, gender, ethnicity of the people (`lib.fairness.read_people`).
-    face_model, network, picture_crop, distribution, protocol, truth
-        As `evaluate_faces`.
+    bench : lib.bench.Bench
+    name : str
+        Of the method: of ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``.
+    coefficients, which, averaged
+        As `lib.bench.Bench.evaluate`.
+
+    Returns
+    -------
+    Reconstructed
     """
+    metrics, reconstructed = bench.evaluate(coefficients, which, averaged)
+    photographed = bench.photographed if which is None else bench.photographed.take(which)
+    return _keep(RESULTS, name, metrics, photographed, reconstructed)
 
-    photographed: object
-    people: dict
-    face_model: torch.nn.Module
-    network: torch.nn.Module
-    picture_crop: object
-    distribution: object
-    protocol: object
-    truth: object
 
-    def evaluate(self, coefficients, which=None, averaged=None):
-        """Evaluate faces of the model.
+def measure_external(bench, name, folder, store):
+    """Evaluate the results of another method, kept as those of `measure` (in ``data/external``).
 
-        Parameters
-        ----------
-        coefficients : Coefficients
-            One face a photograph; of a model with fewer components, the rest is zero.
-        which : ndarray (M,) or None
-            Numbers of the photographs; None: all.
-        averaged : lib.ground_truth.AveragedShapes or None
-            As `evaluate_faces`.
+    Parameters
+    ----------
+    bench : lib.bench.Bench
+    name : str
+    folder : path-like
+        As ``docs/compare-your-method.md`` describes.
+    store : lib.feature_store.FeatureStore
 
-        Returns
-        -------
-        metrics : dict
-        reconstructed : Reconstructed
-        """
-        photographed = self.photographed if which is None else self.photographed.take(which)
-        return evaluate_faces(
-            padded(coefficients, self.face_model),
-            photographed,
-            self.face_model,
-            self.network,
-            self.picture_crop,
-            self.distribution,
-            self.protocol,
-            self.truth,
-            averaged,
-            self._groups(photographed),
-        )
-
-    def measure(self, name, coefficients, which=None, averaged=None):
-        """Evaluate faces of the model and keep what came out.
-
-        Parameters
-        ----------
-        name : str
-            Of the method: of ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``.
-        coefficients, which, averaged
-            As `evaluate`.
-
-        Returns
-        -------
-        Reconstructed
-        """
-        metrics, reconstructed = self.evaluate(coefficients, which, averaged)
-        photographed = self.photographed if which is None else self.photographed.take(which)
-        return _keep(RESULTS, name, metrics, photographed, reconstructed)
-
-    def measure_external(self, name, folder, store):
-        """Evaluate the results of another method, kept as those of `measure` (in ``data/external``): `ExternalResults`.
-
-        Parameters
-        ----------
-        name : str
-        folder : path-like
-            As ``docs/compare-your-method.md`` describes.
-        store : lib.feature_store.FeatureStore
-        """
-        paths = store.index.set_index("row")["path"]
-        results = read_results(
-            folder,
-            list(paths.loc[self.photographed.rows]),
-            list(paths),
-            self.face_model,
-            self.network,
-            self.picture_crop,
-            self.distribution,
-            self.protocol.seed,
-        )
-        groups = self._groups(self.photographed.take(results.which))
-        metrics = evaluate_results(results, self.photographed, self.protocol, self.truth, groups)
-        _keep(EXTERNAL_RESULTS, name, metrics, self.photographed.take(results.which), results.reconstructed)
-        return results
-
-    def _groups(self, photographed):
-        return groups_of(self.people, photographed.persons, self.protocol.smallest_group)
+    Returns
+    -------
+    ExternalResults
+    """
+    paths = store.index.set_index("row")["path"]
+    results = read_results(
+        folder,
+        list(paths.loc[bench.photographed.rows]),
+        list(paths),
+        bench.face_model,
+        bench.network,
+        bench.trained_with.crop,
+        bench.distribution,
+        bench.protocol.seed,
+    )
+    photographed = bench.photographed.take(results.which)
+    metrics = evaluate_results(results, bench.photographed, bench.protocol, bench.truth, bench.groups(photographed))
+    _keep(EXTERNAL_RESULTS, name, metrics, photographed, results.reconstructed)
+    return results
 
 
 def _keep(folder, name, metrics, photographed, reconstructed):
@@ -136,46 +79,11 @@ def _keep(folder, name, metrics, photographed, reconstructed):
     return reconstructed
 
 
-def load_bench(params, store):
-    """Set up the bench from the files of the study.
-
-    Parameters
-    ----------
-    params : lib.params.Params
-    store : lib.feature_store.FeatureStore
-
-    Returns
-    -------
-    Bench
-    """
-    training, judge, protocol = params.networks.training, params.networks.evaluation, params.evaluate
-    network = load_network(judge, "data/networks").with_centre(store.centre(judge))
-    return Bench(
-        load_photographed(store, training, network).at_most(protocol.photographs_a_person),
-        read_people("data/photos"),
-        FaceModel.load(params.face_model.path),
-        network,
-        load_network(training, "data/networks").crop,
-        SceneDistribution.from_degrees(**asdict(params.scenes)),
-        protocol,
-        load_truth("data/photos/truth.h5", protocol.geometry_people),
-    )
-
-
 def evaluation_file(name, external):
     """Return where a method's `lib.evaluation.save_evaluation` is: a regressor's, one of ours, or an external one's."""
     if name in external:
         return EXTERNAL_RESULTS / f"{name}.h5"
     return (REGRESSORS if name in ("stage1", "full") else RESULTS) / f"{name}.h5"
-
-
-def padded(coefficients, face_model):
-    """Coefficients of the leading components alone as those of the whole model: the others are zero."""
-    missing = face_model.shape_dimension - coefficients.shape.shape[1]
-    shape = F.pad(coefficients.shape, (0, missing))
-    return Coefficients(
-        shape, F.pad(coefficients.texture, (0, face_model.texture_dimension - coefficients.texture.shape[1]))
-    )
 
 
 def photographs_of_people(store, split, people, photographs_a_person):

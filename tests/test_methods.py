@@ -9,6 +9,7 @@ import torch
 from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
 from lib import methods
+from lib.bench import Bench, padded
 from lib.evaluation import load_evaluation, reconstruct_all
 from lib.face_model import Coefficients
 from lib.params import EvaluateParams, FitRegressedParams
@@ -33,7 +34,8 @@ def bench(tmp_path_factory):
     conditions = np.full(16, "", dtype=object)
     photographed = Photographed(persons, conditions, torch.zeros(16, FEATURES), seen.frontal, np.arange(16) + 100)
     people = {person: dict(gender="x" if person < "e" else "y") for person in "abcdefgh"}
-    return methods.Bench(photographed, people, model, network, network.crop, SceneDistribution(), PROTOCOL, None), faces
+    measured = photographed, photographed, people, model, network, network, SceneDistribution(), PROTOCOL, None
+    return Bench(*measured), faces
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +50,13 @@ def leading(faces):
 
 def test_faces_of_fewer_components_are_padded(bench):
     bench, faces = bench
-    padded = methods.padded(leading(faces), bench.face_model)
-    assert torch.equal(padded.shape, faces.shape) and torch.equal(padded.texture, faces.texture)
+    whole = padded(leading(faces), bench.face_model)
+    assert torch.equal(whole.shape, faces.shape) and torch.equal(whole.texture, faces.texture)
 
 
 def test_what_is_measured_is_kept(bench):
     bench, faces = bench
-    bench.measure("right", leading(faces))
+    methods.measure(bench, "right", leading(faces))
     kept = load_evaluation("data/methods/right.h5")
     assert kept["rows"].tolist() == list(range(100, 116)) and np.allclose(kept["similarity"], 1, atol=1e-5)
     metrics = read_metrics("right")
@@ -66,8 +68,8 @@ def test_what_is_measured_is_kept(bench):
 def test_a_method_of_few_photographs_stands_beside_the_others_with_its_number(bench):
     bench, faces = bench
     which = np.array([0, 1, 4, 5])
-    bench.measure("mean_face", Coefficients(torch.zeros(16, 1), torch.zeros(16, 1)))
-    bench.measure("few", faces[which], which)
+    methods.measure(bench, "mean_face", Coefficients(torch.zeros(16, 1), torch.zeros(16, 1)))
+    methods.measure(bench, "few", faces[which], which)
     assert "groups" not in read_metrics("few")  # the four are of one group
     table = methods.method_table(["mean_face", "few"])
     assert table.loc["photographs"].tolist() == ["16", "4"]

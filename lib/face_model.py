@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from lib.alignment import POINT_NAMES
+from lib.checkpoint import digest
 from lib.errors import StudyError
 from lib.face_model_file import FaceModelFile, LinearModel, landmark_vertices, read_face_model, write_face_model
 from lib.linear_decoder import decode, pack_basis, unpack_basis
@@ -182,6 +183,19 @@ class FaceModel(torch.nn.Module):
             point: tuple(self.landmarks[name] for name in names)
             for point, names in zip(POINT_NAMES, ALIGNMENT_LANDMARKS, strict=True)
         }
+
+
+def digest_face_model(face_model):
+    """Hash one face in which every component has a part: another model gives another face.
+
+    Returns
+    -------
+    str
+    """
+    device = face_model.triangles.device
+    shape = torch.ones(1, face_model.shape_dimension, device=device)
+    texture = torch.full((1, face_model.texture_dimension), 0.1, device=device)
+    return digest(face_model.vertices(shape), face_model.albedo(texture), face_model.triangles)
 
 
 class _Decoder(torch.nn.Module):

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 
 from lib.alignment import Crop
 from lib.checkpoint import digest, fingerprint, load_tensors, save_tensors
+from lib.face_model import digest_face_model
 from lib.optimisation import set_learning_rate
 from lib.photometric import Energy, Explanation, pixel_energy
 from lib.progress import progress
-from lib.synthetic_faces import digest_face_model
 
 BATCH = 12
 SIZES = (40, 75, 150)

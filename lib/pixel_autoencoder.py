@@ -17,11 +17,11 @@ from torch import nn
 
 from lib.alignment import Crop
 from lib.checkpoint import digest, load_run, save_run
+from lib.face_model import digest_face_model
 from lib.optimisation import backward, make_optimizer, refuse_nan, set_learning_rate
 from lib.photometric import VIEW_DIMENSION, Energy, Explanation, draw, pixel_energy
 from lib.progress import progress
 from lib.scenes import background_pictures, sample_scenes
-from lib.synthetic_faces import digest_face_model
 
 THUMBNAIL = 40
 """Pixels a side that pose, light and expression are read from."""

@@ -9,11 +9,18 @@ part in it, so it is the same for every method.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
-from lib.face_model import Coefficients
+from lib.checkpoint import fingerprint, load_tensors, save_tensors
+from lib.face_model import Coefficients, digest_face_model
+from lib.kernels import digest_of_sources
+from lib.processes import rank
 from lib.renderer import frontal_scene, render
+
+KEPT = Path("data/cache/reference_renders")
+"""What was seen is kept here, under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
 
 FACES = 200
 SEED = 2018
@@ -53,7 +60,26 @@ def reference_renders(face_model, network):
     Returns
     -------
     ReferenceRenders
+        On that device.
     """
+    path = KEPT / f"{_recipe(face_model, network)}.safetensors"
+    if path.is_file():
+        tensors, meta = load_tensors(path)
+        device = face_model.triangles.device
+        return ReferenceRenders(tensors["centre"].to(device), tensors["mean_face"].to(device), meta["distance"])
+    seen = _see(face_model, network)
+    if rank() == 0:
+        save_tensors(path, dict(centre=seen.centre, mean_face=seen.mean_face), dict(distance=seen.distance))
+    return seen
+
+
+def _recipe(face_model, network):
+    """Digest of the model, the network, how many faces are drawn, and of the code that draws and looks."""
+    code = digest_of_sources(__name__), digest_of_sources(type(network).__module__)
+    return fingerprint([digest_face_model(face_model), network.fingerprint, FACES, SEED, *code])
+
+
+def _see(face_model, network):
     device, generator = face_model.triangles.device, torch.Generator().manual_seed(SEED)
     sizes = face_model.shape_dimension, face_model.texture_dimension
     parts = (torch.cat([torch.zeros(1, size), torch.randn(FACES, size, generator=generator)]) for size in sizes)

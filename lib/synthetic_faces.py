@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from lib.augmentation import Augmentation
-from lib.checkpoint import digest, fingerprint, load_tensors, save_tensors
-from lib.face_model import Coefficients
+from lib.checkpoint import fingerprint, load_tensors, save_tensors
+from lib.face_model import Coefficients, digest_face_model
 from lib.progress import progress
 from lib.renderer import render, sample_scenes
 
@@ -92,19 +92,6 @@ def make_pairs(face_model, network, count, seed, distribution, folder, augmentat
 
 
 @torch.no_grad()
-def digest_face_model(face_model):
-    """Hash one face in which every component has a part: another model gives another face.
-
-    Returns
-    -------
-    str
-    """
-    device = face_model.triangles.device
-    shape = torch.ones(1, face_model.shape_dimension, device=device)
-    texture = torch.full((1, face_model.texture_dimension), 0.1, device=device)
-    return digest(face_model.vertices(shape), face_model.albedo(texture), face_model.triangles)
-
-
 @torch.no_grad()
 def _make_shard(face_model, network, size, seed, distribution, augmentation):
     generator = torch.Generator().manual_seed(seed)

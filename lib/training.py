@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from lib.checkpoint import digest, load_run, save_run
+from lib.face_model import digest_face_model
 from lib.hybrid_batches import draw_batch, stage2_losses
 from lib.losses import parameter_loss
 from lib.optimisation import backward, make_optimizer, refuse_nan, set_learning_rate
 from lib.processes import best_precision, mean_over_processes, rank
 from lib.progress import progress
-from lib.synthetic_faces import digest_face_model
 
 VALIDATION_SHARE = 0.05
 RECORD_STEPS = 10

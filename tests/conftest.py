@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import lib.reference_renders
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -14,6 +16,12 @@ SHARED = ROOT.parent / "shared"
 def generator():
     """A source of chance that is the same at every run."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_results_in_the_repository(tmp_path_factory):
+    """What a run keeps for the next one is kept elsewhere."""
+    lib.reference_renders.KEPT = tmp_path_factory.mktemp("reference_renders")
 
 
 def pytest_collection_modifyitems(items):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from lib.parallel import for_each
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -83,12 +85,22 @@ class Defects:
         """
         images = _blurred(images, self.blur.to(images.device))
         if self.noise.any():
-            shape = images.shape[1:]
-            noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in self.seeds.tolist()]
-            images = images + (torch.stack(noise) * self.noise[:, None, None, None]).to(images.device)
+            noise = _noise(images.shape, self.seeds.tolist()) * self.noise[:, None, None, None]
+            images = images + noise.to(images.device)
         mean = images.mean((1, 2, 3), keepdim=True)
         contrast = 1 + self.contrast.to(images.device)[:, None, None, None]
         return (mean + contrast * (images - mean)).clamp(0, 1)
+
+
+def _noise(shape, seeds):
+    """Standard normal noise, each picture's from its own seed, several pictures at once."""
+    noise = torch.empty(shape)
+
+    def draw(i):
+        torch.randn(shape[1:], generator=torch.Generator().manual_seed(seeds[i]), out=noise[i])
+
+    for_each(draw, len(seeds))
+    return noise
 
 
 def _blurred(images, deviations):

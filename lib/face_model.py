@@ -185,6 +185,7 @@ class FaceModel(torch.nn.Module):
         }
 
 
+@torch.no_grad()
 def digest_face_model(face_model):
     """Hash one face in which every component has a part: another model gives another face.
 

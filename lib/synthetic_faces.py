@@ -92,7 +92,6 @@ def make_pairs(face_model, network, count, seed, distribution, folder, augmentat
 
 
 @torch.no_grad()
-@torch.no_grad()
 def _make_shard(face_model, network, size, seed, distribution, augmentation):
     generator = torch.Generator().manual_seed(seed)
     device = face_model.triangles.device

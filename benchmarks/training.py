@@ -2,12 +2,12 @@
 
     python -m benchmarks.training [--json] [--repeats 8]
 
-A step draws 16 photographs in 3 views, with the full face model and the dlib network, takes the gradient of all losses
-to the regressor and updates it. The network alone goes forward and backward over the same 48 pictures. Beside them: the
-step with `precision: bfloat16`, with the cosine of its gradient to that of float32; and a look at 16 people who are
-watched (`stage2.monitor_steps`). All take turns in one run, on two threads; the medians count. Needs the stages
-`face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since their values
-cost nothing.
+A step draws 16 photographs in 3 views, with the full face model, the dlib network and the defects of `params.yaml`,
+takes the gradient of all losses to the regressor and updates it. The network alone goes forward and backward over the
+same 48 pictures. Beside them: the step with `precision: bfloat16`, with the cosine of its gradient to that of float32;
+and a look at 16 people who are watched (`stage2.monitor_steps`). All take turns in one run, on two threads; the medians
+count. Needs the stages `face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are
+random, since their values cost nothing.
 """
 
 import argparse
@@ -16,10 +16,11 @@ import resource
 import statistics
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
+from lib.augmentation import Augmentation
 from lib.face_model import Coefficients, FaceModel
 from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
 from lib.monitors import Monitor
@@ -50,8 +51,9 @@ def small_study(params):
     regressor = Regressor(network.feature_dimension, model.shape_dimension, model.texture_dimension)
     regressor.standardise(photographs.features)
     seen = torch.nn.functional.normalize(torch.randn(WATCHED, judge.embedding_dimension), dim=1)
+    defects = Augmentation.from_degrees(**asdict(params.augmentation))
     monitor = Monitor(photographs.features[:WATCHED], seen, torch.zeros(8, 1), network.crop, model, judge)
-    return regressor, Setting(model, network, SceneDistribution()), photographs, pairs, monitor
+    return regressor, Setting(model, network, SceneDistribution(), defects), photographs, pairs, monitor
 
 
 def gradient_cosine(regressor, setting, photographs, pairs, precisions, stage1):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from lib.parallel import for_each
+from lib.augmentation_cpu import SpoilOnCpu, gaussian_taps, normal_noise
 
 
 @dataclass(frozen=True)
@@ -83,35 +83,29 @@ class Defects:
         Tensor (S, 3, H, W)
             In [0, 1], on the same device. A picture's noise hangs on its seed alone, not on the batch it is in.
         """
-        images = _blurred(images, self.blur.to(images.device))
+        if images.device.type == "cpu" and images.dtype == torch.float32:
+            return SpoilOnCpu.apply(images.contiguous(), self.blur, self.noise, self.seeds, self.contrast)
+        return self.apply_in_torch(images)
+
+    def apply_in_torch(self, images):
+        """Do the same as `apply` on any device."""
+        images = _blurred(images, self.blur)
         if self.noise.any():
-            noise = _noise(images.shape, self.seeds.tolist()) * self.noise[:, None, None, None]
+            noise = normal_noise(images.shape, self.seeds.tolist()) * self.noise[:, None, None, None]
             images = images + noise.to(images.device)
         mean = images.mean((1, 2, 3), keepdim=True)
         contrast = 1 + self.contrast.to(images.device)[:, None, None, None]
         return (mean + contrast * (images - mean)).clamp(0, 1)
 
 
-def _noise(shape, seeds):
-    """Standard normal noise, each picture's from its own seed, several pictures at once."""
-    noise = torch.empty(shape)
-
-    def draw(i):
-        torch.randn(shape[1:], generator=torch.Generator().manual_seed(seeds[i]), out=noise[i])
-
-    for_each(draw, len(seeds))
-    return noise
-
-
 def _blurred(images, deviations):
     """Gaussian blur of each picture (S, 3, H, W) with its own standard deviation (S,) in pixels."""
-    radius = math.ceil(3 * deviations.max().item())
-    if radius == 0:
-        return images
-    places = torch.arange(-radius, radius + 1, device=images.device)
-    # a kernel of no width at all is 1 in the middle and 0 elsewhere
-    kernels = torch.exp(-0.5 * (places / deviations[:, None].clamp(min=1e-3)).square())
-    kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]
+    taps = [gaussian_taps(deviation) for deviation in deviations.tolist()]
+    radius = max(len(weights) for weights in taps) - 1
+    kernels = torch.zeros(len(taps), 2 * radius + 1)
+    for kernel, weights in zip(kernels, taps, strict=True):
+        kernel[radius : radius + len(weights)] = torch.from_numpy(weights)
+    kernels = torch.maximum(kernels, kernels.flip(1)).repeat_interleave(3, 0)[:, None].to(images)
     channels = F.pad(images, [radius] * 4, mode="replicate").flatten(0, 1)[None]
     channels = F.conv2d(channels, kernels[..., None], groups=len(kernels))
     channels = F.conv2d(channels, kernels[..., None, :], groups=len(kernels))

@@ -9,6 +9,7 @@ from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 from torch.autograd import gradcheck
 
 from lib.augmentation import Augmentation, Defects
+from lib.augmentation_cpu import gaussian_taps, normal_noise
 from lib.camera import alignment_points, crop_projection, project
 from lib.face_model import Coefficients
 from lib.renderer import SceneDistribution, frontal_scene, render, sample_scenes
@@ -100,6 +101,47 @@ def test_contrast_stretches_about_the_mean_and_stays_in_range(generator):
     assert torch.allclose(changed - mean, 1.25 * (images - mean), atol=1e-6)
     hard = defects(2, noise=0.5, contrast=0.5).apply(torch.rand(2, 3, 8, 8, generator=generator))
     assert hard.min() >= 0 and hard.max() <= 1
+
+
+def test_noise_is_standard_normal_and_without_memory():
+    values = normal_noise((40, 3, 50, 50), [*range(40)]).flatten(1).double()
+    assert values.mean().abs() < 0.01 and values.var() == pytest.approx(1, abs=0.01)
+    assert (values**3).mean().abs() < 0.02 and (values**4).mean() == pytest.approx(3, abs=0.05)
+    assert 3.5 < values.abs().max() < 3.8
+    centred = values - values.mean()
+    for step in (1, 2, 3, 4, 50, 2500):
+        assert (centred[:, step:] * centred[:, :-step]).mean().abs() < 0.01
+    assert (centred[1:] * centred[:-1]).mean().abs() < 0.01
+
+
+def test_gaussian_taps_sum_to_one_and_end_at_three_deviations():
+    for deviation, reach in ((0.0, 0), (0.3, 1), (1.0, 3), (1.4, 5)):
+        taps = gaussian_taps(deviation)
+        assert len(taps) == reach + 1 and 2 * taps.sum() - taps[0] == pytest.approx(1)
+    assert gaussian_taps(1.0)[1] / gaussian_taps(1.0)[0] == pytest.approx(math.exp(-0.5))
+
+
+@pytest.mark.parametrize("size", [(31, 40), (3, 2)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_kernel_and_torch_agree(generator, size, threads):
+    images = torch.rand(5, 3, *size, generator=generator)
+    several = Defects(
+        torch.tensor([0.0, 0.2, 1.5, 2.5, 1.0]),
+        torch.tensor([0.1, 0.0, 0.3, 0.05, 0.0]),
+        torch.arange(5),
+        torch.tensor([0.0, 0.2, -0.3, 0.5, 0.0]),
+    )
+    weights = torch.rand(images.shape, generator=generator)
+    results, before = [], torch.get_num_threads()
+    torch.set_num_threads(threads)
+    for apply in (several.apply, several.apply_in_torch):
+        images = images.detach().requires_grad_()
+        result = apply(images)
+        results.append((result.detach(), *torch.autograd.grad((result * weights).sum(), images)))
+    torch.set_num_threads(before)
+    assert ((results[0][0] == 0) | (results[0][0] == 1)).any()  # some are cut off
+    for one, other in zip(*results):
+        assert torch.allclose(one, other, atol=2e-6)
 
 
 def test_gradients_pass_through_all_defects(generator):

@@ -14,7 +14,7 @@ import torch
 
 from lib.bootstrap import resample_people
 from lib.face_model import Coefficients
-from lib.ground_truth import EVERY_CONDITION, averaged_shapes, geometry_columns, shape_errors
+from lib.ground_truth import EVERY_CONDITION, SurfaceErrors, averaged_shapes, geometry_columns, shape_errors
 from lib.measures import (
     PairReference,
     coefficient_columns,
@@ -50,6 +50,8 @@ class Reconstructed:
         None for a method that has no coefficients of the face model.
     distances : ndarray (N,) or None
         How far each frontal render is from the mean face's, over what random faces of the model are on average.
+    errors : SurfaceErrors or None
+        Distances of the people's faces to the true ones; None where no truth or no surface is known.
     """
 
     frontal: np.ndarray
@@ -57,6 +59,7 @@ class Reconstructed:
     views: dict
     coefficients: Coefficients | None = None
     distances: np.ndarray | None = None
+    errors: SurfaceErrors | None = None
 
 
 @torch.no_grad()
@@ -147,14 +150,13 @@ def evaluate_faces(
     reconstructed : Reconstructed
     """
     reconstructed = reconstruct_all(coefficients, face_model, network, picture_crop, distribution, protocol.seed)
-    errors = None
     if truth is not None:
         averaged = averaged or averaged_shapes(coefficients.shape, photographed.persons, photographed.conditions)
-        errors = averaged.persons, averaged.conditions, shape_errors(averaged, face_model, truth)
-    return evaluate_pictures(reconstructed, photographed, protocol, errors, groups), reconstructed
+        reconstructed = replace(reconstructed, errors=shape_errors(averaged, face_model, truth))
+    return evaluate_pictures(reconstructed, photographed, protocol, groups), reconstructed
 
 
-def evaluate_pictures(reconstructed, photographed, protocol, errors=None, groups=None):
+def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
     """Evaluate a method that may give no more than a picture of each face.
 
     Parameters
@@ -165,9 +167,6 @@ def evaluate_pictures(reconstructed, photographed, protocol, errors=None, groups
         Of N photographs.
     protocol
         As `evaluate_faces`.
-    errors : tuple of ndarray (M,) or None
-        Person, condition (`lib.ground_truth.EVERY_CONDITION` for all of a person's photographs together) and distance
-        to the truth in mm, nan where it is not known (`lib.ground_truth.surface_errors`).
     groups
         As `evaluate_faces`.
 
@@ -188,8 +187,8 @@ def evaluate_pictures(reconstructed, photographed, protocol, errors=None, groups
 
     metrics = dict(photographs={EVERY_CONDITION: photograph_columns(reference)}) | _by_row(subsets, likeness)
     grouped = {name: _by_row(rows, likeness) for name, rows in (groups or {}).items()}
-    if errors is not None:
-        people, conditions, _ = errors
+    if reconstructed.errors is not None:
+        people, conditions, _ = errors = reconstructed.errors
         metrics |= _geometry(errors, {row: conditions == row for row in subsets}, protocol)
         for name, rows in (groups or {}).items():
             members = {row: set(photographed.persons[chosen]) for row, chosen in rows.items()}
@@ -248,9 +247,12 @@ def save_evaluation(path, photographed, reconstructed):
     with h5py.File(path, "w") as file:
         file.create_dataset("pictures", data=reconstructed.pictures, compression="gzip", compression_opts=4)
         file["similarity"] = (photographed.embeddings * reconstructed.frontal).sum(1)
-        file["rows"] = photographed.rows
+        file["rows"], file["frontal"] = photographed.rows, reconstructed.frontal
         if reconstructed.coefficients is not None:
             file["coefficients"] = reconstructed.coefficients.cat().numpy()
+        if reconstructed.errors is not None:
+            for name, values in reconstructed.errors._asdict().items():
+                file[f"errors/{name}"] = values
 
 
 def load_evaluation(path):
@@ -259,8 +261,12 @@ def load_evaluation(path):
     Returns
     -------
     dict of str to ndarray
-        `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,) and, where the method has them,
-        `coefficients` (N, K).
+        `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,), `frontal` (N, E) and, where the
+        method has them, `coefficients` (N, K) and `errors`, a `SurfaceErrors`.
     """
     with h5py.File(path) as file:
-        return {name: file[name][()] for name in file}
+        kept = {name: file[name][()] for name in file if name != "errors"}
+        if "errors" in file:
+            *names, distances = (file["errors"][name] for name in SurfaceErrors._fields)
+            kept["errors"] = SurfaceErrors(*(name.asstr()[()] for name in names), distances[()])
+    return kept

@@ -12,7 +12,7 @@ from lib.evaluation import SIDE_YAW, Reconstructed, evaluate_pictures
 from lib.external_meshes import place_meshes, read_external_mesh, read_landmarks
 from lib.face_crops import iterate_face_crops
 from lib.geometry import make_surface
-from lib.ground_truth import EVERY_CONDITION, surface_errors
+from lib.ground_truth import EVERY_CONDITION, SurfaceErrors, surface_errors
 from lib.photos import Photograph
 from lib.progress import progress
 from lib.reference_renders import centred_on_renders
@@ -186,16 +186,20 @@ def evaluate_results(results, photographed, protocol, truth=None, groups=None):
 
     Returns
     -------
-    dict
-        Metrics of the photographs that have a result. A person's distance in mm is the mean of that of their meshes.
+    metrics : dict
+        Of the photographs that have a result. A person's distance in mm is the mean of that of their meshes.
+    reconstructed : Reconstructed
+        Those of `results`, with the distances.
     """
+    reconstructed = results.reconstructed
+    if truth is not None and results.placed:
+        reconstructed = replace(reconstructed, errors=_errors(results, photographed, truth))
     seen = photographed.take(results.which)
-    errors = _errors(results, photographed, truth) if truth is not None and results.placed else None
-    return evaluate_pictures(results.reconstructed, seen, protocol, errors, groups)
+    return evaluate_pictures(reconstructed, seen, protocol, groups), reconstructed
 
 
 def _errors(results, photographed, truth):
-    """Person, condition and mm (`lib.evaluation.evaluate_pictures`); None where nobody's truth is known."""
+    """`SurfaceErrors`; None where nobody's truth is known."""
     numbers = [number for person in truth.persons for number in results.which if photographed.persons[number] == person]
     if not numbers:
         return None
@@ -210,4 +214,4 @@ def _errors(results, photographed, truth):
         for condition in {EVERY_CONDITION, photographed.conditions[number]} - {""}:
             sorted_by.setdefault((photographed.persons[number], condition), []).append(distance)
     persons, conditions = (np.array(names, dtype=object) for names in zip(*sorted_by))
-    return persons, conditions, np.array([np.mean(distances) for distances in sorted_by.values()])
+    return SurfaceErrors(persons, conditions, np.array([np.mean(distances) for distances in sorted_by.values()]))

@@ -14,6 +14,8 @@ from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from lib.kernels import kernel, u64
+
 CROP_RADIUS = 95.0
 ICP_STEPS = 40
 ICP_POINTS = 3000
@@ -86,12 +88,23 @@ def make_surface(vertices, triangles):
 
 def _normals(vertices, triangles):
     """Unit normals of vertices, weighted by the triangles' areas."""
-    corners = vertices[triangles]
-    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    everywhere = triangles.ravel()
-    sums = [np.bincount(everywhere, np.repeat(axis, 3), len(vertices)) for axis in faces.T]
-    normals = np.stack(sums, 1)
+    normals = np.zeros_like(vertices)
+    _add_normals(vertices, triangles, normals)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+@kernel
+def _add_normals(vertices, triangles, normals):
+    """Add each triangle's cross product of two edges to its three corners."""
+    for triangle in range(len(triangles)):
+        t = u64(triangle)
+        a, b, c = u64(triangles[t, 0]), u64(triangles[t, 1]), u64(triangles[t, 2])
+        px, py, pz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        qx, qy, qz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        normal = py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
+        for corner in (a, b, c):
+            for axis in range(3):
+                normals[corner, axis] += normal[axis]
 
 
 def crop_to_sphere(surface, centre, radius=CROP_RADIUS):

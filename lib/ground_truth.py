@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -52,9 +53,9 @@ class GroundTruth:
         return _true_face(self.path, self.persons.index(person))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=32)
 def _true_face(path, number):
-    """Faces are asked for person by person: each is prepared once."""
+    """Several methods are measured against the same people: each face is prepared once."""
     with h5py.File(path) as file:
         if "faces" in file:
             vertices, triangles = (file[f"faces/{number}/{name}"][()] for name in ("vertices", "triangles"))
@@ -101,6 +102,27 @@ class AveragedShapes:
     persons: np.ndarray
     conditions: np.ndarray
     shape: torch.Tensor
+
+
+class SurfaceErrors(NamedTuple):
+    """How far M faces are from the true ones.
+
+    Attributes
+    ----------
+    persons, conditions : ndarray (M,)
+        str; the condition is `EVERY_CONDITION` for all of a person's photographs together.
+    distances : ndarray (M,)
+        mm, nan where the true face is not known.
+    """
+
+    persons: np.ndarray
+    conditions: np.ndarray
+    distances: np.ndarray
+
+    def of(self, people):
+        """Those of some people, a collection of names."""
+        chosen = np.array([person in people for person in self.persons], bool)
+        return SurfaceErrors(*(values[chosen] for values in self))
 
 
 def average_by_condition(values, persons, conditions):
@@ -154,8 +176,8 @@ def shape_errors(averaged, face_model, truth):
 
     Returns
     -------
-    ndarray (M,)
-        Symmetric point-to-plane distances in mm; nan for people without truth.
+    SurfaceErrors
+        Symmetric point-to-plane distances.
     """
     rows, triangles = np.arange(face_model.vertex_count), face_model.triangles.numpy()
     if truth.scanned:
@@ -178,7 +200,7 @@ def shape_errors(averaged, face_model, truth):
     numbers = [number for person in truth.persons for number in np.flatnonzero(averaged.persons == person)]
     errors = np.full(len(averaged.persons), np.nan)
     errors[numbers] = surface_errors(faces(), truth, len(numbers))
-    return errors
+    return SurfaceErrors(averaged.persons, averaged.conditions, errors)
 
 
 def surface_errors(faces, truth, total=None):

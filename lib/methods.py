@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lib.checkpoint import write_json
-from lib.evaluation import save_evaluation
+from lib.evaluation import Reconstructed, evaluate_pictures, save_evaluation
 from lib.external_faces import evaluate_results, read_results
 from lib.face_model import Coefficients
 from lib.ground_truth import average_by_condition
@@ -68,8 +68,9 @@ def measure_external(bench, name, folder, store):
         bench.protocol.seed,
     )
     photographed = bench.photographed.take(results.which)
-    metrics = evaluate_results(results, bench.photographed, bench.protocol, bench.truth, bench.groups(photographed))
-    _keep(EXTERNAL_RESULTS, name, metrics, photographed, results.reconstructed)
+    groups = bench.groups(photographed)
+    metrics, reconstructed = evaluate_results(results, bench.photographed, bench.protocol, bench.truth, groups)
+    _keep(EXTERNAL_RESULTS, name, metrics, photographed, reconstructed)
     return results
 
 
@@ -149,26 +150,30 @@ def method_table(names):
     return pd.concat([pd.DataFrame({name: str(count) for name, count in seen.items()}, index=["photographs"]), table])
 
 
-def few_table(bench, faces, which):
-    """Measure several methods on the same few photographs.
+def few_table(bench, evaluations, which):
+    """Compare several methods on the same few photographs, from what was kept of each.
 
     Parameters
     ----------
-    bench : Bench
-    faces : dict of str to Coefficients
-        By method: of all photographs, or of the few alone.
+    bench : lib.bench.Bench
+    evaluations : dict of str to dict
+        By method what `lib.evaluation.load_evaluation` gives.
     which : ndarray (M,)
-        Numbers of the few photographs.
+        Numbers of the few photographs; of a method that gave a face of some of them alone, those.
 
     Returns
     -------
     DataFrame
         As `lib.tables.comparison`, of the measures in `FEW_ROWS`.
     """
-    metrics = {
-        name: bench.evaluate(values if len(values) == len(which) else values[which], which)[0]
-        for name, values in faces.items()
-    }
+    metrics = {}
+    for name, kept in evaluations.items():
+        photographed = bench.photographed.take(which[np.isin(bench.photographed.rows[which], kept["rows"])])
+        place = {row: number for number, row in enumerate(kept["rows"])}
+        numbers = [place[row] for row in photographed.rows]
+        errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
+        faces = Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
+        metrics[name] = evaluate_pictures(faces, photographed, bench.protocol)
     table = side_by_side(metrics)
     return table[table.index.isin([ROWS[key] for key in FEW_ROWS])]
 

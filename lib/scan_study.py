@@ -203,7 +203,7 @@ def study_scans(scans, face_model, network, regressor, photographs=4, size=256, 
         torch.cat([averaged.shape, mean]),
     )
     errors = shape_errors(averaged, face_model, ScanTruth(scans))
-    table = pd.Series(errors, [averaged.persons, averaged.conditions]).unstack()
+    table = pd.Series(errors.distances, [errors.persons, errors.conditions]).unstack()
     return table.reindex(columns=[*(condition.name for condition in CONDITIONS), "all", MEAN_FACE])
 
 

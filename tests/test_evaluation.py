@@ -20,7 +20,7 @@ from lib.evaluation import (
 )
 from lib.face_model import Coefficients
 from lib.figures_groups import group_intervals
-from lib.ground_truth import GroundTruth, load_truth
+from lib.ground_truth import GroundTruth, SurfaceErrors, load_truth
 from lib.losses import moments_of
 from lib.params import EvaluateParams
 from lib.photographed import Photographed
@@ -177,13 +177,16 @@ def test_photographs_are_limited_evenly_and_keep_their_rows():
 def test_evaluation_is_kept(tmp_path, world):
     _, _, faces, reconstructed = world
     photographed = replace(photographed_as(reconstructed.frontal), rows=np.arange(16) + 5)
-    save_evaluation(tmp_path / "e.h5", photographed, reconstructed)
+    errors = SurfaceErrors(*(np.array(names, object) for names in (["a", "b"], ["all", "dark"])), np.array([0.5, np.nan]))
+    save_evaluation(tmp_path / "e.h5", photographed, replace(reconstructed, errors=errors))
     kept = load_evaluation(tmp_path / "e.h5")
     assert (kept["pictures"] == reconstructed.pictures).all() and kept["pictures"].dtype == np.uint8
     assert np.allclose(kept["coefficients"], faces.cat().numpy()) and np.allclose(kept["similarity"], 1, atol=1e-5)
-    assert kept["rows"].tolist() == list(range(5, 21))
+    assert kept["rows"].tolist() == list(range(5, 21)) and (kept["frontal"] == reconstructed.frontal).all()
+    assert all(np.array_equal(one[:1], other[:1]) for one, other in zip(kept["errors"], errors))
+    assert kept["errors"].conditions[1] == "dark" and np.isnan(kept["errors"].of({"b"}).distances).tolist() == [True]
     save_evaluation(tmp_path / "p.h5", photographed, replace(reconstructed, coefficients=None))
-    assert "coefficients" not in load_evaluation(tmp_path / "p.h5")
+    assert not {"coefficients", "errors"} & set(load_evaluation(tmp_path / "p.h5"))
 
 
 @pytest.fixture

@@ -158,10 +158,11 @@ def test_a_folder_of_meshes_is_measured_like_every_method(tmp_path, faces, model
     assert results.which.tolist() == [0, 2]
     assert results.reconstructed.pictures.shape == (2, 20, 20, 3) and results.reconstructed.pictures.std() > 10
     assert results.reconstructed.views["side"].shape == (2, 2, 6)
-    metrics = evaluate_results(results, photographed(), PROTOCOL, truth_of(faces, tmp_path / "truth.h5"))
+    metrics, kept = evaluate_results(results, photographed(), PROTOCOL, truth_of(faces, tmp_path / "truth.h5"))
     assert metrics["similarity"]["all"]["frontal"]["n"] == 2
     # the meshes are the truth itself, in another place
     assert metrics["geometry"]["all"]["mean"]["value"] < 0.1
+    assert set(kept.errors.conditions) == {"all", "indoor"} and kept.errors.distances.max() < 0.1
     assert metrics["geometry"]["indoor"]["mean"]["n"] == 2 and "outdoor" not in metrics["geometry"]
 
 
@@ -177,8 +178,8 @@ def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
     # no face on a wall
     assert results.which.tolist() == [0, 2] and not results.placed
     assert results.reconstructed.views == {} and results.reconstructed.pictures.shape == (2, 20, 20, 3)
-    metrics = evaluate_results(results, photographed(), PROTOCOL)
-    assert metrics["recall"]["all"]["top1"]["n"] == 2 and "geometry" not in metrics
+    metrics, kept = evaluate_results(results, photographed(), PROTOCOL)
+    assert metrics["recall"]["all"]["top1"]["n"] == 2 and "geometry" not in metrics and kept.errors is None
 
 
 def test_a_wrong_folder_is_told_with_the_remedy(tmp_path):

@@ -56,11 +56,11 @@ def test_the_error_is_zero_for_the_truth_and_grows_away_from_it(tmp_path, model,
     save_truth(Generator(model), tmp_path / "truth.h5", PERSONS, 7)
     truth = load_truth(tmp_path / "truth.h5", 5)
     assert truth.persons == tuple(PERSONS)
-    assert shape_errors(shapes_of(PERSONS, true_shapes), model, truth).max() < 0.05
-    assert shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth).min() > 0.1
+    assert shape_errors(shapes_of(PERSONS, true_shapes), model, truth).distances.max() < 0.05
+    assert shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth).distances.min() > 0.1
     # in any order, and nan for those whose truth is not known
-    errors = shape_errors(shapes_of(["x", *PERSONS[::-1]], true_shapes[[0, 1, 0]] + 2), model, truth)
-    expected = shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth)
+    errors = shape_errors(shapes_of(["x", *PERSONS[::-1]], true_shapes[[0, 1, 0]] + 2), model, truth).distances
+    expected = shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth).distances
     assert np.isnan(errors[0]) and errors[1:] == pytest.approx(expected[::-1])
     assert load_truth(tmp_path / "truth.h5", 1).persons == ("person-0000",)
     assert load_truth(tmp_path / "nowhere.h5", 1) is None
@@ -75,8 +75,8 @@ def test_scans_of_their_own_topology_are_as_good(tmp_path, model, true_shapes):
     save_scans(tmp_path / "truth.h5", scans)
     truth = load_truth(tmp_path / "truth.h5", 2)
     assert len(truth.face("person-0003")[0].vertices) > len(faces[0])
-    assert shape_errors(shapes_of(PERSONS, true_shapes), model, truth).max() < 0.2
-    assert shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth).min() > 0.4
+    assert shape_errors(shapes_of(PERSONS, true_shapes), model, truth).distances.max() < 0.2
+    assert shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth).distances.min() > 0.4
 
 
 def test_faces_in_another_unit_and_place_are_registered(tmp_path, model, true_shapes):

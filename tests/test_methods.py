@@ -12,12 +12,13 @@ from lib import methods
 from lib.bench import Bench, padded
 from lib.evaluation import load_evaluation, reconstruct_all
 from lib.face_model import Coefficients
+from lib.ground_truth import SurfaceErrors
 from lib.params import EvaluateParams, FitRegressedParams
 from lib.photo_crops import Crops
 from lib.photographed import Photographed
 from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
-from lib.tables import METRICS, read_metrics
+from lib.tables import METRICS, ROWS, read_metrics
 
 PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_a_person=2, geometry_people=2, smallest_group=2)
 
@@ -73,8 +74,24 @@ def test_a_method_of_few_photographs_stands_beside_the_others_with_its_number(be
     assert "groups" not in read_metrics("few")  # the four are of one group
     table = methods.method_table(["mean_face", "few"])
     assert table.loc["photographs"].tolist() == ["16", "4"]
-    few = methods.few_table(bench, dict(all=faces, few=faces[which]), which)
-    assert few["all"].tolist() == few["few"].tolist() and few.loc["top-1 recall", "few"].startswith("1.000")
+
+
+def test_few_photographs_are_compared_by_what_was_kept(bench):
+    bench, faces = bench
+    which = np.array([0, 1, 4, 5])
+    errors = SurfaceErrors(np.array(list("abc"), object), np.full(3, "all", object), np.array([1.0, 9.0, 2.0]))
+    methods.measure(bench, "few", faces[which], which)
+    methods.measure(bench, "one", faces[which[2:]], which[2:])
+    evaluations = {name: load_evaluation(f"data/methods/{name}.h5") for name in ("few", "one")}
+    everything = dict(rows=bench.photographed.rows, frontal=bench.photographed.embeddings, errors=errors)
+    everything["pictures"] = np.zeros((16, 2, 2, 3), np.uint8)
+    table = methods.few_table(bench, dict(all=everything, **evaluations), which)
+    assert table.loc["top-1 recall"].str.startswith("1.000").all()
+    # of the people on the four photographs, a and c
+    geometry = table.loc[ROWS["geometry.all.mean"]]
+    assert geometry["all"].startswith("1.5") and geometry["few"] == geometry["one"] == ""
+    rest = table.drop(index=geometry.name)
+    assert rest["all"].tolist() == rest["few"].tolist()
 
 
 def test_the_grid_has_a_place_for_every_face(bench):

@@ -36,8 +36,9 @@ class DlibNetwork(nn.Module):
     def forward(self, images):
         """Map images (B, 3, 150, 150), sRGB in [0, 1], to pooled features (B, 256) and raw descriptors (B,
         128)."""
-        normalised = (images * 255 - self.mean) / 256
-        maps = F.max_pool2d(F.relu(self.stem(normalised)), kernel_size=3, stride=2)
+        # dlib's (255 image - mean) / 256, in one pass
+        normalised = torch.add(self.mean / -256, images, alpha=255 / 256)
+        maps = F.max_pool2d(F.relu_(self.stem(normalised)), kernel_size=3, stride=2)
         features = self.blocks(maps).mean((2, 3))
         return features, self.descriptor(features)
 
@@ -54,13 +55,14 @@ class ResidualBlock(nn.Module):
         self.halves = halves
 
     def forward(self, maps):
-        residual = self.second(F.relu(self.first(maps)))
+        residual = self.second(F.relu_(self.first(maps)))
         if self.halves:
             maps = F.avg_pool2d(maps, kernel_size=2, stride=2)
             # dlib's add_prev pads both with zeros at the end of channels, rows and columns to the larger size
             shape = [max(a, b) for a, b in zip(maps.shape[1:], residual.shape[1:], strict=True)]
             maps, residual = _pad_to(maps, shape), _pad_to(residual, shape)
-        return F.relu(maps + residual)
+        # in place: no way back needs what a convolution gave, and memory holds these layers up
+        return F.relu_(residual.add_(maps))
 
 
 def _pad_to(maps, shape):

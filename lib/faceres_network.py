@@ -42,7 +42,9 @@ class FaceResNetwork(nn.Module):
 
     def forward(self, images):
         """Map images (B, 3, 224, 224), sRGB in [0, 1], to the pooled layer (B, 1024), returned twice."""
-        pooled = self.blocks(F.relu6(self.stem(images.flip(1) * 255 - self.mean))).mean((2, 3))
+        # 255 image - mean, in one pass; here and below activations are cut off in place: memory holds these layers up
+        normalised = torch.add(-self.mean, images.flip(1), alpha=255)
+        pooled = self.blocks(F.relu6(self.stem(normalised), inplace=True)).mean((2, 3))
         return pooled, pooled
 
 
@@ -55,7 +57,8 @@ class SeparableBlock(nn.Module):
         self.pointwise = nn.Conv2d(channels_in, channels_out, kernel_size=1)
 
     def forward(self, maps):
-        return F.relu6(self.pointwise(F.relu6(self.depthwise(maps))))
+        maps = F.relu6(self.depthwise(maps), inplace=True)
+        return F.relu6(self.pointwise(maps), inplace=True)
 
 
 class SamePaddedConvolution(nn.Conv2d):

@@ -190,7 +190,7 @@ def shape_errors(averaged, face_model, truth):
     mean = make_surface(vertices_of(torch.zeros_like(averaged.shape[0]))[rows], triangles)
 
     def faces():
-        for number in numbers:
+        for number in distinct.values():
             vertices = vertices_of(averaged.shape[number])
             # vertices that no triangle uses are not in the surface
             surface = mean.deformed(vertices[rows][mean.used])
@@ -198,8 +198,12 @@ def shape_errors(averaged, face_model, truth):
 
     # person by person, so that each true face is prepared once
     numbers = [number for person in truth.persons for number in np.flatnonzero(averaged.persons == person)]
+    keys = [(averaged.persons[number], averaged.shape[number].numpy().tobytes()) for number in numbers]
+    # the mean face is the same in all conditions, and measured once
+    distinct = dict(zip(keys, numbers))
+    distances = dict(zip(distinct, surface_errors(faces(), truth, len(distinct))))
     errors = np.full(len(averaged.persons), np.nan)
-    errors[numbers] = surface_errors(faces(), truth, len(numbers))
+    errors[numbers] = [distances[key] for key in keys]
     return SurfaceErrors(averaged.persons, averaged.conditions, errors)
 
 

@@ -177,7 +177,9 @@ def test_photographs_are_limited_evenly_and_keep_their_rows():
 def test_evaluation_is_kept(tmp_path, world):
     _, _, faces, reconstructed = world
     photographed = replace(photographed_as(reconstructed.frontal), rows=np.arange(16) + 5)
-    errors = SurfaceErrors(*(np.array(names, object) for names in (["a", "b"], ["all", "dark"])), np.array([0.5, np.nan]))
+    errors = SurfaceErrors(
+        *(np.array(names, object) for names in (["a", "b"], ["all", "dark"])), np.array([0.5, np.nan])
+    )
     save_evaluation(tmp_path / "e.h5", photographed, replace(reconstructed, errors=errors))
     kept = load_evaluation(tmp_path / "e.h5")
     assert (kept["pictures"] == reconstructed.pictures).all() and kept["pictures"].dtype == np.uint8

@@ -7,6 +7,7 @@ import torch
 import trimesh
 from small_world import EXPRESSION, SHAPE, TEXTURE, write_face_model
 
+from lib import ground_truth
 from lib.errors import StudyError
 from lib.face_model import Coefficients, FaceModel
 from lib.geometry import make_surface
@@ -77,6 +78,21 @@ def test_scans_of_their_own_topology_are_as_good(tmp_path, model, true_shapes):
     assert len(truth.face("person-0003")[0].vertices) > len(faces[0])
     assert shape_errors(shapes_of(PERSONS, true_shapes), model, truth).distances.max() < 0.2
     assert shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth).distances.min() > 0.4
+
+
+def test_a_face_that_is_the_same_in_all_conditions_is_measured_once(tmp_path, model, true_shapes, monkeypatch):
+    save_truth(Generator(model), tmp_path / "truth.h5", PERSONS, 7)
+    measured = []
+
+    def counted(faces, truth, total):
+        measured.append(total)
+        return surface_errors(faces, truth, total)
+
+    monkeypatch.setattr(ground_truth, "surface_errors", counted)
+    one, other = PERSONS
+    shapes = shapes_of([one, other, one, other], torch.stack([true_shapes[0] + 1] * 3 + [true_shapes[1] + 1]))
+    errors = shape_errors(shapes, model, load_truth(tmp_path / "truth.h5", 2)).distances
+    assert measured == [3] and errors[0] == errors[2] and len(set(errors)) == 3
 
 
 def test_faces_in_another_unit_and_place_are_registered(tmp_path, model, true_shapes):

@@ -159,7 +159,8 @@ def few_table(bench, evaluations, which):
     evaluations : dict of str to dict
         By method what `lib.evaluation.load_evaluation` gives.
     which : ndarray (M,)
-        Numbers of the few photographs; of a method that gave a face of some of them alone, those.
+        Numbers of the few photographs. A method that gave faces of some of them alone is measured on those, one that
+        gave none is left out.
 
     Returns
     -------
@@ -168,9 +169,10 @@ def few_table(bench, evaluations, which):
     """
     metrics = {}
     for name, kept in evaluations.items():
-        photographed = bench.photographed.take(which[np.isin(bench.photographed.rows[which], kept["rows"])])
-        place = {row: number for number, row in enumerate(kept["rows"])}
-        numbers = [place[row] for row in photographed.rows]
+        _, ours, numbers = np.intersect1d(bench.photographed.rows[which], kept["rows"], return_indices=True)
+        if not len(ours):
+            continue
+        photographed = bench.photographed.take(which[ours])
         errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
         faces = Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
         metrics[name] = evaluate_pictures(faces, photographed, bench.protocol)

@@ -82,10 +82,13 @@ def test_few_photographs_are_compared_by_what_was_kept(bench):
     errors = SurfaceErrors(np.array(list("abc"), object), np.full(3, "all", object), np.array([1.0, 9.0, 2.0]))
     methods.measure(bench, "few", faces[which], which)
     methods.measure(bench, "one", faces[which[2:]], which[2:])
-    evaluations = {name: load_evaluation(f"data/methods/{name}.h5") for name in ("few", "one")}
+    methods.measure(bench, "others", faces[8:], np.arange(8, 16))
+    evaluations = {name: load_evaluation(f"data/methods/{name}.h5") for name in ("few", "one", "others")}
     everything = dict(rows=bench.photographed.rows, frontal=bench.photographed.embeddings, errors=errors)
     everything["pictures"] = np.zeros((16, 2, 2, 3), np.uint8)
+    evaluations["single"] = {name: values[:1] for name, values in evaluations["few"].items()}
     table = methods.few_table(bench, dict(all=everything, **evaluations), which)
+    assert table.columns.tolist() == ["all", "few", "one", "single"]
     assert table.loc["top-1 recall"].str.startswith("1.000").all()
     # of the people on the four photographs, a and c
     geometry = table.loc[ROWS["geometry.all.mean"]]

@@ -15,29 +15,40 @@ _WORTH_KEEPING = 1 << 20
 _kept, _lock = [], threading.Lock()
 
 
-@intrinsic
-def prefetch(typing_context, array, row, column):
+def _prefetching(name, description, closeness):
+    def prefetch(typing_context, array, row, column):
+        def generate(context, builder, signature, arguments):
+            data = context.make_array(signature.args[0])(context, builder, arguments[0])
+            strides = cgutils.unpack_tuple(builder, data.strides)
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            place = builder.bitcast(data.data, byte)
+            for index, kind, stride in zip(arguments[1:], signature.args[1:], strides, strict=True):
+                index = context.cast(builder, index, kind, types.intp)
+                place = builder.gep(place, [builder.mul(index, stride)])
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
+            )
+            # to read, into which cache, data
+            builder.call(function, [place, number(0), number(closeness), number(1)])
+            return context.get_dummy_value()
+
+        return types.void(array, row, column), generate
+
+    prefetch.__name__, prefetch.__doc__ = name, description
+    return intrinsic(prefetch)
+
+
+prefetch = _prefetching(
+    "prefetch",
     """Have the processor load the cache line of array[row, column] while the kernel goes on; for kernels only.
 
     A mesh is far larger than a core's cache and pixels reach into it anywhere: waiting would take half the time.
-    """
-
-    def generate(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0])
-        strides = cgutils.unpack_tuple(builder, data.strides)
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        place = builder.bitcast(data.data, byte)
-        for index, kind, stride in zip(arguments[1:], signature.args[1:], strides, strict=True):
-            index = context.cast(builder, index, kind, types.intp)
-            place = builder.gep(place, [builder.mul(index, stride)])
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
-        )
-        # to read, into the nearest cache, data
-        builder.call(function, [place, number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, row, column), generate
+    """,
+    3,
+)
+prefetch_far = _prefetching(
+    "prefetch_far", "Do the same for what is needed later: it waits in the core's second cache, which is larger.", 2
+)
 
 
 def recycled_empty(shape, dtype=np.float32):

@@ -1,26 +1,28 @@
-"""Sixteen float32 at once, for numba kernels whose sums must stay in registers; for kernels only.
+"""Several float32 at once, for numba kernels that say themselves what is worked on together; for kernels only.
 
-Numba leaves it to the compiler to turn loops into vector instructions, which keeps no more than one sum a loop in a
-register. With a vector type a kernel says itself what it keeps. Processors with shorter vectors take two or four.
+Numba leaves it to the compiler to turn loops into vector instructions. It finds few of them where a sum has to stay in
+a register or where places of a mesh are scattered. A vector has as many lanes as its type says; processors with
+shorter ones take two or four. `+`, `-`, `*` and `/` work lane by lane, also with one float32 for all, and are not
+fused: what a lane holds does not depend on how many there are.
 """
+
+import operator
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, register_model
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
-LANES = 16
 _number, _index = ir.FloatType(), ir.IntType(32)
-_vector = ir.VectorType(_number, LANES)
 
 
 class VectorType(types.Type):
-    """Numba's type of a vector."""
+    """Numba's type of a vector with so many lanes."""
 
-    def __init__(self):
-        super().__init__(name=f"Float32x{LANES}")
-
-
-vector_type = VectorType()
+    def __init__(self, lanes):
+        super().__init__(name=f"Float32x{lanes}")
+        self.lanes = lanes
 
 
 @register_model(VectorType)
@@ -28,71 +30,193 @@ class VectorModel(models.PrimitiveModel):
     """How numba hands a vector to the compiler."""
 
     def __init__(self, manager, kind):
-        super().__init__(manager, kind, _vector)
+        super().__init__(manager, kind, ir.VectorType(_number, kind.lanes))
 
 
-def place_of(context, builder, signature, arguments):
-    """Pointer to the vector that begins at an index (argument 1) of a contiguous one-dimensional array (argument 0)."""
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    index = context.cast(builder, arguments[1], signature.args[1], types.intp)
-    return builder.bitcast(builder.gep(array.data, [index]), _vector.as_pointer())
+def _lower_operators():
+    for sign, instruction in (
+        (operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv"),
+    ):  # fmt: skip
+
+        @infer_global(sign)
+        class Sign(AbstractTemplate):
+            def generic(self, arguments, keywords):
+                kinds = {kind for kind in arguments if isinstance(kind, VectorType)}
+                if len(kinds) == 1 and kinds.issuperset(set(arguments) - {types.float32}):
+                    return signature(kinds.pop(), *arguments)
+                return None
+
+        def lower(context, builder, signature, arguments, instruction=instruction):
+            lanes = signature.return_type.lanes
+            vectors = (
+                value if isinstance(kind, VectorType) else _fill(builder, value, lanes)
+                for kind, value in zip(signature.args, arguments, strict=True)
+            )
+            return getattr(builder, instruction)(*vectors)
+
+        for kinds in ((VectorType, VectorType), (VectorType, types.Float), (types.Float, VectorType)):
+            lower_builtin(sign, *kinds)(lower)
+
+
+_lower_operators()
+
+
+def _place(context, builder, kinds, arguments, lanes):
+    """Pointer to the vector that begins at a number (argument 1) of a contiguous array (argument 0) of any shape."""
+    array = context.make_array(kinds[0])(context, builder, arguments[0])
+    index = context.cast(builder, arguments[1], kinds[1], types.intp)
+    return builder.bitcast(builder.gep(array.data, [index]), ir.VectorType(_number, lanes).as_pointer())
 
 
 @intrinsic
-def zeros(typing_context):
-    """A vector of zeros."""
+def load(typing_context, array, index, lanes):
+    """The vector array[index : index + len(lanes)]; `lanes` is a tuple, whose length is a part of its type."""
 
     def generate(context, builder, signature, arguments):
-        return ir.Constant(_vector, None)
+        return builder.load(_place(context, builder, signature.args, arguments, lanes.count), align=4)
 
-    return vector_type(), generate
-
-
-@intrinsic
-def load(typing_context, array, index):
-    """The vector array[index : index + 16]."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.load(place_of(context, builder, signature, arguments), align=4)
-
-    return vector_type(array, index), generate
+    return VectorType(lanes.count)(array, index, lanes), generate
 
 
 @intrinsic
 def store(typing_context, array, index, vector):
-    """Make a vector array[index : index + 16]."""
+    """Make a vector a part of the array, from an index on."""
 
     def generate(context, builder, signature, arguments):
-        builder.store(arguments[2], place_of(context, builder, signature, arguments), align=4)
+        place = _place(context, builder, signature.args, arguments, vector.lanes)
+        builder.store(arguments[2], place, align=4)
         return context.get_dummy_value()
 
     return types.void(array, index, vector), generate
 
 
 @intrinsic
-def multiply_add(typing_context, factor, vector, total):
-    """total + factor * vector; the factor is a vector or one float32 for all."""
+def filled(typing_context, number, lanes):
+    """A vector with the same float32 in all lanes."""
 
     def generate(context, builder, signature, arguments):
-        factor, vector, total = arguments
-        if not isinstance(signature.args[0], VectorType):
-            undefined, none = ir.Constant(_vector, ir.Undefined), ir.Constant(ir.VectorType(_index, LANES), None)
-            first = builder.insert_element(undefined, factor, ir.Constant(_index, 0))
-            factor = builder.shuffle_vector(first, undefined, none)
-        function = ir.FunctionType(_vector, [_vector] * 3)
-        function = cgutils.get_or_insert_function(builder.module, function, f"llvm.fmuladd.v{LANES}f32")
-        return builder.call(function, [factor, vector, total])
+        return _fill(builder, arguments[0], lanes.count)
 
-    return vector_type(factor, vector, total), generate
+    return VectorType(lanes.count)(types.float32, lanes), generate
+
+
+@intrinsic
+def vector_of(typing_context, numbers):
+    """A vector of the float32 of a tuple."""
+    kind = VectorType(len(numbers))
+
+    def generate(context, builder, signature, arguments):
+        vector = ir.Constant(ir.VectorType(_number, kind.lanes), ir.Undefined)
+        for place, number in enumerate(cgutils.unpack_tuple(builder, arguments[0])):
+            vector = builder.insert_element(vector, number, ir.Constant(_index, place))
+        return vector
+
+    return kind(numbers), generate
+
+
+def _fill(builder, number, lanes):
+    kind, every = ir.VectorType(_number, lanes), ir.Constant(ir.VectorType(_index, lanes), None)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(_index, 0))
+    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), every)
+
+
+def _call(builder, name, lanes, *arguments):
+    kind = ir.VectorType(_number, lanes)
+    function = ir.FunctionType(kind, [kind] * len(arguments))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.v{lanes}f32"), arguments)
+
+
+@intrinsic
+def multiply_add(typing_context, factor, vector, total):
+    """total + factor * vector, fused where the processor can; the factor is a vector or one float32 for all lanes."""
+    factor = factor if isinstance(factor, VectorType) else types.float32
+
+    def generate(context, builder, signature, arguments):
+        first = arguments[0] if isinstance(factor, VectorType) else _fill(builder, arguments[0], vector.lanes)
+        return _call(builder, "fmuladd", vector.lanes, first, *arguments[1:])
+
+    return vector(factor, vector, total), generate
 
 
 @intrinsic
 def add_up(typing_context, vector):
-    """The sum of a vector's sixteen numbers, in an order that is the compiler's choice but always the same."""
+    """The sum of a vector's numbers, in an order that is the compiler's choice but always the same."""
 
     def generate(context, builder, signature, arguments):
-        function = ir.FunctionType(_number, [_number, _vector])
-        function = cgutils.get_or_insert_function(builder.module, function, f"llvm.vector.reduce.fadd.v{LANES}f32")
+        function = ir.FunctionType(_number, [_number, ir.VectorType(_number, vector.lanes)])
+        name = f"llvm.vector.reduce.fadd.v{vector.lanes}f32"
+        function = cgutils.get_or_insert_function(builder.module, function, name)
         return builder.call(function, [ir.Constant(_number, 0.0), arguments[0]], fastmath=("reassoc",))
 
     return types.float32(vector), generate
+
+
+@intrinsic
+def lane(typing_context, vector, number):
+    """What one lane holds."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.extract_element(*arguments)
+
+    return types.float32(vector, number), generate
+
+
+def _called(name):
+    def call(context, builder, signature, arguments):
+        return _call(builder, name, signature.return_type.lanes, *arguments)
+
+    return call
+
+
+@intrinsic
+def square_root(typing_context, vector):
+    """Square roots, lane by lane."""
+    return vector(vector), _called("sqrt")
+
+
+@intrinsic
+def rounded_up(typing_context, vector):
+    """The least whole numbers that are not below, lane by lane."""
+    return vector(vector), _called("ceil")
+
+
+def _chosen(sign):
+    def choose(context, builder, signature, arguments):
+        return builder.select(builder.fcmp_ordered(sign, *arguments), *arguments)
+
+    return choose
+
+
+@intrinsic
+def larger(typing_context, one, other):
+    """The larger of two vectors, lane by lane; the other where one of both is not a number."""
+    return one(one, other), _chosen(">")
+
+
+@intrinsic
+def smaller(typing_context, one, other):
+    """The smaller of two vectors, lane by lane; the other where one of both is not a number."""
+    return one(one, other), _chosen("<")
+
+
+@intrinsic
+def transposed(typing_context, vectors):
+    """Rows to columns: a tuple of n vectors of n lanes, n a power of two, to one of the n lanes of all."""
+    count = len(vectors)
+
+    def generate(context, builder, signature, arguments):
+        rows = cgutils.unpack_tuple(builder, arguments[0])
+        step = 1
+        while step < count:
+            for i in (i for i in range(count) if not i & step):
+                one, other = rows[i], rows[i + step]
+                low = [lane if not lane & step else count + lane - step for lane in range(count)]
+                high = [lane + step if not lane & step else count + lane for lane in range(count)]
+                rows[i], rows[i + step] = (
+                    builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_index, count), mask))
+                    for mask in (low, high)
+                )
+            step *= 2
+        return context.make_tuple(builder, signature.return_type, rows)
+
+    return vectors(vectors), generate

@@ -4,23 +4,25 @@ The basis, 127 MB for 53,000 vertices and 199 components, is the largest thing t
 and backward. It is kept in panels that a core goes through from one end to the other in both directions.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lib.linear_decoder_cpu import PANEL, TOGETHER, DecodeOnCpu
+from lib.linear_decoder_cpu import BLOCK, TOGETHER, DecodeOnCpu
 
 
 def pack_basis(basis):
-    """Cut a basis (V, K) into panels: Tensor (ceil(V / PANEL), ceil(K / TOGETHER) * TOGETHER, PANEL).
+    """Cut a basis (V, K) into blocks: Tensor (ceil(V / BLOCK), ceil(K / TOGETHER) * TOGETHER, BLOCK).
 
-    Entry (p, k, j) is the k-th component of value p * PANEL + j; zeros fill up.
+    Entry (p, k, j) is the k-th component of value p * BLOCK + j; zeros fill up.
     """
     values, components = basis.shape
-    panels, whole = -(-values // PANEL), values // PANEL
-    packed = basis.new_zeros(panels, -(-components // TOGETHER) * TOGETHER, PANEL)
-    packed[:whole, :components] = basis[: whole * PANEL].view(whole, PANEL, components).mT
-    packed[whole:, :components, : values - whole * PANEL] = basis[whole * PANEL :].mT
-    return packed
+    padded = F.pad(basis, (0, -components % TOGETHER, 0, -values % BLOCK))
+    packed = padded.unflatten(0, (-1, BLOCK)).mT
+    if basis.device.type == "cpu" and basis.dtype == torch.float32:
+        # numpy asks the system for large pages, of which a thread reads a tenth more in a second
+        return torch.from_numpy(np.ascontiguousarray(packed.numpy()))
+    return packed.contiguous()
 
 
 def unpack_basis(packed, values, components):

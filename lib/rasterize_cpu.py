@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lib.kernel_memory import prefetch, recycled_empty
+from lib.kernel_vectors import add_up, filled, load, multiply_add, store
 from lib.kernels import f32, i32, i64, inlined, kernel, u32, u64
 from lib.parallel import for_each, workers
 from lib.rasterize_visibility import EMPTY, nearest_triangles, visibility_buffers
@@ -99,6 +100,19 @@ def _fetch(clip, attributes, channels, covered, k):
         prefetch(attributes, v, len(channels) - 1)
 
 
+@inlined
+def _corner_values(attributes, a, b, c, channels):
+    """Attributes (N * C,) of three vertices, a vector each."""
+    of_a, of_b, of_c = a * u64(len(channels)), b * u64(len(channels)), c * u64(len(channels))
+    return load(attributes, of_a, channels), load(attributes, of_b, channels), load(attributes, of_c, channels)
+
+
+@inlined
+def _add_to(totals, v, weight, values, channels):
+    at = v * u64(len(channels))
+    store(totals, at, multiply_add(weight, values, load(totals, at, channels)))
+
+
 @kernel
 def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covered, ids, image):
     """Blend attributes at the pixels of some rows.
@@ -107,6 +121,7 @@ def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covere
     `covered` (BLOCK, 4) is scratch.
     """
     height, width = size
+    none = filled(f32(0), channels)
     for first in range(rows[0] * width, rows[1] * width, BLOCK):
         last = min(first + BLOCK, rows[1] * width)
         for p in range(first, last):
@@ -116,8 +131,7 @@ def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covere
                 key = min(key, keys[part, pixel])
             ids[pixel] = i32(-1) if key >= EMPTY else i32(key & i64(0xFFFFFFFF))
             if key >= EMPTY:
-                for k in range(len(channels)):
-                    image[pixel, k] = f32(0)
+                store(image, pixel * u64(len(channels)), none)
         count = _list_covered(ids, triangles, first, last, covered)
         for entry in range(count):
             _fetch(clip, attributes, channels, covered, min(u64(entry) + AHEAD, count - u64(1)))
@@ -127,8 +141,9 @@ def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covere
             bx, by = _from_pixel(clip, b, x, y)
             cx, cy = _from_pixel(clip, c, x, y)
             in_a, in_b, in_c, _ = _barycentrics(ax, ay, bx, by, cx, cy)
-            for k in range(len(channels)):
-                image[pixel, k] = in_a * attributes[a, k] + in_b * attributes[b, k] + in_c * attributes[c, k]
+            of_a, of_b, of_c = _corner_values(attributes, a, b, c, channels)
+            blended = multiply_add(in_a, of_a, multiply_add(in_b, of_b, multiply_add(in_c, of_c, none)))
+            store(image, pixel * u64(len(channels)), blended)
 
 
 @kernel
@@ -147,19 +162,12 @@ def _send_back(clip, triangles, attributes, channels, ids, gradient, rows, size,
             bx, by = _from_pixel(clip, b, x, y)
             cx, cy = _from_pixel(clip, c, x, y)
             in_a, in_b, in_c, scale = _barycentrics(ax, ay, bx, by, cx, cy)
-            of_a = of_b = of_c = f32(0)
-            for k in range(len(channels)):
-                g = gradient[pixel, k]
-                of_a += g * attributes[a, k]
-                of_b += g * attributes[b, k]
-                of_c += g * attributes[c, k]
-            # one loop a vertex: three vertices may be the same to the compiler, which would keep it from unrolling
-            for k in range(len(channels)):
-                to_attributes[a, k] += in_a * gradient[pixel, k]
-            for k in range(len(channels)):
-                to_attributes[b, k] += in_b * gradient[pixel, k]
-            for k in range(len(channels)):
-                to_attributes[c, k] += in_c * gradient[pixel, k]
+            values_a, values_b, values_c = _corner_values(attributes, a, b, c, channels)
+            pull = load(gradient, pixel * u64(len(channels)), channels)
+            of_a, of_b, of_c = add_up(pull * values_a), add_up(pull * values_b), add_up(pull * values_c)
+            _add_to(to_attributes, a, in_a, pull, channels)
+            _add_to(to_attributes, b, in_b, pull, channels)
+            _add_to(to_attributes, c, in_c, pull, channels)
             # each barycentric is its edge function over the sum of the three
             mean = in_a * of_a + in_b * of_b + in_c * of_c
             edge_a, edge_b, edge_c = (of_a - mean) * scale, (of_b - mean) * scale, (of_c - mean) * scale

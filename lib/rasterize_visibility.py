@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from lib.kernel_vectors import add_up, filled, lane, larger, load, rounded_up, smaller, store, vector_of
 from lib.kernels import exact_inlined, exact_kernel, f32, f64, i32, i64, u32, u64
 
 CHUNK = 4096
@@ -26,7 +27,7 @@ ROW = CHUNK + 16
 """From one quantity of a list to the next; a multiple of a page would bring all into the same lines of the cache."""
 MOST_CELLS = 0x7FFF
 """Rows and columns that a cell can tell apart."""
-LARGE = 5
+LARGE = 4
 """Kind of the triangles whose boxes hold more than two rows or columns of pixel centres."""
 NEAREST_W = f32(1e-6)
 GUARD_BAND = f32(16)
@@ -36,6 +37,7 @@ DEPTH_STEPS = f32(2**29)
 EMPTY = np.int64((2**30 + 1) << 32)
 """Key of a pixel that sees nothing: just behind the farthest depth (-1 <= z / w <= 1 are 0 ... 2^30 steps)."""
 _LEAST = f32(1e-45)
+_LANES = (0,) * 4
 
 
 @exact_kernel
@@ -52,17 +54,17 @@ def nearest_triangles(clip, triangles, first, last, width, height, both_sides, b
     for start in range(first, last, CHUNK):
         count = _find(cells, triangles, start, min(start + CHUNK, last), found)
         _list(screen, cells, triangles, found, count, both_sides, counts, integers, corners)
-        _draw_small(integers[1], corners[1], counts[1], (0,), (0,), width, depths, keys)
-        _draw_small(integers[2], corners[2], counts[2], (0,), (0, 0), width, depths, keys)
-        _draw_small(integers[3], corners[3], counts[3], (0, 0), (0,), width, depths, keys)
-        _draw_small(integers[4], corners[4], counts[4], (0, 0), (0, 0), width, depths, keys)
+        _draw_small(integers[0], corners[0], counts[0], (0,), (0,), width, depths, keys)
+        _draw_small(integers[1], corners[1], counts[1], (0,), (0, 0), width, depths, keys)
+        _draw_small(integers[2], corners[2], counts[2], (0, 0), (0,), width, depths, keys)
+        _draw_small(integers[3], corners[3], counts[3], (0, 0), (0, 0), width, depths, keys)
         _draw_large(integers[LARGE], corners[LARGE], counts[LARGE], width, height, keys)
 
 
 def visibility_buffers(vertices):
     """Return the work space of `nearest_triangles` for a mesh of so many vertices: a tuple of arrays."""
     return (
-        np.empty((vertices, 3), np.float32),
+        np.empty((vertices, 4), np.float32),
         np.empty(vertices, np.int32),
         np.empty(CHUNK, np.int32),
         np.empty(LARGE + 1, np.int64),
@@ -76,24 +78,26 @@ def visibility_buffers(vertices):
 def _project(clip, width, height, screen, cells):
     """Find pixel coordinates (centres at whole numbers, y down), depth steps and cells; return whether any are unsafe.
 
-    A cell, ``row << 16 | column``, is the first centre that does not lie before the vertex.
+    `screen` is (N, 4); its last column means nothing. A cell, ``row << 16 | column``, is the first centre that does
+    not lie before the vertex.
     """
-    half_width, half_height, unsafe = f32(0.5 * width), f32(0.5 * height), 0
-    for vertex in range(clip.shape[0]):
-        v = u64(vertex)
-        x, y, z, w = clip[v, 0], clip[v, 1], clip[v, 2], clip[v, 3]
-        safe = (w > NEAREST_W) & (max(abs(x), abs(y)) < w * GUARD_BAND) & (abs(z) < w * GUARD_DEPTH)
-        # the largest of two hides a NaN in x or y, their sum does not
-        unsafe += i32(not (safe & (x + y == x + y)))
-        inverse = f32(1) / w
-        screen[v, 0] = (x * inverse + f32(1)) * half_width - f32(0.5)
-        screen[v, 1] = (f32(1) - y * inverse) * half_height - f32(0.5)
-        screen[v, 2] = (z * inverse + f32(1)) * DEPTH_STEPS
-    for vertex in range(clip.shape[0]):
-        v = u64(vertex)
-        column, row = _ceil(screen[v, 0], f32(width)), _ceil(screen[v, 1], f32(height))
-        cells[v] = (row << i32(16)) | column
-    return unsafe > 0
+    half_width, half_height, none = f32(0.5 * width), f32(0.5 * height), filled(f32(0), _LANES)
+    scale = vector_of((half_width, -half_height, DEPTH_STEPS, f32(0)))
+    middle = vector_of((half_width - f32(0.5), half_height - f32(0.5), DEPTH_STEPS, f32(0)))
+    border = vector_of((f32(width), f32(height), f32(0), f32(0)))
+    nearest, farthest, not_finite = filled(f32(np.inf), _LANES), none, none
+    for vertex in range(len(clip)):
+        at = u64(4 * vertex)
+        place = load(clip, at, _LANES)
+        seen = place * (f32(1) / clip[u64(vertex), 3])
+        nearest, farthest = smaller(place, nearest), larger(larger(seen, none - seen), farthest)
+        not_finite = not_finite + (seen - seen)
+        place = seen * scale + middle
+        store(screen, at, place)
+        cell = rounded_up(smaller(larger(place, none), border))
+        cells[u64(vertex)] = (i32(lane(cell, 1)) << i32(16)) | i32(lane(cell, 0))
+    safe = (lane(nearest, 3) > NEAREST_W) & (add_up(not_finite) == f32(0)) & (lane(farthest, 2) < GUARD_DEPTH)
+    return not (safe & (max(lane(farthest, 0), lane(farthest, 1)) < GUARD_BAND))
 
 
 @exact_inlined
@@ -124,7 +128,7 @@ def _find(cells, triangles, first, last, found):
 def _list(screen, cells, triangles, found, count, both_sides, counts, integers, corners):
     """Sort triangles by how many rows and columns of centres their boxes hold, and collect what drawing them needs.
 
-    Kinds are 2 rows + columns - 2 for up to two of either, LARGE, and 0 for what is not to be drawn. Of each kind's
+    Kinds are 2 rows + columns - 3 for up to two of either, and LARGE; what faces away is left out. Of each kind's
     triangles, `integers` takes number, first row and first column, `corners` x, y and depth of the corners (the second
     and third in turn where it faces away) and one over twice the area.
     """
@@ -132,14 +136,15 @@ def _list(screen, cells, triangles, found, count, both_sides, counts, integers, 
     for k in range(count):
         t = u64(found[u64(k)])
         a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
+        ax, ay = screen[a, 0], screen[a, 1]
+        area = (screen[c, 0] - ax) * (screen[b, 1] - ay) - (screen[b, 0] - ax) * (screen[c, 1] - ay)
+        if not ((area > f32(0)) | (both_sides & (area < f32(0)))):
+            continue
         row_a, row_b, row_c = cells[a] >> i32(16), cells[b] >> i32(16), cells[c] >> i32(16)
         column_a, column_b, column_c = cells[a] & i32(0xFFFF), cells[b] & i32(0xFFFF), cells[c] & i32(0xFFFF)
         row, column = min(row_a, min(row_b, row_c)), min(column_a, min(column_b, column_c))
         rows, columns = max(row_a, max(row_b, row_c)) - row, max(column_a, max(column_b, column_c)) - column
-        ax, ay = screen[a, 0], screen[a, 1]
-        area = (screen[c, 0] - ax) * (screen[b, 1] - ay) - (screen[b, 0] - ax) * (screen[c, 1] - ay)
-        kind = u64(2) * u64(rows) + u64(columns) - u64(2) if (rows <= 2) & (columns <= 2) else u64(LARGE)
-        kind = kind if (area > f32(0)) | (both_sides & (area < f32(0))) else u64(0)
+        kind = u64(2) * u64(rows) + u64(columns) - u64(3) if (rows <= 2) & (columns <= 2) else u64(LARGE)
         b, c = c if area < f32(0) else b, b if area < f32(0) else c
         n = u64(counts[kind])
         counts[kind] += 1

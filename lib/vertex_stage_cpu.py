@@ -1,122 +1,182 @@
-"""`lib.vertex_stage.vertex_stage` for the CPU: one pass over a face forward, one backward, a face a thread.
+"""`lib.vertex_stage.vertex_stage` for the CPU, in numba.
 
-In torch the gathers, scatters and concatenations over 100,000 triangles cost more than drawing the picture.
+In torch the gathers, scatters and concatenations over 100,000 triangles cost more than drawing the picture. Here eight
+faces go through the triangles side by side (`lib.side_by_side`); a few go one by one.
 """
 
 import numpy as np
 import torch
 
 from lib.kernel_memory import recycled_empty
-from lib.kernels import f32, inlined, kernel, u32, u64
+from lib.kernel_vectors import add_up, filled, larger, load, multiply_add, square_root, store
+from lib.kernels import exact_inlined, exact_kernel, f32, kernel, u64
 from lib.parallel import for_each
+from lib.side_by_side import BLOCK, add_apart, join, lay_apart, lay_together
 
-_SHORTEST = f32(1e-12)
-BLOCK = 512
+FEW = 7
+"""Up to so many faces go through the triangles one by one."""
+LONGEST_SUM = 512
 """Vertices whose products are added up before they join the sum over all: shorter sums round less."""
+_SHORTEST = f32(1e-12)
+_ONE, _THREE, _FOUR, _EIGHT = (0,), (0,) * 3, (0,) * 4, (0,) * 8
 
 
-@inlined
-def _normal(vertices, a, b, c):
-    """Two edges of a triangle and their cross product: the normal times twice the area."""
-    px, py, pz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-    qx, qy, qz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-    return px, py, pz, qx, qy, qz, py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
+@exact_inlined
+def _three(values, vertex, lanes):
+    """x, y and z of a vertex."""
+    at, step = u64(3 * len(lanes)) * vertex, u64(len(lanes))
+    return load(values, at, lanes), load(values, at + step, lanes), load(values, at + u64(2) * step, lanes)
 
 
-@kernel
-def _collect(vertices, albedo, triangles, sums, attributes, inverses):
-    """Fill attributes (N, 9) and one over the lengths (N,) of the summed normals; `sums` (N, 3) is scratch."""
+@exact_inlined
+def _add_three(values, vertex, lanes, x, y, z):
+    at, step = u64(3 * len(lanes)) * vertex, u64(len(lanes))
+    store(values, at, load(values, at, lanes) + x)
+    store(values, at + step, load(values, at + step, lanes) + y)
+    store(values, at + u64(2) * step, load(values, at + u64(2) * step, lanes) + z)
+
+
+@exact_inlined
+def _cross(px, py, pz, qx, qy, qz):
+    return py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
+
+
+@exact_inlined
+def _edges(places, a, b, c, lanes):
+    """From the first corner of a triangle to the second and to the third."""
+    ax, ay, az = _three(places, a, lanes)
+    bx, by, bz = _three(places, b, lanes)
+    cx, cy, cz = _three(places, c, lanes)
+    return bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
+
+
+@exact_kernel
+def _sum_normals(places, triangles, lanes, sums):
+    """Fill the sums (N * 3 * lanes,) of the normals about each vertex, as long as twice the triangles' areas."""
     sums[:] = f32(0)
     for triangle in range(len(triangles)):
         t = u64(triangle)
-        a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
-        _, _, _, _, _, _, x, y, z = _normal(vertices, a, b, c)
-        for corner in (a, b, c):
-            sums[corner, 0] += x
-            sums[corner, 1] += y
-            sums[corner, 2] += z
-    for vertex in range(len(vertices)):
-        v = u64(vertex)
-        x, y, z = sums[v, 0], sums[v, 1], sums[v, 2]
-        inverse = f32(1) / max(np.sqrt(x * x + y * y + z * z), _SHORTEST)
-        inverses[v] = inverse
-        for k in range(3):
-            attributes[v, k] = albedo[v, k]
-            attributes[v, 3 + k] = sums[v, k] * inverse
-            attributes[v, 6 + k] = vertices[v, k]
+        a, b, c = u64(triangles[t, 0]), u64(triangles[t, 1]), u64(triangles[t, 2])
+        px, py, pz, qx, qy, qz = _edges(places, a, b, c, lanes)
+        x, y, z = _cross(px, py, pz, qx, qy, qz)
+        _add_three(sums, a, lanes, x, y, z)
+        _add_three(sums, b, lanes, x, y, z)
+        _add_three(sums, c, lanes, x, y, z)
 
 
-@kernel
-def _project(vertices, projection, clip):
-    for vertex in range(len(vertices)):
-        v = u64(vertex)
-        x, y, z = vertices[v, 0], vertices[v, 1], vertices[v, 2]
-        for k in range(4):
-            clip[v, k] = projection[k, 0] * x + projection[k, 1] * y + projection[k, 2] * z + projection[k, 3]
+@exact_kernel
+def _attributes(places, colours, sums, lanes, block, inverses, attributes):
+    """Fill attributes (F, N * 9) of the faces (F, N * 3) that go together, and one over the sums' lengths (N * lanes,).
 
-
-@kernel
-def _send_back_clip(vertices, projection, gradient, to_vertices, to_projection):
-    """Add the gradient of clip coordinates (N, 4) to that of the vertices, and fill that of the projection.
-
-    Written out, since the compiler makes vectors of four equal lines; half of the vertices are not seen and skipped.
+    `block` (2, lanes, BLOCK * 3) is scratch.
     """
-    a0, a1, a2, a3 = projection[0, 0], projection[1, 0], projection[2, 0], projection[3, 0]
-    b0, b1, b2, b3 = projection[0, 1], projection[1, 1], projection[2, 1], projection[3, 1]
-    c0, c1, c2, c3 = projection[0, 2], projection[1, 2], projection[2, 2], projection[3, 2]
-    to_projection[:] = f32(0)
-    for first in range(0, len(vertices), BLOCK):
-        x0 = x1 = x2 = x3 = y0 = y1 = y2 = y3 = z0 = z1 = z2 = z3 = w0 = w1 = w2 = w3 = f32(0)
-        for vertex in range(first, min(first + BLOCK, len(vertices))):
-            v = u64(vertex)
-            g0, g1, g2, g3 = gradient[v, 0], gradient[v, 1], gradient[v, 2], gradient[v, 3]
-            if (g0 == f32(0)) & (g1 == f32(0)) & (g2 == f32(0)) & (g3 == f32(0)):
-                continue
-            x, y, z = vertices[v, 0], vertices[v, 1], vertices[v, 2]
-            x0, x1, x2, x3 = x0 + g0 * x, x1 + g1 * x, x2 + g2 * x, x3 + g3 * x
-            y0, y1, y2, y3 = y0 + g0 * y, y1 + g1 * y, y2 + g2 * y, y3 + g3 * y
-            z0, z1, z2, z3 = z0 + g0 * z, z1 + g1 * z, z2 + g2 * z, z3 + g3 * z
-            w0, w1, w2, w3 = w0 + g0, w1 + g1, w2 + g2, w3 + g3
-            to_vertices[v, 0] += a0 * g0 + a1 * g1 + a2 * g2 + a3 * g3
-            to_vertices[v, 1] += b0 * g0 + b1 * g1 + b2 * g2 + b3 * g3
-            to_vertices[v, 2] += c0 * g0 + c1 * g1 + c2 * g2 + c3 * g3
-        columns = (x0, x1, x2, x3), (y0, y1, y2, y3), (z0, z1, z2, z3), (w0, w1, w2, w3)
-        for column in range(4):
-            for row in range(4):
-                to_projection[row, column] += columns[column][row]
+    vertices, step, normals = places.shape[1] // 3, u64(len(lanes)), block[0].reshape(-1)
+    shortest = filled(_SHORTEST, lanes)
+    for first in range(0, vertices, BLOCK):
+        count = min(BLOCK, vertices - first)
+        for vertex in range(count):
+            x, y, z = _three(sums, u64(first + vertex), lanes)
+            inverse = f32(1) / larger(square_root(x * x + y * y + z * z), shortest)
+            store(inverses, u64(first + vertex) * step, inverse)
+            at = u64(3 * vertex) * step
+            store(normals, at, x * inverse)
+            store(normals, at + step, y * inverse)
+            store(normals, at + u64(2) * step, z * inverse)
+        lay_apart(normals, 0, count, lanes, block[1])
+        for face in range(len(places)):
+            i = u64(face)
+            for vertex in range(count):
+                v = u64(first + vertex)
+                at, of = u64(9) * v, u64(3) * v
+                store(attributes[i], at, load(colours[i], of, _THREE))
+                store(attributes[i], at + u64(3), load(block[1, i], u64(3 * vertex), _THREE))
+                store(attributes[i], at + u64(6), load(places[i], of, _THREE))
 
 
 @kernel
-def _send_back_attributes(vertices, triangles, attributes, inverses, gradient, of_sums, to_vertices, to_albedo):
-    """Fill the gradients of vertices and albedo from that of the attributes (N, 9); `of_sums` (N, 3) is scratch."""
-    for vertex in range(len(vertices)):
+def _project(places, projection, clip):
+    """Fill clip coordinates (N * 4,) of places (N * 3,); the projection (16,) is transposed."""
+    along_x, along_y = load(projection, 0, _FOUR), load(projection, 4, _FOUR)
+    along_z, shift = load(projection, 8, _FOUR), load(projection, 12, _FOUR)
+    for vertex in range(len(clip) // 4):
         v = u64(vertex)
-        nx, ny, nz = attributes[v, 3], attributes[v, 4], attributes[v, 5]
-        along = nx * gradient[v, 3] + ny * gradient[v, 4] + nz * gradient[v, 5]
-        for k in range(3):
-            to_albedo[v, k] = gradient[v, k]
-            of_sums[v, k] = (gradient[v, 3 + k] - along * attributes[v, 3 + k]) * inverses[v]
-            to_vertices[v, k] = gradient[v, 6 + k]
+        x, y, z = places[u64(3) * v], places[u64(3) * v + u64(1)], places[u64(3) * v + u64(2)]
+        store(clip, u64(4) * v, multiply_add(x, along_x, multiply_add(y, along_y, multiply_add(z, along_z, shift))))
+
+
+@kernel
+def _send_back_clip(places, projection, gradient, to_places, to_projection):
+    """Add the gradient of clip coordinates (N * 4,) to that of the places (N * 3,), and fill that of the projection.
+
+    That is (16,) by x, y, z and 1, while the projection is by rows. Half of the vertices are not seen and skipped.
+    """
+    of_x, of_y = load(projection, 0, _THREE), load(projection, 4, _THREE)
+    of_z, of_w = load(projection, 8, _THREE), load(projection, 12, _THREE)
+    to_projection[:] = f32(0)
+    for first in range(0, len(gradient) // 4, LONGEST_SUM):
+        sum_x = sum_y = sum_z = total = filled(f32(0), _FOUR)
+        for vertex in range(first, min(first + LONGEST_SUM, len(gradient) // 4)):
+            v, at = u64(3 * vertex), u64(4 * vertex)
+            gx, gy, gz, gw = gradient[at], gradient[at + u64(1)], gradient[at + u64(2)], gradient[at + u64(3)]
+            if (gx == f32(0)) & (gy == f32(0)) & (gz == f32(0)) & (gw == f32(0)):
+                continue
+            pull = load(gradient, at, _FOUR)
+            sum_x, sum_y = multiply_add(places[v], pull, sum_x), multiply_add(places[v + u64(1)], pull, sum_y)
+            sum_z, total = multiply_add(places[v + u64(2)], pull, sum_z), total + pull
+            back = multiply_add(gx, of_x, multiply_add(gy, of_y, load(to_places, v, _THREE)))
+            store(to_places, v, multiply_add(gz, of_z, multiply_add(gw, of_w, back)))
+        for column, sums in enumerate((sum_x, sum_y, sum_z, total)):
+            at = u64(4 * column)
+            store(to_projection, at, load(to_projection, at, _FOUR) + sums)
+
+
+@exact_kernel
+def _through_attributes(attributes, inverses, gradient, lanes, block, of_sums, to_places, to_colours):
+    """Fill what comes back of attributes (F, N * 9) directly, and `of_sums`, what comes back to the summed normals."""
+    vertices = to_places.shape[1] // 3
+    block[:] = f32(0)
+    for first in range(0, vertices, BLOCK):
+        count = min(BLOCK, vertices - first)
+        for face in range(len(to_places)):
+            i = u64(face)
+            for vertex in range(count):
+                v = u64(first + vertex)
+                at, to = u64(9) * v, u64(3) * v
+                normal, pull = load(attributes[i], at + u64(3), _THREE), load(gradient[i], at + u64(3), _THREE)
+                store(block[i], u64(3 * vertex), pull - normal * add_up(normal * pull))
+                store(to_colours[i], to, load(gradient[i], at, _THREE))
+                store(to_places[i], to, load(gradient[i], at + u64(6), _THREE))
+        lay_together(block, first, count, lanes, of_sums)
+        for vertex in range(first, first + count):
+            inverse = load(inverses, u64(vertex * len(lanes)), lanes)
+            for k in range(3):
+                at = u64((3 * vertex + k) * len(lanes))
+                store(of_sums, at, load(of_sums, at, lanes) * inverse)
+
+
+@exact_kernel
+def _through_triangles(places, of_sums, triangles, lanes, to_places):
+    """Fill what the summed normals send back to the places (N * 3 * lanes,)."""
+    to_places[:] = f32(0)
     for triangle in range(len(triangles)):
         t = u64(triangle)
-        a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
-        gx = of_sums[a, 0] + of_sums[b, 0] + of_sums[c, 0]
-        gy = of_sums[a, 1] + of_sums[b, 1] + of_sums[c, 1]
-        gz = of_sums[a, 2] + of_sums[b, 2] + of_sums[c, 2]
-        if (gx == f32(0)) & (gy == f32(0)) & (gz == f32(0)):
-            continue
-        px, py, pz, qx, qy, qz, _, _, _ = _normal(vertices, a, b, c)
-        to_bx, to_by, to_bz = qy * gz - qz * gy, qz * gx - qx * gz, qx * gy - qy * gx
-        to_cx, to_cy, to_cz = gy * pz - gz * py, gz * px - gx * pz, gx * py - gy * px
-        to_vertices[a, 0] -= to_bx + to_cx
-        to_vertices[a, 1] -= to_by + to_cy
-        to_vertices[a, 2] -= to_bz + to_cz
-        to_vertices[b, 0] += to_bx
-        to_vertices[b, 1] += to_by
-        to_vertices[b, 2] += to_bz
-        to_vertices[c, 0] += to_cx
-        to_vertices[c, 1] += to_cy
-        to_vertices[c, 2] += to_cz
+        a, b, c = u64(triangles[t, 0]), u64(triangles[t, 1]), u64(triangles[t, 2])
+        ax, ay, az = _three(of_sums, a, lanes)
+        bx, by, bz = _three(of_sums, b, lanes)
+        cx, cy, cz = _three(of_sums, c, lanes)
+        gx, gy, gz = ax + bx + cx, ay + by + cy, az + bz + cz
+        px, py, pz, qx, qy, qz = _edges(places, a, b, c, lanes)
+        to_bx, to_by, to_bz = _cross(qx, qy, qz, gx, gy, gz)
+        to_cx, to_cy, to_cz = _cross(gx, gy, gz, px, py, pz)
+        _add_three(to_places, a, lanes, f32(0) - to_bx - to_cx, f32(0) - to_by - to_cy, f32(0) - to_bz - to_cz)
+        _add_three(to_places, b, lanes, to_bx, to_by, to_bz)
+        _add_three(to_places, c, lanes, to_cx, to_cy, to_cz)
+
+
+def _groups(faces):
+    """Faces that go together: a list of slices, and a tuple of as many lanes."""
+    lanes = _ONE if faces <= FEW else _EIGHT
+    return [slice(first, first + len(lanes)) for first in range(0, faces, len(lanes))], lanes
 
 
 class VertexStageOnCpu(torch.autograd.Function):
@@ -124,37 +184,54 @@ class VertexStageOnCpu(torch.autograd.Function):
 
     @staticmethod
     def forward(context, vertices, albedo, triangles, projection):
-        places, colours, corners, cameras = (x.numpy() for x in (vertices, albedo, triangles, projection))
-        faces, count = places.shape[:2]
-        attributes = recycled_empty((faces, count, 9))
-        inverses = recycled_empty((faces, count))
-        clip = recycled_empty((len(cameras), count, 4))
+        faces, count = vertices.shape[:2]
+        places, colours = (x.view(faces, -1).numpy() for x in (vertices, albedo))
+        corners, cameras = triangles.numpy(), projection.mT.reshape(len(projection), -1).numpy()
+        groups, lanes = _groups(faces)
+        attributes = recycled_empty((faces, count * 9))
+        inverses = recycled_empty((len(groups), count * len(lanes)))
+        clip = recycled_empty((len(cameras), count * 4))
+        together = [None] * len(groups)
 
-        def prepare(face):
-            sums = np.empty((count, 3), np.float32)
-            _collect(places[face], colours[face], corners, sums, attributes[face], inverses[face])
-            for i in range(face, len(cameras), faces):
-                _project(places[face], cameras[i], clip[i])
+        def prepare(i):
+            some, sums = groups[i], recycled_empty(count * 3 * len(lanes))
+            together[i] = join(places[some], lanes)
+            _sum_normals(together[i], corners, lanes, sums)
+            block = np.empty((2, len(lanes), BLOCK * 3), np.float32)
+            _attributes(places[some], colours[some], sums, lanes, block, inverses[i], attributes[some])
 
-        for_each(prepare, faces)
-        attributes = torch.from_numpy(attributes)
+        for_each(prepare, len(groups))
+        for_each(lambda i: _project(places[i % faces], cameras[i], clip[i]), len(cameras))
+        clip, attributes = torch.from_numpy(clip), torch.from_numpy(attributes)
         context.save_for_backward(vertices, triangles, projection, attributes, torch.from_numpy(inverses))
-        return torch.from_numpy(clip), attributes
+        context.together = together
+        return clip.view(-1, count, 4), attributes.view(faces, count, 9)
 
     @staticmethod
     def backward(context, clip_gradient, attributes_gradient):
-        places, corners, cameras, attributes, inverses = (x.numpy() for x in context.saved_tensors)
-        clip_gradient, attributes_gradient = (x.contiguous().numpy() for x in (clip_gradient, attributes_gradient))
-        to_vertices, to_albedo, to_projection = (recycled_empty(x.shape) for x in (places, places, cameras))
+        vertices, triangles, projection, attributes, inverses = context.saved_tensors
+        faces, count = vertices.shape[:2]
+        places, corners, inverses = vertices.view(faces, -1).numpy(), triangles.numpy(), inverses.numpy()
+        attributes, pulls = attributes.numpy(), attributes_gradient.contiguous().view(faces, -1).numpy()
+        cameras = projection.reshape(len(projection), -1).numpy()
+        clip_pulls = clip_gradient.contiguous().view(len(cameras), -1).numpy()
+        to_places, to_colours, to_cameras = (recycled_empty(x.shape) for x in (places, places, cameras))
+        groups, lanes = _groups(faces)
 
-        def send_back(face):
-            _send_back_attributes(
-                places[face], corners, attributes[face], inverses[face], attributes_gradient[face],
-                np.empty_like(places[face]), to_vertices[face], to_albedo[face],
-            )  # fmt: skip
-            for i in range(face, len(cameras), len(places)):
-                _send_back_clip(places[face], cameras[i], clip_gradient[i], to_vertices[face], to_projection[i])
+        def send_back_attributes(i):
+            some, block = groups[i], np.empty((len(lanes), BLOCK * 3), np.float32)
+            of_sums, to_normals = (recycled_empty(count * 3 * len(lanes)) for _ in range(2))
+            _through_attributes(
+                attributes[some], inverses[i], pulls[some], lanes, block, of_sums, to_places[some], to_colours[some]
+            )
+            _through_triangles(context.together[i], of_sums, corners, lanes, to_normals)
+            add_apart(to_normals, lanes, block, to_places[some])
 
-        for_each(send_back, len(places))
-        to_vertices, to_albedo, to_projection = (torch.from_numpy(x) for x in (to_vertices, to_albedo, to_projection))
-        return to_vertices, to_albedo, None, to_projection
+        def send_back_clip(face):
+            for i in range(face, len(cameras), faces):
+                _send_back_clip(places[face], cameras[i], clip_pulls[i], to_places[face], to_cameras[i])
+
+        for_each(send_back_attributes, len(groups))
+        for_each(send_back_clip, faces)
+        to_vertices, to_albedo = (torch.from_numpy(x).view_as(vertices) for x in (to_places, to_colours))
+        return to_vertices, to_albedo, None, torch.from_numpy(to_cameras).view(-1, 4, 4).mT

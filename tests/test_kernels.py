@@ -12,8 +12,22 @@ from conftest import ROOT
 import lib.kernel_memory
 import lib.renderer
 import lib.shading_block
-from lib.kernel_vectors import LANES, add_up, load, multiply_add, store, zeros
-from lib.kernels import digest_of_sources, kernel
+from lib.kernel_vectors import (
+    add_up,
+    filled,
+    lane,
+    larger,
+    load,
+    multiply_add,
+    rounded_up,
+    smaller,
+    square_root,
+    store,
+    transposed,
+    vector_of,
+)
+from lib.kernels import digest_of_sources, exact_kernel, kernel
+from lib.side_by_side import BLOCK, add_apart, join
 
 _KERNELS = {
     "__init__.py": "",
@@ -56,17 +70,64 @@ def test_kernels_of_the_renderer_depend_on_what_they_inline(module, monkeypatch,
     assert digest_of_sources(f"lib.{module}") != before
 
 
-def test_vectors_add_multiply_and_sum():
-    @kernel
-    def work(numbers, factors, result):
-        total = multiply_add(np.float32(2), load(numbers, 3), zeros())
-        total = multiply_add(load(factors, 0), load(numbers, 0), total)
-        store(result, 1, total)
-        return add_up(total)
+NINE = (0,) * 9
+"""No power of two: vectors of as many lanes as a surface has attributes."""
 
+
+@exact_kernel
+def _some_of_all(numbers, factors, result):
+    one, other, number = load(numbers, 3, NINE), load(factors, 0, NINE), factors[0]
+    store(result, 1, multiply_add(number, one, multiply_add(one, other, filled(number, NINE))))
+    store(result, 11, (one - other) * number / (square_root(one * one) + np.float32(1)))
+    store(result, 21, larger(one, other) - smaller(one, other))
+    store(result, 31, rounded_up(one / np.float32(4)))
+    return add_up(one), lane(one, 2), lane(vector_of((number, number + number)), 1)
+
+
+def test_vectors_do_what_numbers_do():
     rng = np.random.default_rng(0)
-    numbers, factors = rng.integers(-9, 9, (2, LANES + 3)).astype(np.float32)
-    result = np.zeros(LANES + 2, np.float32)
-    expected = 2 * numbers[3:] + factors[:LANES] * numbers[:LANES]
-    assert work(numbers, factors, result) == expected.sum()
-    assert (result[1:-1] == expected).all() and result[0] == result[-1] == 0
+    numbers, factors = rng.integers(-9, 9, (2, 12)).astype(np.float32)
+    result, one, other, number = np.zeros(41, np.float32), numbers[3:], factors[:9], factors[0]
+    total, third, twice = _some_of_all(numbers, factors, result)
+    assert (total, third, twice) == (one.sum(), one[2], 2 * number)
+    assert (result[1:10] == number * one + one * other + number).all()
+    assert (result[11:20] == (one - other) * number / (abs(one) + 1)).all()
+    assert (result[21:30] == abs(one - other)).all()
+    assert (result[31:40] == np.ceil(one / 4)).all()
+    assert (result[[0, 10, 20, 30, 40]] == 0).all(), "nothing is written beside the vectors"
+
+
+def test_what_is_not_a_number_is_not_chosen():
+    @exact_kernel
+    def choose(numbers, result):
+        one, other = load(numbers, 0, NINE), filled(np.float32(1), NINE)
+        store(result, 0, larger(one, other)), store(result, 9, smaller(one, other))
+
+    numbers, result = np.full(9, np.nan, np.float32), np.zeros(18, np.float32)
+    choose(numbers, result)
+    assert (result == 1).all()
+
+
+def test_rows_become_columns():
+    @kernel
+    def turn(numbers):
+        rows = load(numbers, 0, (0,) * 4), load(numbers, 4, (0,) * 4), load(numbers, 8, (0,) * 4)
+        for number, column in enumerate(transposed((*rows, load(numbers, 12, (0,) * 4)))):
+            store(numbers, 4 * number, column)
+
+    numbers = np.arange(16, dtype=np.float32)
+    turn(numbers)
+    assert (numbers.reshape(4, 4) == np.arange(16).reshape(4, 4).T).all()
+
+
+@pytest.mark.parametrize("lanes", [(0,), (0,) * 8])
+@pytest.mark.parametrize("vertices", [1, 8, 21])
+def test_faces_side_by_side_and_apart_again(lanes, vertices):
+    rng = np.random.default_rng(0)
+    for count in range(1, len(lanes) + 1):
+        faces = rng.standard_normal((count, vertices * 3), dtype=np.float32)
+        side = join(faces, lanes)
+        assert (side.reshape(-1, len(lanes))[:, :count] == faces.T).all()
+        total = np.ones_like(faces)
+        add_apart(side, lanes, np.empty((len(lanes), BLOCK * 3), np.float32), total)
+        assert (total == faces + 1).all()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.linear_decoder import decode, pack_basis, unpack_basis
-from lib.linear_decoder_cpu import PANEL, TOGETHER
+from lib.linear_decoder_cpu import BLOCK, PANEL, RUN, TOGETHER
 
 UNLIMITED = (-float("inf"), float("inf"))
 
@@ -32,7 +32,7 @@ def test_a_product_by_hand():
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(0, 37),
-    st.integers(1, 3 * PANEL + 5),
+    st.integers(1, 3 * BLOCK + 5),
     st.integers(1, 2 * TOGETHER + 3),
     st.sampled_from([UNLIMITED, (-1.0, 0.5)]),
 )
@@ -55,7 +55,7 @@ def test_any_size_agrees_with_float64(faces, values, components, limits):
 @pytest.mark.parametrize("limits", [UNLIMITED, (-1.0, 0.5)])
 def test_the_way_of_other_devices_agrees(limits):
     """Float64 takes the same path as CUDA tensors do."""
-    coefficients, mean, basis, pull = problem(5, 2 * PANEL + 7, 11)
+    coefficients, mean, basis, pull = problem(5, (PANEL + 2) * BLOCK + 7, 11)
     wide = [tensor.double() for tensor in (coefficients, mean, basis, pull)]
     coefficients.requires_grad_(), wide[0].requires_grad_()
     ours, theirs = (
@@ -68,7 +68,7 @@ def test_the_way_of_other_devices_agrees(limits):
 
 
 def test_the_same_bytes_at_any_number_of_threads():
-    coefficients, mean, basis, pull = problem(6, 30 * PANEL + 1, 20)
+    coefficients, mean, basis, pull = problem(6, 3 * RUN * PANEL * BLOCK + 1, 20)
     packed, before, results = pack_basis(basis), torch.get_num_threads(), []
     coefficients.requires_grad_()
     try:
@@ -83,7 +83,7 @@ def test_the_same_bytes_at_any_number_of_threads():
 
 
 def test_a_face_does_not_depend_on_its_batch():
-    coefficients, mean, basis, _ = problem(21, PANEL + 3, 9)
+    coefficients, mean, basis, _ = problem(21, BLOCK + 3, 9)
     packed = pack_basis(basis)
     together = decode(coefficients, mean, packed)
     for face in (0, 15, 16, 20):
@@ -101,7 +101,7 @@ def test_what_is_not_a_number_stays_so():
 def test_cuda_agrees_with_the_cpu():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    coefficients, mean, basis, pull = problem(16, 20 * PANEL + 7, 199)
+    coefficients, mean, basis, pull = problem(16, 20 * PANEL * BLOCK + 7, 199)
     results = []
     for device in ("cpu", "cuda"):
         inputs = coefficients.to(device).requires_grad_()

@@ -21,6 +21,7 @@ from lib.recognition import DLIB_CROP, FACENET_CROP, FACERES_CROP
 from lib.renderer import Scene, SceneDistribution, frontal_scene, render, render_meshes, sample_scenes
 from lib.scenes import background_pictures, light_source_colours
 from lib.vertex_stage import vertex_normals, vertex_stage
+from lib.vertex_stage_cpu import FEW
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = Crop(28, CROP.points)
@@ -196,11 +197,18 @@ def test_normals_point_outwards_and_follow_the_vertices(generator):
     torch.testing.assert_close(attributes[..., 3:6], normals, atol=1e-5, rtol=0)
 
 
-def test_fused_vertex_stage_agrees_with_torch(generator):
+def meshes_and_cameras(faces, generator):
+    """Bumpy heads with colours, and two views of each."""
     vertices, albedo, triangles, _ = head(1)
-    vertices = (vertices.repeat(2, 1, 1) + torch.randn(2, *vertices.shape[1:], generator=generator)).requires_grad_()
-    albedo = albedo.repeat(2, 1, 1).requires_grad_()
-    projection = torch.randn(4, 4, 4, generator=generator).requires_grad_()
+    vertices = vertices + torch.randn(faces, *vertices.shape[1:], generator=generator)
+    albedo = albedo * torch.rand(faces, *albedo.shape[1:], generator=generator)
+    return vertices, albedo, triangles, torch.randn(2 * faces, 4, 4, generator=generator)
+
+
+@pytest.mark.parametrize("faces", [2, 11])
+def test_fused_vertex_stage_agrees_with_torch(faces, generator):
+    vertices, albedo, triangles, projection = meshes_and_cameras(faces, generator)
+    variables = [tensor.requires_grad_() for tensor in (vertices, albedo, projection)]
     ours = vertex_stage(vertices, albedo, triangles, projection)
     homogeneous = torch.cat([vertices, torch.ones_like(vertices[..., :1])], 2).repeat(2, 1, 1)
     attributes = torch.cat([albedo, vertex_normals(vertices, triangles), vertices], 2)
@@ -208,10 +216,31 @@ def test_fused_vertex_stage_agrees_with_torch(generator):
     pulls = [torch.randn(tensor.shape, generator=generator) for tensor in theirs]
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
-    variables = (vertices, albedo, projection)
     ours, theirs = (torch.autograd.grad(outputs, variables, pulls) for outputs in (ours, theirs))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4 * float(other.abs().max()), rtol=1e-3)
+
+
+def test_a_face_alone_gets_the_same_bytes_as_side_by_side_with_others(generator):
+    faces = 2 * FEW
+    vertices, albedo, triangles, projection = meshes_and_cameras(faces, generator)
+    pulls = (
+        torch.randn(2 * faces, vertices.shape[1], 4, generator=generator),
+        torch.randn(faces, vertices.shape[1], 9, generator=generator),
+    )
+
+    def through(some, views):
+        inputs = [tensor.clone().requires_grad_() for tensor in (vertices[some], albedo[some], projection[views])]
+        outputs = vertex_stage(inputs[0], inputs[1], triangles, inputs[2])
+        return *outputs, *torch.autograd.grad(outputs, inputs, (pulls[0][views], pulls[1][some]))
+
+    together = through(slice(None), slice(None))
+    for face in (0, FEW, faces - 1):
+        views = [face, face + faces]
+        clip, attributes, *gradients = through([face], views)
+        assert torch.equal(clip, together[0][views]) and torch.equal(attributes[0], together[1][face])
+        assert torch.equal(gradients[0][0], together[2][face]) and torch.equal(gradients[1][0], together[3][face])
+        assert torch.equal(gradients[2], together[4][views])
 
 
 @pytest.mark.gpu

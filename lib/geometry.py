@@ -14,7 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from lib.kernels import kernel, u64
+from lib.mesh_normals import unit_normals
 
 CROP_RADIUS = 95.0
 ICP_STEPS = 40
@@ -64,7 +64,7 @@ class Surface:
     def deformed(self, vertices):
         """The same triangles with other vertices (N, 3)."""
         vertices = np.asarray(vertices, np.float64)
-        return replace(self, vertices=vertices, normals=_normals(vertices, self.triangles), origin=None)
+        return replace(self, vertices=vertices, normals=unit_normals(vertices, self.triangles), origin=None)
 
     def shifted(self, shift):
         """The surface moved by (3,) mm."""
@@ -83,28 +83,7 @@ def make_surface(vertices, triangles):
     places = np.zeros(len(vertices), np.int64)
     places[used] = np.arange(len(used))
     vertices, triangles = vertices[used], places[triangles]
-    return Surface(vertices, triangles, _normals(vertices, triangles), _border(triangles, len(vertices)), used)
-
-
-def _normals(vertices, triangles):
-    """Unit normals of vertices, weighted by the triangles' areas."""
-    normals = np.zeros_like(vertices)
-    _add_normals(vertices, triangles, normals)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
-@kernel
-def _add_normals(vertices, triangles, normals):
-    """Add each triangle's cross product of two edges to its three corners."""
-    for triangle in range(len(triangles)):
-        t = u64(triangle)
-        a, b, c = u64(triangles[t, 0]), u64(triangles[t, 1]), u64(triangles[t, 2])
-        px, py, pz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        qx, qy, qz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-        normal = py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
-        for corner in (a, b, c):
-            for axis in range(3):
-                normals[corner, axis] += normal[axis]
+    return Surface(vertices, triangles, unit_normals(vertices, triangles), _border(triangles, len(vertices)), used)
 
 
 def crop_to_sphere(surface, centre, radius=CROP_RADIUS):

@@ -4,6 +4,8 @@ import numpy as np
 import scipy.linalg
 from scipy.spatial.distance import cdist
 
+from lib.mesh_normals import unit_normals
+
 OCCLUSION_DIRECTIONS, OCCLUSION_CELL = 60, 2.2
 
 
@@ -67,17 +69,6 @@ def fine_field(points, length, count, random):
     return np.sqrt(2 / count) * np.cos(points @ waves.T + phases).sum(axis=1)
 
 
-def vertex_normals(points, triangles):
-    """Unit normals (N, 3) of the vertices, weighted by area; triangles are counter-clockwise from outside."""
-    corners = points[triangles]
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(points)
-    for axis in range(3):
-        for corner in range(3):
-            normals[:, axis] += np.bincount(triangles[:, corner], cross[:, axis], len(points))
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
 def ambient_occlusion(points, triangles):
     """Share of the surrounding light that reaches each vertex (from the front and the sides).
 
@@ -91,7 +82,7 @@ def ambient_occlusion(points, triangles):
     ndarray (N,)
         1 in the open, towards 0 in clefts; weighted by the cosine to the normal.
     """
-    normals = vertex_normals(points, triangles)
+    normals = unit_normals(points, triangles)
     corners = points[triangles]
     surface = np.concatenate([points, corners.mean(axis=1)])
     seen, total = np.zeros(len(points)), np.full(len(points), 1e-6)

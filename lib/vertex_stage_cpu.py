@@ -14,7 +14,7 @@ from lib.parallel import for_each
 from lib.side_by_side import BLOCK, add_apart, join, lay_apart, lay_together
 
 FEW = 7
-"""Up to so many faces go through the triangles one by one."""
+"""Up to so many faces go through the triangles one by one, shared out among the threads."""
 LONGEST_SUM = 512
 """Vertices whose products are added up before they join the sum over all: shorter sums round less."""
 _SHORTEST = f32(1e-12)

@@ -8,7 +8,7 @@ import torch
 from lib import open_face_assets
 from lib.errors import StudyError
 from lib.face_model import FaceModel
-from lib.open_face_fields import vertex_normals
+from lib.mesh_normals import unit_normals
 from lib.open_face_model import FaceGenerator, build_open_face_model
 from lib.open_face_pca import mirrored_modes
 from lib.open_face_shape import slider_pairs
@@ -88,7 +88,7 @@ def test_landmarks_are_where_a_face_has_them(model, mean):
 
 
 def test_triangles_face_outwards(model, mean):
-    normals = vertex_normals(mean, model.triangles.numpy())
+    normals = unit_normals(mean, model.triangles.numpy())
     assert normals[model.landmarks["center.nose.tip"], 2] > 0.8
     assert normals[model.landmarks["left.eye.pupil.center"], 2] > 0.9
     ear = mean[:, 0].argmax()

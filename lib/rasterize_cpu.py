@@ -117,7 +117,7 @@ def _add_to(totals, v, weight, values, channels):
 def _interpolate(clip, triangles, attributes, channels, keys, rows, size, covered, ids, image):
     """Blend attributes at the pixels of some rows.
 
-    `channels` is a tuple whose length is their number: a part of its type, so that the compiler unrolls the loops.
+    `channels` is a tuple whose length is their number: a part of its type, and so of that of the vectors.
     `covered` (BLOCK, 4) is scratch.
     """
     height, width = size

@@ -2,8 +2,8 @@
 
 Numba leaves it to the compiler to turn loops into vector instructions. It finds few of them where a sum has to stay in
 a register or where places of a mesh are scattered. A vector has as many lanes as its type says; processors with
-shorter ones take two or four. `+`, `-`, `*` and `/` work lane by lane, also with one float32 for all, and are not
-fused: what a lane holds does not depend on how many there are.
+shorter ones take two or four. `+`, `-`, `*` and `/` work lane by lane, also with one float32 for all. In an exact
+kernel they are not fused, and what a lane holds does not depend on how many there are.
 """
 
 import operator
@@ -61,11 +61,16 @@ def _lower_operators():
 _lower_operators()
 
 
-def _place(context, builder, kinds, arguments, lanes):
-    """Pointer to the vector that begins at a number (argument 1) of a contiguous array (argument 0) of any shape."""
-    array = context.make_array(kinds[0])(context, builder, arguments[0])
-    index = context.cast(builder, arguments[1], kinds[1], types.intp)
-    return builder.bitcast(builder.gep(array.data, [index]), ir.VectorType(_number, lanes).as_pointer())
+def _place(context, builder, kind, array, index, lanes):
+    """Pointer to the vector that begins at a number of a contiguous array of any shape."""
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(_number, lanes).as_pointer())
+
+
+def _place_of(context, builder, signature, arguments, lanes):
+    """The same for an array and an index that are the first arguments of a function."""
+    index = context.cast(builder, arguments[1], signature.args[1], types.intp)
+    return _place(context, builder, signature.args[0], arguments[0], index, lanes)
 
 
 @intrinsic
@@ -73,7 +78,7 @@ def load(typing_context, array, index, lanes):
     """The vector array[index : index + len(lanes)]; `lanes` is a tuple, whose length is a part of its type."""
 
     def generate(context, builder, signature, arguments):
-        return builder.load(_place(context, builder, signature.args, arguments, lanes.count), align=4)
+        return builder.load(_place_of(context, builder, signature, arguments, lanes.count), align=4)
 
     return VectorType(lanes.count)(array, index, lanes), generate
 
@@ -83,8 +88,7 @@ def store(typing_context, array, index, vector):
     """Make a vector a part of the array, from an index on."""
 
     def generate(context, builder, signature, arguments):
-        place = _place(context, builder, signature.args, arguments, vector.lanes)
-        builder.store(arguments[2], place, align=4)
+        builder.store(arguments[2], _place_of(context, builder, signature, arguments, vector.lanes), align=4)
         return context.get_dummy_value()
 
     return types.void(array, index, vector), generate
@@ -200,23 +204,35 @@ def smaller(typing_context, one, other):
 
 
 @intrinsic
-def transposed(typing_context, vectors):
-    """Rows to columns: a tuple of n vectors of n lanes, n a power of two, to one of the n lanes of all."""
-    count = len(vectors)
+def turn(typing_context, source, first, step, target, start, stride, lanes):
+    """Transpose a square: n vectors of n lanes, n a power of two, `step` apart from `first` on, to n others."""
+    count = lanes.count
 
     def generate(context, builder, signature, arguments):
-        rows = cgutils.unpack_tuple(builder, arguments[0])
-        step = 1
-        while step < count:
-            for i in (i for i in range(count) if not i & step):
-                one, other = rows[i], rows[i + step]
-                low = [lane if not lane & step else count + lane - step for lane in range(count)]
-                high = [lane + step if not lane & step else count + lane for lane in range(count)]
-                rows[i], rows[i + step] = (
-                    builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_index, count), mask))
-                    for mask in (low, high)
-                )
-            step *= 2
-        return context.make_tuple(builder, signature.return_type, rows)
+        def places(array, begin, apart):
+            begin, apart = (context.cast(builder, arguments[i], signature.args[i], types.intp) for i in (begin, apart))
+            for row in range(count):
+                index = builder.add(begin, builder.mul(apart, ir.Constant(apart.type, row)))
+                yield _place(context, builder, signature.args[array], arguments[array], index, count)
 
-    return vectors(vectors), generate
+        rows = [builder.load(place, align=4) for place in places(0, 1, 2)]
+        for row, place in zip(_transposed(builder, rows), places(3, 4, 5), strict=True):
+            builder.store(row, place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, first, step, target, start, stride, lanes), generate
+
+
+def _transposed(builder, rows):
+    """Exchange halves, quarters and so on of pairs of rows."""
+    count, step = len(rows), 1
+    while step < count:
+        for i in (i for i in range(count) if not i & step):
+            low = [k if not k & step else count + k - step for k in range(count)]
+            high = [k + step if not k & step else count + k for k in range(count)]
+            rows[i], rows[i + step] = (
+                builder.shuffle_vector(rows[i], rows[i + step], ir.Constant(ir.VectorType(_index, count), mask))
+                for mask in (low, high)
+            )
+        step *= 2
+    return rows

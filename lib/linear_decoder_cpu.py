@@ -105,7 +105,7 @@ def _project(pulls, face, faces, packed, panel, to_coefficients):
     """Add the products of gradients (GROUP * _ROW,) with the blocks of a panel, four of four at a time."""
     width, none = to_coefficients.shape[1], filled(f32(0), _VECTOR)
     # the next panel's lines, of which each pass over the blocks fetches its share
-    line, lines = u64(panel[1] * width * BLOCK), 8 // ((faces + TOGETHER - 1) // TOGETHER)
+    line, lines = u64(panel[1] * width * BLOCK), TOGETHER * BLOCK // LANES // ((faces + TOGETHER - 1) // TOGETHER)
     for component in range(0, width, TOGETHER):
         for i in range(0, faces, TOGETHER):
             a = b = c = d = (none, none, none, none)

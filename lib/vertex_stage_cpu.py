@@ -11,7 +11,7 @@ from lib.kernel_memory import recycled_empty
 from lib.kernel_vectors import add_up, filled, larger, load, multiply_add, square_root, store
 from lib.kernels import exact_inlined, exact_kernel, f32, kernel, u64
 from lib.parallel import for_each
-from lib.side_by_side import BLOCK, add_apart, join, lay_apart, lay_together
+from lib.side_by_side import BLOCK, add_apart, empty_side, join, lay_apart, lay_together
 
 FEW = 7
 """Up to so many faces go through the triangles one by one, shared out among the threads."""
@@ -82,7 +82,7 @@ def _attributes(places, colours, sums, lanes, block, inverses, attributes):
             store(normals, at, x * inverse)
             store(normals, at + step, y * inverse)
             store(normals, at + u64(2) * step, z * inverse)
-        lay_apart(normals, 0, count, lanes, block[1])
+        lay_apart(normals, 0, lanes, block[1])
         for face in range(len(places)):
             i = u64(face)
             for vertex in range(count):
@@ -146,7 +146,7 @@ def _through_attributes(attributes, inverses, gradient, lanes, block, of_sums, t
                 store(block[i], u64(3 * vertex), pull - normal * add_up(normal * pull))
                 store(to_colours[i], to, load(gradient[i], at, _THREE))
                 store(to_places[i], to, load(gradient[i], at + u64(6), _THREE))
-        lay_together(block, first, count, lanes, of_sums)
+        lay_together(block, first, lanes, of_sums)
         for vertex in range(first, first + count):
             inverse = load(inverses, u64(vertex * len(lanes)), lanes)
             for k in range(3):
@@ -194,7 +194,7 @@ class VertexStageOnCpu(torch.autograd.Function):
         together = [None] * len(groups)
 
         def prepare(i):
-            some, sums = groups[i], recycled_empty(count * 3 * len(lanes))
+            some, sums = groups[i], empty_side(count, lanes)
             together[i] = join(places[some], lanes)
             _sum_normals(together[i], corners, lanes, sums)
             block = np.empty((2, len(lanes), BLOCK * 3), np.float32)
@@ -220,7 +220,7 @@ class VertexStageOnCpu(torch.autograd.Function):
 
         def send_back_attributes(i):
             some, block = groups[i], np.empty((len(lanes), BLOCK * 3), np.float32)
-            of_sums, to_normals = (recycled_empty(count * 3 * len(lanes)) for _ in range(2))
+            of_sums, to_normals = empty_side(count, lanes), empty_side(count, lanes)
             _through_attributes(
                 attributes[some], inverses[i], pulls[some], lanes, block, of_sums, to_places[some], to_colours[some]
             )

@@ -23,7 +23,7 @@ from lib.kernel_vectors import (
     smaller,
     square_root,
     store,
-    transposed,
+    turn,
     vector_of,
 )
 from lib.kernels import digest_of_sources, exact_kernel, kernel
@@ -110,14 +110,14 @@ def test_what_is_not_a_number_is_not_chosen():
 
 def test_rows_become_columns():
     @kernel
-    def turn(numbers):
-        rows = load(numbers, 0, (0,) * 4), load(numbers, 4, (0,) * 4), load(numbers, 8, (0,) * 4)
-        for number, column in enumerate(transposed((*rows, load(numbers, 12, (0,) * 4)))):
-            store(numbers, 4 * number, column)
+    def turned(numbers, lanes, columns):
+        turn(numbers, 2, len(lanes) + 1, columns, 1, len(lanes), lanes)
 
-    numbers = np.arange(16, dtype=np.float32)
-    turn(numbers)
-    assert (numbers.reshape(4, 4) == np.arange(16).reshape(4, 4).T).all()
+    for count in (1, 2, 8):
+        numbers, columns = np.arange(count * (count + 1) + 2, dtype=np.float32), np.zeros(count**2 + 2, np.float32)
+        turned(numbers, (0,) * count, columns)
+        assert (columns[1:-1].reshape(count, count) == numbers[2:].reshape(count, count + 1)[:, :count].T).all()
+        assert columns[0] == columns[-1] == 0, "nothing is written beside the square"
 
 
 @pytest.mark.parametrize("lanes", [(0,), (0,) * 8])
@@ -127,7 +127,7 @@ def test_faces_side_by_side_and_apart_again(lanes, vertices):
     for count in range(1, len(lanes) + 1):
         faces = rng.standard_normal((count, vertices * 3), dtype=np.float32)
         side = join(faces, lanes)
-        assert (side.reshape(-1, len(lanes))[:, :count] == faces.T).all()
+        assert (side.reshape(-1, len(lanes))[: vertices * 3, :count] == faces.T).all()
         total = np.ones_like(faces)
         add_apart(side, lanes, np.empty((len(lanes), BLOCK * 3), np.float32), total)
         assert (total == faces + 1).all()

@@ -16,6 +16,8 @@ from lib.presets import apply_preset
 
 # enough to go through every line, too little to learn anything
 TINY = "stage1: {faces: 96, epochs: 2}\nstage2: {steps: 2, checkpoint_steps: 1}\nevaluate: {bootstrap_samples: 20}\n"
+# as the documents have them
+OWN_PHOTOGRAPHS = "dvc exp run -S photos.source=folder -S photos.path=path/to/folder"
 FIRST_COMMANDS = ("make setup", "python -m lib.notebooks preset quick", "make study")
 
 

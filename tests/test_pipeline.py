@@ -10,13 +10,12 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from conftest import ROOT, SHARED
+from conftest import ROOT
 from documents import commands_of, programs_of
-from pipeline_study import stages_run, study_after_its_first_run
+from pipeline_study import OWN_PHOTOGRAPHS, stages_run, study_after_its_first_run
 
 pytestmark = pytest.mark.pipeline
 
-LFW = SHARED / "photos" / "lfw"
 TOUR = ROOT / "docs/experiments.md"
 
 
@@ -140,30 +139,6 @@ def test_own_meshes_stand_beside_the_method_that_made_them(study):
     study.run("git", "clean", "--quiet", "-fd", "reports")
 
 
-def test_own_photographs_go_through_the_same_pipeline(study):
-    """Real ones where they lie beside the repository; the study's own elsewhere."""
-    folder = study.folder / "path/to/folder"
-    people = sorted(path for path in LFW.iterdir() if len(list(path.glob("*.jpg"))) >= 2)[:5] if LFW.is_dir() else []
-    for person in people or sorted((study.folder / "data/photos/simulated").glob("person-*"))[:5]:
-        (folder / person.name).mkdir(parents=True)
-        for photograph in sorted(person.glob("*.jpg"))[:2]:
-            shutil.copy(photograph, folder / person.name)
-    (folder / "broken.jpg").write_text("not a photograph")
-    study.set("photos", test_people=3)
-    # an ablation with other lines of code, not with a weight of zero only
-    study.choose_variants("full", "single_view")
-    study.type("dvc exp run -S photos.source=folder -S photos.path=path/to/folder")
-    photos = json.loads((study.folder / "reports/metrics/photos.json").read_text())
-    # beside the photographs: the text named .jpg
-    assert photos["files"] == 11 and photos["skipped"] == 1
-    # never more than half of the people are kept for the test
-    assert (photos["test"]["people"], photos["train"]["photographs"]) == (2, 6)
-    metrics = json.loads((study.folder / "reports/metrics/evaluate/full.json").read_text())
-    report = (study.folder / "reports/report.md").read_text()
-    assert "folder; 11 files, 1 skipped" in report and "|  | stage 1 only | full | single view |" in report
-    assert "geometry" not in metrics and metrics["recall"]["all"]["top1"]["n"] == 4
-
-
 def test_bad_input_is_told_in_a_line(study):
     empty = study.folder / "empty"
     empty.mkdir()
@@ -180,8 +155,8 @@ def test_bad_input_is_told_in_a_line(study):
 def test_every_command_of_the_documents_is_run(study):
     """Here, by continuous integration, or by another test."""
     assert "make lint test" in (ROOT / ".ci/run").read_text()
-    # make lab: test_housekeeping.py; the tour: test_tour.py
-    elsewhere = {"make test", "make lint", "make lab", *commands_of(TOUR)}
+    # make lab: test_housekeeping.py; the tour: test_tour.py; photographs of one's own: test_own_photographs.py
+    elsewhere = {"make test", "make lint", "make lab", OWN_PHOTOGRAPHS, *commands_of(TOUR)}
     for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for command in commands_of(document):
             assert command in study.typed | elsewhere, f"{document.name}: nobody runs `{command}`"

@@ -19,13 +19,14 @@ import resource
 import statistics
 import sys
 import time
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lib.alignment import Crop
+from lib.allocator import keep_large_buffers
 from lib.camera import alignment_points, crop_projection
 from lib.face_model import ALIGNMENT_LANDMARKS, Coefficients, FaceModel
 from lib.face_model_file import FaceModelFile, LinearModel
@@ -258,16 +259,17 @@ def made_up_face_model(dimension=199):
     return FaceModel(FaceModelFile(*models, triangles.numpy().T, mean.T, json.dumps(landmarks)))
 
 
-def run_renders(repeats, pictures=16, size=160):
-    """A whole render with gradients to coefficients, beside the rasteriser alone on what that render draws."""
+def run_renders(repeats, pictures=16):
+    """Whole renders with gradients to coefficients, beside the rasteriser alone on what each of them draws."""
+    keep_large_buffers()  # as every process of the study does; comes last here, since nothing is given back from now on
     model, generator = made_up_face_model(), torch.Generator().manual_seed(1)
-    crop = Crop(size, ((0.3, 0.35), (0.7, 0.35), (0.34, 0.75), (0.66, 0.75)))
     scene, results = sample_scenes(pictures, generator), []
-    for views in (1, 4):
+    for size, views in product(SIZES, (1, 4)):
+        crop = Crop(size, ((0.3, 0.35), (0.7, 0.35), (0.34, 0.75), (0.66, 0.75)))
         codes = [torch.randn(pictures // views, 199, generator=generator).requires_grad_() for _ in range(2)]
         pull = torch.randn(pictures, 3, size, size, generator=generator)
 
-        def whole(codes=codes, pull=pull):
+        def whole(codes=codes, crop=crop, pull=pull):
             start = time.perf_counter()
             torch.autograd.grad(render(model, Coefficients(*codes), scene, crop, backend="cpu"), codes, pull)
             return time.perf_counter() - start
@@ -315,8 +317,8 @@ def main():
     print("\nwhole render with gradients to the coefficients; ratio to the rasteriser alone")
     for row in renders:
         print(
-            f"{row['views']} view{'s' if row['views'] > 1 else ''} a face, {row['threads']} threads: best "
-            f"{row['best']:.2f}, median {row['median']:.2f}, rasteriser {row['rasteriser_alone']:.2f}, "
+            f"{row['size']}, {row['views']} view{'s' if row['views'] > 1 else ''} a face, {row['threads']} threads: "
+            f"best {row['best']:.2f}, median {row['median']:.2f}, rasteriser {row['rasteriser_alone']:.2f}, "
             f"ratio {row['ratio_to_rasteriser']:.1f}, peak MB {row['peak_memory_mb']:.0f}"
         )
 

@@ -2,6 +2,9 @@
 
     python -m benchmarks.rasterize [--json] [--repeats 10] [--peer FILE]
 
+Needs the stage `face_model` (`dvc repro face_model`) for the whole renders: of 16 faces of the study's full-size model,
+from one side each and, as a step of stage 2 draws them, from three.
+
 A head-like closed mesh of 53,292 vertices and 106,580 triangles fills about 70 % of the picture; nine channels. The
 others are a plain vectorised torch version, PyTorch3D, Kaolin (CUDA, and nvdiffrast through it) where installed, and
 the function ``rasterize(clip_vertices, triangles, attributes, height, width) -> image`` of a Python file, by --peer.
@@ -19,24 +22,23 @@ import resource
 import statistics
 import sys
 import time
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from lib.alignment import Crop
 from lib.allocator import keep_large_buffers
 from lib.camera import alignment_points, crop_projection
-from lib.face_model import ALIGNMENT_LANDMARKS, Coefficients, FaceModel
-from lib.face_model_file import FaceModelFile, LinearModel
+from lib.face_model import Coefficients, FaceModel
 from lib.rasterize import rasterize
+from lib.recognition import DLIB_CROP
 from lib.renderer import render
 from lib.scenes import sample_scenes
 from lib.vertex_stage import vertex_stage
 
 CHANNELS, SIZES, BATCHES = 9, (160, 224), (1, 16)
-LANDMARKS = ((-32, 30, 75), (32, 30, 75), (-25, -40, 75), (25, -40, 75))
+FACE_MODEL, FACES, VIEWS = "data/face_model/full.h5", 16, (1, 3)
 TORCH_ROWS = 4
 
 
@@ -239,42 +241,22 @@ def _case(row):
     return row["threads"], row["batch"], row["size"], row["gradients"]
 
 
-def made_up_face_model(dimension=199):
-    """A face model of the benchmark's mesh whose modes are noise; it costs what a real one costs."""
-    vertices, triangles = head(73)
-    mean, rng = vertices.numpy() * np.float32(100), np.random.default_rng(0)
-
-    def linear(mean):
-        basis = rng.standard_normal((mean.size, dimension), dtype=np.float32) / np.float32(dimension)
-        return LinearModel(mean.ravel(), basis, np.ones(dimension, np.float32), np.float32(0))
-
-    places = dict(zip(("right.eye", "left.eye", "right.lips", "left.lips"), LANDMARKS, strict=True))
-    landmarks = [
-        {"id": name, "coordinates": mean[np.linalg.norm(mean - place, axis=1).argmin()].tolist()}
-        for names in ALIGNMENT_LANDMARKS
-        for name in names
-        for place in [np.array(places[name.split(".corner")[0]])]
-    ]
-    models = linear(mean), linear(np.full_like(mean, 0.5)), linear(mean * 0)
-    return FaceModel(FaceModelFile(*models, triangles.numpy().T, mean.T, json.dumps(landmarks)))
-
-
-def run_renders(repeats, pictures=16):
+def run_renders(repeats, model):
     """Whole renders with gradients to coefficients, beside the rasteriser alone on what each of them draws."""
     keep_large_buffers()  # as every process of the study does; comes last here, since nothing is given back from now on
-    model, generator = made_up_face_model(), torch.Generator().manual_seed(1)
-    scene, results = sample_scenes(pictures, generator), []
-    for size, views in product(SIZES, (1, 4)):
-        crop = Crop(size, ((0.3, 0.35), (0.7, 0.35), (0.34, 0.75), (0.66, 0.75)))
-        codes = [torch.randn(pictures // views, 199, generator=generator).requires_grad_() for _ in range(2)]
+    generator, results = torch.Generator().manual_seed(1), []
+    for size, views in product(SIZES, VIEWS):
+        crop, pictures = replace(DLIB_CROP, size=size), FACES * views
+        scene = sample_scenes(pictures, generator)
+        codes = Coefficients(*(torch.randn(FACES, 199, generator=generator).requires_grad_() for _ in range(2)))
         pull = torch.randn(pictures, 3, size, size, generator=generator)
 
-        def whole(codes=codes, crop=crop, pull=pull):
+        def whole(codes=codes, scene=scene, crop=crop, pull=pull):
             start = time.perf_counter()
-            torch.autograd.grad(render(model, Coefficients(*codes), scene, crop, backend="cpu"), codes, pull)
+            torch.autograd.grad(render(model, codes, scene, crop, backend="cpu"), (codes.shape, codes.texture), pull)
             return time.perf_counter() - start
 
-        alone = _rasteriser_of(model, Coefficients(*codes), scene, crop)
+        alone = _rasteriser_of(model, codes, scene, crop)
         cases = {(name, n): (n, f) for name, f in (("render", whole), ("rasterise", alone)) for n in (1, 2)}
         rows = _rows(*take_turns(cases, repeats), pictures)
         for threads in (1, 2):
@@ -282,16 +264,17 @@ def run_renders(repeats, pictures=16):
             render_row, alone_row = rows["render", threads], rows["rasterise", threads]
             row.update(render_row, ratio_to_rasteriser=render_row["best"] / alone_row["best"])
             results.append({**row, "rasteriser_alone": alone_row["best"]})
+            print(".", end="", file=sys.stderr, flush=True)
     return results
 
 
+@torch.no_grad()
 def _rasteriser_of(model, coefficients, scene, crop):
     """The rasteriser's part of a render, with gradients, as a function that times itself."""
-    with torch.no_grad():
-        vertices, albedo = model.vertices(coefficients.shape), model.albedo(coefficients.texture)
-        points = alignment_points(vertices, model.alignment_vertices).repeat(len(scene) // len(vertices), 1, 1)
-        projection, _, _ = crop_projection(scene.angles, scene.distance, points, crop)
-        clip, attributes = vertex_stage(vertices, albedo, model.triangles, projection)
+    vertices, albedo = model.vertices(coefficients.shape), model.albedo(coefficients.texture)
+    points = alignment_points(vertices, model.alignment_vertices).repeat(len(scene) // len(vertices), 1, 1)
+    projection, _, _ = crop_projection(scene.angles, scene.distance, points, crop, scene.framing)
+    clip, attributes = vertex_stage(vertices, albedo, model.triangles, projection)
     arguments = clip, model.triangles, attributes, crop.size
     return lambda: draw_once(lambda *a: rasterize(*a, backend="cpu").attributes, arguments, True)
 
@@ -303,7 +286,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=10, help="how often each is timed")
     parser.add_argument("--peer", help="a Python file with a function `rasterize` to compare with")
     options = parser.parse_args()
-    results, renders = run(options.repeats, options.peer), run_renders(options.repeats)
+    model = FaceModel.load(FACE_MODEL)
+    results, renders = run(options.repeats, options.peer), run_renders(options.repeats, model)
     if options.json:
         print(json.dumps({"rasterisers": results, "renders": renders}, indent=1))
         return

@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
 from lib import network_files, recognition
+from lib.dlib_network import Stem
 from lib.dlib_weights import DlibFormatError, read_dlib_network
 from lib.errors import StudyError
 from lib.facenet_network import FaceNetNetwork, convert_facenet_weights
@@ -127,6 +129,19 @@ def test_missing_unknown_and_damaged_files_are_named(tmp_path):
 
 
 # --- dlib
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+@pytest.mark.parametrize("size", [(150, 150), (8, 13), (7, 7)])
+def test_the_stem_sends_back_what_torch_sends_back(kernel, size):
+    stem = Stem(3, 5, kernel_size=kernel, stride=2).requires_grad_(False)
+    ours = torch.rand(2, 3, *size).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    maps, expected = stem(ours), F.conv2d(theirs, stem.weight, stem.bias, stride=2)
+    assert torch.equal(maps, expected)
+    pull = torch.randn(maps.shape)
+    maps.backward(pull), expected.backward(pull)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
 
 
 def dlib_descriptors(chips):

@@ -14,7 +14,14 @@ from lib.kernel_memory import prefetch, recycled_empty
 from lib.kernel_vectors import add_up, filled, load, multiply_add, store
 from lib.kernels import f32, i32, i64, inlined, kernel, u32, u64
 from lib.parallel import for_each, workers
-from lib.rasterize_visibility import EMPTY, empty_places, nearest_triangles, project_vertices, visibility_buffers
+from lib.rasterize_carefully import EMPTY
+from lib.rasterize_visibility import (
+    empty_keys,
+    empty_places,
+    nearest_triangles,
+    project_vertices,
+    visibility_buffers,
+)
 
 BLOCK = 1024
 """Pixels whose triangles are looked up before they are worked on."""
@@ -196,25 +203,19 @@ def _buffers():
     return _scratch.buffers
 
 
-def _no_keys(*shape):
-    keys = recycled_empty(shape, np.int64)
-    keys[:] = EMPTY
-    return keys
-
-
 def _draw(project, see, blend, pictures, vertices, triangles, size):
     """Share the work out: whole pictures, or, if they are fewer than the threads, vertices, triangles and rows."""
     pixels, parts = size[0] * size[1], workers() // pictures
     if parts <= 1:
 
         def whole(i):
-            places, keys = empty_places(vertices), _no_keys(1, pixels)
+            places, keys = empty_places(vertices), empty_keys(1, pixels)
             see(i, (0, triangles), places, project(i, (0, vertices), places), keys[0])
             blend(i, (0, size[0]), keys)
 
         for_each(whole, pictures)
         return
-    keys, unsafe = _no_keys(pictures, parts, pixels), np.empty((pictures, parts), bool)
+    keys, unsafe = empty_keys(pictures, parts, pixels), np.empty((pictures, parts), bool)
     places, pieces = [empty_places(vertices) for _ in range(pictures)], [count() for _ in range(pictures)]
 
     def share(total, part, parts=parts):

@@ -9,18 +9,16 @@ Edge functions are exact negatives of each other in the two triangles that share
 the edge belongs to the triangle that has it to the right or below: no cracks, no doubly covered pixels. That is why
 these kernels are compiled without the fast-math flags that fuse or reorder operations.
 
-A picture with a vertex behind the camera, far off the picture or not finite is drawn by `_draw_carefully` instead: in
-homogeneous coordinates (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997), which
-need no clipping, and in float64.
+A picture with a vertex behind the camera, far off the picture or not finite is drawn by `lib.rasterize_carefully`
+instead.
 """
-
-import math
 
 import numpy as np
 
 from lib.kernel_memory import recycled_empty
 from lib.kernel_vectors import add_up, filled, lane, larger, load, rounded_up, smaller, store, vector_of
-from lib.kernels import exact_inlined, exact_kernel, f32, f64, i32, i64, u32, u64
+from lib.kernels import exact_inlined, exact_kernel, f32, i32, i64, u32, u64
+from lib.rasterize_carefully import DEPTH_STEPS, EMPTY, NEAREST_W, draw_carefully
 
 CHUNK = 4096
 """Triangles that are listed before those are drawn: their lists stay in the cache."""
@@ -30,13 +28,9 @@ MOST_CELLS = 0x7FFF
 """Rows and columns that a cell can tell apart."""
 LARGE = 4
 """Kind of the triangles whose boxes hold more than two rows or columns of pixel centres."""
-NEAREST_W = f32(1e-6)
 GUARD_BAND = f32(16)
 """So many half pictures from the centre, float32 pixel coordinates are still fine enough to decide coverage."""
 GUARD_DEPTH = f32(2)
-DEPTH_STEPS = f32(2**29)
-EMPTY = np.int64((2**30 + 1) << 32)
-"""Key of a pixel that sees nothing: just behind the farthest depth (-1 <= z / w <= 1 are 0 ... 2^30 steps)."""
 _LEAST = f32(1e-45)
 _LANES = (0,) * 4
 
@@ -50,7 +44,7 @@ def nearest_triangles(clip, triangles, first, last, width, height, both_sides, p
     """
     (screen, cells), (found, counts, integers, corners, depths) = places, buffers
     if unsafe:
-        _draw_carefully(clip, triangles, first, last, width, height, both_sides, keys)
+        draw_carefully(clip, triangles, first, last, width, height, both_sides, keys)
         return
     for start in range(first, last, CHUNK):
         count = _find(cells, triangles, start, min(start + CHUNK, last), found)
@@ -65,6 +59,13 @@ def nearest_triangles(clip, triangles, first, last, width, height, both_sides, p
 def empty_places(vertices):
     """Return room for what `project_vertices` finds of so many vertices: a tuple of arrays."""
     return recycled_empty((vertices, 4)), recycled_empty(vertices, np.int32)
+
+
+def empty_keys(*shape):
+    """Return keys, to be filled by `nearest_triangles`, of pixels that see nothing."""
+    keys = recycled_empty(shape, np.int64)
+    keys[:] = EMPTY
+    return keys
 
 
 def visibility_buffers():
@@ -242,70 +243,3 @@ def _between(from_x, from_y, to_x, to_y, y, low, high):
     elif to_y < from_y:
         high = min(high, crossing + f32(1))
     return low, high
-
-
-@exact_kernel
-def _draw_carefully(clip, triangles, first, last, width, height, both_sides, keys):
-    """Draw triangles of any kind: those that reach behind the camera too, none that has no area or is not finite."""
-    for t in range(first, last):
-        a, b, c = clip[triangles[t, 0]], clip[triangles[t, 1]], clip[triangles[t, 2]]
-        if _misses(a, b, c):
-            continue
-        edge_a, edge_b, edge_c = _edge(b, c), _edge(c, a), _edge(a, b)
-        volume = edge_a[0] * f64(a[0]) + edge_a[1] * f64(a[1]) + edge_a[2] * f64(a[3])
-        if volume < 0 and both_sides:
-            b, c, edge_a, edge_b, edge_c = c, b, _edge(c, b), _edge(b, a), _edge(a, c)
-        elif not volume > 0:
-            continue
-        first_column, last_column = _span(a[0], b[0], c[0], a[3], b[3], c[3], width)
-        rows_from_below, rows_to = _span(a[1], b[1], c[1], a[3], b[3], c[3], height)
-        for row in range(height - 1 - rows_to, height - rows_from_below):
-            y = 1.0 - (row + 0.5) * (2.0 / height)
-            for column in range(first_column, last_column + 1):
-                x = (column + 0.5) * (2.0 / width) - 1.0
-                at_a, at_b, at_c = _at(edge_a, x, y), _at(edge_b, x, y), _at(edge_c, x, y)
-                if not (_inside(at_a, edge_a) and _inside(at_b, edge_b) and _inside(at_c, edge_c)):
-                    continue
-                depth = at_a * a[2] + at_b * b[2] + at_c * c[2]
-                depth = (depth / (at_a * a[3] + at_b * b[3] + at_c * c[3]) + 1.0) * DEPTH_STEPS
-                if depth >= 0 and depth < 2.0**31:
-                    keys[row * width + column] = min(keys[row * width + column], (i64(depth) << i64(32)) | i64(t))
-
-
-@exact_kernel
-def _misses(a, b, c):
-    """Is the triangle not finite, or wholly beyond one plane of the visible volume?"""
-    for k in range(4):
-        if not (math.isfinite(a[k]) and math.isfinite(b[k]) and math.isfinite(c[k])):
-            return True
-    for k in range(3):
-        if (a[k] > a[3] and b[k] > b[3] and c[k] > c[3]) or (a[k] < -a[3] and b[k] < -b[3] and c[k] < -c[3]):
-            return True
-    return False
-
-
-@exact_kernel
-def _edge(p, q):
-    """Coefficients (of x, y and 1) of the edge function from p to q: positive to the left of it."""
-    px, py, pw, qx, qy, qw = f64(p[0]), f64(p[1]), f64(p[3]), f64(q[0]), f64(q[1]), f64(q[3])
-    return py * qw - pw * qy, pw * qx - px * qw, px * qy - py * qx
-
-
-@exact_kernel
-def _at(edge, x, y):
-    return edge[0] * x + edge[1] * y + edge[2]
-
-
-@exact_kernel
-def _inside(value, edge):
-    return value > 0 or (value == 0 and (edge[0] > 0 or (edge[0] == 0 and edge[1] < 0)))
-
-
-@exact_kernel
-def _span(a, b, c, a_w, b_w, c_w, size):
-    """First and last pixel that a triangle may cover along one axis: all of them if it reaches behind the camera."""
-    if min(a_w, b_w, c_w) <= NEAREST_W:
-        return 0, size - 1
-    a, b, c = f64(a) / a_w, f64(b) / b_w, f64(c) / c_w
-    low, high = max(min(a, b, c), -1.0), min(max(a, b, c), 1.0)
-    return max(int((low + 1) * 0.5 * size - 1.5), 0), min(int((high + 1) * 0.5 * size + 0.5), size - 1)

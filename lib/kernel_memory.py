@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 KEPT_BYTES = 1 << 29
 """Most memory (bytes) that is kept for the next call, whatever was drawn before; a step of 16 faces in 3 views takes
 300 MB of it."""
-_WORTH_KEEPING = 1 << 17  # from here on, malloc by itself takes fresh pages from the system
+_WORTH_KEEPING = 1 << 20
 _kept, _lock = [], threading.Lock()
 
 

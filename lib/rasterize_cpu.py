@@ -5,7 +5,6 @@ shapes alone, so that the same input gives the same bytes at any number of threa
 """
 
 import threading
-from itertools import count
 
 import numpy as np
 import torch
@@ -15,20 +14,12 @@ from lib.kernel_vectors import add_up, filled, load, multiply_add, store
 from lib.kernels import f32, i32, i64, inlined, kernel, u32, u64
 from lib.parallel import for_each, workers
 from lib.rasterize_carefully import EMPTY
-from lib.rasterize_visibility import (
-    empty_keys,
-    empty_places,
-    nearest_triangles,
-    project_vertices,
-    visibility_buffers,
-)
+from lib.rasterize_visibility import nearest_triangles, visibility_buffers
 
 BLOCK = 1024
 """Pixels whose triangles are looked up before they are worked on."""
 AHEAD = u64(12)
 """So many covered pixels ahead, what the work needs is fetched."""
-PIECES = 4
-"""Of each thread's share of a picture's triangles: threads that share a picture take one after another."""
 
 
 def checked_triangles(triangles, vertices):
@@ -196,47 +187,42 @@ def _add(to_clip, v, along_x, along_y, x, y):
 _scratch = threading.local()
 
 
-def _buffers():
+def _buffers(vertices):
     """This thread's work space, kept from call to call: fresh pages cost as much time as the work done in them."""
-    if not hasattr(_scratch, "buffers"):
-        _scratch.buffers = visibility_buffers(), np.empty((BLOCK, 4), np.int32)
+    if getattr(_scratch, "vertices", None) != vertices:
+        _scratch.vertices = vertices
+        _scratch.buffers = visibility_buffers(vertices), np.empty((BLOCK, 4), np.int32)
     return _scratch.buffers
 
 
-def _draw(project, see, blend, pictures, vertices, triangles, size):
-    """Share the work out: whole pictures, or, if they are fewer than the threads, vertices, triangles and rows."""
-    pixels, parts = size[0] * size[1], workers() // pictures
+def _draw(see, blend, pictures, triangles, size):
+    """Share the work out: whole pictures, or, if they are fewer than the threads, first triangles and then rows."""
+    height, width = size
+    parts = workers() // pictures
     if parts <= 1:
 
         def whole(i):
-            places, keys = empty_places(vertices), empty_keys(1, pixels)
-            see(i, (0, triangles), places, project(i, (0, vertices), places), keys[0])
-            blend(i, (0, size[0]), keys)
+            keys = np.empty((1, height * width), np.int64)
+            see(i, (0, triangles), keys[0])
+            blend(i, (0, height), keys)
 
         for_each(whole, pictures)
         return
-    keys, unsafe = empty_keys(pictures, parts, pixels), np.empty((pictures, parts), bool)
-    places, pieces = [empty_places(vertices) for _ in range(pictures)], [count() for _ in range(pictures)]
+    keys = np.empty((pictures, parts, height * width), np.int64)
 
-    def share(total, part, parts=parts):
+    def share(total, part):
         return part * total // parts, (part + 1) * total // parts
-
-    def project_part(item):
-        i, part = divmod(item, parts)
-        unsafe[i, part] = project(i, share(vertices, part), places[i])
 
     def see_part(item):
         i, part = divmod(item, parts)
-        # where a mesh faces away there is less to do: who is done takes the next piece
-        while (piece := next(pieces[i])) < PIECES * parts:
-            see(i, share(triangles, piece, PIECES * parts), places[i], unsafe[i].any(), keys[i, part])
+        see(i, share(triangles, part), keys[i, part])
 
     def blend_part(item):
         i, part = divmod(item, parts)
-        blend(i, share(size[0], part), keys[i])
+        blend(i, share(height, part), keys[i])
 
-    for work in (project_part, see_part, blend_part):
-        for_each(work, pictures * parts)
+    for_each(see_part, pictures * parts)
+    for_each(blend_part, pictures * parts)
 
 
 class RasterizeOnCpu(torch.autograd.Function):
@@ -249,18 +235,15 @@ class RasterizeOnCpu(torch.autograd.Function):
         ids = recycled_empty((pictures, height * width), np.int32)
         image = recycled_empty((pictures, height * width, len(channels)))
 
-        def project(i, some, places):
-            return project_vertices(clip[i], *some, width, height, places)
-
-        def see(i, some, places, unsafe, keys):
-            (buffers, _), both_sides = _buffers(), not cull_backfaces
-            nearest_triangles(clip[i], corners, *some, width, height, both_sides, places, unsafe, buffers, keys)
+        def see(i, triangle_range, keys):
+            (buffers, _), both_sides = _buffers(clip.shape[1]), not cull_backfaces
+            nearest_triangles(clip[i], corners, *triangle_range, width, height, both_sides, buffers, keys)
 
         def blend(i, rows, keys):
-            (_, covered), face = _buffers(), i % len(values)
+            (_, covered), face = _buffers(clip.shape[1]), i % len(values)
             _interpolate(clip[i], corners, values[face], channels, keys, rows, size, covered, ids[i], image[i])
 
-        _draw(project, see, blend, pictures, clip.shape[1], len(corners), size)
+        _draw(see, blend, pictures, len(corners), size)
         ids = torch.from_numpy(ids).view(pictures, height, width)
         context.save_for_backward(clip_vertices, triangles, attributes, ids)
         context.mark_non_differentiable(ids)
@@ -283,7 +266,7 @@ class RasterizeOnCpu(torch.autograd.Function):
         def send_back(item):
             face, strip = divmod(item, strips)
             rows = strip * height // strips, (strip + 1) * height // strips
-            _, covered = _buffers()
+            _, covered = _buffers(clip.shape[1])
             to_attributes[strip, face] = 0
             for i in range(face, pictures, len(values)):
                 to_clip[strip, i] = 0

@@ -15,7 +15,6 @@ instead.
 
 import numpy as np
 
-from lib.kernel_memory import recycled_empty
 from lib.kernel_vectors import add_up, filled, lane, larger, load, rounded_up, smaller, store, vector_of
 from lib.kernels import exact_inlined, exact_kernel, f32, i32, i64, u32, u64
 from lib.rasterize_carefully import DEPTH_STEPS, EMPTY, NEAREST_W, draw_carefully
@@ -36,14 +35,14 @@ _LANES = (0,) * 4
 
 
 @exact_kernel
-def nearest_triangles(clip, triangles, first, last, width, height, both_sides, places, unsafe, buffers, keys):
-    """Note in `keys` (H W,) which of the triangles first ... last - 1 are the nearest: ``depth << 32 | triangle``.
+def nearest_triangles(clip, triangles, first, last, width, height, both_sides, buffers, keys):
+    """Fill `keys` (H W,) with the nearest among the triangles first ... last - 1, as ``depth << 32 | triangle``.
 
-    A key keeps what is nearer; EMPTY to begin with. `places` and `unsafe` are what `project_vertices` has found of all
-    vertices, `buffers` is what `visibility_buffers` returns.
+    `buffers` is what `visibility_buffers` returns.
     """
-    (screen, cells), (found, counts, integers, corners, depths) = places, buffers
-    if unsafe:
+    screen, cells, found, counts, integers, corners, depths = buffers
+    keys.fill(EMPTY)
+    if max(width, height) > MOST_CELLS or _project(clip, width, height, screen, cells):
         draw_carefully(clip, triangles, first, last, width, height, both_sides, keys)
         return
     for start in range(first, last, CHUNK):
@@ -56,21 +55,11 @@ def nearest_triangles(clip, triangles, first, last, width, height, both_sides, p
         _draw_large(integers[LARGE], corners[LARGE], counts[LARGE], width, height, keys)
 
 
-def empty_places(vertices):
-    """Return room for what `project_vertices` finds of so many vertices: a tuple of arrays."""
-    return recycled_empty((vertices, 4)), recycled_empty(vertices, np.int32)
-
-
-def empty_keys(*shape):
-    """Return keys, to be filled by `nearest_triangles`, of pixels that see nothing."""
-    keys = recycled_empty(shape, np.int64)
-    keys[:] = EMPTY
-    return keys
-
-
-def visibility_buffers():
-    """Return the work space of `nearest_triangles`: a tuple of arrays."""
+def visibility_buffers(vertices):
+    """Return the work space of `nearest_triangles` for a mesh of so many vertices: a tuple of arrays."""
     return (
+        np.empty((vertices, 4), np.float32),
+        np.empty(vertices, np.int32),
         np.empty(CHUNK, np.int32),
         np.empty(LARGE + 1, np.int64),
         np.empty((LARGE + 1, 3 * ROW), np.int32),
@@ -80,19 +69,18 @@ def visibility_buffers():
 
 
 @exact_kernel
-def project_vertices(clip, first, last, width, height, places):
-    """Find where the vertices first ... last - 1 are seen; return whether any needs care, or the picture is too large.
+def _project(clip, width, height, screen, cells):
+    """Find pixel coordinates (centres at whole numbers, y down), depth steps and cells; return whether any are unsafe.
 
-    Pixel coordinates (centres at whole numbers, y down) and depth steps go to `screen` (N, 4), whose last column means
-    nothing. A cell, ``row << 16 | column``, is the first centre that does not lie before the vertex.
+    `screen` is (N, 4); its last column means nothing. A cell, ``row << 16 | column``, is the first centre that does
+    not lie before the vertex.
     """
-    screen, cells = places
     half_width, half_height, none = f32(0.5 * width), f32(0.5 * height), filled(f32(0), _LANES)
     scale = vector_of((half_width, -half_height, DEPTH_STEPS, f32(0)))
     middle = vector_of((half_width - f32(0.5), half_height - f32(0.5), DEPTH_STEPS, f32(0)))
     border = vector_of((f32(width), f32(height), f32(0), f32(0)))
     nearest, farthest, not_finite = filled(f32(np.inf), _LANES), none, none
-    for vertex in range(first, last):
+    for vertex in range(len(clip)):
         at = u64(4 * vertex)
         place = load(clip, at, _LANES)
         seen = place * (f32(1) / clip[u64(vertex), 3])
@@ -103,8 +91,7 @@ def project_vertices(clip, first, last, width, height, places):
         cell = rounded_up(smaller(larger(place, none), border))
         cells[u64(vertex)] = (i32(lane(cell, 1)) << i32(16)) | i32(lane(cell, 0))
     safe = (lane(nearest, 3) > NEAREST_W) & (add_up(not_finite) == f32(0)) & (lane(farthest, 2) < GUARD_DEPTH)
-    safe &= (max(lane(farthest, 0), lane(farthest, 1)) < GUARD_BAND) & (max(width, height) <= MOST_CELLS)
-    return not safe
+    return not (safe & (max(lane(farthest, 0), lane(farthest, 1)) < GUARD_BAND))
 
 
 @exact_inlined

@@ -360,7 +360,7 @@ def test_views_share_the_attributes_of_their_face(generator):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_the_same_bytes_at_any_number_of_threads(generator, count, careful):
     clip, triangles, attributes = many_spheres(generator, count=count, subdivisions=4)
-    if careful:  # the first triangle reaches behind the camera with the last vertex, which another thread may meet
+    if careful:  # the first triangles reach behind the camera with the last vertex: all who share a picture must know
         triangles = torch.cat([torch.tensor([[0, 1, clip.shape[1]], [1, 0, clip.shape[1]]]), triangles])
         clip = torch.cat([clip, clip.new_tensor([0.3, 0.4, 0.5, -1]).expand(count, 1, 4)], 1)
         attributes = torch.nn.functional.pad(attributes, (0, 0, 0, 1), value=0.5)

@@ -1,15 +1,25 @@
 """Is everything installed? `python -m lib.environment requirements.txt` says what is not, and exits with 1.
 
-Uses the standard library only, since it runs before anything is installed.
+With `--room FOLDER` it says instead whether there is room to install it there. Uses the standard library only, since
+it runs before anything is installed.
 """
 
+import os
 import platform
 import re
+import shutil
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
+# bytes: all packages, and their wheels until they are installed; elsewhere, without CUDA, a third of both
+INSTALLED, WHEELS = 9_000_000_000, 4_300_000_000
 LINE = re.compile(r"^(?P<name>[A-Za-z0-9_.-]+)==(?P<version>[^\s;]+)\s*(?:;\s*(?P<marker>.*))?$")
+
+
+def _wants_cuda():
+    return (sys.platform, platform.machine()) == ("linux", "x86_64")
 
 
 def missing_packages(lines, installed=None):
@@ -42,7 +52,7 @@ def missing_packages(lines, installed=None):
         match = LINE.match(line)
         if not match:
             raise ValueError(f"not a pinned requirement: {line!r}")
-        if match["marker"] and (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        if match["marker"] and not _wants_cuda():
             continue
         name, wanted = match["name"], match["version"]
         try:
@@ -56,10 +66,38 @@ def missing_packages(lines, installed=None):
     return problems
 
 
-def main(paths):
+def missing_room(needs):
+    """What file systems lack for an installation, before minutes are spent on one that ends in a full disk.
+
+    Parameters
+    ----------
+    needs : dict of str to int
+        Existing folder to the bytes that are to be written there; folders of one file system add up.
+
+    Returns
+    -------
+    list of str
+        One line for each file system with less free space than that.
+    """
+    wanted = {}
+    for folder, size in needs.items():
+        folders, total = wanted.get(os.stat(folder).st_dev, ((), 0))
+        wanted[os.stat(folder).st_dev] = ((*folders, str(folder)), total + size)
+    return [
+        f"{' and '.join(folders)}: {free / 1e9:.1f} GB free, the installation wants {total / 1e9:.1f} GB; make room"
+        for folders, total in wanted.values()
+        if (free := shutil.disk_usage(folders[0]).free) < total
+    ]
+
+
+def main(arguments):
     """Print what is missing; return the exit code."""
-    problems = [problem for path in paths for problem in missing_packages(Path(path).read_text().splitlines())]
-    print("\n".join(problems) or "everything is installed")
+    if arguments[0] == "--room":
+        share = 1 if _wants_cuda() else 3
+        problems = missing_room({arguments[1]: INSTALLED // share, tempfile.gettempdir(): WHEELS // share})
+    else:
+        problems = [line for path in arguments for line in missing_packages(Path(path).read_text().splitlines())]
+    print("\n".join(problems) or "everything is there")
     return 1 if problems else 0
 
 

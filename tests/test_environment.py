@@ -1,11 +1,13 @@
 """The check of the installed packages, and that the pinned files are what it can read."""
 
+import shutil
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 
-from lib.environment import missing_packages
+from lib.environment import main, missing_packages, missing_room
 
 
 def installed(name):
@@ -44,3 +46,16 @@ def test_torch_and_kaolin_fit_together():
     pins = (ROOT / "requirements.txt").read_text()
     assert "torch==2.8.0\n" in pins and "torchvision==0.23.0\n" in pins and "facenet-pytorch==2.6.0\n" in pins
     assert "kaolin==0.18.0" in (ROOT / "environment.yml").read_text() and "kaolin" not in pins.replace("Kaolin", "")
+
+
+def test_a_full_disk_is_named_before_the_installation(tmp_path, monkeypatch, capsys):
+    for folder in ("study", "temporary"):
+        (tmp_path / folder).mkdir()
+    both = {str(tmp_path / "study"): 3 * 10**9, str(tmp_path / "temporary"): 2 * 10**9}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=5 * 10**9))
+    assert missing_room(both) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=4 * 10**9))
+    (problem,) = missing_room(both)  # one file system: each folder alone would fit
+    assert str(tmp_path / "study") in problem and "4.0 GB free, the installation wants 5.0 GB" in problem
+    assert missing_room({str(tmp_path): 3 * 10**9}) == []
+    assert main(["--room", str(tmp_path)]) == 1 and "make room" in capsys.readouterr().out

@@ -25,7 +25,7 @@ help: ## list the commands
 
 $(READY): requirements.txt requirements-test.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, found %d.%d: make PYTHON=python3.11 ..." % v)'
-	test -d $(ENVIRONMENT) || $(PYTHON) -m lib.environment --room .
+	test -d $(ENVIRONMENT) || $(PYTHON) -m lib.environment --room "$(CURDIR)"
 	$(PYTHON) -m venv $(ENVIRONMENT)
 	@# the study imports a third of the 16,000 modules: those are compiled when they are first imported, and kept
 	$(ENVIRONMENT)/bin/python -m pip install --no-deps --no-compile -r requirements.txt -r requirements-test.txt

@@ -79,20 +79,21 @@ def missing_room(needs):
     list of str
         One line for each file system with less free space than that.
     """
-    wanted = {}
-    for folder, size in needs.items():
-        folders, total = wanted.get(os.stat(folder).st_dev, ((), 0))
-        wanted[os.stat(folder).st_dev] = ((*folders, str(folder)), total + size)
-    return [
-        f"{' and '.join(folders)}: {free / 1e9:.1f} GB free, the installation wants {total / 1e9:.1f} GB; make room"
-        for folders, total in wanted.values()
-        if (free := shutil.disk_usage(folders[0]).free) < total
-    ]
+    file_systems = {}
+    for folder in needs:
+        file_systems.setdefault(os.stat(folder).st_dev, []).append(folder)
+    problems = []
+    for folders in file_systems.values():
+        free, total = shutil.disk_usage(folders[0]).free, sum(needs[folder] for folder in folders)
+        if free < total:
+            sizes = f"{free / 1e9:.1f} GB free, the installation wants {total / 1e9:.1f} GB"
+            problems.append(f"{' and '.join(folders)}: {sizes}; make room")
+    return problems
 
 
 def main(arguments):
     """Print what is missing; return the exit code."""
-    if arguments[0] == "--room":
+    if arguments[:1] == ["--room"]:
         share = 1 if _wants_cuda() else 3
         problems = missing_room({arguments[1]: INSTALLED // share, tempfile.gettempdir(): WHEELS // share})
     else:

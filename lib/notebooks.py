@@ -6,10 +6,12 @@ half executed under `reports/notebooks`, where it can be opened.
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from lib.errors import StudyError
 from lib.params import PARAMS_FILE, load_params
@@ -58,21 +60,47 @@ def run_notebook(stage, variant=None):
     EXECUTED.mkdir(parents=True, exist_ok=True)
     target = EXECUTED / f"{source.stem}{f'-{variant}' if variant else ''}.ipynb"
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters={"variant": variant} if variant else {},
-            kernel_name="python3",
-            cwd=".",
-            progress_bar=False,
-            extra_arguments=["--log-level=ERROR"],
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-        )
+        execute_notebook(source, target, {"variant": variant} if variant else {})
     except PapermillExecutionError as error:
         kind = "" if error.ename.endswith("StudyError") else f"{error.ename}: "
         raise StudyError(f"{stage}: {kind}{error.evalue}\n(the cell that stopped is in {target})") from None
     return target
+
+
+def execute_notebook(source, target, parameters, folder="."):
+    """Execute any notebook in a kernel of its own; what its cells print is passed on.
+
+    Parameters
+    ----------
+    source, target : path-like
+        The notebook, and its executed copy.
+    parameters : dict
+        For its cell tagged `parameters`.
+    folder : path-like
+        Where the kernel runs.
+
+    Raises
+    ------
+    papermill.exceptions.PapermillExecutionError
+        A cell failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(folder),
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            # free TCP ports are looked for before the kernel binds them: two stages that start together can meet on one
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+            # nothing is left to do after the last cell, and a kernel that leaves by itself may print a traceback:
+            # one of its threads says that it is idle while another closes what it says it through
+            shutdown_kernel="immediate",
+        )
 
 
 def main(arguments=None):

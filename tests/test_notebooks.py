@@ -1,5 +1,7 @@
 """The runner of the notebooks: what it passes, and what a user reads when something is wrong."""
 
+import tempfile
+
 import nbformat
 import pytest
 from conftest import ROOT
@@ -42,6 +44,21 @@ def test_a_failed_cell_is_told_without_a_traceback_and_can_be_opened(project, ca
     assert [out["ename"] for cell in cells for out in cell.get("outputs", []) if out["output_type"] == "error"] == [
         "KeyError"
     ]
+
+
+def test_a_kernel_opens_no_port_leaves_no_file_and_no_words(project, monkeypatch, capfd):
+    """Kernels that start together took each other's ports, and one that left by itself could print a traceback."""
+    folder = project(
+        "import atexit, os\nfrom pathlib import Path\nfrom ipykernel.connect import get_connection_info\n"
+        "atexit.register(os.write, 2, b'leaving')\n"
+        "Path('seen').write_text(get_connection_info(unpack=True)['transport'])"
+    )
+    (folder / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+    run_notebook("demo")
+    assert (folder / "seen").read_text() == "ipc"
+    assert "".join(capfd.readouterr()) == ""
+    assert not list((folder / "temporary").iterdir())
 
 
 def test_wrong_parameters_stop_before_the_notebook(project, capfd):

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import papermill
 import pytest
 import torch
 import trimesh
@@ -20,6 +19,7 @@ from lib import reconstruct
 from lib.errors import StudyError
 from lib.face_model import Coefficients, FaceModel
 from lib.mesh_files import linear_from_srgb, save_mesh
+from lib.notebooks import execute_notebook
 from lib.recognition import prepare_network
 from lib.regressor import Regressor
 
@@ -168,9 +168,7 @@ def test_the_notebook_does_the_same(study, tmp_path, monkeypatch):
     source = shutil.copy(ROOT / "notebooks/12_reconstruct.ipynb", study / "notebooks")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     settings = dict(photographs="photographs", out=str(tmp_path / "faces"))
-    papermill.execute_notebook(
-        source, tmp_path / "run.ipynb", settings, kernel_name="python3", cwd=study / "notebooks", progress_bar=False
-    )
+    execute_notebook(source, tmp_path / "run.ipynb", settings, study / "notebooks")
     assert len(list((tmp_path / "faces").glob("*.glb"))) == 2
     shown = (tmp_path / "run.ipynb").read_text()
     # two pictures and the one inside the view

@@ -5,10 +5,11 @@
 A step draws 16 photographs in 3 views, with the full face model, the dlib network and the defects of `params.yaml`,
 takes the gradient of all losses to the regressor and updates it. The network alone goes forward and backward over the
 same 48 pictures, in float32: as torch runs its layers by themselves, which is what the ratio refers to, and as a step
-runs them, channels last and with the stem's own way back (`lib.dlib_network`). Beside them: the step with `precision:
-bfloat16`, with the cosine of its gradient to that of float32; and a look at 16 people who are watched
-(`stage2.monitor_steps`). All take turns in one run, on two threads; the medians count. Needs the stages `face_model`
-and `networks` (`dvc repro networks face_model`); features and embeddings are random, since their values cost nothing.
+runs them, channels last and with the stem's own way back (`lib.dlib_network`). Beside them: a look at 16 people who are
+watched (`stage2.monitor_steps`), and, where the processor computes in bfloat16, the step in that `precision` with the
+cosine of its gradient to that of float32. All take turns in one run, on two threads; the medians count. Needs the
+stages `face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since their
+values cost nothing.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
 from lib.monitors import Monitor
 from lib.optimisation import backward, make_optimizer
 from lib.params import load_params
+from lib.processes import best_precision
 from lib.recognition import load_network
 from lib.regressor import Regressor
 from lib.scenes import SceneDistribution
@@ -99,10 +101,12 @@ def run(repeats):
         network=lambda: torch.autograd.grad(network.embed(plain(images)[1]).sum(), images),
         tuned_network=lambda: torch.autograd.grad(network(images).embedding.sum(), images),
         step=lambda: step(exact),
-        bfloat16_step=lambda: step(rough),
         look=lambda: (monitor.measure(regressor), monitor.faces(regressor)),
     )
-    cosine = gradient_cosine(regressor, setting, photographs, pairs, (exact, rough), params.stage1)
+    cosine = None
+    if best_precision("auto") == "bfloat16":
+        work["bfloat16_step"] = lambda: step(rough)
+        cosine = gradient_cosine(regressor, setting, photographs, pairs, (exact, rough), params.stage1)
     times = {name: [] for name in work}
     for turn in range(repeats + 1):
         for name, task in work.items():
@@ -135,9 +139,13 @@ def main():
         f"\na step {result['step_ms']:.0f} ms, the network alone {result['network_ms']:.0f} ms: ratio "
         f"{result['ratio']:.2f}; as a step runs it {result['tuned_network_ms']:.0f} ms: {result['ratio_to_tuned']:.2f} "
         f"({result['pictures']} pictures, {result['peak_memory_mb']:.0f} MB at most)\n"
-        f"a step in bfloat16 {result['bfloat16_step_ms']:.0f} ms, cosine of its gradient to float32's "
-        f"{result['bfloat16_gradient_cosine']:.3f}\na look at the people who are watched {result['look_ms']:.0f} ms"
+        f"a look at the people who are watched {result['look_ms']:.0f} ms"
     )
+    if result["bfloat16_gradient_cosine"] is not None:
+        cosine = result["bfloat16_gradient_cosine"]
+        print(
+            f"a step in bfloat16 {result['bfloat16_step_ms']:.0f} ms, cosine of its gradient to float32's {cosine:.3f}"
+        )
 
 
 if __name__ == "__main__":

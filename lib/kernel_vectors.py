@@ -9,12 +9,17 @@ kernel they are not fused, and what a lane holds does not depend on how many the
 import operator
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, config, types
+from numba.core.codegen import get_host_cpu_features
 from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 _number, _index = ir.FloatType(), ir.IntType(32)
+_FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+
+WIDE = "+avx512f" in _FEATURES.split(",")
+"""Whether the processor has 32 registers of 16 float32; without AVX-512 it has half as many, or as long ones."""
 
 
 class VectorType(types.Type):
@@ -140,6 +145,54 @@ def multiply_add(typing_context, factor, vector, total):
         return _call(builder, "fmuladd", vector.lanes, first, *arguments[1:])
 
     return vector(factor, vector, total), generate
+
+
+@intrinsic
+def zeros(typing_context, columns, rows, lanes):
+    """A tuple of len(columns) * len(rows) vectors of zeros."""
+    kind = types.UniTuple(VectorType(lanes.count), columns.count * rows.count)
+
+    def generate(context, builder, signature, arguments):
+        return context.make_tuple(builder, kind, [ir.Constant(ir.VectorType(_number, lanes.count), None)] * kind.count)
+
+    return kind(columns, rows, lanes), generate
+
+
+@intrinsic
+def load_each(typing_context, array, first, step, count, lanes):
+    """A tuple of what begins at first, first + step, ...: vectors, or float32 where `lanes` is empty."""
+    kind = types.UniTuple(VectorType(lanes.count) if lanes.count else types.float32, count.count)
+
+    def generate(context, builder, signature, arguments):
+        pointer = context.get_value_type(kind.dtype).as_pointer()
+        places = _places(context, builder, signature, arguments, kind.count)
+        loaded = [builder.load(builder.bitcast(place, pointer), align=4) for place in places]
+        return context.make_tuple(builder, kind, loaded)
+
+    return kind(array, first, step, count, lanes), generate
+
+
+def _places(context, builder, signature, arguments, count):
+    """Pointers to the numbers first, first + step, ... of an array: the first arguments of a function."""
+    first, step = (context.cast(builder, arguments[i], signature.args[i], types.intp) for i in (1, 2))
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    for number in range(count):
+        yield builder.gep(data, [builder.add(first, builder.mul(step, ir.Constant(step.type, number)))])
+
+
+@intrinsic
+def add_products(typing_context, columns, rows, sums):
+    """Add to sum i * len(rows) + j the product of column i, a vector or a float32, and row j, a vector."""
+
+    def generate(context, builder, signature, arguments):
+        columns, rows, sums = (cgutils.unpack_tuple(builder, argument) for argument in arguments)
+        lanes, number = signature.return_type.dtype.lanes, signature.args[0].dtype == types.float32
+        columns = [_fill(builder, column, lanes) for column in columns] if number else columns
+        factors = ((column, row) for column in columns for row in rows)
+        totals = [_call(builder, "fmuladd", lanes, *pair, total) for pair, total in zip(factors, sums, strict=True)]
+        return context.make_tuple(builder, signature.return_type, totals)
+
+    return sums(columns, rows, sums), generate
 
 
 @intrinsic

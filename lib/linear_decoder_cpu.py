@@ -2,131 +2,90 @@
 
 A library's matrix product first copies the basis into an order of its own, which for sixteen faces takes longer than
 the product. Here the basis is used as it lies in memory, from one end to the other, and what comes next is fetched in
-time: half of the time is the memory's.
+time: half of the time is the memory's. How much is worked on at once goes by the processor's registers; values are the
+same bytes on all, gradients on all of one kind.
 """
 
 import numpy as np
 import torch
 
 from lib.kernel_memory import prefetch, prefetch_far, recycled_empty
-from lib.kernel_vectors import add_up, filled, load, multiply_add, store
+from lib.kernel_vectors import WIDE, add_products, add_up, load_each, store, zeros
 from lib.kernels import f32, inlined, kernel, u64
 from lib.parallel import for_each
 
-LANES = 16
-"""Values of a vector. Processors with shorter vectors take two or four."""
-BLOCK = 2 * LANES
-"""Values whose components lie together: two vectors of each component."""
-OCTET = 8
-"""Faces whose values of a block are summed up together: sixteen vectors stay in registers."""
-AHEAD = 64
-"""So many components ahead, the basis is fetched."""
-TOGETHER = 4
-"""Components, and faces, whose gradients are summed up together; components are filled up to a multiple of it."""
-PANEL = 12
+LANES = 16 if WIDE else 8
+"""Values of a vector."""
+FACES, VECTORS = (8, 2) if WIDE else (4, 3)
+"""Faces, and vectors of each, that are decoded together: as many sums, and what is added to them, as registers hold."""
+BLOCK = VECTORS * LANES
+"""Values whose components lie together."""
+PULLS, TOGETHER = (4, 4) if WIDE else (4, 3)
+"""Faces, and components, whose gradients are summed up together; components are filled up to a multiple."""
+PANEL = 384 // BLOCK
 """Blocks that stay in the second cache while the gradients of all components are summed up."""
 GROUP = 16
 """Faces that go through a panel before the next one."""
 RUN = 8
 """Panels in a row that a thread takes; their share of a gradient is one sum, whatever the number of threads."""
-_VECTOR, _ROW = (0,) * LANES, PANEL * BLOCK
-
-
-@inlined
-def _add_eight(numbers, first, vector, sums):
-    """Add to each of eight sums the product of a vector with one of eight numbers in a row."""
-    a, b, c, d, e, f, g, h = sums
-    return (
-        multiply_add(numbers[first], vector, a),
-        multiply_add(numbers[first + u64(1)], vector, b),
-        multiply_add(numbers[first + u64(2)], vector, c),
-        multiply_add(numbers[first + u64(3)], vector, d),
-        multiply_add(numbers[first + u64(4)], vector, e),
-        multiply_add(numbers[first + u64(5)], vector, f),
-        multiply_add(numbers[first + u64(6)], vector, g),
-        multiply_add(numbers[first + u64(7)], vector, h),
-    )
-
-
-@inlined
-def _store_eight(values, first, step, vectors):
-    """Write eight vectors, a step apart."""
-    a, b, c, d, e, f, g, h = vectors
-    store(values, u64(first), a), store(values, u64(first + step), b)
-    store(values, u64(first + 2 * step), c), store(values, u64(first + 3 * step), d)
-    store(values, u64(first + 4 * step), e), store(values, u64(first + 5 * step), f)
-    store(values, u64(first + 6 * step), g), store(values, u64(first + 7 * step), h)
+_LINE, _ROW = 16, PANEL * BLOCK
+_VECTOR, _NUMBER, _FACES, _VECTORS = (0,) * LANES, (), (0,) * FACES, (0,) * VECTORS
+_PULLS, _TOGETHER = (0,) * PULLS, (0,) * TOGETHER
 
 
 @kernel
 def _decode(coefficients, mean, packed, blocks, limits, sums, values):
-    """Fill the values (B, V) of some blocks; coefficients are (octets, K * OCTET), `sums` (OCTET * BLOCK,) scratch."""
-    width, none = coefficients.shape[1] // OCTET, filled(f32(0), _VECTOR)
+    """Fill the values (B, V) of some blocks; coefficients are (groups, K * FACES), `sums` (FACES * BLOCK,) scratch."""
+    groups, width = len(coefficients), coefficients.shape[1] // FACES
+    lines = max(1, TOGETHER * BLOCK // (_LINE * groups))
     for block in range(blocks[0], blocks[1]):
         first, count = block * BLOCK, min(BLOCK, len(mean) - block * BLOCK)
-        for octet in range(len(coefficients)):
-            left = right = (none, none, none, none, none, none, none, none)
-            for component in range(width):
-                at, k = u64((block * width + component) * BLOCK), u64(component * OCTET)
-                prefetch_far(packed, u64(0), at + u64(AHEAD * BLOCK))
-                prefetch_far(packed, u64(0), at + u64(AHEAD * BLOCK + LANES))
-                left = _add_eight(coefficients[octet], k, load(packed[0], at, _VECTOR), left)
-                right = _add_eight(coefficients[octet], k, load(packed[0], at + u64(LANES), _VECTOR), right)
-            _store_eight(sums, 0, BLOCK, left)
-            _store_eight(sums, LANES, BLOCK, right)
-            for i in range(min(OCTET, len(values) - octet * OCTET)):
+        # each group's pass over this block fetches its share of the next one
+        ahead = u64((block + 1) * width * BLOCK)
+        for group in range(groups):
+            totals = zeros(_FACES, _VECTORS, _VECTOR)
+            for component in range(0, width, TOGETHER):
+                for _ in range(lines):
+                    prefetch_far(packed, u64(0), ahead)
+                    ahead += u64(_LINE)
+                for k in range(component, component + TOGETHER):
+                    numbers = load_each(coefficients[group], u64(k * FACES), 1, _FACES, _NUMBER)
+                    at = u64((block * width + k) * BLOCK)
+                    totals = add_products(numbers, load_each(packed[0], at, LANES, _VECTORS, _VECTOR), totals)
+            for i in range(FACES * VECTORS):
+                store(sums, u64(i * LANES), totals[i])
+            for i in range(min(FACES, len(values) - group * FACES)):
                 for j in range(count):
                     value = mean[u64(first + j)] + sums[u64(i * BLOCK + j)]
                     value = limits[0] if value < limits[0] else value
-                    values[u64(octet * OCTET + i), u64(first + j)] = limits[1] if value > limits[1] else value
-
-
-@inlined
-def _add_four(pull, values, sums):
-    """Add to each of four sums the product of one face's gradient with one component's values."""
-    a, b, c, d = sums
-    a, b = multiply_add(pull, values[0], a), multiply_add(pull, values[1], b)
-    return a, b, multiply_add(pull, values[2], c), multiply_add(pull, values[3], d)
-
-
-@inlined
-def _load_four(values, first, step):
-    """Four vectors, a step apart."""
-    return (
-        load(values, first, _VECTOR),
-        load(values, first + u64(step), _VECTOR),
-        load(values, first + u64(2 * step), _VECTOR),
-        load(values, first + u64(3 * step), _VECTOR),
-    )
+                    values[u64(group * FACES + i), u64(first + j)] = limits[1] if value > limits[1] else value
 
 
 @inlined
 def _project(pulls, face, faces, packed, panel, to_coefficients):
-    """Add the products of gradients (GROUP * _ROW,) with the blocks of a panel, four of four at a time."""
-    width, none = to_coefficients.shape[1], filled(f32(0), _VECTOR)
+    """Add the products of gradients (GROUP * _ROW,) with the blocks of a panel, some faces and components at a time."""
+    width = to_coefficients.shape[1]
     # the next panel's lines, of which each pass over the blocks fetches its share
-    line, lines = u64(panel[1] * width * BLOCK), TOGETHER * BLOCK // LANES // ((faces + TOGETHER - 1) // TOGETHER)
+    line, lines = u64(panel[1] * width * BLOCK), TOGETHER * BLOCK // (_LINE * ((faces + PULLS - 1) // PULLS))
     for component in range(0, width, TOGETHER):
-        for i in range(0, faces, TOGETHER):
-            a = b = c = d = (none, none, none, none)
+        for i in range(0, faces, PULLS):
+            totals = zeros(_PULLS, _TOGETHER, _VECTOR)
             for block in range(panel[0], panel[1]):
                 at = u64((block * width + component) * BLOCK)
                 place = u64(i * _ROW + (block - panel[0]) * BLOCK)
-                next_components = at + u64(TOGETHER * BLOCK + i // TOGETHER * BLOCK)
+                next_components = at + u64(TOGETHER * BLOCK + i // PULLS * BLOCK)
                 prefetch(packed, u64(0), next_components)
-                prefetch(packed, u64(0), next_components + u64(LANES))
+                prefetch(packed, u64(0), next_components + u64(_LINE))
                 for _ in range(lines):
                     prefetch_far(packed, u64(0), line)
-                    line += u64(LANES)
-                for half in range(0, BLOCK, LANES):
-                    values, pull = _load_four(packed[0], at + u64(half), BLOCK), place + u64(half)
-                    a = _add_four(load(pulls, pull, _VECTOR), values, a)
-                    b = _add_four(load(pulls, pull + u64(_ROW), _VECTOR), values, b)
-                    c = _add_four(load(pulls, pull + u64(2 * _ROW), _VECTOR), values, c)
-                    d = _add_four(load(pulls, pull + u64(3 * _ROW), _VECTOR), values, d)
-            for k, sums in enumerate((a, b, c, d)):
+                    line += u64(_LINE)
+                for part in range(0, BLOCK, LANES):
+                    columns = load_each(pulls, place + u64(part), _ROW, _PULLS, _VECTOR)
+                    rows = load_each(packed[0], at + u64(part), BLOCK, _TOGETHER, _VECTOR)
+                    totals = add_products(columns, rows, totals)
+            for k in range(PULLS):
                 for m in range(TOGETHER):
-                    to_coefficients[u64(face + i + k), u64(component + m)] += add_up(sums[m])
+                    to_coefficients[u64(face + i + k), u64(component + m)] += add_up(totals[k * TOGETHER + m])
 
 
 @kernel
@@ -156,15 +115,15 @@ class DecodeOnCpu(torch.autograd.Function):
     @staticmethod
     def forward(context, coefficients, mean, packed, limits):
         (faces, components), width = coefficients.shape, packed.shape[1]
-        octets = -(-faces // OCTET)
-        padded = np.zeros((octets * OCTET, width), np.float32)
+        groups = -(-faces // FACES)
+        padded = np.zeros((groups * FACES, width), np.float32)
         padded[:faces, :components] = coefficients.numpy()
-        side_by_side = padded.reshape(octets, OCTET, width).transpose(0, 2, 1).reshape(octets, width * OCTET)
+        side_by_side = padded.reshape(groups, FACES, width).transpose(0, 2, 1).reshape(groups, width * FACES)
         values, runs = recycled_empty((faces, len(mean))), _runs(packed)
         flat, limits = packed.numpy().reshape(1, -1), (f32(limits[0]), f32(limits[1]))
 
         def decode_run(run):
-            sums = np.empty(OCTET * BLOCK, np.float32)
+            sums = np.empty(FACES * BLOCK, np.float32)
             _decode(side_by_side, mean.numpy(), flat, runs[run], limits, sums, values)
 
         for_each(decode_run, len(runs))

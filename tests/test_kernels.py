@@ -13,11 +13,13 @@ import lib.kernel_memory
 import lib.renderer
 import lib.shading_block
 from lib.kernel_vectors import (
+    add_products,
     add_up,
     filled,
     lane,
     larger,
     load,
+    load_each,
     multiply_add,
     rounded_up,
     smaller,
@@ -25,6 +27,7 @@ from lib.kernel_vectors import (
     store,
     turn,
     vector_of,
+    zeros,
 )
 from lib.kernels import digest_of_sources, exact_kernel, kernel
 from lib.side_by_side import BLOCK, add_apart, join
@@ -108,6 +111,25 @@ def test_what_is_not_a_number_is_not_chosen():
     assert (result == 1).all()
 
 
+@pytest.mark.parametrize("lanes", [(0,) * 4, ()])
+def test_tuples_of_vectors_are_multiplied_each_with_each(lanes):
+    """Columns of vectors, and of numbers that stand for all lanes."""
+
+    @kernel
+    def products(numbers, lanes, result):
+        columns = load_each(numbers, 1, 5, (0, 0), lanes)
+        rows = load_each(numbers, 2, 4, (0, 0, 0), (0,) * 4)
+        totals = add_products(columns, rows, add_products(columns, rows, zeros((0, 0), (0, 0, 0), (0,) * 4)))
+        for i in range(6):
+            store(result, 4 * i, totals[i])
+
+    numbers, result = np.arange(16, dtype=np.float32), np.zeros(24, np.float32)
+    products(numbers, lanes, result)
+    columns = [numbers[at : at + len(lanes)] if lanes else numbers[at] for at in (1, 6)]
+    rows = [numbers[at : at + 4] for at in (2, 6, 10)]
+    assert (result.reshape(2, 3, 4) == [[2 * column * row for row in rows] for column in columns]).all()
+
+
 def test_rows_become_columns():
     @kernel
     def turned(numbers, lanes, columns):
@@ -121,7 +143,7 @@ def test_rows_become_columns():
 
 
 @pytest.mark.parametrize("lanes", [(0,), (0,) * 8])
-@pytest.mark.parametrize("vertices", [1, 8, 21])
+@pytest.mark.parametrize("vertices", [1, BLOCK, 2 * BLOCK + 5])
 def test_faces_side_by_side_and_apart_again(lanes, vertices):
     rng = np.random.default_rng(0)
     for count in range(1, len(lanes) + 1):

@@ -1,7 +1,12 @@
 """The products of a linear model: kernels of our own against float64 and against the other devices' way."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,3 +116,28 @@ def test_cuda_agrees_with_the_cpu():
     (ours, our_gradient), (theirs, their_gradient) = results
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
     assert (our_gradient - their_gradient).norm() < 1e-3 * our_gradient.norm()
+
+
+def test_other_processors_decode_the_same_bytes(tmp_path):
+    """With the tiles of a processor of the other kind, wide or not, compiled for this one."""
+    coefficients, mean, basis, pull = problem(19, PANEL * BLOCK + 5, 11)
+    coefficients.requires_grad_()
+    values = decode(coefficients, mean, pack_basis(basis), (-1.0, 5.0))
+    (gradient,) = torch.autograd.grad(values, coefficients, pull)
+    torch.save([tensor.detach() for tensor in (coefficients, mean, basis, pull)], tmp_path / "problem.pt")
+    code = """
+import lib.kernel_vectors
+lib.kernel_vectors.WIDE = not lib.kernel_vectors.WIDE
+import torch
+from lib.linear_decoder import decode, pack_basis
+coefficients, mean, basis, pull = torch.load("problem.pt", weights_only=True)
+coefficients.requires_grad_()
+values = decode(coefficients, mean, pack_basis(basis), (-1.0, 5.0))
+torch.save([pack_basis(basis).shape, values.detach(), *torch.autograd.grad(values, coefficients, pull)], "result.pt")
+"""
+    places = {"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | places, check=True)
+    packed, others_values, others_gradient = torch.load(tmp_path / "result.pt", weights_only=True)
+    assert packed != pack_basis(basis).shape, "other tiles"
+    assert torch.equal(others_values, values)
+    torch.testing.assert_close(others_gradient, gradient, atol=1e-3, rtol=1e-4)

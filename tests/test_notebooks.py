@@ -1,5 +1,8 @@
 """The runner of the notebooks: what it passes, and what a user reads when something is wrong."""
 
+import os
+import subprocess
+import sys
 import tempfile
 
 import nbformat
@@ -44,6 +47,23 @@ def test_a_failed_cell_is_told_without_a_traceback_and_can_be_opened(project, ca
     assert [out["ename"] for cell in cells for out in cell.get("outputs", []) if out["output_type"] == "error"] == [
         "KeyError"
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
+)
+def test_torchs_threads_wait_shortly_unless_the_user_says_how(wanted, told):
+    silent = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import lib, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=silent | wanted, capture_output=True, text=True)
+    assert done.stdout.strip() == told
+
+
+def test_a_kernel_is_told_how_to_wait(project, monkeypatch):
+    folder = project("import os\nfrom pathlib import Path\nPath('seen').write_text(os.environ['GOMP_SPINCOUNT'])")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    run_notebook("demo")
+    assert (folder / "seen").read_text() == "7"
 
 
 def test_a_kernel_opens_no_port_leaves_no_file_and_no_words(project, monkeypatch, capfd):

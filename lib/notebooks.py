@@ -12,6 +12,7 @@ from pathlib import Path
 import papermill
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
+from zmq import IPC_PATH_MAX_LEN
 
 from lib.errors import StudyError
 from lib.params import PARAMS_FILE, load_params
@@ -95,12 +96,19 @@ def execute_notebook(source, target, parameters, folder="."):
             extra_arguments=["--log-level=ERROR"],
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            # free TCP ports are looked for before the kernel binds them: two stages that start together can meet on one
-            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+            config=Config(KernelManager=_connection(f"{sockets}/kernel")),
             # nothing is left to do after the last cell, and a kernel that leaves by itself may print a traceback:
             # one of its threads says that it is idle while another closes what it says it through
             shutdown_kernel="immediate",
         )
+
+
+def _connection(path):
+    """How a kernel is spoken to: through socket files of the path and a number, if the system takes paths that long.
+
+    Free TCP ports are looked for before the kernel binds them: two stages that start together can meet on one.
+    """
+    return {"transport": "ipc", "ip": path} if len(f"{path}-5") <= IPC_PATH_MAX_LEN else {"transport": "tcp"}
 
 
 def main(arguments=None):

@@ -66,19 +66,20 @@ def test_a_kernel_is_told_how_to_wait(project, monkeypatch):
     assert (folder / "seen").read_text() == "7"
 
 
-def test_a_kernel_opens_no_port_leaves_no_file_and_no_words(project, monkeypatch, capfd):
-    """Kernels that start together took each other's ports, and one that left by itself could print a traceback."""
+@pytest.mark.parametrize(("folder_name", "transport"), [("t", "ipc"), ("t" * 100, "tcp")])
+def test_kernels_do_not_meet(project, monkeypatch, capfd, folder_name, transport):
+    """Two that started together could take the same port, and one that left by itself could print a traceback."""
     folder = project(
         "import atexit, os\nfrom pathlib import Path\nfrom ipykernel.connect import get_connection_info\n"
         "atexit.register(os.write, 2, b'leaving')\n"
         "Path('seen').write_text(get_connection_info(unpack=True)['transport'])"
     )
-    (folder / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+    (folder / folder_name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / folder_name))
     run_notebook("demo")
-    assert (folder / "seen").read_text() == "ipc"
+    assert (folder / "seen").read_text() == transport
     assert "".join(capfd.readouterr()) == ""
-    assert not list((folder / "temporary").iterdir())
+    assert not list((folder / folder_name).iterdir())
 
 
 def test_wrong_parameters_stop_before_the_notebook(project, capfd):

@@ -19,7 +19,7 @@ _number, _index = ir.FloatType(), ir.IntType(32)
 _FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 
 WIDE = "+avx512f" in _FEATURES.split(",")
-"""Whether the processor has 32 registers of 16 float32; without AVX-512 it has half as many, or as long ones."""
+"""Whether the processor has 32 registers of 16 float32; without AVX-512 they are fewer or shorter."""
 
 
 class VectorType(types.Type):

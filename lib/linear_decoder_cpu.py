@@ -2,8 +2,8 @@
 
 A library's matrix product first copies the basis into an order of its own, which for sixteen faces takes longer than
 the product. Here the basis is used as it lies in memory, from one end to the other, and what comes next is fetched in
-time: half of the time is the memory's. How much is worked on at once goes by the processor's registers; values are the
-same bytes on all, gradients on all of one kind.
+time: half of the time is the memory's. How much is worked on at once goes by the processor's registers. Values are the
+same bytes whatever they are, since each is summed up by itself; gradients are so among processors of one kind.
 """
 
 import numpy as np

@@ -66,16 +66,24 @@ def _lower_operators():
 _lower_operators()
 
 
-def _place(context, builder, kind, array, index, lanes):
-    """Pointer to the vector that begins at a number of a contiguous array of any shape."""
+def _place(context, builder, kind, array, index, value_type):
+    """Pointer to the vector or number that begins at a number of a contiguous array of any shape."""
     data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(_number, lanes).as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), value_type.as_pointer())
 
 
 def _place_of(context, builder, signature, arguments, lanes):
-    """The same for an array and an index that are the first arguments of a function."""
+    """The same for a vector of an array and an index that are the first arguments of a function."""
     index = context.cast(builder, arguments[1], signature.args[1], types.intp)
-    return _place(context, builder, signature.args[0], arguments[0], index, lanes)
+    return _place(context, builder, signature.args[0], arguments[0], index, ir.VectorType(_number, lanes))
+
+
+def _places(context, builder, kinds, arguments, count, value_type):
+    """The same for several that begin at first, first + step, ... of an array: three arguments of a function."""
+    first, step = (context.cast(builder, arguments[i], kinds[i], types.intp) for i in (1, 2))
+    for number in range(count):
+        index = builder.add(first, builder.mul(step, ir.Constant(step.type, number)))
+        yield _place(context, builder, kinds[0], arguments[0], index, value_type)
 
 
 @intrinsic
@@ -153,7 +161,7 @@ def zeros(typing_context, columns, rows, lanes):
     kind = types.UniTuple(VectorType(lanes.count), columns.count * rows.count)
 
     def generate(context, builder, signature, arguments):
-        return context.make_tuple(builder, kind, [ir.Constant(ir.VectorType(_number, lanes.count), None)] * kind.count)
+        return context.make_tuple(builder, kind, [ir.Constant(context.get_value_type(kind.dtype), None)] * kind.count)
 
     return kind(columns, rows, lanes), generate
 
@@ -164,20 +172,11 @@ def load_each(typing_context, array, first, step, count, lanes):
     kind = types.UniTuple(VectorType(lanes.count) if lanes.count else types.float32, count.count)
 
     def generate(context, builder, signature, arguments):
-        pointer = context.get_value_type(kind.dtype).as_pointer()
-        places = _places(context, builder, signature, arguments, kind.count)
-        loaded = [builder.load(builder.bitcast(place, pointer), align=4) for place in places]
-        return context.make_tuple(builder, kind, loaded)
+        value_type = context.get_value_type(kind.dtype)
+        places = _places(context, builder, signature.args, arguments, kind.count, value_type)
+        return context.make_tuple(builder, kind, [builder.load(place, align=4) for place in places])
 
     return kind(array, first, step, count, lanes), generate
-
-
-def _places(context, builder, signature, arguments, count):
-    """Pointers to the numbers first, first + step, ... of an array: the first arguments of a function."""
-    first, step = (context.cast(builder, arguments[i], signature.args[i], types.intp) for i in (1, 2))
-    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-    for number in range(count):
-        yield builder.gep(data, [builder.add(first, builder.mul(step, ir.Constant(step.type, number)))])
 
 
 @intrinsic
@@ -262,14 +261,12 @@ def turn(typing_context, source, first, step, target, start, stride, lanes):
     count = lanes.count
 
     def generate(context, builder, signature, arguments):
-        def places(array, begin, apart):
-            begin, apart = (context.cast(builder, arguments[i], signature.args[i], types.intp) for i in (begin, apart))
-            for row in range(count):
-                index = builder.add(begin, builder.mul(apart, ir.Constant(apart.type, row)))
-                yield _place(context, builder, signature.args[array], arguments[array], index, count)
-
-        rows = [builder.load(place, align=4) for place in places(0, 1, 2)]
-        for row, place in zip(_transposed(builder, rows), places(3, 4, 5), strict=True):
+        sources, targets = (
+            _places(context, builder, signature.args[i:], arguments[i:], count, ir.VectorType(_number, count))
+            for i in (0, 3)
+        )
+        rows = [builder.load(place, align=4) for place in sources]
+        for row, place in zip(_transposed(builder, rows), targets, strict=True):
             builder.store(row, place, align=4)
         return context.get_dummy_value()
 

@@ -15,7 +15,7 @@ from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-_number, _index = ir.FloatType(), ir.IntType(32)
+NUMBER, INDEX = ir.FloatType(), ir.IntType(32)
 _FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 
 WIDE = "+avx512f" in _FEATURES.split(",")
@@ -35,7 +35,7 @@ class VectorModel(models.PrimitiveModel):
     """How numba hands a vector to the compiler."""
 
     def __init__(self, manager, kind):
-        super().__init__(manager, kind, ir.VectorType(_number, kind.lanes))
+        super().__init__(manager, kind, ir.VectorType(NUMBER, kind.lanes))
 
 
 def _lower_operators():
@@ -54,7 +54,7 @@ def _lower_operators():
         def lower(context, builder, signature, arguments, instruction=instruction):
             lanes = signature.return_type.lanes
             vectors = (
-                value if isinstance(kind, VectorType) else _fill(builder, value, lanes)
+                value if isinstance(kind, VectorType) else fill_lanes(builder, value, lanes)
                 for kind, value in zip(signature.args, arguments, strict=True)
             )
             return getattr(builder, instruction)(*vectors)
@@ -75,10 +75,10 @@ def _place(context, builder, kind, array, index, value_type):
 def _place_of(context, builder, signature, arguments, lanes):
     """The same for a vector of an array and an index that are the first arguments of a function."""
     index = context.cast(builder, arguments[1], signature.args[1], types.intp)
-    return _place(context, builder, signature.args[0], arguments[0], index, ir.VectorType(_number, lanes))
+    return _place(context, builder, signature.args[0], arguments[0], index, ir.VectorType(NUMBER, lanes))
 
 
-def _places(context, builder, kinds, arguments, count, value_type):
+def places_from(context, builder, kinds, arguments, count, value_type):
     """The same for several that begin at first, first + step, ... of an array: three arguments of a function."""
     first, step = (context.cast(builder, arguments[i], kinds[i], types.intp) for i in (1, 2))
     for number in range(count):
@@ -112,7 +112,7 @@ def filled(typing_context, number, lanes):
     """A vector with the same float32 in all lanes."""
 
     def generate(context, builder, signature, arguments):
-        return _fill(builder, arguments[0], lanes.count)
+        return fill_lanes(builder, arguments[0], lanes.count)
 
     return VectorType(lanes.count)(types.float32, lanes), generate
 
@@ -123,22 +123,24 @@ def vector_of(typing_context, numbers):
     kind = VectorType(len(numbers))
 
     def generate(context, builder, signature, arguments):
-        vector = ir.Constant(ir.VectorType(_number, kind.lanes), ir.Undefined)
+        vector = ir.Constant(ir.VectorType(NUMBER, kind.lanes), ir.Undefined)
         for place, number in enumerate(cgutils.unpack_tuple(builder, arguments[0])):
-            vector = builder.insert_element(vector, number, ir.Constant(_index, place))
+            vector = builder.insert_element(vector, number, ir.Constant(INDEX, place))
         return vector
 
     return kind(numbers), generate
 
 
-def _fill(builder, number, lanes):
-    kind, every = ir.VectorType(_number, lanes), ir.Constant(ir.VectorType(_index, lanes), None)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(_index, 0))
+def fill_lanes(builder, number, lanes):
+    """Instructions for `filled`."""
+    kind, every = ir.VectorType(NUMBER, lanes), ir.Constant(ir.VectorType(INDEX, lanes), None)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(INDEX, 0))
     return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), every)
 
 
-def _call(builder, name, lanes, *arguments):
-    kind = ir.VectorType(_number, lanes)
+def call_on_lanes(builder, name, lanes, *arguments):
+    """Call the compiler's own function `name` on vectors of so many lanes."""
+    kind = ir.VectorType(NUMBER, lanes)
     function = ir.FunctionType(kind, [kind] * len(arguments))
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.v{lanes}f32"), arguments)
 
@@ -149,49 +151,10 @@ def multiply_add(typing_context, factor, vector, total):
     factor = factor if isinstance(factor, VectorType) else types.float32
 
     def generate(context, builder, signature, arguments):
-        first = arguments[0] if isinstance(factor, VectorType) else _fill(builder, arguments[0], vector.lanes)
-        return _call(builder, "fmuladd", vector.lanes, first, *arguments[1:])
+        first = arguments[0] if isinstance(factor, VectorType) else fill_lanes(builder, arguments[0], vector.lanes)
+        return call_on_lanes(builder, "fmuladd", vector.lanes, first, *arguments[1:])
 
     return vector(factor, vector, total), generate
-
-
-@intrinsic
-def zeros(typing_context, columns, rows, lanes):
-    """A tuple of len(columns) * len(rows) vectors of zeros."""
-    kind = types.UniTuple(VectorType(lanes.count), columns.count * rows.count)
-
-    def generate(context, builder, signature, arguments):
-        return context.make_tuple(builder, kind, [ir.Constant(context.get_value_type(kind.dtype), None)] * kind.count)
-
-    return kind(columns, rows, lanes), generate
-
-
-@intrinsic
-def load_each(typing_context, array, first, step, count, lanes):
-    """A tuple of what begins at first, first + step, ...: vectors, or float32 where `lanes` is empty."""
-    kind = types.UniTuple(VectorType(lanes.count) if lanes.count else types.float32, count.count)
-
-    def generate(context, builder, signature, arguments):
-        value_type = context.get_value_type(kind.dtype)
-        places = _places(context, builder, signature.args, arguments, kind.count, value_type)
-        return context.make_tuple(builder, kind, [builder.load(place, align=4) for place in places])
-
-    return kind(array, first, step, count, lanes), generate
-
-
-@intrinsic
-def add_products(typing_context, columns, rows, sums):
-    """Add to sum i * len(rows) + j the product of column i, a vector or a float32, and row j, a vector."""
-
-    def generate(context, builder, signature, arguments):
-        columns, rows, sums = (cgutils.unpack_tuple(builder, argument) for argument in arguments)
-        lanes, number = signature.return_type.dtype.lanes, signature.args[0].dtype == types.float32
-        columns = [_fill(builder, column, lanes) for column in columns] if number else columns
-        factors = ((column, row) for column in columns for row in rows)
-        totals = [_call(builder, "fmuladd", lanes, *pair, total) for pair, total in zip(factors, sums, strict=True)]
-        return context.make_tuple(builder, signature.return_type, totals)
-
-    return sums(columns, rows, sums), generate
 
 
 @intrinsic
@@ -199,10 +162,10 @@ def add_up(typing_context, vector):
     """The sum of a vector's numbers, in an order that is the compiler's choice but always the same."""
 
     def generate(context, builder, signature, arguments):
-        function = ir.FunctionType(_number, [_number, ir.VectorType(_number, vector.lanes)])
+        function = ir.FunctionType(NUMBER, [NUMBER, ir.VectorType(NUMBER, vector.lanes)])
         name = f"llvm.vector.reduce.fadd.v{vector.lanes}f32"
         function = cgutils.get_or_insert_function(builder.module, function, name)
-        return builder.call(function, [ir.Constant(_number, 0.0), arguments[0]], fastmath=("reassoc",))
+        return builder.call(function, [ir.Constant(NUMBER, 0.0), arguments[0]], fastmath=("reassoc",))
 
     return types.float32(vector), generate
 
@@ -219,7 +182,7 @@ def lane(typing_context, vector, number):
 
 def _called(name):
     def call(context, builder, signature, arguments):
-        return _call(builder, name, signature.return_type.lanes, *arguments)
+        return call_on_lanes(builder, name, signature.return_type.lanes, *arguments)
 
     return call
 
@@ -262,7 +225,7 @@ def turn(typing_context, source, first, step, target, start, stride, lanes):
 
     def generate(context, builder, signature, arguments):
         sources, targets = (
-            _places(context, builder, signature.args[i:], arguments[i:], count, ir.VectorType(_number, count))
+            places_from(context, builder, signature.args[i:], arguments[i:], count, ir.VectorType(NUMBER, count))
             for i in (0, 3)
         )
         rows = [builder.load(place, align=4) for place in sources]
@@ -281,7 +244,7 @@ def _transposed(builder, rows):
             low = [k if not k & step else count + k - step for k in range(count)]
             high = [k + step if not k & step else count + k for k in range(count)]
             rows[i], rows[i + step] = (
-                builder.shuffle_vector(rows[i], rows[i + step], ir.Constant(ir.VectorType(_index, count), mask))
+                builder.shuffle_vector(rows[i], rows[i + step], ir.Constant(ir.VectorType(INDEX, count), mask))
                 for mask in (low, high)
             )
         step *= 2

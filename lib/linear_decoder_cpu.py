@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from lib.kernel_memory import prefetch, prefetch_far, recycled_empty
-from lib.kernel_vectors import WIDE, add_products, add_up, load_each, store, zeros
+from lib.kernel_tiles import add_products, add_up_each, load_each, no_earlier, zeros
+from lib.kernel_vectors import WIDE, load, store
 from lib.kernels import f32, inlined, kernel, u64
 from lib.parallel import for_each
 
@@ -30,28 +31,31 @@ RUN = 8
 """Panels in a row that a thread takes; their share of a gradient is one sum, whatever the number of threads."""
 _LINE, _ROW = 16, PANEL * BLOCK
 _VECTOR, _NUMBER, _FACES, _VECTORS = (0,) * LANES, (), (0,) * FACES, (0,) * VECTORS
-_PULLS, _TOGETHER = (0,) * PULLS, (0,) * TOGETHER
+_PULLS, _TOGETHER, _TILE = (0,) * PULLS, (0,) * TOGETHER, (0,) * (PULLS * TOGETHER)
 
 
 @kernel
-def _decode(coefficients, mean, packed, blocks, limits, sums, values):
+def _decode(coefficients, mean, packed, fetched, blocks, limits, sums, values):
     """Fill the values (B, V) of some blocks; coefficients are (groups, K * FACES), `sums` (FACES * BLOCK,) scratch."""
     groups, width = len(coefficients), coefficients.shape[1] // FACES
-    lines = max(1, TOGETHER * BLOCK // (_LINE * groups))
+    steps, lines = width // TOGETHER, -(-width * BLOCK // (_LINE * groups))
     for block in range(blocks[0], blocks[1]):
         first, count = block * BLOCK, min(BLOCK, len(mean) - block * BLOCK)
-        # each group's pass over this block fetches its share of the next one
-        ahead = u64((block + 1) * width * BLOCK)
+        # each group's pass over this block fetches its share, so many lines, of the next one
+        line = u64((block + 1) * width * BLOCK)
         for group in range(groups):
             totals = zeros(_FACES, _VECTORS, _VECTOR)
-            for component in range(0, width, TOGETHER):
-                for _ in range(lines):
-                    prefetch_far(packed, u64(0), ahead)
-                    ahead += u64(_LINE)
-                for k in range(component, component + TOGETHER):
+            for step in range(steps):
+                for i in range(len(fetched)):
+                    prefetch_far(packed, u64(0), line + u64((step * len(fetched) + i) * _LINE))
+                for k in range(step * TOGETHER, (step + 1) * TOGETHER):
+                    no_earlier()
                     numbers = load_each(coefficients[group], u64(k * FACES), 1, _FACES, _NUMBER)
                     at = u64((block * width + k) * BLOCK)
                     totals = add_products(numbers, load_each(packed[0], at, LANES, _VECTORS, _VECTOR), totals)
+            for more in range(steps * len(fetched), lines):
+                prefetch_far(packed, u64(0), line + u64(more * _LINE))
+            line += u64(lines * _LINE)
             for i in range(FACES * VECTORS):
                 store(sums, u64(i * LANES), totals[i])
             for i in range(min(FACES, len(values) - group * FACES)):
@@ -62,35 +66,42 @@ def _decode(coefficients, mean, packed, blocks, limits, sums, values):
 
 
 @inlined
-def _project(pulls, face, faces, packed, panel, to_coefficients):
-    """Add the products of gradients (GROUP * _ROW,) with the blocks of a panel, some faces and components at a time."""
-    width = to_coefficients.shape[1]
-    # the next panel's lines, of which each pass over the blocks fetches its share
-    line, lines = u64(panel[1] * width * BLOCK), TOGETHER * BLOCK // (_LINE * ((faces + PULLS - 1) // PULLS))
+def _project(pulls, faces, packed, fetched, panel, sums):
+    """Add the products of gradients (GROUP * _ROW,) with the blocks of a panel, some faces and components at a time.
+
+    `sums` (GROUP * K,) has those of PULLS faces and TOGETHER components in a row, and goes on with the next components.
+    """
+    width, blocks, passes = len(sums) // GROUP, panel[1] - panel[0], (faces + PULLS - 1) // PULLS
+    # each pass over the blocks fetches its share, so many lines, of the next panel
+    line, lines = u64(panel[1] * width * BLOCK), -(-blocks * TOGETHER * BLOCK // (_LINE * passes))
     for component in range(0, width, TOGETHER):
-        for i in range(0, faces, PULLS):
+        for face in range(0, faces, PULLS):
             totals = zeros(_PULLS, _TOGETHER, _VECTOR)
-            for block in range(panel[0], panel[1]):
-                at = u64((block * width + component) * BLOCK)
-                place = u64(i * _ROW + (block - panel[0]) * BLOCK)
-                next_components = at + u64(TOGETHER * BLOCK + i // PULLS * BLOCK)
+            for block in range(blocks):
+                at = u64(((panel[0] + block) * width + component) * BLOCK)
+                place = u64(face * _ROW + block * BLOCK)
+                next_components = at + u64(TOGETHER * BLOCK + face // PULLS * BLOCK)
                 prefetch(packed, u64(0), next_components)
                 prefetch(packed, u64(0), next_components + u64(_LINE))
-                for _ in range(lines):
-                    prefetch_far(packed, u64(0), line)
-                    line += u64(_LINE)
+                for i in range(len(fetched)):
+                    prefetch_far(packed, u64(0), line + u64((block * len(fetched) + i) * _LINE))
                 for part in range(0, BLOCK, LANES):
                     columns = load_each(pulls, place + u64(part), _ROW, _PULLS, _VECTOR)
                     rows = load_each(packed[0], at + u64(part), BLOCK, _TOGETHER, _VECTOR)
                     totals = add_products(columns, rows, totals)
-            for k in range(PULLS):
-                for m in range(TOGETHER):
-                    to_coefficients[u64(face + i + k), u64(component + m)] += add_up(totals[k * TOGETHER + m])
+            for more in range(blocks * len(fetched), lines):
+                prefetch_far(packed, u64(0), line + u64(more * _LINE))
+            line += u64(lines * _LINE)
+            tile = u64(face * width + component * PULLS)
+            store(sums, tile, load(sums, tile, _TILE) + add_up_each(totals))
 
 
 @kernel
-def _send_back(gradient, values, packed, blocks, limits, pulls, to_coefficients):
-    """Add to the gradient of the coefficients what some blocks send back; `pulls` (GROUP * _ROW,) is scratch."""
+def _send_back(gradient, values, packed, fetched, blocks, limits, pulls, sums):
+    """Add to `sums` (groups, GROUP * K), as `_project` has them, what some blocks send back to the coefficients.
+
+    `pulls` (GROUP * _ROW,) is scratch.
+    """
     for first in range(blocks[0], blocks[1], PANEL):
         panel, start = (first, min(first + PANEL, blocks[1])), first * BLOCK
         count = min((panel[1] - first) * BLOCK, values.shape[1] - start)
@@ -101,12 +112,21 @@ def _send_back(gradient, values, packed, blocks, limits, pulls, to_coefficients)
                 for j in range(count):
                     value, pull = values[u64(face + i), u64(start + j)], gradient[u64(face + i), u64(start + j)]
                     pulls[u64(i * _ROW + j)] = pull if (value > limits[0]) & (value < limits[1]) else f32(0)
-            _project(pulls, face, faces, packed, panel, to_coefficients)
+            _project(pulls, faces, packed, fetched, panel, sums[face // GROUP])
 
 
 def _runs(packed):
     """Blocks of each run: a list of (first, last + 1)."""
     return [(first, min(first + RUN * PANEL, len(packed))) for first in range(0, len(packed), RUN * PANEL)]
+
+
+def _fetched(passes):
+    """Lines of the basis that each step fetches, if it is gone through so often: a tuple, whose length counts.
+
+    That is a part of its type, so that the compiler knows it: a loop of an unknown number of them took a sixth of the
+    time of the products.
+    """
+    return (0,) * max(1, TOGETHER * BLOCK // (_LINE * max(passes, 1)))
 
 
 class DecodeOnCpu(torch.autograd.Function):
@@ -122,9 +142,11 @@ class DecodeOnCpu(torch.autograd.Function):
         values, runs = recycled_empty((faces, len(mean))), _runs(packed)
         flat, limits = packed.numpy().reshape(1, -1), (f32(limits[0]), f32(limits[1]))
 
+        fetched = _fetched(groups)
+
         def decode_run(run):
             sums = np.empty(FACES * BLOCK, np.float32)
-            _decode(side_by_side, mean.numpy(), flat, runs[run], limits, sums, values)
+            _decode(side_by_side, mean.numpy(), flat, fetched, runs[run], limits, sums, values)
 
         for_each(decode_run, len(runs))
         values = torch.from_numpy(values)
@@ -135,13 +157,16 @@ class DecodeOnCpu(torch.autograd.Function):
     @staticmethod
     def backward(context, gradient):
         packed, values = context.saved_tensors
-        (faces, components), runs = context.shape, _runs(packed)
-        parts = np.zeros((len(runs), -(-faces // GROUP) * GROUP, packed.shape[1]), np.float32)
+        (faces, components), runs, width = context.shape, _runs(packed), packed.shape[1]
+        parts = np.zeros((len(runs), -(-faces // GROUP), GROUP * width), np.float32)
         gradient, values, flat = gradient.contiguous().numpy(), values.numpy(), packed.numpy().reshape(1, -1)
+
+        fetched = _fetched(-(-min(faces, GROUP) // PULLS))
 
         def send_back_run(run):
             pulls = np.empty(GROUP * _ROW, np.float32)
-            _send_back(gradient, values, flat, runs[run], context.limits, pulls, parts[run])
+            _send_back(gradient, values, flat, fetched, runs[run], context.limits, pulls, parts[run])
 
         for_each(send_back_run, len(runs))
-        return torch.from_numpy(parts.sum(0)[:faces, :components].copy()), None, None, None
+        tiles = parts.sum(0).reshape(-1, width // TOGETHER, PULLS, TOGETHER).swapaxes(1, 2)
+        return torch.from_numpy(tiles.reshape(-1, width)[:faces, :components].copy()), None, None, None

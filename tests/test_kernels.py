@@ -12,14 +12,13 @@ from conftest import ROOT
 import lib.kernel_memory
 import lib.renderer
 import lib.shading_block
+from lib.kernel_tiles import add_products, add_up_each, load_each, zeros
 from lib.kernel_vectors import (
-    add_products,
     add_up,
     filled,
     lane,
     larger,
     load,
-    load_each,
     multiply_add,
     rounded_up,
     smaller,
@@ -27,7 +26,6 @@ from lib.kernel_vectors import (
     store,
     turn,
     vector_of,
-    zeros,
 )
 from lib.kernels import digest_of_sources, exact_kernel, kernel
 from lib.side_by_side import BLOCK, add_apart, join
@@ -128,6 +126,23 @@ def test_tuples_of_vectors_are_multiplied_each_with_each(lanes):
     columns = [numbers[at : at + len(lanes)] if lanes else numbers[at] for at in (1, 6)]
     rows = [numbers[at : at + 4] for at in (2, 6, 10)]
     assert (result.reshape(2, 3, 4) == [[2 * column * row for row in rows] for column in columns]).all()
+
+
+@pytest.mark.parametrize(("count", "lanes"), [(1, 1), (3, 4), (12, 8), (16, 16)])
+def test_each_of_several_vectors_is_added_up_as_by_itself(count, lanes):
+    @kernel
+    def sums(numbers, count, lanes, together, alone):
+        vectors = load_each(numbers, 0, len(lanes), count, lanes)
+        store(together, 1, add_up_each(vectors))
+        for i in range(len(count)):
+            alone[i] = add_up(vectors[i])
+
+    numbers = np.random.default_rng(0).standard_normal(count * lanes, dtype=np.float32)
+    together, alone = np.zeros(count + 2, np.float32), np.zeros(count, np.float32)
+    sums(numbers, (0,) * count, (0,) * lanes, together, alone)
+    assert (together[1:-1] == alone).all(), "the same bytes"
+    assert together[1:-1] == pytest.approx(numbers.reshape(count, lanes).sum(1), abs=1e-5)
+    assert together[0] == together[-1] == 0, "nothing is written beside the vector"
 
 
 def test_rows_become_columns():

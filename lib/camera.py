@@ -49,7 +49,7 @@ def alignment_points(vertices, alignment_vertices):
         alignment_vertices = [alignment_vertices[name] for name in POINT_NAMES]
     # one look-up for all: each would send back a gradient as large as the mesh
     every = torch.cat([torch.as_tensor(indices) for indices in alignment_vertices]).to(vertices.device)
-    parts = vertices[:, every].split([len(indices) for indices in alignment_vertices], 1)
+    parts = vertices.index_select(1, every).split([len(indices) for indices in alignment_vertices], 1)
     return torch.stack([part.mean(1) for part in parts], 1)
 
 

@@ -30,22 +30,11 @@ def checked_triangles(triangles, vertices):
     ValueError
         An index is negative or not below `vertices`.
     """
-    indices = np.ascontiguousarray(triangles.cpu().numpy())
-    checked = recycled_empty(indices.shape, np.int32)
-    if not _copy_checked(indices.reshape(-1), vertices, checked.reshape(-1)):
-        raise ValueError(f"triangles name vertices {indices.min()} ... {indices.max()}, but there are {vertices}")
-    return torch.from_numpy(checked)
-
-
-@kernel
-def _copy_checked(indices, vertices, checked):
-    """Copy indices; return whether all are in 0 ... vertices - 1."""
-    wrong = 0
-    for k in range(len(indices)):
-        index = i64(indices[u64(k)])
-        wrong |= i64((index < 0) | (index >= vertices))
-        checked[u64(k)] = i32(index)
-    return wrong == 0
+    indices = triangles.cpu().contiguous()
+    least, most = torch.aminmax(indices) if indices.numel() else (0, -1)
+    if least < 0 or most >= vertices:
+        raise ValueError(f"triangles name vertices {least} ... {most}, but there are {vertices}")
+    return indices.int()
 
 
 @inlined

@@ -6,12 +6,14 @@ the nearest cache and becomes vector instructions. The formulas are those of `li
 
 import numpy as np
 
+from lib.kernel_vectors import load, store, turn
 from lib.kernels import f32, f64, inlined, u64
 
 _ZERO, _ONE = f32(0), f32(1)
 
 BLOCK = 128
-"""Pixels that are worked on together."""
+"""Pixels that are worked on together; a multiple of eight."""
+_EIGHT, _NINE = (0,) * 8, (0,) * 9
 _rows = iter(range(64))
 
 
@@ -90,16 +92,33 @@ def _sixteenth_power(x):
 
 
 @inlined
-def gather(attributes, ids, first, last, listed, s):
-    """List the covered pixels among first ... last - 1 and copy their attributes; return their number."""
+def gather(attributes, ids, first, last, listed, together, s):
+    """List the covered pixels among first ... last - 1 and copy their attributes; return their number.
+
+    `together` (BLOCK * 9,) is scratch.
+    """
     count = u64(0)
     for pixel in range(first, last):
-        if ids[u64(pixel)] >= 0:
-            listed[count] = pixel
-            for k in range(9):
-                s[u64(k * BLOCK) + count] = attributes[u64(pixel), k]
-            count += u64(1)
+        listed[count] = pixel
+        count += u64(ids[u64(pixel)] >= 0)
+    for i in range(count):
+        store(together, u64(9 * i), load(attributes, u64(9) * u64(listed[u64(i)]), _NINE))
+    for i in range(0, count, len(_EIGHT)):
+        turn(together, 9 * i, 9, s, RED + u64(i), BLOCK, _EIGHT)
+        for k in range(i, i + len(_EIGHT)):
+            s[Z + u64(k)] = together[u64(9 * k + 8)]
     return count
+
+
+@inlined
+def scatter(s, count, listed, together, to_attributes):
+    """Copy what comes back to the attributes of the listed pixels; `together` (BLOCK * 9,) is scratch."""
+    for i in range(0, count, len(_EIGHT)):
+        turn(s, TO_RED + u64(i), BLOCK, together, 9 * i, 9, _EIGHT)
+        for k in range(i, i + len(_EIGHT)):
+            together[u64(9 * k + 8)] = s[TO_Z + u64(k)]
+    for i in range(count):
+        store(to_attributes, u64(9) * u64(listed[u64(i)]), load(together, u64(9 * i), _NINE))
 
 
 @inlined

@@ -15,7 +15,6 @@ from lib.shading_block import (
     LIGHT_RED,
     ROWS,
     SEEN_RED,
-    TO_RED,
     add_ambient,
     add_lamp,
     encode_light,
@@ -23,6 +22,7 @@ from lib.shading_block import (
     gather,
     gather_gradient,
     prepare,
+    scatter,
     send_back_colours,
     send_back_directions,
     start_back,
@@ -33,10 +33,10 @@ from lib.shading_block import (
 @kernel
 def _shade(attributes, ids, lamps, ambient, eye, background, specular, linear, picture):
     """Fill `picture` (3, P) and, for the way back, `linear` (P, 3); lamps (L, 6) are positions and colours."""
-    s, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK, np.int64)
+    s, together, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK * 9, np.float32), np.empty(BLOCK, np.int64)
     picture[:] = background
     for first in range(0, len(ids), BLOCK):
-        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, s)
+        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, together, s)
         prepare(s, count, eye)
         add_ambient(s, count, ambient)
         for lamp in range(len(lamps)):
@@ -57,10 +57,10 @@ def _send_back(
     to_attributes, to_lamps, to_ambient, to_eye,
 ):  # fmt: skip
     """Fill the gradient of the attributes (P, 9) and add to those of lamps (L, 6), ambient and eye (3,)."""
-    s, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK, np.int64)
+    s, together, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK * 9, np.float32), np.empty(BLOCK, np.int64)
     to_attributes[:] = f32(0)
     for first in range(0, len(ids), BLOCK):
-        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, s)
+        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, together, s)
         prepare(s, count, eye)
         gather_gradient(linear, picture, gradient, listed, s, count)
         start_back(s, count, ambient, to_ambient)
@@ -69,9 +69,7 @@ def _send_back(
             send_back_colours(s, count, lamps[lamp], to_lamps[lamp])
             send_back_directions(s, count, lamps[lamp], to_lamps[lamp])
         finish_back(s, count, to_eye)
-        for i in range(count):
-            for k in range(9):
-                to_attributes[u64(listed[u64(i)]), k] = s[TO_RED + u64(k * BLOCK + i)]
+        scatter(s, count, listed, together, to_attributes)
 
 
 class ShadeOnCpu(torch.autograd.Function):

@@ -233,5 +233,6 @@ class VertexStageOnCpu(torch.autograd.Function):
 
         for_each(send_back_attributes, len(groups))
         for_each(send_back_clip, faces)
-        to_vertices, to_albedo = (torch.from_numpy(x).view_as(vertices) for x in (to_places, to_colours))
+        # no views of tensors: autograd adds what else comes back to the vertices in place
+        to_vertices, to_albedo = (torch.from_numpy(x.reshape(vertices.shape)) for x in (to_places, to_colours))
         return to_vertices, to_albedo, None, torch.from_numpy(to_cameras).view(-1, 4, 4).mT

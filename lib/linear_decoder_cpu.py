@@ -141,7 +141,6 @@ class DecodeOnCpu(torch.autograd.Function):
         side_by_side = padded.reshape(groups, FACES, width).transpose(0, 2, 1).reshape(groups, width * FACES)
         values, runs = recycled_empty((faces, len(mean))), _runs(packed)
         flat, limits = packed.numpy().reshape(1, -1), (f32(limits[0]), f32(limits[1]))
-
         fetched = _fetched(groups)
 
         def decode_run(run):
@@ -160,7 +159,6 @@ class DecodeOnCpu(torch.autograd.Function):
         (faces, components), runs, width = context.shape, _runs(packed), packed.shape[1]
         parts = np.zeros((len(runs), -(-faces // GROUP), GROUP * width), np.float32)
         gradient, values, flat = gradient.contiguous().numpy(), values.numpy(), packed.numpy().reshape(1, -1)
-
         fetched = _fetched(-(-min(faces, GROUP) // PULLS))
 
         def send_back_run(run):

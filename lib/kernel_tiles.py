@@ -53,7 +53,7 @@ def add_products(typing_context, columns, rows, sums):
 def add_up_each(typing_context, vectors):
     """What `add_up` gives for each of a tuple of vectors, of up to two for each lane, as one vector.
 
-    Together they take a third of the steps: every one of them works on all lanes to the end.
+    Together they take fewer steps: every one of them works on all lanes to the end.
     """
     kind = VectorType(vectors.count)
 

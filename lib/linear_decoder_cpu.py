@@ -2,8 +2,9 @@
 
 A library's matrix product first copies the basis into an order of its own, which for sixteen faces takes longer than
 the product. Here the basis is used as it lies in memory, from one end to the other, and what comes next is fetched in
-time: half of the time is the memory's. How much is worked on at once goes by the processor's registers. Values are the
-same bytes whatever they are, since each is summed up by itself; gradients are so among processors of one kind.
+time: the memory alone takes more than half as long as the products. How much is worked on at once goes by the
+processor's registers. Values are the same bytes whatever they are, since each is summed up by itself; gradients are so
+among processors of one kind.
 """
 
 import numpy as np
@@ -34,6 +35,13 @@ _VECTOR, _NUMBER, _FACES, _VECTORS = (0,) * LANES, (), (0,) * FACES, (0,) * VECT
 _PULLS, _TOGETHER, _TILE = (0,) * PULLS, (0,) * TOGETHER, (0,) * (PULLS * TOGETHER)
 
 
+@inlined
+def _fetch(packed, line, first, count):
+    """Have so many lines of the basis brought near, from the `first` after `line` on."""
+    for i in range(count):
+        prefetch_far(packed, u64(0), line + u64((first + i) * _LINE))
+
+
 @kernel
 def _decode(coefficients, mean, packed, fetched, blocks, limits, sums, values):
     """Fill the values (B, V) of some blocks; coefficients are (groups, K * FACES), `sums` (FACES * BLOCK,) scratch."""
@@ -46,15 +54,13 @@ def _decode(coefficients, mean, packed, fetched, blocks, limits, sums, values):
         for group in range(groups):
             totals = zeros(_FACES, _VECTORS, _VECTOR)
             for step in range(steps):
-                for i in range(len(fetched)):
-                    prefetch_far(packed, u64(0), line + u64((step * len(fetched) + i) * _LINE))
+                _fetch(packed, line, step * len(fetched), len(fetched))
                 for k in range(step * TOGETHER, (step + 1) * TOGETHER):
                     no_earlier()
                     numbers = load_each(coefficients[group], u64(k * FACES), 1, _FACES, _NUMBER)
                     at = u64((block * width + k) * BLOCK)
                     totals = add_products(numbers, load_each(packed[0], at, LANES, _VECTORS, _VECTOR), totals)
-            for more in range(steps * len(fetched), lines):
-                prefetch_far(packed, u64(0), line + u64(more * _LINE))
+            _fetch(packed, line, steps * len(fetched), lines - steps * len(fetched))
             line += u64(lines * _LINE)
             for i in range(FACES * VECTORS):
                 store(sums, u64(i * LANES), totals[i])
@@ -83,14 +89,12 @@ def _project(pulls, faces, packed, fetched, panel, sums):
                 next_components = at + u64(TOGETHER * BLOCK + face // PULLS * BLOCK)
                 prefetch(packed, u64(0), next_components)
                 prefetch(packed, u64(0), next_components + u64(_LINE))
-                for i in range(len(fetched)):
-                    prefetch_far(packed, u64(0), line + u64((block * len(fetched) + i) * _LINE))
+                _fetch(packed, line, block * len(fetched), len(fetched))
                 for part in range(0, BLOCK, LANES):
                     columns = load_each(pulls, place + u64(part), _ROW, _PULLS, _VECTOR)
                     rows = load_each(packed[0], at + u64(part), BLOCK, _TOGETHER, _VECTOR)
                     totals = add_products(columns, rows, totals)
-            for more in range(blocks * len(fetched), lines):
-                prefetch_far(packed, u64(0), line + u64(more * _LINE))
+            _fetch(packed, line, blocks * len(fetched), lines - blocks * len(fetched))
             line += u64(lines * _LINE)
             tile = u64(face * width + component * PULLS)
             store(sums, tile, load(sums, tile, _TILE) + add_up_each(totals))
@@ -123,8 +127,8 @@ def _runs(packed):
 def _fetched(passes):
     """Lines of the basis that each step fetches, if it is gone through so often: a tuple, whose length counts.
 
-    That is a part of its type, so that the compiler knows it: a loop of an unknown number of them took a sixth of the
-    time of the products.
+    That is a part of its type, so that the compiler knows it: in a loop of an unknown number of them, sixteen faces'
+    gradients took an eighth longer.
     """
     return (0,) * max(1, TOGETHER * BLOCK // (_LINE * max(passes, 1)))
 

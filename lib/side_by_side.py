@@ -15,9 +15,9 @@ BLOCK = 128
 too many short runs of memory, in every array of every face, to fetch any of them in time."""
 
 
-def empty_side(vertices, lanes, channels=3):
-    """Return room for so many numbers of each vertex: ndarray (whole blocks of vertices * channels * lanes,)."""
-    return recycled_empty(-(-vertices // BLOCK) * BLOCK * channels * len(lanes))
+def empty_side(vertices, lanes):
+    """Return room for three numbers of each vertex: ndarray (whole blocks of vertices * 3 * lanes,)."""
+    return recycled_empty(-(-vertices // BLOCK) * BLOCK * 3 * len(lanes))
 
 
 @exact_inlined

@@ -28,7 +28,7 @@ from lib.regressor import Regressor
 def study(tmp_path_factory):
     """A folder as the study leaves it: the real network, a face model of few vertices, an untrained regressor."""
     folder = tmp_path_factory.mktemp("study")
-    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
     prepare_network("dlib", folder / "data/networks", folder / "raw")
     (folder / "data/face_model").mkdir()
     write_face_model(folder / "data/face_model/full.h5", shape=199, texture=199, expression=100)

@@ -47,6 +47,7 @@ test: setup ## run all tests
 lint: setup ## check style and that notebooks hold no outputs
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) lint-imports
 	$(RUN) nbstripout --verify notebooks/*.ipynb
 
 format: setup ## put code and notebooks in order

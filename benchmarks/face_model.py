@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.alignment import Crop
-from lib.detection import FaceDetector
-from lib.face_model import Coefficients, FaceModel
-from lib.open_face_model import build_open_face_model
-from lib.params import load_params
-from lib.recognition import load_network
-from lib.renderer import render, sample_scenes
-from lib.scan_fit import fit_scan, read_scan
+from lib.core.params import load_params
+from lib.evaluation.scan_fit import fit_scan, read_scan
+from lib.face_model.model import Coefficients, FaceModel
+from lib.open_model.build import build_open_face_model
+from lib.photos.detect import FaceDetector
+from lib.recognition.network import load_network
+from lib.rendering.crop import Crop
+from lib.rendering.renderer import render, sample_scenes
 
 IDENTITIES, VIEWS = 90, 3
 PHOTOGRAPH = Crop(250, ((0.41, 0.44), (0.59, 0.44), (0.43, 0.62), (0.57, 0.62)))

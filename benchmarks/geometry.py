@@ -21,13 +21,13 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from lib.face_model import FaceModel
-from lib.geometry import Similarity, crop_to_sphere, make_surface, reconstruction_error, register
-from lib.params import load_params
-from lib.recognition import load_network
-from lib.regressor import Regressor
-from lib.scan_fit import NOSE_TIP
-from lib.scan_study import load_scans, study_scans
+from lib.core.params import load_params
+from lib.evaluation.scan_fit import NOSE_TIP
+from lib.evaluation.scan_study import load_scans, study_scans
+from lib.evaluation.surfaces import Similarity, crop_to_sphere, make_surface, reconstruction_error, register
+from lib.face_model.model import FaceModel
+from lib.recognition.network import load_network
+from lib.training.regressor import Regressor
 
 MOVES = (((6, -4, 5), 1.08, (3, -4, 6)), ((0, 8, 0), 0.93, (0, 0, 9)), ((-7, 5, -3), 1.04, (-5, 6, 2)))
 """Degrees about the axes, scale, shift in mm."""

@@ -2,9 +2,9 @@
 
     python -m benchmarks.likeness [--json] [--photographs 13233] [--people 5749] [--dimension 512]
 
-pairs      the cosines of all pairs of random unit vectors, counted by person (`lib.likeness.pair_distributions`).
-bootstrap  mean cosines of same and different pairs and their 95 % intervals, by resampling people.
-memory     the largest the process became, with everything it imports.
+pairs      the cosines of all pairs of random unit vectors, counted by person
+(`lib.evaluation.likeness.pair_distributions`). bootstrap  mean cosines of same and different pairs and their 95 %
+intervals, by resampling people. memory     the largest the process became, with everything it imports.
 """
 
 import argparse
@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
-from lib.bootstrap import resample_people
-from lib.measures import PairReference, photograph_columns
+from lib.evaluation.bootstrap import resample_people
+from lib.evaluation.measures import PairReference, photograph_columns
 
 SAMPLES = 1000
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import psutil
 
-from lib.photo_embedding import embed_photographs
-from lib.photo_processes import NETWORKS_FOLDER
-from lib.photos import Photograph, read_folder
-from lib.recognition import load_network
+from lib.photos.embed import embed_photographs
+from lib.photos.embed_processes import NETWORKS_FOLDER
+from lib.photos.files import Photograph, read_folder
+from lib.recognition.network import load_network
 
 NETWORKS = ("dlib", "faceres")
 PAPER = 2_600_000

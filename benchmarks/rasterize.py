@@ -28,14 +28,14 @@ from pathlib import Path
 
 import torch
 
-from lib.allocator import keep_large_buffers
-from lib.camera import alignment_points, crop_projection
-from lib.face_model import Coefficients, FaceModel
-from lib.rasterize import rasterize
-from lib.recognition import DLIB_CROP
-from lib.renderer import render
-from lib.scenes import sample_scenes
-from lib.vertex_stage import vertex_stage
+from lib.core.allocator import keep_large_buffers
+from lib.face_model.model import Coefficients, FaceModel
+from lib.recognition.network import DLIB_CROP
+from lib.rendering.camera import alignment_points, crop_projection
+from lib.rendering.rasterize import rasterize
+from lib.rendering.renderer import render
+from lib.rendering.scenes import sample_scenes
+from lib.rendering.vertices import vertex_stage
 
 CHANNELS, SIZES, BATCHES = 9, (160, 224), (1, 16)
 FACE_MODEL, FACES, VIEWS = "data/face_model/full.h5", 16, (1, 3)

@@ -5,9 +5,9 @@
 A step draws 16 photographs in 3 views, with the full face model, the dlib network and the defects of `params.yaml`,
 takes the gradient of all losses to the regressor and updates it. The network alone goes forward and backward over the
 same 48 pictures, in float32: as torch runs its layers by themselves, which is what the ratio refers to, and as a step
-runs them, channels last and with the stem's own way back (`lib.dlib_network`). Beside them: a look at 16 people who are
-watched (`stage2.monitor_steps`), and, where the processor computes in bfloat16, the step in that `precision` with the
-cosine of its gradient to that of float32. All take turns in one run, on two threads; the medians count. Needs the
+runs them, channels last and with the stem's own way back (`lib.recognition.dlib`). Beside them: a look at 16 people who
+are watched (`stage2.monitor_steps`), and, where the processor computes in bfloat16, the step in that `precision` with
+the cosine of its gradient to that of float32. All take turns in one run, on two threads; the medians count. Needs the
 stages `face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since their
 values cost nothing.
 """
@@ -22,18 +22,18 @@ from dataclasses import asdict, replace
 
 import torch
 
-from lib.augmentation import Augmentation
-from lib.dlib_network import DlibNetwork
-from lib.face_model import Coefficients, FaceModel
-from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
-from lib.monitors import Monitor
-from lib.optimisation import backward, make_optimizer
-from lib.params import load_params
-from lib.processes import best_precision
-from lib.recognition import load_network
-from lib.regressor import Regressor
-from lib.scenes import SceneDistribution
-from lib.synthetic_faces import Pairs
+from lib.core.params import load_params
+from lib.core.processes import best_precision
+from lib.face_model.model import Coefficients, FaceModel
+from lib.recognition.dlib import DlibNetwork
+from lib.recognition.network import load_network
+from lib.rendering.scenes import SceneDistribution
+from lib.training.augmentation import Augmentation
+from lib.training.loop import backward, make_optimizer
+from lib.training.monitor import Monitor
+from lib.training.regressor import Regressor
+from lib.training.stage2 import Photographs, Setting, draw_batch, stage2_losses
+from lib.training.synthetic import Pairs
 
 PHOTOGRAPHS, VIEWS, FACES, WATCHED = 16, 3, 200, 16
 

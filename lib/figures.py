@@ -252,7 +252,7 @@ def validation_curves(curves, units):
 
     Parameters
     ----------
-    curves : dict of str to lib.model_validation.ValidationCurves
+    curves : dict of str to lib.face_model.validation.ValidationCurves
     units : dict of str to str
         Of each model's distances.
 

@@ -13,7 +13,7 @@ def stress_grid(changes, steps, pictures):
 
     Parameters
     ----------
-    changes : sequence of lib.photo_changes.Change
+    changes : sequence of lib.robustness.changes.Change
     steps : int
         Strengths of each.
     pictures : dict of str to list of (ndarray, ndarray or None)
@@ -60,11 +60,11 @@ def stress_curves(changes, steps, consistency, between_people):
 
     Parameters
     ----------
-    changes : sequence of lib.photo_changes.Change
+    changes : sequence of lib.robustness.changes.Change
     steps : int
         Strengths of each.
     consistency : dict of str to dict
-        By regressor (and `PHOTOGRAPHS`) what `lib.robustness.consistency` gives.
+        By regressor (and `PHOTOGRAPHS`) what `lib.robustness.protocol.consistency` gives.
     between_people : dict of str to float
         By regressor the mean cosine of two people's faces: the floor.
 

@@ -7,8 +7,8 @@ real people.
 import sys
 from pathlib import PurePath
 
-from lib.errors import StudyError
-from lib.params import load_params
+from lib.core.errors import StudyError
+from lib.core.params import load_params
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".html", ".ipynb")
 

@@ -1,13 +1,13 @@
-"""Sets of parameters by name: `python -m lib.notebooks preset quick` writes one into `params.yaml`."""
+"""Sets of parameters by name: `python -m lib.run preset quick` writes one into `params.yaml`."""
 
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from lib.errors import StudyError
-from lib.files import write_atomically
-from lib.params import PARAMS_FILE, load_params
-from lib.strict import read_yaml, unknown
+from lib.core.errors import StudyError
+from lib.core.files import write_atomically
+from lib.core.params import PARAMS_FILE, load_params
+from lib.core.strict import read_yaml, unknown
 
 PRESETS_FOLDER = Path("presets")
 DEFAULT_PRESET = "default"

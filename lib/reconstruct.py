@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lib.alignment import Crop
-from lib.checkpoint import write_json
-from lib.errors import StudyError
-from lib.face_crops import iterate_face_crops
-from lib.face_model import FaceModel
-from lib.mesh_files import FORMATS, save_mesh
-from lib.params import PARAMS_FILE, load_params
-from lib.photos import IMAGE_SUFFIXES, Photograph
-from lib.progress import progress
-from lib.recognition import load_network
-from lib.regressor import Regressor
-from lib.renderer import frontal_scene, render_meshes
+from lib.core.errors import StudyError
+from lib.core.params import PARAMS_FILE, load_params
+from lib.core.progress import progress
+from lib.core.tensors import write_json
+from lib.face_model.meshes import FORMATS, save_mesh
+from lib.face_model.model import FaceModel
+from lib.photos.align import iterate_face_crops
+from lib.photos.files import IMAGE_SUFFIXES, Photograph
+from lib.recognition.network import load_network
+from lib.rendering.crop import Crop
+from lib.rendering.renderer import frontal_scene, render_meshes
+from lib.training.regressor import Regressor
 
 PORTRAIT = Crop(320, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 BATCH = 16

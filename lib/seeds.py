@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib.errors import StudyError
-from lib.params import PARAMS_FILE, STAGE1
-from lib.tables import METRICS, ROWS, measure, to_markdown
+from lib.core.errors import StudyError
+from lib.core.params import PARAMS_FILE, STAGE1
+from lib.evaluation.tables import METRICS, ROWS, measure, to_markdown
 
 REFERENCE = "full"
 SEEDED = ("stage1", "stage2")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import lib.reference_renders
+import lib.recognition.render_centre
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -21,7 +21,7 @@ def generator():
 @pytest.fixture(scope="session", autouse=True)
 def _no_results_in_the_repository(tmp_path_factory):
     """What a run keeps for the next one is kept elsewhere."""
-    lib.reference_renders.KEPT = tmp_path_factory.mktemp("reference_renders")
+    lib.recognition.render_centre.KEPT = tmp_path_factory.mktemp("reference_renders")
 
 
 def pytest_collection_modifyitems(items):

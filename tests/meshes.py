@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 
-from lib.alignment import Crop
+from lib.rendering.crop import Crop
 
 CROP = Crop(48, ((0.32, 0.34), (0.68, 0.34), (0.36, 0.70), (0.64, 0.70)))
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.alignment import Crop
-from lib.face_model import ALIGNMENT_LANDMARKS, FaceModel
-from lib.recognition import Identity
+from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
+from lib.recognition.network import Identity
+from lib.rendering.crop import Crop
 
 SHAPE, TEXTURE, EXPRESSION = 5, 4, 2
 FEATURES, EMBEDDING, SIZE = 12, 6, 20
@@ -52,7 +52,7 @@ def small_face_model(folder, seed=0):
 
 
 class SmallNetwork(nn.Module):
-    """Frozen random convolutions with the contract of `lib.recognition.IdentityNetwork`."""
+    """Frozen random convolutions with the contract of `lib.recognition.network.IdentityNetwork`."""
 
     name, fingerprint = "small", "small"
     feature_dimension, embedding_dimension = FEATURES, EMBEDDING

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.alignment import POINT_NAMES, Crop, fit_similarity, warp_to_crop
+from lib.rendering.crop import POINT_NAMES, Crop, fit_similarity, warp_to_crop
 
 CROP = Crop(60, ((0.3, 0.35), (0.7, 0.35), (0.35, 0.7), (0.65, 0.7)))
 

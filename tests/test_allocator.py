@@ -9,7 +9,7 @@ import psutil
 import pytest
 from conftest import ROOT
 
-from lib.allocator import keep_large_buffers, return_free_memory
+from lib.core.allocator import keep_large_buffers, return_free_memory
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
@@ -26,7 +26,7 @@ def test_free_memory_is_returned():
 # in a process of its own, since it holds from the call on
 FAULTS = """
 import ctypes, resource, sys
-from lib.allocator import keep_large_buffers
+from lib.core.allocator import keep_large_buffers
 
 def faults_of_a_buffer(size=200 * 2**20):
     before, library = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, ctypes.CDLL(None)

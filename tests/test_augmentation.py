@@ -8,11 +8,11 @@ import torch
 from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 from torch.autograd import gradcheck
 
-from lib.augmentation import Augmentation, Defects
-from lib.augmentation_cpu import gaussian_taps, normal_noise
-from lib.camera import alignment_points, crop_projection, project
-from lib.face_model import Coefficients
-from lib.renderer import SceneDistribution, frontal_scene, render, sample_scenes
+from lib.face_model.model import Coefficients
+from lib.rendering.camera import alignment_points, crop_projection, project
+from lib.rendering.kernels.augmentation import gaussian_taps, normal_noise
+from lib.rendering.renderer import SceneDistribution, frontal_scene, render, sample_scenes
+from lib.training.augmentation import Augmentation, Defects
 
 CROP = SmallNetwork.crop
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.bootstrap import resample_people, with_interval
+from lib.evaluation.bootstrap import resample_people, with_interval
 
 
 def test_an_interval_covers_the_standard_error():

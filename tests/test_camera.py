@@ -6,8 +6,8 @@ import pytest
 import torch
 from meshes import CROP, head
 
-from lib.alignment import POINT_NAMES
-from lib.camera import alignment_points, crop_projection, project, rotation_matrices
+from lib.rendering.camera import alignment_points, crop_projection, project, rotation_matrices
+from lib.rendering.crop import POINT_NAMES
 
 
 def angles(yaw=0.0, pitch=0.0, roll=0.0):

@@ -8,11 +8,11 @@ import torch
 from meshes import CROP, head, sphere
 from small_world import EXPRESSION, SHAPE, TEXTURE, small_face_model, write_face_model
 
-from lib.coarse_mesh import coarsened, load_coarse_model
-from lib.face_model import ALIGNMENT_LANDMARKS
-from lib.face_model_file import FaceModelFile, LinearModel
-from lib.renderer import render_meshes
-from lib.scenes import frontal_scene
+from lib.face_model.coarse import coarsened, load_coarse_model
+from lib.face_model.file import FaceModelFile, LinearModel
+from lib.face_model.model import ALIGNMENT_LANDMARKS
+from lib.rendering.renderer import render_meshes
+from lib.rendering.scenes import frontal_scene
 
 
 def model_of(vertices, triangles, landmarks=()):

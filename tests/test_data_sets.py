@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data_sets import DATA_SETS, README, instructions
-from lib.errors import StudyError
-from lib.params import PhotosParams
-from lib.photo_sources import SOURCES, list_photographs, source_folder
-from lib.pictures import UnreadablePictureError, read_picture
-from lib.simulated import CONDITIONS
-from lib.videos import extract_frames
+from lib.core.errors import StudyError
+from lib.core.params import PhotosParams
+from lib.photos.data_sets import DATA_SETS, README, instructions
+from lib.photos.read import UnreadablePictureError, read_picture
+from lib.photos.simulated.camera import CONDITIONS
+from lib.photos.sources import SOURCES, list_photographs, source_folder
+from lib.photos.videos import extract_frames
 
 
 def make(folder, *files):

@@ -9,8 +9,11 @@ import torch
 from conftest import ROOT
 from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 
-from lib.checkpoint import write_json
-from lib.evaluation import (
+from lib.core.params import EvaluateParams
+from lib.core.tensors import write_json
+from lib.evaluation.distances import GroundTruth, SurfaceErrors, load_truth
+from lib.evaluation.groups_figure import group_intervals
+from lib.evaluation.protocol import (
     Reconstructed,
     evaluate_faces,
     evaluate_pictures,
@@ -18,14 +21,21 @@ from lib.evaluation import (
     reconstruct_all,
     save_evaluation,
 )
-from lib.face_model import Coefficients
-from lib.figures_groups import group_intervals
-from lib.ground_truth import GroundTruth, SurfaceErrors, load_truth
-from lib.losses import moments_of
-from lib.params import EvaluateParams
-from lib.photographed import Photographed
-from lib.scenes import SceneDistribution
-from lib.tables import PAPER, ROWS, comparison, group_table, leaves, long_table, measure, metrics_table, paper_table
+from lib.evaluation.tables import (
+    PAPER,
+    ROWS,
+    comparison,
+    group_table,
+    leaves,
+    long_table,
+    measure,
+    metrics_table,
+    paper_table,
+)
+from lib.face_model.model import Coefficients
+from lib.photos.photographed import Photographed
+from lib.rendering.scenes import SceneDistribution
+from lib.training.losses import moments_of
 
 PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_a_person=3, geometry_people=4, smallest_group=2)
 PERSONS = np.repeat(np.array(list("abcdefgh"), object), 2)

@@ -9,12 +9,15 @@ from safetensors.torch import load_file, save_file
 from small_world import SHAPE, TEXTURE, small_face_model
 from torch import nn
 
-from lib import data_sets, photo_sources, rasterize, recognition
-from lib.alignment import Crop
-from lib.errors import StudyError
-from lib.face_model import Coefficients
-from lib.photos import inspect_file
-from lib.renderer import frontal_scene, render
+from lib.core.errors import StudyError
+from lib.face_model.model import Coefficients
+from lib.photos import data_sets
+from lib.photos import sources as photo_sources
+from lib.photos.files import inspect_file
+from lib.recognition import network as recognition
+from lib.rendering import rasterize
+from lib.rendering.crop import Crop
+from lib.rendering.renderer import frontal_scene, render
 
 
 class MineNetwork(nn.Module):

@@ -13,17 +13,17 @@ from scipy.spatial.transform import Rotation
 from skimage import data
 from small_world import SmallNetwork, small_face_model
 
-from lib.errors import StudyError
-from lib.external_faces import evaluate_results, find_results, read_results
-from lib.external_meshes import GREY, LANDMARK_NAMES, place_meshes, read_external_mesh, read_landmarks
-from lib.face_model import ALIGNMENT_LANDMARKS, FaceModel
-from lib.face_model_file import FaceModelFile, LinearModel
-from lib.ground_truth import load_truth
-from lib.mesh_files import save_mesh
-from lib.open_face_generator import FaceGenerator
-from lib.params import EvaluateParams
-from lib.photographed import Photographed
-from lib.scenes import SceneDistribution
+from lib.baselines.external import evaluate_results, find_results, read_results
+from lib.baselines.external_meshes import GREY, LANDMARK_NAMES, place_meshes, read_external_mesh, read_landmarks
+from lib.core.errors import StudyError
+from lib.core.params import EvaluateParams
+from lib.evaluation.distances import load_truth
+from lib.face_model.file import FaceModelFile, LinearModel
+from lib.face_model.meshes import save_mesh
+from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
+from lib.open_model.generator import FaceGenerator
+from lib.photos.photographed import Photographed
+from lib.rendering.scenes import SceneDistribution
 
 PEOPLE = 6
 NAMES = ["ann/1.jpg", "ann/2.jpg", "bob/1.jpg"]
@@ -135,7 +135,7 @@ def photographed():
 
 
 def truth_of(faces, path):
-    """The true faces of the two people, as `lib.ground_truth` reads them."""
+    """The true faces of the two people, as `lib.evaluation.distances` reads them."""
     generator, people = faces
     with h5py.File(path, "w") as file:
         file["vertices"] = np.stack([p.vertices for p in people]).astype(np.float32)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.alignment import POINT_NAMES
-from lib.errors import StudyError
-from lib.face_model import Coefficients, FaceModel
+from lib.core.errors import StudyError
+from lib.face_model.model import Coefficients, FaceModel
+from lib.rendering.crop import POINT_NAMES
 
 VERTICES, SHAPE, TEXTURE, EXPRESSION = 300, 7, 6, 5
 DIMENSIONS = {"shape_dimension": SHAPE, "texture_dimension": TEXTURE, "expression_dimension": EXPRESSION}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.face_viewer import face_viewer
+from lib.viewer import face_viewer
 
 TRIANGLES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
 VERTICES = np.random.default_rng(0).normal(0, 60, (2, 4, 3)).astype(np.float32)

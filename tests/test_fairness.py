@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from lib.errors import StudyError
-from lib.fairness import age_band, groups_of, read_people
-from lib.photos import read_folder
+from lib.core.errors import StudyError
+from lib.photos.files import read_folder
+from lib.photos.people import age_band, groups_of, read_people
 
 
 def test_people_are_read_from_a_table(tmp_path):

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import tables
-from lib.errors import StudyError
+from lib.core.errors import StudyError
+from lib.evaluation import tables
+from lib.evaluation.likeness import EDGES, histogram
 from lib.figures import (
     face_grid,
     interval_bars,
@@ -18,7 +19,6 @@ from lib.figures import (
     title_of,
     verification,
 )
-from lib.likeness import EDGES, histogram
 
 
 def test_a_grid_shows_each_picture_in_its_place(tmp_path):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lib.files import write_atomically
-from lib.progress import progress
+from lib.core.files import write_atomically
+from lib.core.progress import progress
 
 
 def test_a_file_appears_whole_in_a_folder_that_is_made(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from lib.geometry import (
+from lib.evaluation.surfaces import (
     Similarity,
     crop_to_sphere,
     make_surface,

@@ -7,11 +7,9 @@ import torch
 import trimesh
 from small_world import EXPRESSION, SHAPE, TEXTURE, write_face_model
 
-from lib import ground_truth
-from lib.errors import StudyError
-from lib.face_model import Coefficients, FaceModel
-from lib.geometry import make_surface
-from lib.ground_truth import (
+from lib.core.errors import StudyError
+from lib.evaluation import distances as ground_truth
+from lib.evaluation.distances import (
     AveragedShapes,
     average_by_condition,
     averaged_features,
@@ -20,8 +18,10 @@ from lib.ground_truth import (
     shape_errors,
     surface_errors,
 )
-from lib.scans import read_mesh, save_scans
-from lib.simulated import save_truth
+from lib.evaluation.surfaces import make_surface
+from lib.face_model.model import Coefficients, FaceModel
+from lib.photos.scans import read_mesh, save_scans
+from lib.photos.simulated.camera import save_truth
 
 PERSONS = ["person-0000", "person-0003"]
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from lib.params import load_params
+from lib.core.params import load_params
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -5,15 +5,15 @@ import pytest
 import torch
 from numba import njit
 
-import lib.kernel_memory
-from lib.kernel_memory import prefetch, recycled_empty
+import lib.rendering.kernels.memory
+from lib.rendering.kernels.memory import prefetch, recycled_empty
 
 SHAPE = (3, 700, 500)
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
-    monkeypatch.setattr(lib.kernel_memory, "_kept", [])
+    monkeypatch.setattr(lib.rendering.kernels.memory, "_kept", [])
 
 
 def place(array):
@@ -39,7 +39,7 @@ def test_memory_is_not_used_again_while_a_tensor_a_view_or_a_gradient_holds_it()
     ]
     leaf = torch.zeros(1, requires_grad=True)
     product = leaf * torch.from_numpy(recycled_empty(SHAPE))
-    places = [place(memory) for memory in lib.kernel_memory._kept]
+    places = [place(memory) for memory in lib.rendering.kernels.memory._kept]
     assert len(set(places)) == 4
     assert place(recycled_empty(SHAPE)) not in places
     del holders, product
@@ -47,12 +47,12 @@ def test_memory_is_not_used_again_while_a_tensor_a_view_or_a_gradient_holds_it()
 
 
 def test_no_more_than_the_budget_is_kept(monkeypatch):
-    monkeypatch.setattr(lib.kernel_memory, "KEPT_BYTES", 10_000_000)
+    monkeypatch.setattr(lib.rendering.kernels.memory, "KEPT_BYTES", 10_000_000)
     held = [recycled_empty(SHAPE) for _ in range(5)]
     assert len({place(array) for array in held}) == 5
-    assert sum(memory.nbytes for memory in lib.kernel_memory._kept) <= 10_000_000
+    assert sum(memory.nbytes for memory in lib.rendering.kernels.memory._kept) <= 10_000_000
     recycled_empty((10, 10))
-    assert len(lib.kernel_memory._kept) == 2, "small arrays are left to the system"
+    assert len(lib.rendering.kernels.memory._kept) == 2, "small arrays are left to the system"
 
 
 def test_prefetch_changes_nothing():

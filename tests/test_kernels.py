@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import lib.kernel_memory
-import lib.renderer
-import lib.shading_block
-from lib.kernel_tiles import add_products, add_up_each, load_each, zeros
-from lib.kernel_vectors import (
+import lib.rendering.kernels.memory
+import lib.rendering.kernels.shading_block
+import lib.rendering.renderer
+from lib.core.files import digest_of_sources
+from lib.rendering.kernels.compile import exact_kernel, kernel
+from lib.rendering.kernels.interleave import BLOCK, add_apart, join
+from lib.rendering.kernels.tiles import add_products, add_up_each, load_each, zeros
+from lib.rendering.kernels.vectors import (
     add_up,
     filled,
     lane,
@@ -27,14 +30,12 @@ from lib.kernel_vectors import (
     turn,
     vector_of,
 )
-from lib.kernels import digest_of_sources, exact_kernel, kernel
-from lib.side_by_side import BLOCK, add_apart, join
 
 _KERNELS = {
     "__init__.py": "",
-    "parts.py": "from lib.kernels import inlined\n@inlined\ndef part(x):\n    return x + {number}\n",
+    "parts.py": "from lib.rendering.kernels.compile import inlined\n@inlined\ndef part(x):\n    return x + {number}\n",
     "whole.py": (
-        "from lib.kernels import kernel\nfrom lib.parts import part\n"
+        "from lib.rendering.kernels.compile import kernel\nfrom lib.parts import part\n"
         "@kernel\ndef whole(x):\n    return part(x)\n"
         "print(whole(1), sum(whole.stats.cache_hits.values()))\n"
     ),
@@ -44,8 +45,9 @@ _KERNELS = {
 def test_an_edit_of_an_inlined_module_is_noticed(tmp_path):
     """The library's own code beside two modules of the test, as one package."""
     package = tmp_path / "lib"
-    package.mkdir()
-    (package / "kernels.py").write_text((ROOT / "lib" / "kernels.py").read_text())
+    for module in ("core/files.py", "rendering/kernels/compile.py"):
+        (package / module).parent.mkdir(parents=True)
+        (package / module).write_text((ROOT / "lib" / module).read_text())
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     results = []
@@ -60,15 +62,16 @@ def test_an_edit_of_an_inlined_module_is_noticed(tmp_path):
     assert results == [["2", "0"], ["2", "1"], ["21", "0"]], "compiled, read from the cache, compiled anew"
 
 
-@pytest.mark.parametrize("module", ["rasterize_cpu", "vertex_stage_cpu", "shading_cpu", "linear_decoder_cpu"])
+@pytest.mark.parametrize("module", ["rasterize", "vertices", "shading", "decode"])
 def test_kernels_of_the_renderer_depend_on_what_they_inline(module, monkeypatch, tmp_path):
-    used = lib.shading_block if module == "shading_cpu" else lib.kernel_memory
-    import_module(f"lib.{module}")
-    before = digest_of_sources(f"lib.{module}")
+    used = lib.rendering.kernels.shading_block if module == "shading" else lib.rendering.kernels.memory
+    name = f"lib.rendering.kernels.{module}"
+    import_module(name)
+    before = digest_of_sources(name)
     changed = tmp_path / "changed.py"
     changed.write_text("changed = True\n")
     monkeypatch.setattr(used, "__file__", str(changed))
-    assert digest_of_sources(f"lib.{module}") != before
+    assert digest_of_sources(name) != before
 
 
 NINE = (0,) * 9

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import roc_auc_score
 
-from lib.likeness import (
+from lib.evaluation.likeness import (
     CENTRES,
     EDGES,
     earth_movers_distance,
@@ -46,7 +46,7 @@ def test_pairs_are_all_counted_once_in_any_block_size(embedded, monkeypatch):
     vectors, persons = embedded
     same, different = brute_force(vectors, persons)
     for block in (256, 7):
-        monkeypatch.setattr("lib.likeness.BLOCK_ROWS", block)
+        monkeypatch.setattr("lib.evaluation.likeness.BLOCK_ROWS", block)
         pairs = pair_distributions(vectors, persons)
         assert near(pairs.same, histogram(same)) and near(pairs.different, histogram(different))
     assert pairs.same.sum() == 40 * 3 and pairs.different.sum() == 120 * 119 // 2 - 120

@@ -10,8 +10,8 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.linear_decoder import decode, pack_basis, unpack_basis
-from lib.linear_decoder_cpu import BLOCK, PANEL, RUN, TOGETHER
+from lib.face_model.linear_decoder import decode, pack_basis, unpack_basis
+from lib.rendering.kernels.decode import BLOCK, PANEL, RUN, TOGETHER
 
 UNLIMITED = (-float("inf"), float("inf"))
 
@@ -126,10 +126,10 @@ def test_other_processors_decode_the_same_bytes(tmp_path):
     (gradient,) = torch.autograd.grad(values, coefficients, pull)
     torch.save([tensor.detach() for tensor in (coefficients, mean, basis, pull)], tmp_path / "problem.pt")
     code = """
-import lib.kernel_vectors
-lib.kernel_vectors.WIDE = not lib.kernel_vectors.WIDE
+import lib.rendering.kernels.vectors
+lib.rendering.kernels.vectors.WIDE = not lib.rendering.kernels.vectors.WIDE
 import torch
-from lib.linear_decoder import decode, pack_basis
+from lib.face_model.linear_decoder import decode, pack_basis
 coefficients, mean, basis, pull = torch.load("problem.pt", weights_only=True)
 coefficients.requires_grad_()
 values = decode(coefficients, mean, pack_basis(basis), (-1.0, 5.0))

@@ -5,11 +5,11 @@ import pytest
 import torch
 from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
-from lib.face_model import Coefficients
-from lib.loopback import loopback_table
-from lib.params import EvaluateParams
-from lib.regressor import Regressor
-from lib.scenes import SceneDistribution
+from lib.core.params import EvaluateParams
+from lib.evaluation.loopback import loopback_table
+from lib.face_model.model import Coefficients
+from lib.rendering.scenes import SceneDistribution
+from lib.training.regressor import Regressor
 
 PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_a_person=3, geometry_people=4, smallest_group=2)
 PERSONS = np.repeat(np.array(list("abcdefghijklmnopqrst"), object), 2)

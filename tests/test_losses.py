@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from lib.face_model import Coefficients
-from lib.losses import (
+from lib.face_model.model import Coefficients
+from lib.training.losses import (
     LossWeights,
     batch_distribution_loss,
     identity_loss,

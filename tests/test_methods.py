@@ -8,17 +8,17 @@ import pytest
 import torch
 from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
-from lib import methods
-from lib.bench import Bench, padded
-from lib.evaluation import load_evaluation, reconstruct_all
-from lib.face_model import Coefficients
-from lib.ground_truth import SurfaceErrors
-from lib.params import EvaluateParams, FitRegressedParams
-from lib.photo_crops import Crops
-from lib.photographed import Photographed
-from lib.regressor import Regressor
-from lib.scenes import SceneDistribution
-from lib.tables import METRICS, ROWS, read_metrics
+from lib.baselines import methods
+from lib.core.params import EvaluateParams, FitRegressedParams
+from lib.evaluation.distances import SurfaceErrors
+from lib.evaluation.protocol import load_evaluation, reconstruct_all
+from lib.evaluation.setup import Bench, padded
+from lib.evaluation.tables import METRICS, ROWS, read_metrics
+from lib.face_model.model import Coefficients
+from lib.photos.crops import Crops
+from lib.photos.photographed import Photographed
+from lib.rendering.scenes import SceneDistribution
+from lib.training.regressor import Regressor
 
 PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_a_person=2, geometry_people=2, smallest_group=2)
 

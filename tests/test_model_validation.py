@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from lib.face_model_file import LinearModel
+from lib.face_model.file import LinearModel
+from lib.face_model.validation import compactness, generalisation, specificity, validate
 from lib.figures import validation_curves
-from lib.model_validation import compactness, generalisation, specificity, validate
 
 POINTS = 4
 

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from small_world import FEATURES, SHAPE, SIZE, TEXTURE, SmallNetwork, small_face_model
 
-from lib.face_model import Coefficients
-from lib.live import PROGRESS_ROWS, LiveRun, progress_pictures
-from lib.monitors import SIDE_YAW, Monitor, watched_photographs
-from lib.reference_renders import centred_on_renders
-from lib.regressor import Regressor
-from lib.renderer import frontal_scene, render
+from lib.face_model.model import Coefficients
+from lib.recognition.render_centre import centred_on_renders
+from lib.rendering.renderer import frontal_scene, render
+from lib.training.live import PROGRESS_ROWS, LiveRun, progress_pictures
+from lib.training.monitor import SIDE_YAW, Monitor, watched_photographs
+from lib.training.regressor import Regressor
 
 PEOPLE = [f"person {i // 2:02d}" for i in range(80)]
 

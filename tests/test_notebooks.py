@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from lib.errors import StudyError
-from lib.notebooks import main, notebook_of, run_notebook
+from lib.core.errors import StudyError
+from lib.run import main, notebook_of, run_notebook
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib import open_face_assets
-from lib.errors import StudyError
-from lib.face_model import FaceModel
-from lib.mesh_normals import unit_normals
-from lib.open_face_model import FaceGenerator, build_open_face_model
-from lib.open_face_pca import mirrored_modes
-from lib.open_face_shape import slider_pairs
-from lib.open_face_skin import encode_srgb, look_up_skin_colour, skin_colour
-from lib.open_face_subdivision import subdivide
+from lib.core.errors import StudyError
+from lib.face_model.model import FaceModel
+from lib.open_model import assets as open_face_assets
+from lib.open_model.build import FaceGenerator, build_open_face_model
+from lib.open_model.pca import mirrored_modes
+from lib.open_model.shape import slider_pairs
+from lib.open_model.skin import encode_srgb, look_up_skin_colour, skin_colour
+from lib.open_model.subdivision import subdivide
+from lib.rendering.normals import unit_normals
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20, "resolutions": ("light",)}

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-from lib.errors import StudyError
-from lib.params import load_params
+from lib.core.errors import StudyError
+from lib.core.params import load_params
 from lib.presets import apply_preset
 
 PUBLISHED = ROOT / "presets/default.yaml"

@@ -9,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import EXPRESSION, SHAPE, TEXTURE, SmallNetwork, small_face_model, write_face_model
 
-from lib.alignment import fit_similarity
-from lib.face_model import FaceModel
-from lib.iterative_fit import fit, fit_photographs
-from lib.params import IterativeFitParams, PixelAutoencoderParams
-from lib.photo_crops import Crops, landmarks_in_crop
-from lib.photometric import (
+from lib.baselines.iterative_fit import fit, fit_photographs
+from lib.baselines.photometric import (
     NOTHING,
     SMALLEST_DIFFERENCE,
     VIEW_DIMENSION,
@@ -27,9 +23,13 @@ from lib.photometric import (
     prior,
     scene_of,
 )
-from lib.pixel_autoencoder import VIEW_EPOCHS, PixelAutoencoder, teach_views, train_pixel_autoencoder
-from lib.regressor import Regressor
-from lib.scenes import frontal_scene
+from lib.baselines.pixel_autoencoder import VIEW_EPOCHS, PixelAutoencoder, teach_views, train_pixel_autoencoder
+from lib.core.params import IterativeFitParams, PixelAutoencoderParams
+from lib.face_model.model import FaceModel
+from lib.photos.crops import Crops, landmarks_in_crop
+from lib.rendering.crop import fit_similarity
+from lib.rendering.scenes import frontal_scene
+from lib.training.regressor import Regressor
 
 CROP = SmallNetwork.crop
 FIT = IterativeFitParams(people=1, steps=40, learning_rate=0.1, landmark_weight=20.0, prior_weight=1e-6)
@@ -173,7 +173,7 @@ def test_a_fit_is_kept_and_does_not_depend_on_its_neighbours(tmp_path, model, ge
     together, _ = fit_photographs(model, crops, CROP, params, tmp_path)
     alone, _ = fit(model, crops[[1]], CROP, params)
     assert torch.allclose(together.view[[1]], alone.view, atol=1e-3)
-    monkeypatch.setattr("lib.iterative_fit.fit", lambda *arguments: pytest.fail("was fitted again"))
+    monkeypatch.setattr("lib.baselines.iterative_fit.fit", lambda *arguments: pytest.fail("was fitted again"))
     again, _ = fit_photographs(model, crops, CROP, params, tmp_path)
     assert all(torch.equal(getattr(again, name), values) for name, values in together.state().items())
 
@@ -239,7 +239,7 @@ def test_a_stopped_autoencoder_goes_on_bit_for_bit(tmp_path, model, leading, gen
         arguments = (autoencoder, leading, crops, CROP, AUTOENCODER, tmp_path / f"{kill}.safetensors")
         if kill:
             with monkeypatch.context() as patch:
-                patch.setattr("lib.pixel_autoencoder.refuse_nan", _stop_at(27))
+                patch.setattr("lib.baselines.pixel_autoencoder.refuse_nan", _stop_at(27))
                 with pytest.raises(KeyboardInterrupt):
                     train_pixel_autoencoder(*arguments)
             torch.manual_seed(0)

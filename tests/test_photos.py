@@ -15,17 +15,19 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
-from lib import face_crops, lfw, photo_embedding
-from lib.detection import FaceDetector
-from lib.errors import StudyError
-from lib.feature_store import load_feature_store, split_people
-from lib.lfw import fetch_lfw
-from lib.photo_embedding import embed_photographs, fill_cache
-from lib.photo_processes import embed_in_processes
-from lib.photo_sources import list_photographs
-from lib.photos import read_folder
-from lib.pictures import LONGEST_SIDE, UnreadablePictureError, read_picture
-from lib.recognition import IdentityNetwork, load_network, prepare_network
+from lib.core.errors import StudyError
+from lib.photos import align as face_crops
+from lib.photos import embed as photo_embedding
+from lib.photos import lfw
+from lib.photos.detect import FaceDetector
+from lib.photos.embed import embed_photographs, fill_cache
+from lib.photos.embed_processes import embed_in_processes
+from lib.photos.files import read_folder
+from lib.photos.lfw import fetch_lfw
+from lib.photos.read import LONGEST_SIDE, UnreadablePictureError, read_picture
+from lib.photos.sources import list_photographs
+from lib.photos.store import load_feature_store, split_people
+from lib.recognition.network import IdentityNetwork, load_network, prepare_network
 
 SHARED = Path(__file__).parents[2] / "shared"
 EYES = np.array([[204.9, 101.0], [246.4, 102.6]])

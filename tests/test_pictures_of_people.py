@@ -10,7 +10,7 @@ FILES = [
     "reports/figures/pairs/full.png",
     "reports/index.html",
     "reports/figures/losses.svg",
-    "lib/lfw.py",
+    "lib/photos/lfw.py",
     "data/a.jpg",
 ]
 

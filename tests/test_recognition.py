@@ -19,18 +19,19 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from lib import network_files, recognition
-from lib.dlib_network import Stem
-from lib.dlib_weights import DlibFormatError, read_dlib_network
-from lib.errors import StudyError
-from lib.facenet_network import FaceNetNetwork, convert_facenet_weights
-from lib.faceres_network import (
+from lib.core.errors import StudyError
+from lib.recognition import network as recognition
+from lib.recognition import sources as network_files
+from lib.recognition.dlib import Stem
+from lib.recognition.dlib_weights import DlibFormatError, read_dlib_network
+from lib.recognition.facenet import FaceNetNetwork, convert_facenet_weights
+from lib.recognition.faceres import (
     FaceResNetwork,
     SamePaddedConvolution,
     convert_faceres_weights,
     read_tfjs_weights,
 )
-from lib.recognition import IdentityNetwork, load_network, prepare_network
+from lib.recognition.network import IdentityNetwork, load_network, prepare_network
 
 SHARED = Path(__file__).parents[2] / "shared"
 DIMENSIONS = {"dlib": (256, 128, 150), "facenet": (1792, 512, 160), "faceres": (1024, 1024, 224)}

@@ -16,12 +16,12 @@ from skimage import data
 from small_world import write_face_model
 
 from lib import reconstruct
-from lib.errors import StudyError
-from lib.face_model import Coefficients, FaceModel
-from lib.mesh_files import linear_from_srgb, save_mesh
-from lib.notebooks import execute_notebook
-from lib.recognition import prepare_network
-from lib.regressor import Regressor
+from lib.core.errors import StudyError
+from lib.face_model.meshes import linear_from_srgb, save_mesh
+from lib.face_model.model import Coefficients, FaceModel
+from lib.recognition.network import prepare_network
+from lib.run import execute_notebook
+from lib.training.regressor import Regressor
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 
-import lib.reference_renders
-from lib.face_model import Coefficients
-from lib.reference_renders import FACES, centred_on_renders, reference_renders
-from lib.renderer import frontal_scene, render
+import lib.recognition.render_centre
+from lib.face_model.model import Coefficients
+from lib.recognition.render_centre import FACES, centred_on_renders, reference_renders
+from lib.rendering.renderer import frontal_scene, render
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def test_faces_are_drawn_once_for_each_network(world, monkeypatch):
 
 def test_another_process_finds_what_was_seen(world, monkeypatch, tmp_path):
     model, network = world
-    monkeypatch.setattr(lib.reference_renders, "KEPT", tmp_path)
+    monkeypatch.setattr(lib.recognition.render_centre, "KEPT", tmp_path)
     reference_renders.cache_clear()
     before = reference_renders(model, network)
     (kept,) = tmp_path.iterdir()
     reference_renders.cache_clear()
-    monkeypatch.setattr(lib.reference_renders, "_see", None)  # nothing is drawn
+    monkeypatch.setattr(lib.recognition.render_centre, "_see", None)  # nothing is drawn
     after = reference_renders(model, network)
     assert torch.equal(after.centre, before.centre) and torch.equal(after.mean_face, before.mean_face)
     assert after.distance == before.distance and kept.suffix == ".safetensors"
@@ -58,7 +58,7 @@ def test_another_process_finds_what_was_seen(world, monkeypatch, tmp_path):
 @pytest.mark.parametrize("change", ["face model", "network", "code"])
 def test_what_was_seen_of_something_else_is_not_taken(world, monkeypatch, tmp_path, change):
     model, network = world
-    monkeypatch.setattr(lib.reference_renders, "KEPT", tmp_path)
+    monkeypatch.setattr(lib.recognition.render_centre, "KEPT", tmp_path)
     reference_renders.cache_clear()
     reference_renders(model, network)
     if change == "face model":
@@ -67,7 +67,7 @@ def test_what_was_seen_of_something_else_is_not_taken(world, monkeypatch, tmp_pa
         network = SmallNetwork()
         network.fingerprint = "another"
     else:
-        monkeypatch.setattr(lib.reference_renders, "digest_of_sources", lambda name: "edited")
+        monkeypatch.setattr(lib.recognition.render_centre, "digest_of_sources", lambda name: "edited")
     reference_renders.cache_clear()
     reference_renders(model, network)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2

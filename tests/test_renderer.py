@@ -15,13 +15,13 @@ from conftest import ROOT
 from meshes import CROP, head
 from PIL import Image
 
-from lib.alignment import POINT_NAMES, Crop, warp_to_crop
-from lib.camera import alignment_points, crop_projection, project
-from lib.recognition import DLIB_CROP, FACENET_CROP, FACERES_CROP
-from lib.renderer import Scene, SceneDistribution, frontal_scene, render, render_meshes, sample_scenes
-from lib.scenes import background_pictures, light_source_colours
-from lib.vertex_stage import vertex_normals, vertex_stage
-from lib.vertex_stage_cpu import FEW
+from lib.recognition.network import DLIB_CROP, FACENET_CROP, FACERES_CROP
+from lib.rendering.camera import alignment_points, crop_projection, project
+from lib.rendering.crop import POINT_NAMES, Crop, warp_to_crop
+from lib.rendering.kernels.vertices import FEW
+from lib.rendering.renderer import Scene, SceneDistribution, frontal_scene, render, render_meshes, sample_scenes
+from lib.rendering.scenes import background_pictures, light_source_colours
+from lib.rendering.vertices import vertex_normals, vertex_stage
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = Crop(28, CROP.points)
@@ -387,9 +387,9 @@ import sys
 from pathlib import Path
 import torch
 from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
-from lib.checkpoint import digest
-from lib.face_model import Coefficients
-from lib.renderer import render, sample_scenes
+from lib.core.tensors import digest
+from lib.face_model.model import Coefficients
+from lib.rendering.renderer import render, sample_scenes
 generator = torch.Generator().manual_seed(1)
 model = small_face_model(Path(sys.argv[1]))
 faces = Coefficients(*(torch.randn(3, count, generator=generator).requires_grad_() for count in (SHAPE, TEXTURE)))

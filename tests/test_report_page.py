@@ -14,15 +14,16 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from lib import paper_numbers, report_tables
-from lib.face_viewer import face_viewer
+from lib.core.params import load_params
+from lib.evaluation import paper_numbers
+from lib.evaluation.tables import run_table
 from lib.figures import face_grid, loss_curves, save_figure
-from lib.notebook_pages import convert_notebooks
-from lib.params import load_params
-from lib.report_content import PEOPLE_WARNING, TITLE, lead, sections
-from lib.report_page import Section, blocks, header_rows, inlined, split_interval, table, write_page
-from lib.run_facts import machine_facts, output_hashes, package_versions, sources
-from lib.tables import run_table
+from lib.report import tables as report_tables
+from lib.report.content import PEOPLE_WARNING, TITLE, lead, sections
+from lib.report.facts import machine_facts, output_hashes, package_versions, sources
+from lib.report.notebook_pages import convert_notebooks
+from lib.report.page import Section, blocks, header_rows, inlined, split_interval, table, write_page
+from lib.viewer import face_viewer
 
 NAMES = ["stage1", "full", "no_batch"]
 CHANGES = {"pose": dict(none=0.0, largest=60.0), "blur": dict(none=0.0, largest=0.1)}

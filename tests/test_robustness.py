@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from small_world import SmallNetwork
 
-from lib import robustness
-from lib.errors import StudyError
-from lib.face_crops import POINT_COLUMNS
+from lib.core.errors import StudyError
 from lib.figures_robustness import PHOTOGRAPHS, stress_curves, stress_grid, style_grid
-from lib.open_face_model import FaceGenerator
-from lib.photo_changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, Change, change_pixels
-from lib.photos import Photograph
-from lib.robustness import ARTWORK, UNCHANGED, PhotographedOnce, choose_people, write_photographs
-from lib.simulated_stress import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, Sitter
-from lib.stylised import STYLES, stylise
+from lib.open_model.build import FaceGenerator
+from lib.photos.align import POINT_COLUMNS
+from lib.photos.files import Photograph
+from lib.robustness import protocol as robustness
+from lib.robustness.changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, Change, change_pixels
+from lib.robustness.protocol import ARTWORK, UNCHANGED, PhotographedOnce, choose_people, write_photographs
+from lib.robustness.simulated import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, Sitter
+from lib.robustness.styles import STYLES, stylise
 
 POINTS = np.array([[40.0, 40.0], [60.0, 40.0], [42.0, 62.0], [58.0, 62.0]])
 

@@ -6,14 +6,14 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from lib.alignment import Crop, warp_to_crop
-from lib.detection import FaceDetector
-from lib.face_model import ALIGNMENT_LANDMARKS
-from lib.network_files import FACERES_SHA256
-from lib.open_face_model import FaceGenerator
-from lib.pictures import read_picture
-from lib.recognition import load_network, prepare_network
-from lib.renderer import SceneDistribution, render_meshes, sample_scenes
+from lib.face_model.model import ALIGNMENT_LANDMARKS
+from lib.open_model.build import FaceGenerator
+from lib.photos.detect import FaceDetector
+from lib.photos.read import read_picture
+from lib.recognition.network import load_network, prepare_network
+from lib.recognition.sources import FACERES_SHA256
+from lib.rendering.crop import Crop, warp_to_crop
+from lib.rendering.renderer import SceneDistribution, render_meshes, sample_scenes
 
 PEOPLE = 8
 PHOTOGRAPH = Crop(400, ((0.42, 0.40), (0.60, 0.43), (0.42, 0.62), (0.55, 0.64)))

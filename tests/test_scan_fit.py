@@ -11,11 +11,11 @@ from conftest import ROOT, SHARED
 from meshes import head
 from scipy.spatial.transform import Rotation
 
-from lib.errors import StudyError
-from lib.face_model import FaceModel
-from lib.face_model_file import FaceModelFile, LinearModel
-from lib.geometry import make_surface
-from lib.scan_fit import fit_scan, outer_skin, read_scan
+from lib.core.errors import StudyError
+from lib.evaluation.scan_fit import fit_scan, outer_skin, read_scan
+from lib.evaluation.surfaces import make_surface
+from lib.face_model.file import FaceModelFile, LinearModel
+from lib.face_model.model import FaceModel
 
 SCANS = SHARED / "scans/facefuns"
 OPEN_MODEL = ROOT / "data/face_model/full.h5"

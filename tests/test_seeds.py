@@ -10,9 +10,9 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from lib.errors import StudyError
+from lib.core.errors import StudyError
+from lib.evaluation.tables import ROWS
 from lib.seeds import Run, difference_table, main, runs_of, spread_table
-from lib.tables import ROWS
 
 KEY, TITLE = next(iter(ROWS.items()))
 

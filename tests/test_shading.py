@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lib.rasterize import Fragments
-from lib.shading import EXPONENT, SPECULAR, decode_srgb, encode_srgb, phong, shade, shade_in_torch
+from lib.rendering.rasterize import Fragments
+from lib.rendering.shading import EXPONENT, SPECULAR, decode_srgb, encode_srgb, phong, shade, shade_in_torch
 
 
 def pixels(generator, count=3, size=9):

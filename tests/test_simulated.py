@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import simulated
-from lib.open_face_model import FaceGenerator
-from lib.simulated import CONDITIONS, person_name, save_truth, simulate_photographs
+from lib.open_model.build import FaceGenerator
+from lib.photos.simulated import camera as simulated
+from lib.photos.simulated.camera import CONDITIONS, person_name, save_truth, simulate_photographs
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lib.open_face_mesh import Part
-from lib.open_face_model import FaceGenerator
-from lib.simulated_costume import dress, sample_looks
-from lib.simulated_hair import CENTRE, hair, sample_covering, sample_hair_style, skull, skull_radii
-from lib.simulated_mesh import Mesh, join, loft, rolled_grid, tube
-from lib.simulated_wear import BEFORE_THE_EYES, glasses
+from lib.open_model.build import FaceGenerator
+from lib.open_model.mesh import Part
+from lib.photos.simulated.hair import CENTRE, hair, sample_covering, sample_hair_style, skull, skull_radii
+from lib.photos.simulated.looks import dress, sample_looks
+from lib.photos.simulated.mesh import Mesh, join, loft, rolled_grid, tube
+from lib.photos.simulated.wear import BEFORE_THE_EYES, glasses
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,19 @@ import torch
 from conftest import ROOT
 from small_world import EMBEDDING, FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
-from lib.augmentation import Augmentation
-from lib.checkpoint import load_tensors, save_tensors
-from lib.errors import StudyError
-from lib.face_model import Coefficients
-from lib.hybrid_batches import Batch, Photographs, Setting, draw_batch, stage2_losses
-from lib.losses import loopback_loss
-from lib.params import load_params
-from lib.processes import best_precision
-from lib.regressor import Regressor
-from lib.renderer import render, sample_scenes
-from lib.scenes import SceneDistribution
-from lib.synthetic_faces import Pairs, make_pairs
-from lib.training import train_stage1, train_stage2
+from lib.core.errors import StudyError
+from lib.core.params import load_params
+from lib.core.processes import best_precision
+from lib.core.tensors import load_tensors, save_tensors
+from lib.face_model.model import Coefficients
+from lib.rendering.renderer import render, sample_scenes
+from lib.rendering.scenes import SceneDistribution
+from lib.training.augmentation import Augmentation
+from lib.training.losses import loopback_loss
+from lib.training.regressor import Regressor
+from lib.training.stage2 import Batch, Photographs, Setting, draw_batch, stage2_losses
+from lib.training.stages import train_stage1, train_stage2
+from lib.training.synthetic import Pairs, make_pairs
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
@@ -98,7 +98,7 @@ def test_regressor_round_trip(tmp_path, regressor):
 
 
 def test_pairs_are_made_once_and_grow(tmp_path, world, monkeypatch):
-    monkeypatch.setattr("lib.synthetic_faces.FACES_A_SHARD", 20)
+    monkeypatch.setattr("lib.training.synthetic.FACES_A_SHARD", 20)
     (setting, _, _), folder = world, tmp_path / "pairs"
     model, network, distribution = setting.face_model, setting.network, setting.distribution
     first = make_pairs(model, network, 40, 1, distribution, folder)
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, world, regressor, monkeypatc
 
     whole, stopped = copy_of(regressor), copy_of(regressor)
     history = run(whole, tmp_path / "whole")
-    from lib import training
+    from lib.training import stages as training
 
     backward, left = training.backward, [20 if stage == "stage1" else 3]
 
@@ -262,7 +262,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, world, regressor, monkeypatc
 
 
 class Watch:
-    """Notes what `lib.live.LiveRun` would show; stops the run after so many looks."""
+    """Notes what `lib.training.live.LiveRun` would show; stops the run after so many looks."""
 
     def __init__(self, looks=100):
         self.shown, self.looks = [], looks
@@ -334,7 +334,7 @@ def test_defects_reach_synthetic_faces_and_the_renders_of_photographs(tmp_path, 
 
 def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path, world, regressor, monkeypatch):
     setting, pairs, photographs = world
-    from lib import hybrid_batches
+    from lib.training import stage2 as hybrid_batches
 
     calls = []
 
@@ -350,7 +350,7 @@ def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path,
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, world, regressor, monkeypatch):
     setting, pairs, photographs = world
-    from lib import hybrid_batches
+    from lib.training import stage2 as hybrid_batches
 
     class Spoilt(torch.autograd.Function):
         """A loss that is finite while its gradient is not."""
@@ -378,7 +378,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
         Path(arguments[1]).write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lib.checkpoint.save_file", full)
+    monkeypatch.setattr("lib.core.tensors.save_file", full)
     with pytest.raises(StudyError, match="No space left"):
         save_tensors(path, {"a": torch.ones(2)}, {"step": 2})
     tensors, meta = load_tensors(path)

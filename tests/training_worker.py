@@ -10,15 +10,15 @@ import torch
 from conftest import ROOT
 from small_world import EMBEDDING, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
-from lib.augmentation import Augmentation
-from lib.checkpoint import save_tensors
-from lib.hybrid_batches import Photographs, Setting, draw_batch, stage2_losses
-from lib.params import load_params
-from lib.processes import average_gradients, joined, mean_over_processes, rank
-from lib.regressor import Regressor
-from lib.scenes import SceneDistribution
-from lib.synthetic_faces import make_pairs
-from lib.training import train_stage1, train_stage2
+from lib.core.params import load_params
+from lib.core.processes import average_gradients, joined, mean_over_processes, rank
+from lib.core.tensors import save_tensors
+from lib.rendering.scenes import SceneDistribution
+from lib.training.augmentation import Augmentation
+from lib.training.regressor import Regressor
+from lib.training.stage2 import Photographs, Setting, draw_batch, stage2_losses
+from lib.training.stages import train_stage1, train_stage2
+from lib.training.synthetic import make_pairs
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=80, epochs=40, batch_size=16)

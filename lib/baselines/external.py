@@ -1,0 +1,217 @@
+"""Faces that other methods made of the same photographs, read from a folder (``docs/compare-your-method.md``)."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib.baselines.external_meshes import place_meshes, read_external_mesh, read_landmarks
+from lib.core.errors import StudyError
+from lib.core.progress import progress
+from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, surface_errors
+from lib.evaluation.protocol import SIDE_YAW, Reconstructed, evaluate_pictures
+from lib.evaluation.surfaces import make_surface
+from lib.photos.align import iterate_face_crops
+from lib.photos.files import Photograph
+from lib.recognition.render_centre import centred_on_renders
+from lib.rendering.crop import POINT_NAMES
+from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
+
+MESH_SUFFIXES, PICTURE_SUFFIXES = (".obj", ".ply", ".glb"), (".png",)
+DETECTION_BATCH = 16
+SOME = 3
+"""Names that an error message lists."""
+
+
+@dataclass(frozen=True)
+class ExternalResults:
+    """What another method gives for some of the photographs.
+
+    Attributes
+    ----------
+    which : ndarray (M,)
+        Numbers of the photographs, ascending.
+    reconstructed : Reconstructed
+        Of those M, without coefficients; of pictures also without other views.
+    placed : dict of int to lib.baselines.external_meshes.PlacedMesh
+        The meshes by the photograph's number; empty for a folder of pictures.
+    """
+
+    which: np.ndarray
+    reconstructed: Reconstructed
+    placed: dict
+
+
+def find_results(folder, photographs, all_photographs):
+    """List the results in a folder by the photograph they are named after.
+
+    Parameters
+    ----------
+    folder : path-like
+        ``folder/<photograph's path without its ending>.<obj, ply, glb or png>``. Where there is a mesh, pictures are
+        taken for its textures.
+    photographs : sequence of str
+        Paths of those that are evaluated, as in the feature store's index.
+    all_photographs : sequence of str
+        Paths of all: results of the others are left alone.
+
+    Returns
+    -------
+    dict of int to Path
+        By the number of the photograph in `photographs`, ascending.
+
+    Raises
+    ------
+    StudyError
+        The folder is missing, a file is named after no photograph, two are named after the same one, or none is of a
+        photograph that is evaluated.
+    """
+    folder = Path(folder)
+    example = Path(photographs[0]).with_suffix(".obj")
+    if not folder.is_dir():
+        raise StudyError(
+            f"{folder}, named in methods.external of params.yaml, is no folder; put results such as {example} into it"
+        )
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    meshes = [path for path in files if path.suffix.lower() in MESH_SUFFIXES]
+    found = meshes or [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
+    known = {str(Path(name).with_suffix("")) for name in all_photographs}
+    stems = {path: path.relative_to(folder).with_suffix("").as_posix() for path in found}
+    strange = [str(path.relative_to(folder)) for path, stem in stems.items() if stem not in known]
+    if strange:
+        raise StudyError(
+            f"{folder}: {len(strange)} files are named after no photograph ({', '.join(strange[:SOME])}). Name each "
+            f"result as its photograph, folders too, such as {example}, and take other meshes and pictures away"
+        )
+    if len(set(stems.values())) < len(stems):
+        twice = sorted({stem for stem in stems.values() if list(stems.values()).count(stem) > 1})
+        raise StudyError(
+            f"{folder} has several results of one photograph ({', '.join(twice[:SOME])}): keep one of each"
+        )
+    by_stem = {stem: path for path, stem in stems.items()}
+    results = {n: by_stem.get(str(Path(name).with_suffix(""))) for n, name in enumerate(photographs)}
+    results = {number: path for number, path in results.items() if path}
+    if not results:
+        raise StudyError(
+            f"{folder} has no result of a test photograph ({len(found)} of others). Expected {folder / example} and "
+            "so on; data/photos/index.parquet lists the test photographs"
+        )
+    return results
+
+
+def read_results(folder, photographs, all_photographs, face_model, network, picture_crop, distribution, seed):
+    """Read, place, draw and embed the results of another method.
+
+    Parameters
+    ----------
+    folder, photographs, all_photographs
+        As `find_results`.
+    face_model : FaceModel
+        Whose frame meshes are brought into.
+    network, picture_crop, distribution, seed
+        As `lib.evaluation.protocol.reconstruct_all`.
+
+    Returns
+    -------
+    ExternalResults
+
+    Raises
+    ------
+    StudyError
+        As `find_results`; a mesh cannot be read; or no picture shows a face.
+    """
+    results = find_results(folder, photographs, all_photographs)
+    network = centred_on_renders(network, face_model)
+    if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
+        return _read_pictures(results, network, picture_crop)
+    meshes = {n: read_external_mesh(path) for n, path in progress(results.items(), "meshes", unit="mesh")}
+    placed = place_meshes(meshes, face_model, read_landmarks(Path(folder)))
+    reconstructed = _draw(list(placed.values()), network, picture_crop, distribution, seed)
+    return ExternalResults(np.array(list(placed)), reconstructed, placed)
+
+
+@torch.no_grad()
+def _draw(faces, network, picture_crop, distribution, seed):
+    """Draw placed meshes as `reconstruct_all` draws faces of the model; topologies may differ, so one by one."""
+    scenes = sample_scenes(len(faces), torch.Generator().manual_seed(seed), distribution)
+    studio, embeddings, pictures = frontal_scene(1), [], []
+    sides = [replace(studio, angles=torch.tensor([[yaw, 0.0, 0.0]])) for yaw in (SIDE_YAW, -SIDE_YAW)]
+    for number, face in enumerate(progress(faces, "renders", unit="mesh")):
+        mesh = face.mesh
+        parts = [torch.from_numpy(values).float()[None] for values in (mesh.vertices, mesh.albedo)]
+        parts += [torch.from_numpy(mesh.triangles), [face.landmarks[name] for name in POINT_NAMES]]
+        views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
+        embeddings.append(network(torch.cat(views)).embedding)
+        image = render_meshes(*parts, studio, picture_crop)[0]
+        pictures.append((image * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy())
+    frontal, scene, *turned = torch.stack(embeddings, 1).numpy()
+    return Reconstructed(frontal, np.stack(pictures), dict(random_scene=scene[None], side=np.stack(turned)))
+
+
+@torch.no_grad()
+def _read_pictures(results, network, picture_crop):
+    """Renders go the way of photographs: detected, cropped, embedded."""
+    files = [Photograph(str(path.parent), path.name, path.stem) for path in results.values()]
+    crops = dict(judge=network.crop, picture=picture_crop)
+    numbers, embeddings, pictures = [], [], []
+    waiting = iter(results)
+    with progress(description="pictures", total=len(files), unit="picture") as bar:
+        for records, cut in iterate_face_crops(files, crops, DETECTION_BATCH, workers=0):
+            numbers += [number for record, number in zip(records, waiting) if not record["reason"]]
+            images = torch.from_numpy(cut["judge"]).permute(0, 3, 1, 2).float() / 255
+            if len(images):
+                embeddings.append(network(images).embedding.numpy())
+                pictures.append(cut["picture"])
+            bar.update(len(records))
+    if not numbers:
+        raise StudyError(f"no face was found in any of the {len(files)} pictures, such as {files[0].path}")
+    return ExternalResults(
+        np.array(numbers), Reconstructed(np.concatenate(embeddings), np.concatenate(pictures), {}), {}
+    )
+
+
+def evaluate_results(results, photographed, protocol, truth=None, groups=None):
+    """Measure another method as every other one.
+
+    Parameters
+    ----------
+    results : ExternalResults
+    photographed : Photographed
+        All evaluated photographs, in the order of `results.which`.
+    protocol, truth
+        As `lib.evaluation.protocol.evaluate_faces`.
+    groups : dict of str to dict of str to ndarray (M,) or None
+        Of the photographs that have a result.
+
+    Returns
+    -------
+    metrics : dict
+        Of the photographs that have a result. A person's distance in mm is the mean of that of their meshes.
+    reconstructed : Reconstructed
+        Those of `results`, with the distances.
+    """
+    reconstructed = results.reconstructed
+    if truth is not None and results.placed:
+        reconstructed = replace(reconstructed, errors=_errors(results, photographed, truth))
+    seen = photographed.take(results.which)
+    return evaluate_pictures(reconstructed, seen, protocol, groups), reconstructed
+
+
+def _errors(results, photographed, truth):
+    """`SurfaceErrors`; None where nobody's truth is known."""
+    numbers = [number for person in truth.persons for number in results.which if photographed.persons[number] == person]
+    if not numbers:
+        return None
+    faces = (results.placed[number] for number in numbers)
+    surfaces = (
+        (photographed.persons[number], make_surface(face.mesh.vertices, face.mesh.triangles), face.nose_tip)
+        for number, face in zip(numbers, faces)
+    )
+    measured = surface_errors(surfaces, truth, len(numbers))
+    sorted_by = {}
+    for number, distance in zip(numbers, measured):
+        for condition in {EVERY_CONDITION, photographed.conditions[number]} - {""}:
+            sorted_by.setdefault((photographed.persons[number], condition), []).append(distance)
+    persons, conditions = (np.array(names, dtype=object) for names in zip(*sorted_by))
+    return SurfaceErrors(persons, conditions, np.array([np.mean(distances) for distances in sorted_by.values()]))

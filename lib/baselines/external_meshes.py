@@ -1,0 +1,226 @@
+"""Meshes of other methods: read with their colours, put into the face model's frame, their landmarks found."""
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import trimesh
+from scipy.spatial.transform import Rotation
+from trimesh.visual.color import to_rgba
+
+from lib.core.errors import StudyError
+from lib.evaluation.scan_fit import NOSE_TIP, fit_scan, outer_skin
+from lib.evaluation.surfaces import crop_to_sphere, make_surface, point_to_plane, register
+from lib.rendering.crop import POINT_NAMES
+from lib.rendering.shading import encode_srgb
+
+GREY = 0.6
+"""sRGB of a mesh without colours."""
+LANDMARKS_FILE = "landmarks.json"
+LANDMARK_NAMES = (*POINT_NAMES, "nose_tip")
+FIT_COMPONENTS = 60
+MATCHED_RADIUS = 70.0
+"""mm around the nose tip of the mean face in which a mesh is brought into place: what any face mesh has."""
+HEIGHTS = (110.0, 140.0, 175.0, 220.0, 275.0, 345.0)
+"""mm that a mesh may measure from top to bottom, since its unit is not known: from a mask to a head with its neck."""
+
+
+@dataclass(frozen=True)
+class ExternalMesh:
+    """A face of another method.
+
+    Attributes
+    ----------
+    vertices : ndarray (N, 3)
+        In the file's unit; +y up, +z out of the face.
+    triangles : ndarray (T, 3)
+    albedo : ndarray (N, 3)
+        sRGB in [0, 1]: the colours of the vertices, or of the texture there, or `GREY`.
+    """
+
+    vertices: np.ndarray
+    triangles: np.ndarray
+    albedo: np.ndarray
+
+
+@dataclass(frozen=True)
+class PlacedMesh:
+    """An `ExternalMesh` in the face model's frame, in mm, and the vertices of its `LANDMARK_NAMES`.
+
+    Attributes
+    ----------
+    mesh : ExternalMesh
+    landmarks : dict of str to tuple of int
+        Vertices whose mean is the landmark.
+    """
+
+    mesh: ExternalMesh
+    landmarks: dict
+
+    @property
+    def nose_tip(self):
+        """(3,) mm."""
+        return self.mesh.vertices[list(self.landmarks["nose_tip"])].mean(0)
+
+
+def read_external_mesh(path):
+    """Read a mesh with its colours.
+
+    Parameters
+    ----------
+    path : path-like
+        OBJ (colours behind the positions, or a texture), PLY (vertex colours) or GLB (vertex colours, which glTF keeps
+        in linear light, or a texture).
+
+    Returns
+    -------
+    ExternalMesh
+
+    Raises
+    ------
+    StudyError
+        The file is no mesh, or has no triangles.
+    """
+    try:
+        mesh = trimesh.load_mesh(path, process=False, maintain_order=True)
+    except Exception as error:  # readers of damaged files raise nearly anything
+        raise StudyError(f"{path} cannot be read as a mesh: {error}") from None
+    if not len(getattr(mesh, "faces", ())):
+        raise StudyError(f"{path} holds no triangles")
+    return ExternalMesh(
+        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64), _albedo(mesh, str(path))
+    )
+
+
+def _albedo(mesh, path):
+    kind = mesh.visual.kind
+    if kind == "texture" and getattr(mesh.visual, "uv", None) is not None and _has_image(mesh.visual.material):
+        return np.asarray(mesh.visual.to_color().vertex_colors[:, :3]) / 255
+    glb = path.lower().endswith(".glb")
+    colours = None
+    if kind in ("vertex", "face"):
+        colours = mesh.visual.vertex_colors
+    elif glb:
+        colours = _beside_a_material(path)
+    if colours is None:
+        return np.full((len(mesh.vertices), 3), GREY)
+    colours = np.asarray(colours)[:, :3] / 255
+    return encode_srgb(torch.from_numpy(colours)).numpy() if glb else colours
+
+
+def _beside_a_material(path):
+    """Vertex colours (N, 4), uint8, of a glTF file's only mesh, or None: trimesh drops them where it has a material."""
+    meshes = list(trimesh.load_scene(path, process=False, maintain_order=True).geometry.values())
+    colours = getattr(meshes[0].visual, "vertex_attributes", {}).get("color") if len(meshes) == 1 else None
+    return None if colours is None else to_rgba(colours)
+
+
+def _has_image(material):
+    return any(getattr(material, name, None) is not None for name in ("image", "baseColorTexture"))
+
+
+def read_landmarks(folder):
+    """Read the vertices of `LANDMARK_NAMES` that a folder names for all its meshes; None where it has no such file.
+
+    Raises
+    ------
+    StudyError
+        `landmarks.json` does not map each of the names to vertex numbers.
+    """
+    path = folder / LANDMARKS_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        return {name: tuple(int(vertex) for vertex in np.atleast_1d(content[name])) for name in LANDMARK_NAMES}
+    except (ValueError, TypeError, KeyError) as error:
+        raise StudyError(
+            f"{path} must map each of {', '.join(LANDMARK_NAMES)} to a list of vertex numbers, counted from 0 "
+            f"({type(error).__name__}: {error})"
+        ) from None
+
+
+def place_meshes(meshes, face_model, landmarks=None):
+    """Bring meshes into the face model's frame and find their landmarks.
+
+    Unit and position are found by closest points with isotropic scale on the mean face; then the model is fitted to the
+    mesh, and its own landmarks say where the mesh's are. Meshes of the same triangles have the same vertices for the
+    same points: they are fitted once, in their mean.
+
+    Parameters
+    ----------
+    meshes : dict of str to ExternalMesh
+        Upright and frontal within some 20 degrees, in any unit.
+    face_model : FaceModel
+    landmarks : dict of str to tuple of int or None
+        From `read_landmarks`.
+
+    Returns
+    -------
+    dict of str to PlacedMesh
+    """
+    target = _matched_part(face_model)
+    alike = defaultdict(list)
+    for name, mesh in meshes.items():
+        alike[hashlib.sha256(mesh.triangles.tobytes()).digest(), len(mesh.vertices)].append(name)
+    placed = {}
+    for names in alike.values():
+        first = meshes[names[0]]
+        mean = replace(first, vertices=np.mean([meshes[name].vertices for name in names], axis=0))
+        known = landmarks or _fitted_landmarks(mean, target, face_model)
+        for name in names:
+            vertices = _onto_landmarks(meshes[name], known, face_model)
+            vertices = register(make_surface(vertices, meshes[name].triangles), target).apply(vertices)
+            placed[name] = PlacedMesh(replace(meshes[name], vertices=vertices), known)
+    return placed
+
+
+def _matched_part(face_model):
+    """The middle of the mean face, as a surface."""
+    rows, triangles = outer_skin(face_model)
+    mean = _face(face_model)
+    return crop_to_sphere(make_surface(mean[rows], triangles), mean[face_model.landmarks[NOSE_TIP]], MATCHED_RADIUS)
+
+
+@torch.no_grad()
+def _face(face_model, coefficients=()):
+    """Vertices (N, 3) of the face of some leading shape coefficients."""
+    shape = torch.zeros(1, face_model.shape_dimension)
+    shape[0, : len(coefficients)] = torch.as_tensor(coefficients)
+    return face_model.vertices(shape)[0].double().numpy()
+
+
+def _landmark_places(face, face_model):
+    """Places (5, 3) of `LANDMARK_NAMES` on a face (N, 3) of the model."""
+    indices = [*face_model.alignment_vertices.values(), (face_model.landmarks[NOSE_TIP],)]
+    return np.stack([face[list(vertices)].mean(0) for vertices in indices])
+
+
+def _fitted_landmarks(mesh, target, face_model):
+    """Vertices of the mesh that are nearest to the landmarks of the model's face that fits it best."""
+    tip = _face(face_model)[face_model.landmarks[NOSE_TIP]]
+    foremost = mesh.vertices[mesh.vertices[:, 2].argmax()]
+    best, least = None, np.inf
+    for height in HEIGHTS:
+        scale = height / np.ptp(mesh.vertices[:, 1])
+        surface = make_surface(scale * (mesh.vertices - foremost) + tip, mesh.triangles)
+        moved = surface.moved(register(surface, target))
+        distance = point_to_plane(target, moved).mean()
+        if distance < least:
+            best, least = moved, distance
+    fit = fit_scan(face_model, best, min(FIT_COMPONENTS, face_model.shape_dimension))
+    _, nearest = fit.scan.tree.query(_landmark_places(_face(face_model, fit.coefficients), face_model))
+    return {name: (int(vertex),) for name, vertex in zip(LANDMARK_NAMES, fit.scan.used[nearest])}
+
+
+def _onto_landmarks(mesh, landmarks, face_model):
+    """The mesh's vertices after the similarity that brings its landmarks nearest to the mean face's (Umeyama 1991)."""
+    places = np.stack([mesh.vertices[list(landmarks[name])].mean(0) for name in LANDMARK_NAMES])
+    wanted = _landmark_places(_face(face_model), face_model)
+    arms, goals = places - places.mean(0), wanted - wanted.mean(0)
+    rotation = Rotation.align_vectors(goals, arms)[0].as_matrix()
+    scale = (goals * (arms @ rotation.T)).sum() / np.square(arms).sum()
+    return scale * (mesh.vertices - places.mean(0)) @ rotation.T + wanted.mean(0)

@@ -1,0 +1,206 @@
+"""The methods that the paper compares with (4.1 to 4.4), measured by the same protocol on the same photographs."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.baselines.external import evaluate_results, read_results
+from lib.core.tensors import write_json
+from lib.evaluation.distances import average_by_condition
+from lib.evaluation.protocol import Reconstructed, evaluate_pictures, save_evaluation
+from lib.evaluation.tables import ROWS, comparison, read_metrics, side_by_side
+from lib.face_model.model import Coefficients
+from lib.training.stages import train_stage1
+from lib.training.synthetic import Pairs
+
+RESULTS, METRICS = Path("data/methods"), Path("reports/metrics/methods")
+REGRESSORS, EXTERNAL_RESULTS = Path("data/evaluate"), Path("data/external")
+FEW_ROWS = ("similarity.all.frontal", "recall.all.top1", "recall.all.top5", "geometry.all.mean", "consistency.all.same")
+NO_FACE = 200
+"""Grey of an empty place in a grid of faces."""
+
+
+def measure(bench, name, coefficients, which=None, averaged=None):
+    """Evaluate a method's faces and keep what came out.
+
+    Parameters
+    ----------
+    bench : lib.evaluation.setup.Bench
+    name : str
+        Of the method: of ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``.
+    coefficients, which, averaged
+        As `lib.evaluation.setup.Bench.evaluate`.
+
+    Returns
+    -------
+    Reconstructed
+    """
+    metrics, reconstructed = bench.evaluate(coefficients, which, averaged)
+    photographed = bench.photographed if which is None else bench.photographed.take(which)
+    return _keep(RESULTS, name, metrics, photographed, reconstructed)
+
+
+def measure_external(bench, name, folder, store):
+    """Evaluate the results of another method, kept as those of `measure` (in ``data/external``).
+
+    Parameters
+    ----------
+    bench : lib.evaluation.setup.Bench
+    name : str
+    folder : path-like
+        As ``docs/compare-your-method.md`` describes.
+    store : lib.photos.store.FeatureStore
+
+    Returns
+    -------
+    ExternalResults
+    """
+    paths = store.index.set_index("row")["path"]
+    results = read_results(
+        folder,
+        list(paths.loc[bench.photographed.rows]),
+        list(paths),
+        bench.face_model,
+        bench.network,
+        bench.trained_with.crop,
+        bench.distribution,
+        bench.protocol.seed,
+    )
+    photographed = bench.photographed.take(results.which)
+    groups = bench.groups(photographed)
+    metrics, reconstructed = evaluate_results(results, bench.photographed, bench.protocol, bench.truth, groups)
+    _keep(EXTERNAL_RESULTS, name, metrics, photographed, reconstructed)
+    return results
+
+
+def _keep(folder, name, metrics, photographed, reconstructed):
+    write_json(METRICS / f"{name}.json", metrics)
+    save_evaluation(folder / f"{name}.h5", photographed, reconstructed)
+    return reconstructed
+
+
+def evaluation_file(name, external):
+    """Return where a method's results are: a regressor's, one of ours, or an external one's."""
+    if name in external:
+        return EXTERNAL_RESULTS / f"{name}.h5"
+    return (REGRESSORS if name in ("stage1", "full") else RESULTS) / f"{name}.h5"
+
+
+def photographs_of_people(store, split, people, photographs_a_person):
+    """Choose photographs of the first people of a split, in the order of their names.
+
+    Parameters
+    ----------
+    store : lib.photos.store.FeatureStore
+    split : {"train", "test"}
+    people, photographs_a_person : int
+        At most.
+
+    Returns
+    -------
+    ndarray (N,)
+        Rows of the store, ascending.
+    """
+    rows = store.rows(split)
+    persons = pd.Series(store.persons(rows), index=rows)
+    persons = persons[persons.isin(sorted(persons.unique())[:people])]
+    return np.sort(persons.groupby(persons).head(photographs_a_person).index.to_numpy())
+
+
+def regress_fits(regressor, crops, persons, fits, params, checkpoint):
+    """Train the decoder to give each photograph the average of the fits of its person (Tran et al. 2017).
+
+    Parameters
+    ----------
+    regressor : lib.training.regressor.Regressor
+        As stage 1 left it; changed in place.
+    crops : lib.photos.crops.Crops
+        N photographs.
+    persons : ndarray (N,)
+    fits : Coefficients
+        Of the N photographs, of all components.
+    params : lib.core.params.FitRegressedParams
+    checkpoint : Path
+        Written every epoch; a run that was stopped goes on from there.
+
+    Returns
+    -------
+    list of dict
+        As `lib.training.stages.train_stage1`.
+    """
+    people, _, means = average_by_condition(fits.cat(), persons, np.full(len(persons), ""))
+    number = {person: row for row, person in enumerate(people)}
+    targets = means[[number[person] for person in persons]]
+    pairs = Pairs(crops.features, Coefficients.split(targets, fits.shape.shape[1]))
+    # the last ones are held out: those of people who are not among the others
+    return train_stage1(regressor, pairs, params, checkpoint)
+
+
+def method_table(names):
+    """Put all measures of all methods side by side, with the number of photographs of each in front.
+
+    Returns
+    -------
+    DataFrame
+        As `lib.evaluation.tables.comparison`; its first rows are `photographs` and `people`.
+    """
+    table = comparison(names)
+    seen = {name: read_metrics(name)["similarity"]["all"]["frontal"]["n"] for name in names}
+    return pd.concat([pd.DataFrame({name: str(count) for name, count in seen.items()}, index=["photographs"]), table])
+
+
+def few_table(bench, evaluations, which):
+    """Compare several methods on the same few photographs, from what was kept of each.
+
+    Parameters
+    ----------
+    bench : lib.evaluation.setup.Bench
+    evaluations : dict of str to dict
+        By method what `lib.evaluation.protocol.load_evaluation` gives.
+    which : ndarray (M,)
+        Numbers of the few photographs. A method that gave faces of some of them alone is measured on those, one that
+        gave none is left out.
+
+    Returns
+    -------
+    DataFrame
+        As `lib.evaluation.tables.comparison`, of the measures in `FEW_ROWS`.
+    """
+    metrics = {}
+    for name, kept in evaluations.items():
+        _, ours, numbers = np.intersect1d(bench.photographed.rows[which], kept["rows"], return_indices=True)
+        if not len(ours):
+            continue
+        photographed = bench.photographed.take(which[ours])
+        errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
+        faces = Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
+        metrics[name] = evaluate_pictures(faces, photographed, bench.protocol)
+    table = side_by_side(metrics)
+    return table[table.index.isin([ROWS[key] for key in FEW_ROWS])]
+
+
+def comparison_rows(store, rows, evaluations):
+    """Lay out the comparison grid (paper Fig. 4): a photograph and each method's face of it in each row.
+
+    Parameters
+    ----------
+    store : lib.photos.store.FeatureStore
+    rows : ndarray (R,)
+        Photographs, as rows of the store.
+    evaluations : dict of str to dict
+        By method what `lib.evaluation.protocol.load_evaluation` gives.
+
+    Returns
+    -------
+    list of list of ndarray (H, W, 3)
+        uint8; plain grey where a method has no face of that photograph.
+    """
+    grid = []
+    for row in rows:
+        faces = []
+        for kept in evaluations.values():
+            place = np.flatnonzero(kept["rows"] == row)
+            faces.append(kept["pictures"][place[0]] if len(place) else np.full_like(kept["pictures"][0], NO_FACE))
+        grid.append([store.crops[row], *faces])
+    return grid

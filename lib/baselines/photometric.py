@@ -1,0 +1,237 @@
+"""A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017).
+
+The identity loss of this study asks who is seen and leaves pose, light and expression out. The methods that it is
+compared with explain every pixel instead, so that they have to find those too: this module holds their unknowns, the
+render of them, and the terms of their energy. No recognition network takes part.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+
+from lib.face_model.model import Coefficients
+from lib.rendering.camera import alignment_points, crop_projection
+from lib.rendering.renderer import Scene, render_meshes
+from lib.rendering.scenes import CONTROL_COLOURS, frontal_scene
+
+# Standard deviations of what a view holds, about the neutral studio of `frontal_scene`; those of `SceneDistribution`
+# where it says so. Each value of a view is standard normal, as the coefficients of a face are.
+TURN = (0.3, 0.15)
+DISTANCE, PLACE, ZOOM, ROLL = 0.25, 0.02, 0.04, 0.03
+LAMP = (1500.0, 1200.0, 800.0)
+BRIGHTNESS, TINT = 0.5, 0.1
+LAMPS = 2
+VIEW_DIMENSION = len(TURN) + 5 + 3 * LAMPS + LAMPS + 1 + 3
+"""Yaw and pitch; distance; framing (right, up, growth, roll); positions of the lamps; their brightness and
+that of the light from everywhere; tint of the three channels."""
+
+NOTHING = -1.0
+"""Colour of the background that tells empty pixels from a face's, whose colours are in [0, 1]."""
+SMALLEST_DIFFERENCE = 1e-3
+"""Below this a pixel's difference counts squared: a norm has no slope at zero."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that a picture of a face depends on; standard normal values, B pictures.
+
+    Attributes
+    ----------
+    shape : Tensor (B, S)
+    texture : Tensor (B, K)
+    expression : Tensor (B, E)
+    view : Tensor (B, VIEW_DIMENSION)
+        Pose, place in the crop and light.
+    """
+
+    shape: torch.Tensor
+    texture: torch.Tensor
+    expression: torch.Tensor
+    view: torch.Tensor
+
+    def __len__(self):
+        return len(self.view)
+
+    def __getitem__(self, rows):
+        return self.each(lambda tensor: tensor[rows])
+
+    def each(self, change):
+        """The same with every tensor changed."""
+        return Explanation(**{name: change(tensor) for name, tensor in self.state().items()})
+
+    def state(self):
+        """The tensors by name: ``Explanation(**explanation.state())`` is the explanation again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def coefficients(self):
+        """Who it is: shape and texture alone."""
+        return Coefficients(self.shape, self.texture)
+
+    @classmethod
+    def neutral(cls, face_model, count):
+        """Return `count` times the mean face, without expression, in the neutral studio."""
+        device = face_model.triangles.device
+        sizes = (face_model.shape_dimension, face_model.texture_dimension, face_model.expression_dimension)
+        return cls(*(torch.zeros(count, size, device=device) for size in (*sizes, VIEW_DIMENSION)))
+
+
+def scene_of(view):
+    """Turn views (B, VIEW_DIMENSION) into pose, lights and an empty background (`NOTHING`).
+
+    Returns
+    -------
+    Scene
+        Differentiable with respect to the views.
+    """
+    turn, distance, framing, lamps, brightness, tint = view.split([2, 1, 4, 3 * LAMPS, LAMPS + 1, 3], 1)
+    studio = frontal_scene(len(view)).to(view.device)
+    yaw, pitch = (turn * turn.new_tensor(TURN)).unbind(1)
+    bright = (BRIGHTNESS * brightness).exp()[..., None] * (TINT * tint).exp()[:, None]
+    return Scene(
+        # a roll of the head is one of the picture (`framing`) and of the lamps, which have places of their own
+        angles=torch.stack([yaw, pitch, torch.zeros_like(yaw)], 1),
+        distance=studio.distance * (DISTANCE * distance[:, 0]).exp(),
+        light_positions=studio.light_positions + lamps.unflatten(1, (LAMPS, 3)) * view.new_tensor(LAMP),
+        light_colours=studio.light_colours * bright[:, :LAMPS],
+        ambient=studio.ambient * bright[:, LAMPS],
+        background=view.new_full((len(view), 3, CONTROL_COLOURS, CONTROL_COLOURS), NOTHING),
+        # the exact place that a detector errs from, by a pixel or two
+        framing=framing * view.new_tensor([PLACE, PLACE, ZOOM, ROLL]),
+    )
+
+
+def draw(face_model, explanation, crop):
+    """Render explanations in the framing of a crop.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+    explanation : Explanation
+        B pictures.
+    crop : lib.rendering.crop.Crop
+
+    Returns
+    -------
+    pictures : Tensor (B, 3, crop.size, crop.size)
+        sRGB in [0, 1]; `NOTHING` where there is no face. Differentiable with respect to the whole explanation.
+    places : Tensor (B, 4, 2)
+        Where the landmarks of the drawn face lie, in units of the picture.
+    """
+    vertices = face_model.vertices(explanation.shape, explanation.expression)
+    scene = scene_of(explanation.view)
+    landmarks = face_model.alignment_vertices
+    pictures = render_meshes(
+        vertices, face_model.albedo(explanation.texture), face_model.triangles, landmarks, scene, crop
+    )
+    points = alignment_points(vertices, landmarks)
+    projection = crop_projection(scene.angles, scene.distance, points, crop, scene.framing)[0]
+    clip = torch.cat([points, torch.ones_like(points[..., :1])], 2) @ projection.mT
+    return pictures, (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2
+
+
+@torch.no_grad()
+def overlay(face_model, explanation, pictures, crop):
+    """Draw explained faces over their photographs, for people to look at.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+    explanation : Explanation
+    pictures : Tensor (B, H, W, 3)
+        uint8, the photographs in the crop.
+    crop : lib.rendering.crop.Crop
+
+    Returns
+    -------
+    ndarray (B, H, W, 3)
+        uint8.
+    """
+    drawn = draw(face_model, explanation, crop)[0].permute(0, 2, 3, 1)
+    return torch.where(drawn[..., :1] >= 0, (drawn * 255 + 0.5).to(torch.uint8), pictures).numpy()
+
+
+def photometric_loss(pictures, photographs):
+    """Difference of renders and photographs over the pixels that show a face (MoFA's photometric term).
+
+    Parameters
+    ----------
+    pictures : Tensor (B, 3, H, W)
+        From `draw`: `NOTHING` where there is no face.
+    photographs : Tensor (B, 3, H, W)
+        sRGB in [0, 1].
+
+    Returns
+    -------
+    Tensor (B,)
+        Mean over a picture's face pixels of the length of the difference of two colours. A length, not its square, so
+        that hair and glasses, which no face model has, do not outweigh the rest (their l2,1 norm).
+    """
+    covered = (pictures[:, 0] >= 0).float()
+    squares = (pictures - photographs).square().sum(1)
+    # beyond the smallest difference d: sqrt(s + d²) - d
+    lengths = (squares + SMALLEST_DIFFERENCE**2).sqrt() - SMALLEST_DIFFERENCE
+    return (lengths * covered).sum((1, 2)) / covered.sum((1, 2)).clamp(min=1)
+
+
+def landmark_loss(places, detected):
+    """Mean squared distance of landmarks (B, 4, 2), drawn and detected, in units of the picture: Tensor (B,)."""
+    return (places - detected).square().sum(2).mean(1)
+
+
+def prior(explanation):
+    """Squared length of an explanation under the models' standard normal distributions (MoFA's statistical term).
+
+    Returns
+    -------
+    Tensor (B,)
+        |shape|² + |texture|² + |expression|² + |view|².
+    """
+    return sum(values.square().sum(1) for values in explanation.state().values())
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Weights of the terms beside the photometric one, which has 1.
+
+    Attributes
+    ----------
+    landmarks : float
+        Of `landmark_loss`.
+    prior : float
+        Of `prior`: what a model believes of faces, against the noise of pixels.
+    """
+
+    landmarks: float
+    prior: float
+
+
+def pixel_energy(face_model, explanation, photographs, detected, crop, weights):
+    """Compute how badly explanations explain photographs.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+    explanation : Explanation
+        Of B photographs.
+    photographs : Tensor (B, 3, crop.size, crop.size)
+        sRGB in [0, 1].
+    detected : Tensor (B, 4, 2)
+        Their landmarks (`landmarks_in_crop`).
+    crop : lib.rendering.crop.Crop
+    weights : Energy
+
+    Returns
+    -------
+    dict of str to Tensor (B,)
+        `photometric`, `landmarks`, `prior`, unweighted, and their weighted sum `total`.
+    """
+    pictures, places = draw(face_model, explanation, crop)
+    terms = dict(
+        photometric=photometric_loss(pictures, photographs),
+        landmarks=landmark_loss(places, detected),
+        prior=prior(explanation),
+    )
+    return terms | dict(
+        total=terms["photometric"] + weights.landmarks * terms["landmarks"] + weights.prior * terms["prior"]
+    )

@@ -1,0 +1,263 @@
+"""`params.yaml` as frozen dataclasses: an unknown or missing name or a wrong type is refused before any work starts."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field
+
+from lib.core.errors import StudyError
+from lib.core.strict import Angle, Count, NotNegative, Positive, Seed, Share, build, read_yaml, strict, unknown
+
+PARAMS_FILE = "params.yaml"
+STAGE1 = "stage1"
+
+
+@strict
+class FaceModelParams:
+    """Section `face_model`: which morphable model (paper 3.2)."""
+
+    source: Annotated[str, Field(min_length=1)]
+    resolution: Literal["full", "light"]
+    seed: Seed
+    shape_samples: Annotated[int, Field(ge=200)]
+    texture_samples: Annotated[int, Field(ge=200)]
+    expression_samples: Annotated[int, Field(ge=101)]
+
+    @property
+    def path(self):
+        """Where the stage `face_model` puts the model that all other stages read."""
+        return Path("data/face_model") / f"{self.resolution}.h5"
+
+
+@strict
+class NetworksParams:
+    """Section `networks`: the identity network of the losses and the one of the evaluation (paper 3.1, 4.3)."""
+
+    training: Literal["dlib", "facenet"]
+    evaluation: Literal["faceres", "dlib", "facenet"]
+
+    def __post_init__(self):
+        if self.training == self.evaluation:
+            raise ValueError(
+                f"training and evaluation are both {self.training!r}: a network cannot judge what was trained to "
+                "please it (paper 4.3); choose two different ones"
+            )
+
+
+@strict
+class PhotosParams:
+    """Section `photos`: the unlabelled photographs (paper 3.3, 4)."""
+
+    source: Literal["simulated", "folder", "lfw", "micc", "mofa", "feret", "bam", "vggface", "vggface2"]
+    path: Annotated[str, Field(min_length=1)]
+    test_people: Annotated[int, Field(ge=2)]
+    seed: Seed
+    simulated_people: Count
+    simulated_photographs: Annotated[int, Field(ge=2)]
+    simulated_size: Annotated[int, Field(ge=64)]
+    processes: Count
+
+
+@strict
+class ScenesParams:
+    """Section `scenes`: ranges of the random scenes that faces are rendered in (paper 3.2.1, 3.2.2)."""
+
+    yaw_degrees: Angle
+    pitch_degrees: Angle
+    distance_mm: Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    random_backgrounds: bool
+
+    def __post_init__(self):
+        if self.distance_mm[0] > self.distance_mm[1]:
+            raise ValueError(f"distance_mm is [nearest, farthest], not {self.distance_mm}")
+
+
+@strict
+class AugmentationParams:
+    """Section `augmentation`: largest random defects of rendered pictures (`lib.training.augmentation`)."""
+
+    shift: Share
+    scale: Share
+    roll_degrees: Angle
+    blur: Annotated[float, Field(ge=0, le=10)]
+    noise: Share
+    contrast: Share
+
+
+@strict
+class Stage1Params:
+    """Section `stage1`: training on synthetic faces only (paper 3.3)."""
+
+    seed: Seed
+    faces: Annotated[int, Field(ge=64)]
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    shape_weight: NotNegative
+    texture_weight: NotNegative
+
+
+@strict
+class Stage2Params:
+    """Section `stage2`, or one variant of it: photographs and synthetic faces together (paper 3.3)."""
+
+    seed: Seed
+    steps: Count
+    photographs: Count
+    views: Count
+    frontal: bool
+    distribution_batch: Annotated[int, Field(ge=2)]
+    synthetic_faces: Count
+    learning_rate: Positive
+    weight_decay: NotNegative
+    identity_weight: NotNegative
+    batch_weight: NotNegative
+    loop_weight: NotNegative
+    precision: Literal["auto", "float32", "bfloat16"]
+    processes: Count
+    checkpoint_steps: Count
+    monitor_people: Count
+    monitor_steps: Count
+
+    def __post_init__(self):
+        for name in ("photographs", "synthetic_faces"):
+            if getattr(self, name) % self.processes:
+                raise ValueError(f"{name} {getattr(self, name)} cannot be shared evenly by {self.processes} processes")
+
+
+@strict
+class EvaluateParams:
+    """Section `evaluate`: the protocol of the paper's section 4."""
+
+    seed: Seed
+    bootstrap_samples: Annotated[int, Field(ge=10)]
+    photographs_a_person: Count
+    geometry_people: Count
+    smallest_group: Annotated[int, Field(ge=2)]
+
+
+@strict
+class PixelAutoencoderParams:
+    """Section `methods.pixel_autoencoder`: the photometric autoencoder (MoFA, [27] in the paper)."""
+
+    seed: Seed
+    synthetic_faces: Count
+    steps: Count
+    photographs: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    landmark_weight: NotNegative
+    prior_weight: NotNegative
+    checkpoint_steps: Count
+
+
+@strict
+class IterativeFitParams:
+    """Section `methods.iterative_fit`: one photograph at a time by analysis through synthesis ([13] in the paper)."""
+
+    people: Count
+    steps: Count
+    learning_rate: Positive
+    landmark_weight: NotNegative
+    prior_weight: NotNegative
+
+
+@strict
+class FitRegressedParams:
+    """Section `methods.fit_regressed`: fits of training photographs, learned by the decoder ([29] in the paper)."""
+
+    seed: Seed
+    people: Annotated[int, Field(ge=2)]
+    photographs_a_person: Count
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    shape_weight: NotNegative
+    texture_weight: NotNegative
+
+
+@strict
+class MethodsParams:
+    """Section `methods`: what the paper compares with (4.1 to 4.4), measured as its own results are."""
+
+    components: Count
+    expression_components: Count
+    pixel_autoencoder: PixelAutoencoderParams
+    iterative_fit: IterativeFitParams
+    fit_regressed: FitRegressedParams
+    external: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], Annotated[str, Field(min_length=1)]]
+
+
+@strict
+class RobustnessParams:
+    """Section `robustness`: the stress test of the paper's section 4.5 (Figs. 6, 7)."""
+
+    people: Annotated[int, Field(ge=2)]
+    steps: Annotated[int, Field(ge=1, le=8)]
+    person: Annotated[str, Field(min_length=1)]
+
+
+@strict
+class Params:
+    """All of `params.yaml`."""
+
+    face_model: FaceModelParams
+    networks: NetworksParams
+    photos: PhotosParams
+    scenes: ScenesParams
+    augmentation: AugmentationParams
+    stage1: Stage1Params
+    stage2: Stage2Params
+    variants: dict[str, dict[str, bool | int | float | str]]
+    evaluate: EvaluateParams
+    methods: MethodsParams
+    robustness: RobustnessParams
+
+    def sections(self):
+        """All values as nested dicts, to be shown."""
+        return pydantic.RootModel[Params](self).model_dump()
+
+    def variant(self, name):
+        """Return stage 2's parameters with the overrides of one variant (the ablations of Fig. 3).
+
+        Raises
+        ------
+        StudyError
+            The variant is not listed under `variants`, or overrides something that stage 2 does not have.
+        """
+        if name not in self.variants:
+            raise StudyError(unknown(f"variants.{name}", [f"variants.{v}" for v in self.variants]))
+        values = pydantic.RootModel[Stage2Params](self.stage2).model_dump()
+        for key in self.variants[name]:
+            if key not in values:
+                raise StudyError(unknown(f"variants.{name}.{key}", [f"variants.{name}.{v}" for v in values]))
+        return build(Stage2Params, values | self.variants[name], f"variants.{name}")
+
+
+def load_params(path=PARAMS_FILE):
+    """Read and check a parameter file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A YAML file with exactly the sections and names of `Params`.
+
+    Returns
+    -------
+    Params
+
+    Raises
+    ------
+    StudyError
+        The file is missing or no YAML, or a name is unknown or missing, or a value has the wrong type or range; the
+        message lists each with its full name (`stage2.steps`).
+    """
+    params = build(Params, read_yaml(path), "")
+    for name in params.variants:
+        params.variant(name)
+    if STAGE1 in params.variants:
+        raise StudyError(f"variants.{STAGE1}: that is the name of stage 1 alone; call the variant something else")
+    return params

@@ -1,0 +1,253 @@
+"""True faces of the people on the photographs, and the distance to them in millimetres (paper 4.2, Table 1)."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import torch
+
+from lib.core.progress import progress
+from lib.evaluation.scan_fit import NOSE_TIP, outer_skin
+from lib.evaluation.surfaces import crop_to_sphere, make_surface, reconstruction_error
+
+EVERY_CONDITION = "all"
+SIDE_BY_SIDE = 2
+"""Faces that are measured at once: while one is in numpy, which takes one core, another looks for neighbours."""
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The file that the stage `photos` keeps of the test people, read face by face.
+
+    Attributes
+    ----------
+    path : Path
+        HDF5: `persons` (P,); either `vertices` (P, N, 3) and `triangles` (T, 3) of one topology
+        (`lib.photos.simulated.camera.save_truth`), or groups `faces/<number>` with `vertices` and `triangles` each
+        (`lib.photos.scans.save_scans`).
+    persons : tuple of str
+        Those that are measured.
+    scanned : bool
+        Each face has its own topology: that of a scanner, which sees the outer skin only.
+    """
+
+    path: Path
+    persons: tuple[str, ...]
+    scanned: bool = False
+
+    def face(self, person):
+        """Read a face, cropped to 95 mm around its nose tip.
+
+        Returns
+        -------
+        surface : Surface
+            mm.
+        nose_tip : ndarray (3,)
+            A scan has no landmarks: its foremost vertex.
+        """
+        return _true_face(self.path, self.persons.index(person))
+
+
+@lru_cache(maxsize=32)
+def _true_face(path, number):
+    """Several methods are measured against the same people: each face is prepared once."""
+    with h5py.File(path) as file:
+        if "faces" in file:
+            vertices, triangles = (file[f"faces/{number}/{name}"][()] for name in ("vertices", "triangles"))
+        else:
+            vertices, triangles = file["vertices"][number], file["triangles"][()]
+    tip = vertices[vertices[:, 2].argmax()].astype(np.float64)
+    return crop_to_sphere(make_surface(vertices, triangles), tip), tip
+
+
+def load_truth(path, people):
+    """Open the true faces.
+
+    Parameters
+    ----------
+    path : path-like
+        ``data/photos/truth.h5``.
+    people : int
+        How many are measured at most.
+
+    Returns
+    -------
+    GroundTruth or None
+        None where the photographs have no truth.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    with h5py.File(path) as file:
+        return GroundTruth(path, tuple(name.decode() for name in file["persons"][:people]), "faces" in file)
+
+
+@dataclass(frozen=True)
+class AveragedShapes:
+    """One shape of each person in each condition, and of each person in `EVERY_CONDITION` together.
+
+    Attributes
+    ----------
+    persons, conditions : ndarray (M,)
+        str.
+    shape : Tensor (M, S)
+        Coefficients.
+    """
+
+    persons: np.ndarray
+    conditions: np.ndarray
+    shape: torch.Tensor
+
+
+class SurfaceErrors(NamedTuple):
+    """How far M faces are from the true ones.
+
+    Attributes
+    ----------
+    persons, conditions : ndarray (M,)
+        str; the condition is `EVERY_CONDITION` for all of a person's photographs together.
+    distances : ndarray (M,)
+        mm, nan where the true face is not known.
+    """
+
+    persons: np.ndarray
+    conditions: np.ndarray
+    distances: np.ndarray
+
+    def of(self, people):
+        """Those of some people, a collection of names."""
+        chosen = np.array([person in people for person in self.persons], bool)
+        return SurfaceErrors(*(values[chosen] for values in self))
+
+
+def average_by_condition(values, persons, conditions):
+    """Average rows over the photographs of one person in one condition, and over all photographs of the person.
+
+    Parameters
+    ----------
+    values : Tensor (N, F)
+        The paper averages the identity features of a video's frames and reconstructs once (4.2).
+    persons, conditions : ndarray (N,)
+        str; an empty condition belongs to none.
+
+    Returns
+    -------
+    persons, conditions : ndarray (M,)
+        Conditions are `EVERY_CONDITION` and those of the photographs.
+    means : Tensor (M, F)
+    """
+    keys = [(person, EVERY_CONDITION) for person in persons]
+    keys += [(person, condition) for person, condition in zip(persons, conditions) if condition]
+    rows = [*range(len(persons)), *np.flatnonzero(conditions != "")]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    place = torch.tensor([numbers[key] for key in keys])
+    sums = torch.zeros(len(numbers), values.shape[1], dtype=torch.float64).index_add_(0, place, values[rows].double())
+    means = sums / place.bincount()[:, None]
+    persons, conditions = (np.array(names, dtype=object) for names in zip(*numbers))
+    return persons, conditions, means.to(values.dtype)
+
+
+@torch.no_grad()
+def averaged_features(regressor, features, persons, conditions):
+    """Regress one shape a person and condition from the mean of the features (paper 4.2): an `AveragedShapes`."""
+    persons, conditions, means = average_by_condition(features, persons, conditions)
+    return AveragedShapes(persons, conditions, regressor(means).shape)
+
+
+def averaged_shapes(shape, persons, conditions):
+    """Average the shapes (N, S) themselves, as for Tran et al. in the paper's Table 1: an `AveragedShapes`."""
+    return AveragedShapes(*average_by_condition(shape, persons, conditions))
+
+
+def shape_errors(averaged, face_model, truth):
+    """Measure faces of the model against the truth; against scans, without what no scanner sees (backs of eyeballs).
+
+    Parameters
+    ----------
+    averaged : AveragedShapes
+    face_model : FaceModel
+        With a landmark `center.nose.tip`.
+    truth : GroundTruth
+
+    Returns
+    -------
+    SurfaceErrors
+        Symmetric point-to-plane distances.
+    """
+    rows, triangles = np.arange(face_model.vertex_count), face_model.triangles.numpy()
+    if truth.scanned:
+        rows, triangles = outer_skin(face_model)
+
+    def vertices_of(shape):
+        with torch.no_grad():
+            return face_model.vertices(shape[None])[0].numpy()
+
+    mean = make_surface(vertices_of(torch.zeros_like(averaged.shape[0]))[rows], triangles)
+
+    def faces():
+        for number in distinct.values():
+            vertices = vertices_of(averaged.shape[number])
+            # vertices that no triangle uses are not in the surface
+            surface = mean.deformed(vertices[rows][mean.used])
+            yield averaged.persons[number], surface, vertices[face_model.landmarks[NOSE_TIP]]
+
+    # person by person, so that each true face is prepared once
+    numbers = [number for person in truth.persons for number in np.flatnonzero(averaged.persons == person)]
+    keys = [(averaged.persons[number], averaged.shape[number].numpy().tobytes()) for number in numbers]
+    # the mean face is the same in all conditions, and measured once
+    distinct = dict(zip(keys, numbers))
+    distances = dict(zip(distinct, surface_errors(faces(), truth, len(distinct))))
+    errors = np.full(len(averaged.persons), np.nan)
+    errors[numbers] = [distances[key] for key in keys]
+    return SurfaceErrors(averaged.persons, averaged.conditions, errors)
+
+
+def surface_errors(faces, truth, total=None):
+    """Measure any faces against the truth.
+
+    Parameters
+    ----------
+    faces : iterable of (str, Surface, array-like (3,))
+        Person, face (upright and frontal, in any unit near mm: the scale is found) and the tip of its nose.
+    truth : GroundTruth
+        Of all those people.
+    total : int or None
+        How many faces there are, for the progress bar.
+
+    Returns
+    -------
+    ndarray (M,)
+        Symmetric point-to-plane distances in mm.
+    """
+    measured, waiting = [], deque()
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for person, face, nose_tip in progress(faces, "geometry", total=total, unit="face"):
+            true, true_tip = truth.face(person)
+            waiting.append(pool.submit(reconstruction_error, face.shifted(true_tip - nose_tip), true))
+            if len(waiting) > SIDE_BY_SIDE:
+                measured.append(waiting.popleft().result())
+        measured.extend(result.result() for result in waiting)
+    return np.array(measured)
+
+
+def geometry_columns(errors, persons, resampling):
+    """Measure Table 1's columns.
+
+    Parameters
+    ----------
+    errors : ndarray (M,)
+        mm, one a person.
+    persons : ndarray (M,)
+    resampling : Resampling
+
+    Returns
+    -------
+    dict
+        `mean` and `deviation` over people, in mm.
+    """
+    return dict(mean=resampling.mean(errors, persons), deviation=resampling.deviation(errors, persons))

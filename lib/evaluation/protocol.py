@@ -1,0 +1,272 @@
+"""The paper's protocol (section 4) for any method: every number that the tables hold.
+
+Metrics are nested as table -> row -> column -> {value, low, high, n}; rows are photographs: all of them, those of each
+condition, and under `groups` those of each group of people. ``docs/metrics.md`` tells the keys.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from lib.core.progress import progress
+from lib.evaluation.bootstrap import resample_people
+from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, averaged_shapes, geometry_columns, shape_errors
+from lib.evaluation.measures import (
+    PairReference,
+    coefficient_columns,
+    consistency_columns,
+    distance_columns,
+    photograph_columns,
+    recall_columns,
+    similarity_columns,
+)
+from lib.face_model.model import Coefficients
+from lib.recognition.render_centre import centred_on_renders, reference_renders
+from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
+
+RENDER_BATCH = 25
+SIDE_YAW = np.pi / 4
+"""Of the two side views, radians: beyond the poses that the losses render by default."""
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """What a method makes of the photographs, in the same order.
+
+    Attributes
+    ----------
+    frontal : ndarray (N, E)
+        Unit-length embeddings, under the evaluation network, of a render in fixed frontal light and pose (paper 4.3).
+    pictures : ndarray (N, H, W, 3)
+        uint8, the frontal renders in a crop of choice, for people to look at.
+    views : dict of str to ndarray (V, N, E)
+        Embeddings of other renders by kind: `random_scene` (V = 1) and `side` (V = 2); empty for a method that only
+        gives pictures.
+    coefficients : Coefficients or None
+        None for a method that has no coefficients of the face model.
+    distances : ndarray (N,) or None
+        How far each frontal render is from the mean face's, over what random faces of the model are on average.
+    errors : SurfaceErrors or None
+        Distances of the people's faces to the true ones; None where no truth or no surface is known.
+    """
+
+    frontal: np.ndarray
+    pictures: np.ndarray
+    views: dict
+    coefficients: Coefficients | None = None
+    distances: np.ndarray | None = None
+    errors: SurfaceErrors | None = None
+
+
+@torch.no_grad()
+def reconstruct_all(coefficients, face_model, network, picture_crop, distribution, seed):
+    """Render faces from the front, in a random scene and from both sides, and embed the renders.
+
+    Parameters
+    ----------
+    coefficients : Coefficients
+        N faces.
+    face_model : FaceModel
+    network : IdentityNetwork
+        The evaluation network; renders are centred as renders (`lib.recognition.render_centre`).
+    picture_crop : Crop
+        Of the pictures that are kept: that of the photographs which they are shown beside.
+    distribution : SceneDistribution
+    seed : int
+        Of the random scenes; the same for all methods.
+
+    Returns
+    -------
+    Reconstructed
+    """
+    scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(seed), distribution)
+    reference, network = reference_renders(face_model, network), centred_on_renders(network, face_model)
+    embeddings, features, pictures = [], [], []
+    for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "renders", unit="batch"):
+        draw, studio = _drawing(face_model, coefficients[rows]), frontal_scene(len(rows))
+        views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
+        seen = [network(draw(view, network.crop)) for view in views]
+        embeddings.append(torch.stack([one.embedding for one in seen]))
+        features.append(seen[0].features)
+        pictures.append((draw(studio, picture_crop) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1))
+    frontal, scene, *sides = torch.cat(embeddings, 1).numpy()
+    return Reconstructed(
+        frontal,
+        torch.cat(pictures).numpy(),
+        dict(random_scene=scene[None], side=np.stack(sides)),
+        coefficients,
+        ((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).numpy(),
+    )
+
+
+def _drawing(face_model, faces):
+    """Decode faces once and return a function that draws them in a scene and crop."""
+    vertices, albedo = face_model.vertices(faces.shape), face_model.albedo(faces.texture)
+    return partial(render_meshes, vertices, albedo, face_model.triangles, face_model.alignment_vertices)
+
+
+def _turned(scene, yaw):
+    return replace(scene, angles=scene.angles + torch.tensor([yaw, 0.0, 0.0]))
+
+
+def evaluate_faces(
+    coefficients,
+    photographed,
+    face_model,
+    network,
+    picture_crop,
+    distribution,
+    protocol,
+    truth=None,
+    averaged=None,
+    groups=None,
+):
+    """Evaluate a method that gives coefficients of the face model.
+
+    Parameters
+    ----------
+    coefficients : Coefficients
+        N faces, one a photograph.
+    photographed : Photographed
+        Of N photographs.
+    face_model, network, picture_crop, distribution
+        As `reconstruct_all`.
+    protocol : lib.core.params.EvaluateParams
+        Its `seed`, `bootstrap_samples` and `smallest_group` are used.
+    truth : lib.evaluation.distances.GroundTruth or None
+        None: no errors in mm.
+    averaged : lib.evaluation.distances.AveragedShapes or None
+        One shape a person and condition; None: the mean of the coefficients, as for Tran et al. in the paper's Table 1.
+    groups : dict of str to dict of str to ndarray (N,) or None
+        From `lib.photos.people.groups_of`.
+
+    Returns
+    -------
+    metrics : dict
+    reconstructed : Reconstructed
+    """
+    reconstructed = reconstruct_all(coefficients, face_model, network, picture_crop, distribution, protocol.seed)
+    if truth is not None:
+        averaged = averaged or averaged_shapes(coefficients.shape, photographed.persons, photographed.conditions)
+        reconstructed = replace(reconstructed, errors=shape_errors(averaged, face_model, truth))
+    return evaluate_pictures(reconstructed, photographed, protocol, groups), reconstructed
+
+
+def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
+    """Evaluate a method that may give no more than a picture of each face.
+
+    Parameters
+    ----------
+    reconstructed : Reconstructed
+        Of N photographs; tables that need what is None or empty are left out.
+    photographed : Photographed
+        Of N photographs.
+    protocol
+        As `evaluate_faces`.
+    groups
+        As `evaluate_faces`.
+
+    Returns
+    -------
+    dict
+        Metrics.
+    """
+    samples, seed = protocol.bootstrap_samples, protocol.seed
+    resampling = resample_people(photographed.persons, samples, seed)
+    reference = PairReference.of(photographed.embeddings, photographed.persons, resampling)
+    everything = np.ones(len(photographed), bool)
+    subsets = {EVERY_CONDITION: everything}
+    subsets |= {name: photographed.conditions == name for name in sorted(set(photographed.conditions) - {""})}
+
+    def likeness(chosen):
+        return _likeness(chosen, photographed, reconstructed, reference, resampling)
+
+    metrics = dict(photographs={EVERY_CONDITION: photograph_columns(reference)}) | _by_row(subsets, likeness)
+    grouped = {name: _by_row(rows, likeness) for name, rows in (groups or {}).items()}
+    if reconstructed.errors is not None:
+        people, conditions, _ = errors = reconstructed.errors
+        metrics |= _geometry(errors, {row: conditions == row for row in subsets}, protocol)
+        for name, rows in (groups or {}).items():
+            members = {row: set(photographed.persons[chosen]) for row, chosen in rows.items()}
+            overall = conditions == EVERY_CONDITION
+            chosen = {row: overall & [person in who for person in people] for row, who in members.items()}
+            grouped[name] |= _geometry(errors, chosen, protocol, protocol.smallest_group)
+    return metrics | (dict(groups=grouped) if grouped else {})
+
+
+def _geometry(errors, subsets, protocol, smallest=1):
+    """Table 1 of the faces (M,) in each subset whose truth is known, where there are `smallest` of them at least."""
+    people, _, distances = errors
+    known = ~np.isnan(distances)
+    if not known.any():
+        return {}
+    resampling = resample_people(people[known], protocol.bootstrap_samples, protocol.seed)
+    subsets = {row: known & chosen for row, chosen in subsets.items() if (known & chosen).sum() >= smallest}
+    return _by_row(
+        subsets, lambda chosen: dict(geometry=geometry_columns(distances[chosen], people[chosen], resampling))
+    )
+
+
+def _by_row(subsets, measure):
+    """Turn what `measure` says of each subset, table -> column, into table -> row -> column."""
+    tables = {}
+    for row, chosen in subsets.items():
+        for table, columns in measure(chosen).items():
+            if columns:
+                tables.setdefault(table, {})[row] = columns
+    return tables
+
+
+def _likeness(chosen, photographed, reconstructed, reference, resampling):
+    """Table -> column of some of the photographs."""
+    persons, embeddings = photographed.persons[chosen], photographed.embeddings[chosen]
+    cosines = dict(frontal=(embeddings * reconstructed.frontal[chosen]).sum(1))
+    cosines |= {name: (embeddings * view[:, chosen]).sum(2).mean(0) for name, view in reconstructed.views.items()}
+    tables = dict(
+        similarity=similarity_columns(cosines, persons, reference, resampling),
+        earth_movers_distance=distance_columns(cosines["frontal"], persons, reference, resampling),
+        recall=recall_columns(reconstructed.frontal, photographed.embeddings, chosen, photographed.persons, resampling),
+        consistency=consistency_columns(reconstructed.frontal[chosen], persons, resampling),
+    )
+    if reconstructed.coefficients is not None:
+        which = torch.from_numpy(np.flatnonzero(chosen))
+        tables["coefficients"] = coefficient_columns(reconstructed.coefficients[which], persons, resampling)
+    if reconstructed.distances is not None:
+        tables["exaggeration"] = dict(distance=resampling.mean(reconstructed.distances[chosen], persons))
+    return tables
+
+
+def save_evaluation(path, photographed, reconstructed):
+    """Keep what the notebooks of the ablations and of the report show again, in one compressed HDF5 file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("pictures", data=reconstructed.pictures, compression="gzip", compression_opts=4)
+        file["similarity"] = (photographed.embeddings * reconstructed.frontal).sum(1)
+        file["rows"], file["frontal"] = photographed.rows, reconstructed.frontal
+        if reconstructed.coefficients is not None:
+            file["coefficients"] = reconstructed.coefficients.cat().numpy()
+        if reconstructed.errors is not None:
+            for name, values in reconstructed.errors._asdict().items():
+                file[f"errors/{name}"] = values
+
+
+def load_evaluation(path):
+    """Read `save_evaluation`'s file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,), `frontal` (N, E) and, where the
+        method has them, `coefficients` (N, K) and `errors`, a `SurfaceErrors`.
+    """
+    with h5py.File(path) as file:
+        kept = {name: file[name][()] for name in file if name != "errors"}
+        if "errors" in file:
+            *names, distances = (file["errors"][name] for name in SurfaceErrors._fields)
+            kept["errors"] = SurfaceErrors(*(name.asstr()[()] for name in names), distances[()])
+    return kept

@@ -1,0 +1,204 @@
+"""Fit the face model to a 3D scan: how near the model comes to a real face, in millimetres."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from lib.core.errors import StudyError
+from lib.evaluation.surfaces import Similarity, Surface, crop_to_sphere, make_surface, symmetric_distance
+from lib.rendering.rasterize import rasterize
+
+NOSE_TIP = "center.nose.tip"
+RIGID_ROUNDS, SHAPE_ROUNDS = 25, 25
+FIT_POINTS = 8000
+"""Vertices of the model that the fit looks at, spread evenly over the face."""
+
+NOISE = 2.0
+"""Standard deviation (mm) of a point's distance to the scan that the fit expects. Neighbouring points err together, so
+it is more than a scanner's noise: it weighs the distances against the coefficients' standard normal prior."""
+
+LEAST_COSINE = 0.6
+"""Of the angle between the normals of two points that may belong together."""
+
+OUTLIER_FACTOR, SMALLEST_REACH = 4.0, 2.0
+"""Pairs farther apart than this many times the median distance, and than this many mm, are left out."""
+
+VIEWS = [(0, 0), (-45, 0), (45, 0), (-80, 0), (80, 0), (0, -40), (0, 40)]
+"""Turn and nod, in degrees, of the views in which the outer skin is looked for."""
+
+VIEW_RADIUS, VIEW_SIZE, COVER = 250.0, 512, 1.0
+"""Half the side of a view and the depth below the visible surface that still counts as it, mm; pixels a side."""
+
+
+@dataclass(frozen=True)
+class ScanFit:
+    """A scan and the model's face that was fitted to it, both in the model's frame.
+
+    Attributes
+    ----------
+    coefficients : ndarray (K,)
+        Shape coefficients, in standard deviations.
+    pose : Similarity
+        Moves the scan into the model's frame; its scale is 1.
+    face, scan : Surface
+        The fitted face (its outer skin), and the scan after `pose`.
+    nose_tip : ndarray (3,)
+        Of the fitted face.
+    """
+
+    coefficients: np.ndarray
+    pose: Similarity
+    face: Surface
+    scan: Surface
+    nose_tip: np.ndarray
+
+    @property
+    def error(self):
+        """Mean distance of the two surfaces in mm, in both directions, where they overlap.
+
+        Point to plane as in the paper's Table 1, within 95 mm of the fitted nose tip; points whose closest point lies
+        on an open border are beyond the region of intersection.
+        """
+        face, scan = (crop_to_sphere(surface, self.nose_tip) for surface in (self.face, self.scan))
+        return symmetric_distance(face, scan)
+
+
+def fit_scan(face_model, scan, components):
+    """Fit pose and shape: closest points, alternating with ridge regression of all unknowns at once.
+
+    Each round pairs points of the model with the closest ones of the scan and minimises, in closed form,
+    ``sum of squared distances / NOISE² + |coefficients|²`` over the coefficients and a small rigid motion of the scan
+    (distances to tangent planes, Chen and Medioni 1992; the second term is the model's own prior). Scans are in mm:
+    there is no scale to find. The first rounds move the scan only.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+        With a landmark `center.nose.tip`.
+    scan : Surface
+        mm, roughly upright and frontal (within some 20 degrees): +y up, +z out of the face. Its foremost vertex is
+        taken for the nose tip.
+    components : int
+        How many of the leading shape components may be used.
+
+    Returns
+    -------
+    ScanFit
+    """
+    rows, triangles = outer_skin(face_model)
+    mean, directions = _shape_model(face_model, components, rows)
+    average = make_surface(mean, triangles)
+    chosen = np.flatnonzero(~average.border)
+    chosen = chosen[:: max(1, len(chosen) // FIT_POINTS)]
+    problem = _Problem(scan, cKDTree(scan.vertices), mean[chosen], directions[:, chosen], average.normals[chosen])
+    tip = np.searchsorted(rows, face_model.landmarks[NOSE_TIP])
+    shift = mean[tip] - scan.vertices[scan.vertices[:, 2].argmax()]
+    pose, coefficients = Similarity(1.0, np.eye(3), shift), np.zeros(components)
+    for _ in range(RIGID_ROUNDS):
+        pose, _ = problem.improve(pose, coefficients, 0)
+    for _ in range(SHAPE_ROUNDS):
+        pose, coefficients = problem.improve(pose, coefficients, components)
+    vertices = mean + np.tensordot(coefficients, directions, axes=1)
+    return ScanFit(coefficients, pose, make_surface(vertices, triangles), scan.moved(pose), vertices[tip])
+
+
+def outer_skin(face_model):
+    """Find the part of the mesh that a scanner can see: without the inside of the mouth and the backs of the eyeballs.
+
+    Returns
+    -------
+    rows : ndarray (M,)
+        Vertices of the mean face that are not covered in one of the views at least, rising.
+    triangles : ndarray (T, 3)
+        Those between them, counting in `rows`.
+    """
+    with torch.no_grad():
+        mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0]
+    turns = Rotation.from_euler("YX", VIEWS, degrees=True).as_matrix()
+    turned = (mean - mean.mean(0)) @ torch.from_numpy(turns).float().mT
+    clip = torch.cat([turned / VIEW_RADIUS * torch.tensor([1, 1, -1]), torch.ones(*turned.shape[:2], 1)], 2)
+    fragments = rasterize(clip, face_model.triangles, turned[..., 2:].contiguous(), VIEW_SIZE, VIEW_SIZE)
+    column, row = ((turned[..., :2] / VIEW_RADIUS * torch.tensor([1, -1]) + 1) * VIEW_SIZE / 2).long().unbind(2)
+    front = fragments.attributes[torch.arange(len(VIEWS))[:, None], row, column, 0]
+    seen = (turned[..., 2] > front - COVER).any(0)
+    triangles = face_model.triangles[seen[face_model.triangles].all(1)].numpy()
+    rows, triangles = np.unique(triangles, return_inverse=True)
+    return rows, triangles.reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The scan with its tree, and the model's mean (P, 3), directions (K, P, 3) and normals (P, 3) at chosen points."""
+
+    scan: Surface
+    tree: cKDTree
+    mean: np.ndarray
+    directions: np.ndarray
+    normals: np.ndarray
+
+    def improve(self, pose, coefficients, free):
+        """One round; the first `free` coefficients are found anew, the others stay 0."""
+        face = self.mean + np.tensordot(coefficients, self.directions, axes=1)
+        # the closest points are looked for in the scan's own frame, so that its tree is built once
+        _, nearest = self.tree.query((face - pose.shift) @ pose.rotation, workers=-1)
+        points, normals = pose.apply(self.scan.vertices[nearest]), self.scan.normals[nearest] @ pose.rotation.T
+        kept = self._trusted(face - points, normals, nearest)
+        points, normals, mean = points[kept], normals[kept], self.mean[kept]
+        centre = points.mean(0)
+        arms, directions = points - centre, self.directions[:free, kept]
+        growth = (directions * normals).sum(2).T
+        columns = np.concatenate([growth, -np.cross(arms, normals), -normals], axis=1)
+        distances = ((points - mean) * normals).sum(1)
+        prior = np.diag(np.r_[np.full(free, NOISE**2), np.zeros(6)])
+        found = np.linalg.solve(columns.T @ columns + prior, columns.T @ distances)
+        turn, shift = found[free : free + 3], found[free + 3 :]
+        rotation = Rotation.from_rotvec(turn).as_matrix()
+        moved = Similarity(1.0, rotation @ pose.rotation, rotation @ (pose.shift - centre) + centre + shift)
+        return moved, np.concatenate([found[:free], np.zeros(len(coefficients) - free)])
+
+    def _trusted(self, offsets, normals, nearest):
+        distances = np.linalg.norm(offsets, axis=1)
+        facing = (normals * self.normals).sum(1) > LEAST_COSINE
+        inner = ~self.scan.border[nearest] & facing
+        return inner & (distances < max(OUTLIER_FACTOR * np.median(distances[inner]), SMALLEST_REACH))
+
+
+def _shape_model(face_model, components, rows):
+    """Mean (M, 3) and directions (K, M, 3), a standard deviation long, of the leading components (Eq. 1 is linear)."""
+    unit = torch.eye(face_model.shape_dimension)[:components]
+    with torch.no_grad():
+        faces = face_model.vertices(torch.cat([torch.zeros(1, face_model.shape_dimension), unit]))[:, rows]
+    faces = faces.double().numpy()
+    return faces[0], faces[1:] - faces[0]
+
+
+def read_scan(path):
+    """Read a scan from a PLY file of any kind (binary or text), as trimesh does; faces become triangles.
+
+    Returns
+    -------
+    Surface
+        In the file's units.
+
+    Raises
+    ------
+    StudyError
+        The file is missing, damaged or no PLY, or has no faces.
+    """
+    path = Path(path)
+    try:
+        # process=False: vertices stay as they are, none is merged
+        mesh = trimesh.load(io.BytesIO(path.read_bytes()), file_type="ply", process=False)
+    except FileNotFoundError as error:
+        raise StudyError(f"{path}: there is no such scan") from error
+    except Exception as error:  # damaged files make trimesh's reader raise nearly anything
+        raise StudyError(f"{path} cannot be read as a PLY file: {error}") from error
+    if not isinstance(mesh, trimesh.Trimesh):
+        raise StudyError(f"{path} has no faces: a scan is a mesh, export it so")
+    return make_surface(mesh.vertices, mesh.faces)

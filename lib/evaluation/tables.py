@@ -1,0 +1,252 @@
+"""The metrics that `dvc repro` wrote, side by side."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from lib.core.errors import StudyError
+
+METRICS = Path("reports/metrics")
+
+ROWS = {
+    "similarity.all.frontal": "similarity of photograph and frontal render",
+    "similarity.all.random_scene": "similarity, random pose and light",
+    "similarity.all.side": "similarity, 45° from the side",
+    "similarity.all.same_below": "same-person pairs less alike than photograph and render",
+    "similarity.all.different_above": "different-person pairs more alike than that",
+    "earth_movers_distance.all.same": "earth mover's distance to same-person pairs",
+    "earth_movers_distance.all.different": "earth mover's distance to different-person pairs",
+    "recall.all.top1": "top-1 recall",
+    "recall.all.top5": "top-5 recall",
+    "geometry.all.mean": "distance to the true shape, mm",
+    "geometry.cooperative.mean": "… from cooperative photographs",
+    "geometry.indoor.mean": "… from indoor photographs",
+    "geometry.outdoor.mean": "… from outdoor photographs",
+    "consistency.all.same": "similarity of renders of one person's photographs",
+    "consistency.all.different": "similarity of renders of different people",
+    "exaggeration.all.distance": "distance from the mean face (1: random faces of the model)",
+    "coefficients.all.shape_mean_rms": "shape coefficients: rms of means (0)",
+    "coefficients.all.shape_variance": "shape coefficients: variance (1)",
+    "coefficients.all.shape_mean_square": "shape coefficients: mean square (1)",
+    "coefficients.all.texture_mean_rms": "texture coefficients: rms of means (0)",
+    "coefficients.all.texture_variance": "texture coefficients: variance (1)",
+    "coefficients.all.texture_mean_square": "texture coefficients: mean square (1)",
+    "coefficients.all.shape_within_person": "shape: share of variance within a person",
+    "coefficients.all.texture_within_person": "texture: share of variance within a person",
+    "loopback.all.shape": "shape read again in a render: squared difference (0)",
+    "loopback.all.texture": "texture read again in a render: squared difference (0)",
+}
+"""Measures of the comparison, in its order, and what the tables call them."""
+
+
+GROUP_MEASURES = (
+    (("similarity", "frontal"), "similarity"),
+    (("earth_movers_distance", "same"), "earth mover's distance to same-person pairs"),
+    (("recall", "top1"), "top-1 recall"),
+    (("recall", "top5"), "top-5 recall"),
+    (("geometry", "mean"), "distance to the true shape, mm"),
+    (("exaggeration", "distance"), "distance from the mean face"),
+)
+"""What is shown of each group of people: table and column, and its title."""
+
+
+def read_metrics(name):
+    """Read the metrics of one regressor, or of one of the methods that it is compared with.
+
+    Raises
+    ------
+    StudyError
+        It has not been evaluated.
+    """
+    for folder in ("evaluate", "methods"):
+        path = METRICS / folder / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+    raise StudyError(
+        f"{METRICS} has no metrics of {name}; run `dvc repro evaluate@{name}`, or `dvc repro methods` for those"
+    )
+
+
+def measure(metrics, key):
+    """Look up `table.row.column`, or a sequence of these, in nested metrics; None where it was not measured."""
+    for part in key.split(".") if isinstance(key, str) else key:
+        if part not in metrics:
+            return None
+        metrics = metrics[part]
+    return metrics
+
+
+def comparison(names):
+    """Put all measures of several regressors side by side.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        One row a measure (those that nobody has are left out), one column a regressor; text, `0.41 [0.38, 0.44]` where
+        there is an interval.
+    """
+    return side_by_side({name: read_metrics(name) for name in names})
+
+
+def side_by_side(metrics):
+    """Do the same as `comparison` with metrics at hand: dict of str to dict."""
+    rows = {title: [interval_text(measure(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
+    table = pd.DataFrame(rows, index=list(metrics)).T
+    return table[(table != "").any(axis=1)]
+
+
+def long_table(names):
+    """Put every number of several methods into one table, a row each, for other programs.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of methods that have been evaluated.
+
+    Returns
+    -------
+    DataFrame
+        `table`, `row`, `column`, `method`, `value`, `low`, `high`, `n`; the keys are those of ``docs/metrics.md``. What
+        is measured by group has tables such as `groups.age.similarity`.
+    """
+    return pd.DataFrame(
+        [
+            dict(table=".".join(table), row=row, column=column, method=name, **leaf)
+            for name in names
+            for (*table, row, column), leaf in leaves(read_metrics(name))
+        ],
+        columns=["table", "row", "column", "method", "value", "low", "high", "n"],
+    )
+
+
+def leaves(metrics, path=()):
+    """Yield the path (tuple of str) and the measured value (a dict with `value`) of all of a method's metrics."""
+    for key, inner in metrics.items():
+        if "value" in inner:
+            yield (*path, key), inner
+        else:
+            yield from leaves(inner, (*path, key))
+
+
+def metrics_table(metrics, tables):
+    """Show some tables of one method: measures below one another, photographs side by side.
+
+    Parameters
+    ----------
+    metrics : dict
+    tables : sequence of str
+        Names; those that were not measured are left out.
+
+    Returns
+    -------
+    DataFrame
+        Text.
+    """
+    rows = {}
+    for name in tables:
+        for row, columns in metrics.get(name, {}).items():
+            for column, leaf in columns.items():
+                rows.setdefault((name, column), {})[row] = interval_text(leaf)
+    table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+    return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["table", "measure"])) if rows else table
+
+
+def group_table(metrics):
+    """Show one method's measures by group of people.
+
+    Parameters
+    ----------
+    metrics : dict
+
+    Returns
+    -------
+    DataFrame
+        Text; a row for all people and one a group, labelled (attribute, group), with the number of photographs and a
+        column a measure of `GROUP_MEASURES` that was taken.
+    """
+    rows = {("all", "all"): _group_row(metrics, "all")}
+    for attribute, tables in metrics.get("groups", {}).items():
+        for group in tables["similarity"]:
+            rows[attribute, group] = _group_row(tables, group)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["attribute", "group"])
+    return table.loc[:, (table != "").any(axis=0)]
+
+
+def _group_row(tables, group):
+    cells = {title: interval_text(measure(tables, (table, group, column))) for (table, column), title in GROUP_MEASURES}
+    return {"photographs": measure(tables, ("similarity", group, "frontal"))["n"]} | cells
+
+
+def to_markdown(table):
+    """Write a table of text as GitHub's Markdown."""
+    header = ["", *table.columns]
+    lines = [header, ["---"] + ["---:"] * len(table.columns), *([label, *row] for label, row in table.iterrows())]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def interval_text(value):
+    """Write a measured value as `0.41 [0.38, 0.44]`; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value:.3f}"
+
+
+PAPER = {
+    "recall.all.top1": ("top-1 recall", "0.87 (MoFA-Test), 0.16 (LFW)"),
+    "recall.all.top5": ("top-5 recall", "0.96 (MoFA-Test), 0.51 (LFW)"),
+    "recall.all.random_top1": ("top-1 recall of a random order", "0.01 (MoFA-Test), 0.0002 (LFW)"),
+    "recall.all.random_top5": ("top-5 recall of a random order", "0.06 (MoFA-Test), 0.001 (LFW)"),
+    "similarity.all.frontal": ("similarity of photograph and render", "0.403 (MoFA-Test)"),
+    "similarity.all.same_below": ("same-person pairs less alike than that", "0.227 (LFW pairs)"),
+    "similarity.all.different_above": ("different-person pairs more alike than that", "0.0004 (LFW pairs)"),
+    "photographs.all.same": ("similarity of photographs of one person", "0.50 (LFW)"),
+    "earth_movers_distance.all.same": ("earth mover's distance to same-person pairs", "0.09 (MoFA-Test), 0.14 (LFW)"),
+    "earth_movers_distance.all.different": ("… to different-person pairs", "0.32 (MoFA-Test), 0.26 (LFW)"),
+    "geometry.cooperative.mean": ("distance to the true shape, cooperative, mm", "1.50 (MICC)"),
+    "geometry.cooperative.deviation": ("… standard deviation over people, cooperative", "0.13 (MICC)"),
+    "geometry.indoor.mean": ("distance to the true shape, indoor, mm", "1.50 (MICC)"),
+    "geometry.indoor.deviation": ("… standard deviation over people, indoor", "0.11 (MICC)"),
+    "geometry.outdoor.mean": ("distance to the true shape, outdoor, mm", "1.48 (MICC)"),
+    "geometry.outdoor.deviation": ("… standard deviation over people, outdoor", "0.11 (MICC)"),
+}
+"""Numbers of the paper's text and Tables 1 to 3, with the data they were measured on."""
+
+
+def paper_table(name):
+    """Put one regressor's measures beside the paper's, which come from another model, network and data."""
+    metrics = read_metrics(name)
+    rows = {title: [interval_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    return pd.DataFrame(rows, index=["this run", "paper"]).T
+
+
+def run_table(params):
+    """List what a run was made of: model, networks, photographs and the sizes of both stages.
+
+    Parameters
+    ----------
+    params : lib.core.params.Params
+
+    Returns
+    -------
+    DataFrame
+    """
+    model, photos = (json.loads((METRICS / f"{stage}.json").read_text()) for stage in ("face_model", "photos"))
+    stage1, stage2 = params.stage1, params.stage2
+    rows = {
+        "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",
+        "networks": f"{params.networks.training} trains, {params.networks.evaluation} judges",
+        "photographs": f"{params.photos.source}; {photos['files']:,} files, {photos['skipped']:,} skipped",
+        "training": f"{photos['train']['photographs']:,} photographs of {photos['train']['people']:,} people",
+        "test": f"{photos['test']['photographs']:,} photographs of {photos['test']['people']:,} other people",
+        "stage 1": f"{stage1.faces:,} synthetic faces, {stage1.epochs} epochs",
+        "stage 2": f"{stage2.steps:,} steps of {stage2.photographs} photographs × {stage2.views} views",
+    }
+    return pd.DataFrame({"run": rows})

@@ -1,0 +1,257 @@
+"""The HDF5 layout of the Basel Face Model 2017, read with suspicion and written exactly.
+
+Groups `shape`, `color` and `expression` each hold a linear model (`model/mean`, `pcaBasis`, `pcaVariance`,
+`noiseVariance`); `shape/representer` holds the mesh (`cells` (3, T), `points` (3, N)) and `metadata/landmarks/json`
+named points of the mean face. BFM 2017 and 2019 files have this layout, and so have the files of the open model.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lib.core.errors import StudyError
+
+GROUPS = ("shape", "color", "expression")
+SMALLEST_EXTENT, LARGEST_EXTENT = 60.0, 1200.0
+"""Plausible size of a face or head in mm, along the longest side of the bounding box of the mean."""
+
+LARGEST_LANDMARK_GAP = 10.0
+"""A landmark farther than this (mm) from every vertex of the mean belongs to another frame or unit."""
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """One linear model of Eq. 1, as the file holds it: x = mean + basis (sqrt(variance) * coefficients).
+
+    Attributes
+    ----------
+    mean : ndarray (3N,)
+        Millimetres, or sRGB in [0, 1]; the three coordinates of a vertex are neighbours.
+    basis : ndarray (3N, K)
+        Principal directions, one a column, without their standard deviations.
+    variance : ndarray (K,)
+        Eigenvalues: squares of the standard deviations.
+    noise_variance : ndarray
+        Variance that the basis leaves unexplained, a coordinate.
+    """
+
+    mean: np.ndarray
+    basis: np.ndarray
+    variance: np.ndarray
+    noise_variance: np.ndarray
+
+
+@dataclass(frozen=True)
+class FaceModelFile:
+    """What a file of the layout holds: three linear models, the mesh and the landmarks.
+
+    Attributes
+    ----------
+    shape, color, expression : LinearModel
+    cells : ndarray (3, T)
+        Integer vertex indices from 0, one triangle a column, counter-clockwise seen from outside.
+    points : ndarray (3, N)
+        The reference mesh in mm.
+    landmarks : str
+        JSON: a list of {"id": name, "coordinates": [x, y, z]}, on the mean face, in mm.
+    """
+
+    shape: LinearModel
+    color: LinearModel
+    expression: LinearModel
+    cells: np.ndarray
+    points: np.ndarray
+    landmarks: str
+
+
+def read_face_model(path, shape_dimension, texture_dimension, expression_dimension):
+    """Read a file of the BFM 2017 layout and check that it is what it should be.
+
+    Parameters
+    ----------
+    path : str or Path
+    shape_dimension, texture_dimension, expression_dimension : int
+        How many of the components to keep, the ones of largest variance.
+
+    Returns
+    -------
+    FaceModelFile
+        float32 arrays, cells int32.
+
+    Raises
+    ------
+    StudyError
+        Missing or truncated file, missing dataset, wrong shape, unit, triangle indices or colours, too few components,
+        values that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(
+            f"{path}: there is no such face model. Run the stage face_model, or put a BFM 2017 file "
+            "(model2017-1_bfm_nomouth.h5) at this place."
+        )
+    dimensions = dict(zip(GROUPS, (shape_dimension, texture_dimension, expression_dimension), strict=True))
+    try:
+        with h5py.File(path, "r") as file:
+            models = {name: _read_linear_model(file, path, name, dimensions[name]) for name in GROUPS}
+            cells = _dataset(file, path, "shape/representer/cells")[()]
+            points = _dataset(file, path, "shape/representer/points")[()]
+            landmarks = _text(_dataset(file, path, "metadata/landmarks/json")[()])
+    except OSError as error:
+        raise StudyError(
+            f"{path}: {path.stat().st_size} bytes that HDF5 cannot read ({error}). Expected a complete HDF5 file in "
+            "the BFM 2017 layout: the file may be truncated or another kind of file; copy or build it again."
+        ) from error
+    _check_means(path, models)
+    vertex_count = models["shape"].mean.size // 3
+    _check_cells(path, cells, vertex_count)
+    if points.shape != (3, vertex_count):
+        raise StudyError(f"{path}: shape/representer/points is {points.shape}, expected (3, {vertex_count}).")
+    return FaceModelFile(**models, cells=cells.astype(np.int32), points=points.astype(np.float32), landmarks=landmarks)
+
+
+def write_face_model(path, model):
+    """Write a `FaceModelFile` in the BFM 2017 layout, uncompressed (a full model loads in under two seconds).
+
+    The file appears under its name only when it is complete.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    with h5py.File(unfinished, "w") as file:
+        for name in GROUPS:
+            linear, group = getattr(model, name), file.create_group(f"{name}/model")
+            group["mean"] = linear.mean.astype(np.float32)
+            group["pcaBasis"] = linear.basis.astype(np.float32)
+            group["pcaVariance"] = linear.variance.astype(np.float32)
+            group["noiseVariance"] = linear.noise_variance.astype(np.float32)
+        file["shape/representer/cells"] = model.cells.astype(np.int32)
+        file["shape/representer/points"] = model.points.astype(np.float32)
+        file["metadata/landmarks/json"] = np.bytes_(model.landmarks.encode())
+    unfinished.replace(path)
+
+
+def landmark_vertices(path, text, mean):
+    """Find the vertex of each named landmark.
+
+    Parameters
+    ----------
+    path : str or Path
+        Named in errors.
+    text : str
+        JSON list of {"id", "coordinates"} (mm).
+    mean : ndarray (N, 3)
+        The mean face in mm.
+
+    Returns
+    -------
+    dict of str to int
+        Name to index of the nearest vertex of the mean.
+
+    Raises
+    ------
+    StudyError
+        Text of another form, or a landmark far from the mesh.
+    """
+    try:
+        named = {str(entry["id"]): np.array(entry["coordinates"], np.float64) for entry in json.loads(text)}
+        distances = {name: np.linalg.norm(mean - point, axis=1) for name, point in named.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(
+            f"{path}: metadata/landmarks/json is {text[:80]!r}…; expected a JSON list of "
+            '{"id": name, "coordinates": [x, y, z]}.'
+        ) from error
+    for name, distance in distances.items():
+        if not distance.min() <= LARGEST_LANDMARK_GAP:
+            raise StudyError(
+                f"{path}: landmark {name} lies {distance.min():.1f} from the nearest vertex of the mean, expected at "
+                f"most {LARGEST_LANDMARK_GAP:.0f} mm. Landmarks and mean differ in unit or origin: check the file."
+            )
+    return {name: int(distance.argmin()) for name, distance in distances.items()}
+
+
+def _dataset(file, path, name):
+    if name not in file or not isinstance(file[name], h5py.Dataset):
+        raise StudyError(
+            f"{path}: dataset {name} is missing; found {sorted(file)} at the top. Expected the BFM 2017 layout "
+            "(shape|color|expression/model, shape/representer, metadata/landmarks/json): BFM 2009 .mat files "
+            "and other models need converting."
+        )
+    return file[name]
+
+
+def _text(value):
+    """Decode a string dataset: writers store it as variable-length, fixed-length or an array of one entry."""
+    value = value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.dtype.kind in "OS" else value
+    raw = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else value.tobytes()
+    return raw.rstrip(b"\0").decode()
+
+
+def _read_linear_model(file, path, name, dimension):
+    mean, variance, noise = (
+        np.asarray(_dataset(file, path, f"{name}/model/{part}")[()], np.float32)
+        for part in ("mean", "pcaVariance", "noiseVariance")
+    )
+    basis = _dataset(file, path, f"{name}/model/pcaBasis")
+    if mean.ndim != 1 or mean.size % 3 or mean.size == 0:
+        raise StudyError(f"{path}: {name}/model/mean is {mean.shape}, expected (3N,): x, y, z of vertex after vertex.")
+    if basis.ndim != 2 or basis.shape[0] != mean.size:
+        found = "transposed: " if basis.ndim == 2 and basis.shape[1] == mean.size else ""
+        raise StudyError(f"{path}: {name}/model/pcaBasis is {found}{basis.shape}, expected ({mean.size}, components).")
+    if variance.shape != (basis.shape[1],):
+        raise StudyError(f"{path}: {name}/model/pcaVariance is {variance.shape}, expected ({basis.shape[1]},).")
+    if basis.shape[1] < dimension:
+        raise StudyError(
+            f"{path}: {name} has {basis.shape[1]} components, expected at least {dimension}. Ask for fewer "
+            "components or use a model with more."
+        )
+    model = LinearModel(mean, np.asarray(basis[:, :dimension], np.float32), variance[:dimension], noise)
+    for part, values in (("mean", mean), ("pcaBasis", model.basis), ("pcaVariance", variance)):
+        # a sum is enough to see a NaN or an infinity, and needs no array of a hundred million booleans
+        if not np.isfinite(values.sum(dtype=np.float64)):
+            raise StudyError(f"{path}: {name}/model/{part} holds NaN or infinite values, expected finite numbers.")
+    if (variance < 0).any():
+        raise StudyError(f"{path}: {name}/model/pcaVariance has {variance.min()}, expected eigenvalues of 0 or more.")
+    return model
+
+
+def _check_means(path, models):
+    shape, color, expression = (models[name].mean for name in GROUPS)
+    if not shape.size == color.size == expression.size:
+        sizes = ", ".join(f"{name} {models[name].mean.size // 3}" for name in GROUPS)
+        raise StudyError(f"{path}: the numbers of vertices differ ({sizes}), expected one mesh for all three.")
+    extent = float(np.ptp(shape.reshape(-1, 3), axis=0).max())
+    if not SMALLEST_EXTENT <= extent <= LARGEST_EXTENT:
+        guess = (
+            "metres" if extent < 2 else "centimetres" if extent < SMALLEST_EXTENT else "micrometres (as in BFM 2009)"
+        )
+        raise StudyError(
+            f"{path}: the mean face is {extent:.4g} units long: {guess}? Expected millimetres, "
+            f"{SMALLEST_EXTENT:.0f} to {LARGEST_EXTENT:.0f}. Scale mean, points and landmarks by the factor to mm "
+            "and the variances of shape and expression by its square."
+        )
+    if color.min() < -0.05 or color.max() > 1.05:
+        raise StudyError(
+            f"{path}: color/model/mean runs from {color.min():.3g} to {color.max():.3g}, expected sRGB in [0, 1]. "
+            "Colours in 0..255 need dividing by 255, their variances by 255²."
+        )
+
+
+def _check_cells(path, cells, vertex_count):
+    name = f"{path}: shape/representer/cells"
+    if cells.ndim != 2 or cells.shape[0] != 3:
+        hint = " (transposed?)" if cells.ndim == 2 and cells.shape[1] == 3 else ""
+        raise StudyError(f"{name} is {cells.shape}{hint}, expected (3, T): one triangle a column.")
+    if cells.dtype.kind not in "iu":
+        raise StudyError(f"{name} has type {cells.dtype}, expected integers.")
+    smallest, largest = int(cells.min()), int(cells.max())
+    if smallest >= 1 and largest == vertex_count:
+        raise StudyError(
+            f"{name} counts from 1 ({smallest} to {largest} with {vertex_count} vertices), expected indices from 0: "
+            "subtract 1."
+        )
+    if smallest < 0 or largest >= vertex_count:
+        raise StudyError(f"{name} runs from {smallest} to {largest}, expected 0 to {vertex_count - 1}.")

@@ -1,0 +1,223 @@
+"""The morphable face model (paper 3.2, Eq. 1): coefficients in, vertices and albedo out."""
+
+from dataclasses import dataclass
+
+import torch
+
+from lib.core.errors import StudyError
+from lib.core.tensors import digest
+from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices, read_face_model, write_face_model
+from lib.face_model.linear_decoder import decode, pack_basis, unpack_basis
+from lib.rendering.crop import POINT_NAMES
+
+ALIGNMENT_LANDMARKS = (
+    ("right.eye.corner_inner", "right.eye.corner_outer"),
+    ("left.eye.corner_inner", "left.eye.corner_outer"),
+    ("right.lips.corner",),
+    ("left.lips.corner",),
+)
+"""Landmarks (BFM's names) whose mean is each of `lib.rendering.crop.POINT_NAMES`."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Identity of a batch of faces: what the decoder network regresses (paper 3.2).
+
+    Attributes
+    ----------
+    shape : Tensor (B, S)
+    texture : Tensor (B, K)
+        Standard normal over the model's population.
+    """
+
+    shape: torch.Tensor
+    texture: torch.Tensor
+
+    def __len__(self):
+        return len(self.shape)
+
+    def __getitem__(self, rows):
+        """Return the faces at an index, slice or tensor of rows."""
+        return Coefficients(self.shape[rows], self.texture[rows])
+
+    def cat(self):
+        """Return shape and texture side by side, (B, S + K)."""
+        return torch.cat([self.shape, self.texture], dim=-1)
+
+    @classmethod
+    def split(cls, values, shape_dimension):
+        """Cut a tensor (B, S + K) of regressed values into shape (the first S) and texture."""
+        return cls(values[..., :shape_dimension], values[..., shape_dimension:])
+
+
+class FaceModel(torch.nn.Module):
+    """A linear model of face shape, expression and albedo over one mesh (Eq. 1).
+
+    Everything is a buffer: nothing is trained, and nothing enters a checkpoint. Vertices are in mm in the Basel Face
+    Model's frame: +x to the subject's left, +y up, +z out of the face, the nose tip near (0, -27, 112).
+
+    Parameters
+    ----------
+    data : FaceModelFile
+        Arrays in the BFM 2017 layout.
+    source : str
+        Where the data come from, named in errors.
+
+    Attributes
+    ----------
+    triangles : Tensor (T, 3)
+        int64, counter-clockwise seen from outside.
+    landmarks : dict of str to int
+        Vertex of each named landmark, with BFM's names (`center.nose.tip`, `left.eye.corner_outer`, …).
+    """
+
+    def __init__(self, data, source="the face model"):
+        super().__init__()
+        self.source = str(source)
+        self._shape = _Decoder(data.shape)
+        self._texture = _Decoder(data.color, limits=(0.0, 1.0))
+        self._expression = _Decoder(data.expression)
+        triangles = torch.from_numpy(data.cells.astype("int64")).t().contiguous()
+        self.register_buffer("triangles", triangles, persistent=False)
+        self._points, self._landmark_text = data.points, data.landmarks
+        self.landmarks = landmark_vertices(self.source, data.landmarks, data.shape.mean.reshape(-1, 3))
+
+    @classmethod
+    def load(cls, path, shape_dimension=199, texture_dimension=199, expression_dimension=100):
+        """Read a model of the BFM 2017 layout: an open model or the Basel Face Model's own file.
+
+        Parameters
+        ----------
+        path : str or Path
+        shape_dimension, texture_dimension, expression_dimension : int
+            Components to keep of each linear model.
+
+        Returns
+        -------
+        FaceModel
+
+        Raises
+        ------
+        StudyError
+            Any file that is not a complete model in this layout, in mm and sRGB in [0, 1].
+        """
+        return cls(read_face_model(path, shape_dimension, texture_dimension, expression_dimension), path)
+
+    def save(self, path):
+        """Write the model in the BFM 2017 layout; `load` gives back exactly the same values."""
+        cells = self.triangles.t().contiguous().cpu().numpy()
+        models = (decoder.data() for decoder in (self._shape, self._texture, self._expression))
+        write_face_model(path, FaceModelFile(*models, cells, self._points, self._landmark_text))
+
+    def vertices(self, shape, expression=None):
+        """Decode shape and expression: S(s, e) = mu_S + P_SS W_SS s + P_SE W_SE e (Eq. 1).
+
+        Parameters
+        ----------
+        shape : Tensor (B, S)
+            Standard normal coefficients.
+        expression : Tensor (B, E) or None
+            Standard normal coefficients; None is the neutral face, without the mean of the expressions.
+
+        Returns
+        -------
+        Tensor (B, N, 3)
+            mm, model frame, differentiable.
+        """
+        flat = self._shape(shape)
+        if expression is not None:
+            flat = flat + self._expression(expression)
+        return flat.unflatten(-1, (-1, 3))
+
+    def albedo(self, texture):
+        """Decode texture: T(t) = mu_T + P_T W_T t (Eq. 1), clamped to the colours there are.
+
+        Parameters
+        ----------
+        texture : Tensor (B, K)
+            Standard normal coefficients.
+
+        Returns
+        -------
+        Tensor (B, N, 3)
+            sRGB-encoded in [0, 1], differentiable where it is not clamped.
+        """
+        return self._texture(texture).unflatten(-1, (-1, 3))
+
+    @property
+    def vertex_count(self):
+        """N."""
+        return self._points.shape[1]
+
+    @property
+    def shape_dimension(self):
+        """S, the number of shape coefficients."""
+        return self._shape.dimension
+
+    @property
+    def texture_dimension(self):
+        """K, the number of texture coefficients."""
+        return self._texture.dimension
+
+    @property
+    def expression_dimension(self):
+        """E, the number of expression coefficients."""
+        return self._expression.dimension
+
+    @property
+    def alignment_vertices(self):
+        """Vertices whose mean is each alignment point: dict from `POINT_NAMES` to a tuple of indices.
+
+        Raises
+        ------
+        StudyError
+            The model's file does not name the eye and lip corners.
+        """
+        missing = [name for names in ALIGNMENT_LANDMARKS for name in names if name not in self.landmarks]
+        if missing:
+            raise StudyError(
+                f"{self.source}: landmarks {missing} are missing; found {sorted(self.landmarks)}. The crop of a render "
+                "needs BFM's eye and lip corners: add them to metadata/landmarks/json."
+            )
+        return {
+            point: tuple(self.landmarks[name] for name in names)
+            for point, names in zip(POINT_NAMES, ALIGNMENT_LANDMARKS, strict=True)
+        }
+
+
+@torch.no_grad()
+def digest_face_model(face_model):
+    """Hash one face in which every component has a part: another model gives another face.
+
+    Returns
+    -------
+    str
+    """
+    device = face_model.triangles.device
+    shape = torch.ones(1, face_model.shape_dimension, device=device)
+    texture = torch.full((1, face_model.texture_dimension), 0.1, device=device)
+    return digest(face_model.vertices(shape), face_model.albedo(texture), face_model.triangles)
+
+
+class _Decoder(torch.nn.Module):
+    """One linear model: mean + basis (coefficients * deviation), cut off at limits."""
+
+    def __init__(self, model, limits=(-float("inf"), float("inf"))):
+        super().__init__()
+        self._noise_variance, self._limits = model.noise_variance, limits
+        basis, variance = pack_basis(torch.from_numpy(model.basis)), torch.from_numpy(model.variance)
+        for name, values in (("mean", torch.from_numpy(model.mean)), ("basis", basis), ("variance", variance)):
+            self.register_buffer(name, values, persistent=False)
+        # the coefficients are scaled, not the basis: a round trip through `save` stays exact
+        self.register_buffer("deviation", variance.sqrt(), persistent=False)
+
+    @property
+    def dimension(self):
+        return len(self.deviation)
+
+    def forward(self, coefficients):
+        return decode(coefficients * self.deviation, self.mean, self.basis, self._limits)
+
+    def data(self):
+        basis = unpack_basis(self.basis, len(self.mean), self.dimension).cpu().numpy()
+        return LinearModel(self.mean.cpu().numpy(), basis, self.variance.cpu().numpy(), self._noise_variance)

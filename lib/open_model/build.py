@@ -1,0 +1,172 @@
+"""The open face model: a morphable model in the BFM 2017 layout, built from CC0 assets alone.
+
+People are drawn from MakeHuman's sliders and a model of skin (`lib.open_model.generator`), and their principal
+components make the linear models of Eq. 1. Same seed, same values.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lib.core.progress import progress
+from lib.face_model.file import FaceModelFile, LinearModel, write_face_model
+from lib.open_model.generator import FaceGenerator, Person
+from lib.open_model.paint import paint_person
+from lib.open_model.pca import mirrored_modes
+
+__all__ = ["FaceGenerator", "Person", "build_open_face_model", "light_mesh"]
+
+SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100
+"""As in the Basel Face Model 2017."""
+
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
+
+def build_open_face_model(
+    folder, seed, shape_samples=1500, texture_samples=1500, expression_samples=800, resolutions=("full", "light")
+):
+    """Build the open face model and write `full.h5` and `light.h5`.
+
+    With fewer samples than half the components (100, 100 and 50) the last components have variance zero: such a model
+    has the right dimensions for a trial run, and no more.
+
+    Parameters
+    ----------
+    folder : str or Path
+    seed : int
+    shape_samples, texture_samples, expression_samples : int
+        People and expressions that the components are fitted to; each counts with its mirror image.
+    resolutions : sequence of "full", "light"
+        Which files to write. The light model's rows are the full one's, or, built alone, those of its own vertices:
+        its texture components then differ, since they are fitted to the light mesh.
+
+    Returns
+    -------
+    dict
+        For each of `shape`, `texture` and `expression`: the share of the variance that the components explain.
+    """
+    largest = FaceGenerator("full" if "full" in resolutions else "light")
+    shape_seed, texture_seed, expression_seed = np.random.SeedSequence(seed).spawn(3)
+    shape, shape_share = _fit_shape(largest, shape_samples, np.random.default_rng(shape_seed))
+    expression, expression_share = _fit_expression(largest, expression_samples, np.random.default_rng(expression_seed))
+    texture, texture_share = _fit_texture(largest, texture_samples, np.random.default_rng(texture_seed))
+    for resolution in resolutions:
+        generator = FaceGenerator(resolution)
+        models = [_take_rows(model, largest, generator) for model in (shape, texture, expression)]
+        write_face_model(Path(folder) / f"{resolution}.h5", _file(generator, *models))
+    return {"shape": shape_share, "texture": texture_share, "expression": expression_share}
+
+
+def light_mesh(resolution):
+    """Find the light mesh in a mesh of the open model, for views that must be small.
+
+    Parameters
+    ----------
+    resolution : "full" or "light"
+        Of the model whose vertices are thinned out.
+
+    Returns
+    -------
+    tuple of (ndarray (n,), ndarray (T, 3))
+        Rows of the vertices to keep, and the triangles between them.
+    """
+    generator, light = FaceGenerator(resolution), FaceGenerator("light")
+    return np.searchsorted(generator.rows, light.rows), light.triangles
+
+
+def _fit_shape(generator, count, random):
+    """Components of the refined shapes, worked out on the cage: refinement is linear and keeps mirror images."""
+    parts, mirror = generator.parts, generator.parts.mesh.cage_mirror
+    blocks = np.array_split(np.arange(count), 1 + count // 100)
+    cages = np.concatenate([
+        parts.neutral_cages(np.stack([parts.shapes.sample(random)[0] for _ in block]))
+        for block in progress(blocks, "face shapes")
+    ])  # fmt: skip
+    mirrored = cages[:, mirror] * MIRROR
+    even, odd = 0.5 * (cages + mirrored), 0.5 * (cages - mirrored)
+    mean = even.mean(axis=0)
+    return _fit_cage(generator, even - mean, odd, mean, max(len(cages) - 1, 1), SHAPE_COMPONENTS)
+
+
+def _fit_expression(generator, count, random):
+    """Components of the expressions about the neutral face: the mean displacement counts as variance."""
+    sampler, mirror = generator.parts.expressions, generator.parts.mesh.cage_mirror
+    samples = np.stack([sampler.sample(random) for _ in progress(range(count), "expressions")]).astype(np.float64)
+    mirrored = samples[:, mirror] * MIRROR
+    even, odd = 0.5 * (samples + mirrored), 0.5 * (samples - mirrored)
+    return _fit_cage(generator, even, odd, np.zeros(samples.shape[1:]), count, EXPRESSION_COMPONENTS)
+
+
+def _fit_cage(generator, even, odd, mean, even_freedom, components):
+    operator = generator.operator.astype(np.float64)
+    metric = (operator.T @ operator).tocsr()
+    grams = [sum(part[:, :, axis] @ (metric @ part[:, :, axis].T) for axis in range(3)) for part in (even, odd)]
+    modes = mirrored_modes(*grams, even_freedom, len(odd), components)
+
+    def refine(weights, part):
+        directions = np.tensordot(weights.T, part, axes=1)
+        return np.stack([operator @ directions[:, :, axis].T for axis in range(3)], axis=1).reshape(-1, len(directions))
+
+    basis = modes.assemble(refine(modes.even, even), refine(modes.odd, odd))
+    return _linear_model((operator @ mean).ravel(), basis, modes)
+
+
+def _fit_texture(generator, count, random):
+    """Components of the albedo.
+
+    A sample's even part is kept on one half of the face and the middle, its odd part on the half alone: together they
+    take no more room than the sample.
+    """
+    vertex, mirror = np.arange(generator.vertex_count), generator.mirror
+    half, middle = np.flatnonzero(mirror > vertex), np.flatnonzero(mirror == vertex)
+    kept = np.concatenate([half, middle])
+    even = np.empty((count, len(kept), 3), np.float32)
+    odd = np.empty((count, len(half), 3), np.float32)
+    for index in progress(range(count), "face textures"):
+        albedo = paint_person(generator.maps, generator.parts.shapes.sample_traits(random), random)
+        even[index] = 0.5 * (albedo[kept] + albedo[mirror[kept]])
+        odd[index] = 0.5 * (albedo[half] - albedo[mirror[half]])
+    mean = even.mean(axis=0, dtype=np.float64).astype(np.float32)
+    even -= mean
+    # in inner products both halves count, the middle once
+    even[:, : len(half)] *= np.float32(np.sqrt(2))
+    odd *= np.float32(np.sqrt(2))
+    even, odd = even.reshape(count, -1), odd.reshape(count, -1)
+    modes = mirrored_modes(even @ even.T, odd @ odd.T, max(count - 1, 1), count, TEXTURE_COMPONENTS)
+    even_basis = (even.T @ modes.even.astype(np.float32)).reshape(len(kept), 3, -1)
+    odd_basis = (odd.T @ modes.odd.astype(np.float32)).reshape(len(half), 3, -1) / np.float32(np.sqrt(2))
+    even_basis[: len(half)] /= np.float32(np.sqrt(2))
+    whole = [_unfold(even_basis, kept, mirror, 1), _unfold(odd_basis, half, mirror, -1)]
+    basis = modes.assemble(*(part.reshape(3 * len(vertex), -1) for part in whole))
+    return _linear_model(_unfold(mean, kept, mirror, 1).ravel(), basis, modes)
+
+
+def _unfold(values, rows, mirror, sign):
+    """Complete values (n, ...) of one half of the vertices by their mirror images, times `sign`; 0 where none are."""
+    whole = np.zeros((len(mirror), *values.shape[1:]), np.float32)
+    whole[mirror[rows]] = sign * values
+    whole[rows] = values
+    return whole
+
+
+def _linear_model(mean, basis, modes):
+    kept = float(modes.variance.sum())
+    noise = np.array([max(modes.total_variance - kept, 0.0) / len(mean)])
+    return LinearModel(mean, basis, modes.variance, noise), kept / modes.total_variance
+
+
+def _take_rows(model, source, target):
+    """The rows of a model that belong to another resolution's vertices."""
+    vertices = np.searchsorted(source.rows, target.rows)
+    rows = (3 * vertices[:, None] + np.arange(3)).ravel()
+    return LinearModel(model.mean[rows], model.basis[rows], model.variance, model.noise_variance)
+
+
+def _file(generator, shape, texture, expression):
+    points = shape.mean.reshape(-1, 3).astype(np.float32)
+    landmarks = [
+        {"id": name, "coordinates": [float(value) for value in points[vertex]]}
+        for name, vertex in sorted(generator.landmarks.items())
+    ]
+    return FaceModelFile(shape, texture, expression, generator.triangles.T, points.T, json.dumps(landmarks))

@@ -1,0 +1,91 @@
+"""Facial expressions of the open model: a few muscle actions at a time, mostly the same on both sides (CC0 targets)."""
+
+import re
+
+import numpy as np
+
+from lib.open_model.assets import face_unit_names, load_target, target_names
+from lib.open_model.shape import ANCESTRIES
+
+LEFT_OUT = {"tongueOut", "mouthClose"}
+"""Face units without use here: there is no tongue, and neutral lips are closed already."""
+
+ONE_SIDED = {"jawLeft", "jawRight", "mouthLeft", "mouthRight"}
+RARE = re.compile(r"eyeLook|jaw(Left|Right|Forward)|mouth(Left|Right)$|platysma|losure|Blink")
+AMOUNT_SPREAD, LARGEST_AMOUNT = 0.55, 1.1
+JAW_OPENING = 0.75
+SIDE_DIFFERENCE = 0.25
+
+
+class ExpressionSampler:
+    """Draws expressions as displacements of the cage.
+
+    Parameters
+    ----------
+    cage : ndarray (C,)
+        Vertices of the cage in the base mesh.
+    """
+
+    def __init__(self, cage):
+        self._vertex_count = len(cage)
+        self._actions = _face_unit_actions() + _makehuman_actions()
+        names = sorted({name for _, sides in self._actions for side in sides for name in side})
+        self._row = {name: row for row, name in enumerate(names)}
+        self._directions = np.stack([load_target(name, cage).ravel() for name in names])
+        chances = np.array([0.5 if RARE.search(name) else 1.0 for name, _ in self._actions])
+        self._chances = chances / chances.sum()
+
+    def sample(self, random):
+        """Draw one expression.
+
+        Parameters
+        ----------
+        random : numpy.random.Generator
+
+        Returns
+        -------
+        ndarray (C, 3)
+            Displacements in mm.
+        """
+        ancestry = random.dirichlet([0.6] * 3)
+        amounts = np.zeros(len(self._directions), np.float32)
+        chosen = random.choice(len(self._actions), random.integers(2, 6), replace=False, p=self._chances)
+        for index in chosen:
+            name, sides = self._actions[index]
+            amount = min(abs(random.normal(0, AMOUNT_SPREAD)), LARGEST_AMOUNT)
+            amount *= JAW_OPENING if re.search(r"open$|jawOpen", name) else 1.0
+            for side in sides:
+                alike = len(sides) == 1 or "eyeLook" in name
+                strength = amount if alike else amount * max(0.0, 1 + SIDE_DIFFERENCE * random.normal())
+                # MakeHuman's own actions come in three variants, one an ancestry
+                for target, weight in zip(side, ancestry if len(side) == 3 else [1.0], strict=True):
+                    amounts[self._row[target]] += strength * weight
+        return (amounts @ self._directions).reshape(self._vertex_count, 3)
+
+
+def _face_unit_actions():
+    """ARKit-like units, left and right joined: list of (name, one tuple of targets a side)."""
+    actions = []
+    for target in face_unit_names():
+        name = target.partition("/")[2]
+        if name in LEFT_OUT or (name.endswith("Right") and name not in ONE_SIDED):
+            continue
+        sides = [(target,)]
+        if name.endswith("Left") and name not in ONE_SIDED:
+            other = name.removesuffix("Left")
+            # eyes look to the same side together: in for one is out for the other
+            swapped = {"eyeLookIn": "eyeLookOut", "eyeLookOut": "eyeLookIn"}.get(other, other)
+            sides.append((f"faceunits/{swapped}Right",))
+        actions.append((name, sides))
+    return actions
+
+
+def _makehuman_actions():
+    actions = []
+    for target in target_names("expression/units/caucasian"):
+        name = target.rpartition("/")[2]
+        if "right" in name:
+            continue
+        both = [name] + ([name.replace("left", "right")] if "left" in name else [])
+        actions.append((name, [tuple(f"expression/units/{kind}/{side}" for kind in ANCESTRIES) for side in both]))
+    return actions

@@ -1,0 +1,143 @@
+"""People for the open model: the procedural generator that its principal components are fitted to."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from lib.open_model.assets import load_base_mesh
+from lib.open_model.cut import cut
+from lib.open_model.expression import ExpressionSampler
+from lib.open_model.lips import LipClosure
+from lib.open_model.maps import draw_maps
+from lib.open_model.mesh import assemble
+from lib.open_model.paint import paint_person
+from lib.open_model.shape import ShapeSampler
+
+REFERENCE_SEED, REFERENCE_PEOPLE = 2018, 300
+"""The average person that the cut, the maps and the alignment are drawn on: the same for every seed of a model."""
+
+ALIGNMENT_ROUNDS = 3
+NOSE_TIP = np.array([0.0, -27.0, 112.0])
+"""Where the reference's nose tip lies in the model's frame (mm), as in the Basel Face Model."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One simulated person.
+
+    Attributes
+    ----------
+    vertices : ndarray (N, 3)
+        Neutral face in mm, in the model's frame, float32.
+    albedo : ndarray (N, 3)
+        sRGB-encoded in [0, 1], float32.
+    group : dict
+        `age` in years, `gender`, `ancestry`.
+    """
+
+    vertices: np.ndarray
+    albedo: np.ndarray
+    group: dict
+
+
+class FaceGenerator:
+    """Draws people and expressions from MakeHuman's sliders and a model of skin, not from principal components.
+
+    Parameters
+    ----------
+    resolution : "full" or "light"
+        Which mesh: the topology is that of the open model's file of this name.
+
+    Attributes
+    ----------
+    triangles : ndarray (T, 3)
+        int64, counter-clockwise from outside.
+    vertex_count : int
+    landmarks : dict of str to int
+    """
+
+    def __init__(self, resolution="full"):
+        if resolution not in ("full", "light"):
+            raise ValueError(f"resolution is {resolution!r}, expected 'full' or 'light'")
+        self.parts = generator_parts()
+        mesh = self.parts.mesh
+        light = resolution == "light"
+        self.rows = mesh.light_rows if light else np.arange(mesh.operator.shape[0])
+        self.triangles = (mesh.light_triangles if light else mesh.triangles).astype(np.int64)
+        self.vertex_count = len(self.rows)
+        self.operator = mesh.operator[self.rows].astype(np.float32)
+        self.mirror = np.searchsorted(self.rows, mesh.mirror[self.rows])
+        self.landmarks = {name: int(np.searchsorted(self.rows, row)) for name, row in self.parts.landmarks.items()}
+        self.maps = self.parts.maps.take(self.rows) if light else self.parts.maps
+
+    def person(self, random):
+        """Draw one person.
+
+        Parameters
+        ----------
+        random : numpy.random.Generator
+
+        Returns
+        -------
+        Person
+        """
+        amounts, traits = self.parts.shapes.sample(random)
+        cage = self.parts.neutral_cages(amounts[None])[0]
+        albedo = paint_person(self.maps, traits, random)
+        return Person(self.operator @ cage.astype(np.float32), albedo, traits.group)
+
+    def expression(self, random):
+        """Draw one expression: displacements (N, 3) in mm, float32, to be added to any person's vertices."""
+        return self.operator @ self.parts.expressions.sample(random)
+
+
+class GeneratorParts:
+    """What both resolutions share: the mesh, the samplers, the reference and the maps drawn on it."""
+
+    def __init__(self):
+        base = load_base_mesh()
+        uncut = assemble(base)
+        base_cage = base.vertices[uncut.cage]
+        self.lips = LipClosure(uncut, base_cage)
+        self.shapes = ShapeSampler(base_cage, uncut.cage)
+        self.expressions = ExpressionSampler(uncut.cage)
+        # the front of the face settles the pose: necks and ears vary too much
+        self._weights = ((base_cage[:, 2] > 20) & (np.abs(base_cage[:, 1]) < 80)).astype(float)
+        self._reference = self._average_person(base_cage, uncut.cage_mirror)
+        self.mesh = cut(uncut, self._reference)
+        points = self.mesh.operator @ self._reference
+        self.maps, self.landmarks = draw_maps(self.mesh, points)
+        self._offset = NOSE_TIP - points[self.landmarks["center.nose.tip"]]
+
+    def neutral_cages(self, amounts):
+        """Make cages (n, C, 3) from amounts of the morph targets (n, A): closed lips, in the model's frame, mm."""
+        cages = np.stack([self.lips.close(cage) for cage in self.shapes.cages(amounts)])
+        return rigid_align(cages, self._reference, self._weights) + self._offset
+
+    def _average_person(self, base_cage, mirror):
+        random = np.random.default_rng(REFERENCE_SEED)
+        amounts = np.stack([self.shapes.sample(random)[0] for _ in range(REFERENCE_PEOPLE)])
+        cages = np.stack([self.lips.close(cage) for cage in self.shapes.cages(amounts)])
+        reference = base_cage
+        for _ in range(ALIGNMENT_ROUNDS):
+            reference = rigid_align(cages, reference, self._weights).mean(axis=0)
+            reference = 0.5 * (reference + reference[mirror] * [-1, 1, 1])
+        return reference
+
+
+@cache
+def generator_parts():
+    """Build the shared parts once a process (some ten seconds)."""
+    return GeneratorParts()
+
+
+def rigid_align(points, reference, weights):
+    """Turn and shift points (..., C, 3) onto a reference (C, 3): weighted least squares (Kabsch), no scale."""
+    weights = weights / weights.sum()
+    centre, target = weights @ points, weights @ reference
+    moved = points - centre[..., None, :]
+    u, _, vt = np.linalg.svd(np.swapaxes(moved, -1, -2) @ (weights[:, None] * (reference - target)))
+    handed = np.ones(u.shape[:-1])
+    handed[..., 2] = np.sign(np.linalg.det(u @ vt))
+    return moved @ ((u * handed[..., None, :]) @ vt) + target

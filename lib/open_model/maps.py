@@ -1,0 +1,212 @@
+"""Where things are on the reference face: maps of regions, folds and hair that the skin painter blends with.
+
+All maps are mirror-symmetric but for the fixed fine grain; distances are in mm.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from lib.open_model.assets import load_target, sample_mask
+from lib.open_model.fields import (
+    ambient_occlusion,
+    fine_field,
+    gaussian_bump,
+    random_field_basis,
+    smooth_step,
+)
+from lib.open_model.landmarks import border, find_landmarks, vertex_parts
+from lib.open_model.mesh import Part
+
+COARSE_LENGTH, COARSE_COUNT, COARSE_INDUCING = 34.0, 36, 200
+MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING = 13.0, 80, 600
+GRAIN_SEED = 9
+
+
+@dataclass(frozen=True)
+class FaceMaps:
+    """Maps (N,), values in [0, 1] unless said otherwise.
+
+    Attributes
+    ----------
+    part : Part of each vertex.
+    across, height : |x|, and y above the eyes, in mm.
+    lips, eyelids, ears, cheeks, nose, chin, forehead, flank, under_eye, around_eye : regions.
+    laugh_lines, eye_bags, crow_feet, frown_lines : places of folds; forehead_lines (N, 3): three patterns of furrows.
+    chin_beard, side_beard, moustache : regions of facial hair.
+    lid_distance : mm to the margin of the lids; upper_lid : 1 above the eye's axis, 0 below.
+    cavity_depth : mm behind the lips in the mouth, 0 elsewhere.
+    openness : 1 - ambient occlusion.
+    grain : uniform noise; freckles, spots : fixed fine fields of variance 1.
+    eye_angles (N, 2) : angle from the pupil and around it, radians; NaN off the eyes.
+    coarse (N, 36), medium (N, 80) : bases of random fields.
+    """
+
+    part: np.ndarray
+    across: np.ndarray
+    height: np.ndarray
+    lips: np.ndarray
+    eyelids: np.ndarray
+    ears: np.ndarray
+    cheeks: np.ndarray
+    nose: np.ndarray
+    chin: np.ndarray
+    forehead: np.ndarray
+    flank: np.ndarray
+    under_eye: np.ndarray
+    around_eye: np.ndarray
+    laugh_lines: np.ndarray
+    eye_bags: np.ndarray
+    crow_feet: np.ndarray
+    frown_lines: np.ndarray
+    forehead_lines: np.ndarray
+    chin_beard: np.ndarray
+    side_beard: np.ndarray
+    moustache: np.ndarray
+    lid_distance: np.ndarray
+    upper_lid: np.ndarray
+    cavity_depth: np.ndarray
+    openness: np.ndarray
+    grain: np.ndarray
+    freckles: np.ndarray
+    spots: np.ndarray
+    eye_angles: np.ndarray
+    coarse: np.ndarray
+    medium: np.ndarray
+
+    def take(self, rows):
+        """Return the maps of some vertices, in the order of `rows`."""
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def draw_maps(mesh, points):
+    """Draw all maps on the reference face.
+
+    Parameters
+    ----------
+    mesh : FaceMesh
+    points : ndarray (N, 3)
+        Mirror-symmetric reference, mm.
+
+    Returns
+    -------
+    tuple of (FaceMaps, dict of str to int)
+        The maps of the full mesh, and its landmarks.
+    """
+    part = vertex_parts(mesh)
+    mouth_line = border(mesh, Part.MOUTH)
+    lips = smooth_step(sample_mask("lips", mesh.texture_coordinates), 0.12, 0.8)
+    lips[mouth_line] = np.maximum(lips[mouth_line], 0.9)
+    landmarks = find_landmarks(mesh, points, lips)
+    place = _Places(points, landmarks, mouth_line)
+    openness = ambient_occlusion(points, mesh.triangles)
+    candidates = points[mesh.light_rows]
+    random = np.random.default_rng(GRAIN_SEED)
+    values = {
+        "part": part,
+        "across": place.across,
+        "height": place.height,
+        "lips": lips,
+        "eyelids": sample_mask("eyelids", mesh.texture_coordinates),
+        "ears": sample_mask("ears", mesh.texture_coordinates),
+        **_regions(place),
+        **_folds(place, mesh),
+        **_beard(place, lips),
+        **_lids(mesh, points, landmarks),
+        "cavity_depth": np.where(part == Part.MOUTH, cKDTree(points[mouth_line]).query(points)[0], 0.0),
+        "openness": 0.5 * (openness + openness[mesh.mirror]),
+        "grain": random.random(len(points)),
+        "freckles": fine_field(points, 2.2, 60, random),
+        "spots": fine_field(points, 5.0, 50, random),
+        "eye_angles": mesh.eye_angles[:, 1:],
+        "coarse": random_field_basis(points, candidates, COARSE_LENGTH, COARSE_COUNT, COARSE_INDUCING),
+        "medium": random_field_basis(points, candidates, MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING),
+    }
+    maps = {name: value if name == "part" else value.astype(np.float32) for name, value in values.items()}
+    return FaceMaps(**maps), landmarks
+
+
+class _Places:
+    """Coordinates relative to the features of the face."""
+
+    def __init__(self, points, landmarks, mouth_line):
+        self.points = points
+        self.x, self.y, self.z = points.T
+        self.across = np.abs(self.x)
+        corners = points[[landmarks[f"left.eye.corner_{end}"] for end in ("inner", "outer")]]
+        self.eye_across, self.eye_y = corners[:, 0].mean(), corners[:, 1].mean()
+        self.height = self.y - self.eye_y
+        self.mouth_y = points[mouth_line, 1].mean()
+        self.tip = points[landmarks["center.nose.tip"]]
+
+    def bump(self, across, y, wide, high, nearest=20.0):
+        """Symmetric soft spot, only on what lies further forward than z = `nearest`."""
+        return gaussian_bump(self.across, self.y, (across, y), (wide, high)) * (self.z > nearest)
+
+
+def _regions(place):
+    eye_across, eye_y = place.eye_across, place.eye_y
+    return {
+        "cheeks": place.bump(38, place.tip[1] - 2, 15, 13),
+        "nose": place.bump(0, place.tip[1] + 1, 11, 10, nearest=place.tip[2] - 30),
+        "chin": place.bump(0, place.mouth_y - 32, 14, 9),
+        "forehead": smooth_step(place.height, 25, 55) * (place.across < 60),
+        "flank": smooth_step(place.across, 30, 70),
+        "under_eye": place.bump(eye_across - 1, eye_y - 11, 13, 5, nearest=30),
+        "around_eye": place.bump(eye_across, eye_y + 2, 19, 13, nearest=30),
+    }
+
+
+def _folds(place, mesh):
+    across, height = place.across, place.height
+
+    def moved_by(target):
+        """Where a morph target moves the skin, scaled to [0, 1]."""
+        length = np.linalg.norm(mesh.operator @ load_target(target, mesh.cage), axis=1)
+        return np.clip(length / np.quantile(length[length > 1e-9], 0.97), 0, 1)
+
+    def furrows(period, phase, bend):
+        waves = (height + place.eye_y - bend * place.x**2) * 2 * np.pi / period + phase
+        wavy = 0.5 + 0.5 * np.cos(waves + 0.6 * np.sin(across / 11 + phase))
+        return gaussian_bump(across, height, (0, 42), (32, 11)) * wavy**4
+
+    temple = gaussian_bump(across, height, (place.eye_across + 24, 1), (8, 11)) * (place.z > 15)
+    return {
+        "laugh_lines": moved_by("mouth/mouth-laugh-lines-in"),
+        "eye_bags": np.maximum(moved_by("eyes/l-eye-bag-incr"), moved_by("eyes/r-eye-bag-incr")),
+        "crow_feet": temple * (0.5 + 0.5 * np.cos(1.1 * height + 0.05 * (across - place.eye_across))),
+        "frown_lines": gaussian_bump(across, height, (6.5, 17), (1.6, 8)) * (place.z > 50),
+        "forehead_lines": np.stack(
+            [furrows(10.0, 0.0, 0.003), furrows(12.5, 2.0, 0.0015), furrows(9.0, 4.0, -0.001)], axis=1
+        ),
+    }
+
+
+def _beard(place, lips):
+    across, y, z, mouth_y = place.across, place.y, place.z, place.mouth_y
+    below = smooth_step(mouth_y + 7 - y + 0.256 * np.maximum(across - 20, 0), -4, 16)
+    bare_patch = 1 - 0.7 * gaussian_bump(across, y, (9, mouth_y - 15), (7, 5))
+    side = smooth_step(across, 38, 54) * smooth_step(y, place.eye_y - 8, place.eye_y - 30)
+    side *= smooth_step(z, -8, 10) * smooth_step(z, 68, 40)
+    moustache = np.exp(-0.5 * ((y - mouth_y - 12) / 5.5) ** 4) * smooth_step(across, 34, 24) * (z > 55)
+    philtrum = 1 - 0.4 * np.exp(-0.5 * (across / 3) ** 2)
+    return {
+        "chin_beard": below * smooth_step(z, -5, 18) * smooth_step(y, -102, -86) * bare_patch * (1 - lips),
+        "side_beard": side * (1 - below),
+        "moustache": moustache * philtrum * (1 - lips),
+    }
+
+
+def _lids(mesh, points, landmarks):
+    """Distance to the lid margin of the same side, and whether a vertex lies above the axis of its eye."""
+    margin = border(mesh, Part.LID_RIM)
+    distance, upper = np.full(len(points), 99.0), np.zeros(len(points))
+    for side, sign in (("right", -1), ("left", 1)):
+        here = points[:, 0] * sign > 0
+        own = margin[points[margin, 0] * sign > 0]
+        distance[here] = cKDTree(points[own]).query(points[here])[0]
+        inner, outer = (points[landmarks[f"{side}.eye.corner_{end}"]] for end in ("inner", "outer"))
+        axis = np.interp(points[here, 0] * sign, [inner[0] * sign, outer[0] * sign], [inner[1], outer[1]])
+        upper[here] = points[here, 1] > axis
+    return {"lid_distance": distance, "upper_lid": upper}

@@ -1,0 +1,94 @@
+"""Cut the faces out of photographs: read, detect and align, batch by batch, in other processes than the
+networks' one."""
+
+import math
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lib.core.allocator import return_free_memory
+from lib.photos.detect import FaceDetector
+from lib.photos.read import UnreadablePictureError, read_picture
+from lib.rendering.crop import POINT_NAMES, warp_to_crop
+
+BOX_COLUMNS = ("box_left", "box_top", "box_right", "box_bottom")
+POINT_COLUMNS = tuple(f"{name}_{axis}" for name in POINT_NAMES for axis in "xy")
+MEASURE_COLUMNS = (*BOX_COLUMNS, *POINT_COLUMNS, "probability")
+NO_FACE = "no face found"
+
+
+def iterate_face_crops(photographs, crops, batch_size, workers):
+    """Cut the faces out of photographs.
+
+    Parameters
+    ----------
+    photographs : list of lib.photos.files.Photograph
+    crops : dict of str to lib.rendering.crop.Crop
+        The framings that are wanted.
+    batch_size : int
+        Photographs a batch.
+    workers : int
+        Processes that work ahead; 0 does it in this one.
+
+    Yields
+    ------
+    records : list of dict
+        One a photograph, in order: `reason` (why there is no face, or empty), `faces` (how many were found)
+        and, with a face, `MEASURE_COLUMNS` in pixels of the upright photograph.
+    pictures : dict of str to uint8 ndarray (n, size, size, 3)
+        The crops, RGB, of the n photographs with a face, in order.
+    """
+    batches = _Batches(photographs, crops, batch_size)
+    # as they are: arrays travel through a pipe, since shared memory is scarce in containers
+    yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_unchanged)
+
+
+def _unchanged(batch):
+    return batch
+
+
+class _Batches(Dataset):
+    def __init__(self, photographs, crops, batch_size):
+        self.photographs, self.batch_size = photographs, batch_size
+        self.crops, self.detector = crops, None
+
+    def __len__(self):
+        return math.ceil(len(self.photographs) / self.batch_size)
+
+    def __getitem__(self, number):
+        self.detector = self.detector or FaceDetector()  # made where it is used, not sent there
+        batch = self.photographs[number * self.batch_size : (number + 1) * self.batch_size]
+        records, faces = _find_faces([photograph.path for photograph in batch], self.detector)
+        crops = {name: _cut(faces, crop) for name, crop in self.crops.items()}
+        return_free_memory()
+        return records, crops
+
+
+def _find_faces(paths, detector):
+    records = [{"reason": "", "faces": 0} for _ in paths]
+    readable = []
+    for path, record in zip(paths, records, strict=True):
+        try:
+            readable.append((record, read_picture(path)))
+        except UnreadablePictureError as error:
+            record["reason"] = str(error)
+    faces = []
+    found = detector.detect([picture.pixels for _, picture in readable])
+    for (record, picture), face in zip(readable, found, strict=True):
+        if face is None:
+            record["reason"] = NO_FACE
+            continue
+        scale = np.array(picture.scale)
+        values = [*(face.box * np.tile(scale, 2)), *(face.points * scale).ravel(), face.probability]
+        record |= {"faces": face.count, **dict(zip(MEASURE_COLUMNS, map(float, values), strict=True))}
+        faces.append((picture.pixels, face.points))
+    return records, faces
+
+
+def _cut(faces, crop):
+    pictures = np.zeros((len(faces), crop.size, crop.size, 3), np.uint8)
+    for number, (pixels, points) in enumerate(faces):
+        picture = warp_to_crop(pixels, points, crop) * 255
+        pictures[number] = picture.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return pictures

@@ -1,0 +1,159 @@
+"""Published data sets of photographs that a user must obtain: a reader for the layout of each.
+
+Where each comes from, under which terms, and where it has to lie is told once, in ``data/raw/README.md``: a section of
+it is the error when a data set is missing. Listings are streamed, folder by folder: VGGFace2 has 3.3 million files.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lib.core.errors import StudyError
+from lib.core.progress import progress
+from lib.photos.files import (
+    Photograph,
+    first_problems,
+    inspect_file,
+    is_folder,
+    iterate_folder,
+    list_folder,
+    printable,
+    read_person,
+)
+from lib.photos.videos import VIDEO_SUFFIXES, extract_frames
+
+README = Path(__file__).parents[2] / "data" / "raw" / "README.md"
+
+MICC_CONDITIONS = {"Indoor-Cooperative": "cooperative", "PTZ-Indoor": "indoor", "PTZ-Outdoor": "outdoor"}
+"""The three videos of each subject, and what the paper calls them (4.2)."""
+MICC_VIDEOS = "Video"
+MICC_SCANS = "Model/frontal*/obj/*.obj"
+FRAMES_FOLDER = "data/cache/frames"
+"""Where frames of videos are kept, which may be made again at any time."""
+FERET_IMAGES = "data/images"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A published data set.
+
+    Attributes
+    ----------
+    name : str
+        As `photos.source` calls it; also its folder in ``data/raw``.
+    read : callable
+        Maps its folder (Path) to an iterator of its `lib.photos.files.Photograph`.
+    layout : str
+        What its folder has to hold, in a few words, for the error when it holds something else.
+    """
+
+    name: str
+    read: Callable[[Path], Iterator[Photograph]]
+    layout: str
+
+    def list(self, folder):
+        """List all files of the data set.
+
+        Parameters
+        ----------
+        folder : path-like
+
+        Returns
+        -------
+        list of lib.photos.files.Photograph
+
+        Raises
+        ------
+        StudyError
+            When the folder is missing or laid out differently, with what ``data/raw/README.md`` says of it.
+        """
+        folder = Path(folder)
+        if not is_folder(folder):
+            raise StudyError(f"{folder} is missing.\n\n{instructions(self.name)}")
+        photographs = list(self.read(folder))
+        if all(photograph.problem for photograph in photographs):
+            found = first_problems(photographs)
+            raise StudyError(f"{folder} does not hold {self.layout}:{found}\n\n{instructions(self.name)}")
+        return photographs
+
+
+def instructions(name):
+    """Return the section of ``data/raw/README.md`` on a data set: how to obtain it, and where to put it."""
+    text = README.read_text(encoding="utf-8")
+    return re.search(rf"^#+ [^\n]*`{name}/`.*?(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)[0].strip()
+
+
+def read_micc(folder):
+    """MICC Florence: three videos of each of 53 people, ``subject_01/Video/PTZ-Indoor.mjpg``, and scans.
+
+    Frames are extracted once, into `FRAMES_FOLDER`. Where somebody has put frames into a folder named as the video
+    (``subject_01/PTZ-Indoor/*.jpg``), those are read instead.
+    """
+    for subject in progress(_folders(folder), "frames of videos", unit="subject"):
+        scan = next((path.relative_to(folder).as_posix() for path in sorted(subject.glob(MICC_SCANS))), "")
+        for video, condition in MICC_CONDITIONS.items():
+            told = {"person": printable(subject.name), "condition": condition, "scan": scan}
+            inside = sorted(path for path in (subject / video).rglob("*") if not is_folder(path))
+            frames = [path for path in inside if path.suffix.lower() not in VIDEO_SUFFIXES]
+            for path in frames:
+                yield inspect_file(path, folder, **told)
+            beside = sorted((subject / MICC_VIDEOS).glob(f"{video}.*"))
+            for path in (path for path in (*beside, *inside) if path.suffix.lower() in VIDEO_SUFFIXES):
+                yield from _read_video(path, folder, told, "frames of this video lie beside it" if frames else "")
+
+
+def _read_video(video, folder, told, problem):
+    """Frames of a video as photographs, and the video itself where it has a problem."""
+    file = video.relative_to(folder)
+    if not problem:
+        frames_folder = Path(FRAMES_FOLDER) / folder.name
+        frames, problem = extract_frames(video, frames_folder / file)
+        for frame in frames:
+            yield inspect_file(frame, frames_folder, **told)
+    if problem:
+        yield Photograph(str(folder), file.as_posix(), problem=problem, **told)
+
+
+def read_feret(folder):
+    """Colour FERET: ``dvd1/data/images/00001/00001_930831_fa_a.ppm.bz2``; the pose (fa, ql, ...) is the condition."""
+    for disc in (folder, *_folders(folder)):
+        for person in _folders(disc / FERET_IMAGES):
+            for photograph in read_person(person, folder):
+                parts = Path(photograph.file).name.split(".")[0].split("_")
+                yield replace(photograph, condition=parts[2] if len(parts) > 2 else "")
+
+
+def read_bam(folder):
+    """BAM: artworks of unknown people, flat or in one folder a medium, which becomes the condition."""
+    for photograph in iterate_folder(folder):
+        medium, _, file = photograph.file.rpartition("/")
+        # nobody is known: every picture shows somebody else
+        yield replace(photograph, person=photograph.name, condition=printable(medium)) if file else photograph
+
+
+def read_vggface2(folder):
+    """VGGFace2: ``train/n000002/0001_01.jpg`` and ``test/n000001/...``, person folders of 3.3 million files."""
+    for part in ("train", "test"):
+        for person in _folders(folder / part):
+            yield from read_person(person, folder)
+
+
+def _folders(folder):
+    """Sub-folders that are not hidden, sorted; none where there is no folder."""
+    if not is_folder(folder):
+        return []
+    return [entry for entry in list_folder(folder) if is_folder(entry) and not entry.name.startswith(".")]
+
+
+DATA_SETS = {
+    data_set.name: data_set
+    for data_set in (
+        DataSet("micc", read_micc, f"{MICC_VIDEOS}/{{{','.join(MICC_CONDITIONS)}}}.mjpg in each subject's folder"),
+        DataSet("mofa", iterate_folder, "photographs"),
+        DataSet("feret", read_feret, f"{FERET_IMAGES} or dvd1/{FERET_IMAGES}"),
+        DataSet("bam", read_bam, "pictures"),
+        DataSet("vggface", iterate_folder, "one folder a person"),
+        DataSet("vggface2", read_vggface2, "train/ or test/ with one folder a person"),
+    )
+}

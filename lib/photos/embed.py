@@ -1,0 +1,256 @@
+"""Photographs in, feature store out: each is read, detected, aligned and embedded once.
+
+Results go into shards of 256 photographs in a cache folder, so that an interrupted run goes on where it
+ended, and a later run embeds only what is new or changed; many processes may fill it (`lib.photos.embed_processes`).
+They are then gathered, in the order of the source, into the store's arrays.
+"""
+
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lib.core.errors import StudyError
+from lib.core.files import write_atomically
+from lib.core.progress import progress
+from lib.photos import detect as detection
+from lib.photos import read as pictures
+from lib.photos.align import MEASURE_COLUMNS, iterate_face_crops
+from lib.photos.embedding_cache import EmbeddingCache, photograph_key, write_array
+from lib.photos.store import (
+    CROPS,
+    DESCRIPTORS_PREFIX,
+    FEATURES_PREFIX,
+    INDEX_FILE,
+    SKIPPED_FILE,
+    SKIPPED_ROW,
+    load_feature_store,
+    split_people,
+)
+
+SHARD_SIZE = 256
+NETWORK_BATCH_SIZE = 8
+"""Crops a forward pass: more do not fit the CPU's cache and take up to twice as long each."""
+
+
+def embed_photographs(
+    photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib", batch_size=32, workers=1
+):
+    """Make the feature store of a list of photographs.
+
+    Parameters
+    ----------
+    photographs : list of lib.photos.files.Photograph
+    networks : dict of str to lib.recognition.network.IdentityNetwork
+        Centres do not matter: raw descriptors are stored.
+    folder : path-like
+        Receives ``features_<network>.npy``, ``descriptors_<network>.npy``, ``crops.npy``, ``index.parquet``
+        and ``skipped.csv``; see `lib.photos.store.FeatureStore`.
+    cache_folder : path-like
+        Keeps the work between runs; must not be deleted with `folder`.
+    test_people, seed : int
+        See `lib.photos.store.split_people`.
+    crops_of : str
+        The network whose crops are kept for figures.
+    batch_size : int
+        Photographs in memory at a time, for each worker.
+    workers : int
+        Processes that read and detect while this one embeds; 0 does all in this one.
+
+    Returns
+    -------
+    lib.photos.store.FeatureStore
+
+    Raises
+    ------
+    StudyError
+        When no photograph shows a face, or all show the same person.
+    """
+    keys, cache = fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers)
+    index = _index(photographs, keys, cache.read_records())
+    used = index["row"] != SKIPPED_ROW
+    _write_skipped(index, Path(folder))
+    if not used.any():
+        raise StudyError(_nothing_usable(index, Path(folder) / SKIPPED_FILE))
+    splits = split_people(index.loc[used, "person"], test_people, seed)
+    index["split"] = index["person"].map(splits).where(used, "")
+    _write_store(index, cache, _templates(networks, crops_of), Path(folder))
+    return load_feature_store(folder)
+
+
+def fill_cache(photographs, networks, cache_folder, crops_of="dlib", batch_size=32, workers=1, process=0, processes=1):
+    """Embed what the cache does not have, or one of several processes' share of it.
+
+    Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
+    photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.
+
+    Parameters
+    ----------
+    photographs, networks, cache_folder, crops_of, batch_size, workers
+        As `embed_photographs`.
+    process, processes : int
+        This process's number, from 0, and how many there are.
+
+    Returns
+    -------
+    keys : list of str
+        The cache's key of each photograph, "" for a file that is not to be opened.
+    cache : lib.photos.embedding_cache.EmbeddingCache
+    """
+    if crops_of not in networks:
+        raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")
+    cache = EmbeddingCache(cache_folder, _recipe(networks, crops_of))
+    keys = [_key(photograph) for photograph in photographs]
+    known = set(cache.read_records().index)
+    worth_opening = [number for number, key in enumerate(keys) if key]
+    share = [number for place, number in enumerate(worth_opening) if place // batch_size % processes == process]
+    missing = [number for number in share if keys[number] not in known]
+    files, file_keys = [photographs[number] for number in missing], [keys[number] for number in missing]
+    with (
+        _threads_left_by(workers),
+        progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar,
+    ):
+        _embed(files, file_keys, cache, networks, crops_of, batch_size, workers, bar)
+    return keys, cache
+
+
+@contextmanager
+def _threads_left_by(workers):
+    """Leave a core to each worker: threads that wait for one another on too few cores mostly wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _recipe(networks, crops_of):
+    sizes = (detection.DETECTION_SIDE, detection.SMALLEST_FACE, detection.SMALLEST_FACE_AGAIN)
+    return {
+        "networks": {name: [network.fingerprint, asdict(network.crop)] for name, network in networks.items()},
+        "crops_of": crops_of,
+        "detection": [*sizes, detection.PYRAMID_FACTOR],
+        "pictures": [pictures.LONGEST_SIDE, pictures.SHORTEST_SIDE],
+    }
+
+
+def _key(photograph):
+    """Return the cache's key, or "" for a file that is not to be opened."""
+    if photograph.problem:
+        return ""
+    try:
+        return photograph_key(photograph)
+    except OSError:
+        return ""
+
+
+def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, bar):
+    """Embed photographs into shards of the cache."""
+    framings = {name: network.crop for name, network in networks.items()}
+    records, parts, done = [], [], 0
+    for batch_records, crops in iterate_face_crops(photographs, framings, batch_size, workers):
+        first_row = sum(len(part[CROPS]) for part in parts)
+        _number_rows(batch_records, first_row)
+        records += batch_records
+        parts.append(_describe(crops, networks, crops_of))
+        bar.update(len(batch_records))
+        if len(records) >= SHARD_SIZE or done + len(records) == len(photographs):
+            for key, record in zip(keys[done : done + len(records)], records, strict=True):
+                record["key"] = key
+            cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+            records, parts, done = [], [], done + len(records)
+
+
+def _number_rows(records, row):
+    """Give every record with a face the next row of its shard."""
+    for record in records:
+        record["shard_row"] = SKIPPED_ROW if record["reason"] else row
+        row += not record["reason"]
+
+
+@torch.inference_mode()
+def _describe(pictures, networks, crops_of):
+    """Crops (n, S, S, 3) by network -> features, descriptors and the crops to keep, one row a face."""
+    arrays = {CROPS: pictures[crops_of]}
+    for name, network in networks.items():
+        images = torch.from_numpy(pictures[name]).permute(0, 3, 1, 2).to(network.centre.device).float() / 255
+        parts = [network.descriptor(part) for part in images.split(NETWORK_BATCH_SIZE)]
+        features, descriptors = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
+        arrays |= {FEATURES_PREFIX + name: features, DESCRIPTORS_PREFIX + name: descriptors}
+    return arrays
+
+
+def _templates(networks, crops_of):
+    """Return the shape of a row and the type of each of the store's arrays."""
+    size = networks[crops_of].image_size
+    templates = {CROPS: ((size, size, 3), np.uint8)}
+    for name, network in networks.items():
+        templates[FEATURES_PREFIX + name] = ((network.feature_dimension,), np.float32)
+        templates[DESCRIPTORS_PREFIX + name] = ((network.embedding_dimension,), np.float32)
+    return templates
+
+
+def _index(photographs, keys, records):
+    """One line a file of the source, sorted by path, with the rows that the store will have."""
+    index = pd.DataFrame(
+        {
+            "path": [photograph.name for photograph in photographs],
+            "person": [photograph.person for photograph in photographs],
+            "condition": [photograph.condition for photograph in photographs],
+            "scan": [photograph.scan for photograph in photographs],
+            "problem": [photograph.problem for photograph in photographs],
+        }
+    )
+    known = records.reindex(keys).reset_index(drop=True)
+    for column in MEASURE_COLUMNS:
+        index[column] = known[column].astype("float32") if column in known else np.float32("nan")
+    index["faces"] = known["faces"].fillna(0).astype("int64") if "faces" in known else 0
+    index["shard"] = known["shard"]
+    index["shard_row"] = known["shard_row"].fillna(SKIPPED_ROW).astype("int64")
+    reasons = known["reason"].fillna("cannot be found") if "reason" in known else "cannot be found"
+    index["reason"] = index.pop("problem").where(lambda problem: problem != "", reasons)
+    index = index.sort_values("path", ignore_index=True)
+    used = index["shard_row"] != SKIPPED_ROW
+    index.insert(0, "row", np.where(used, used.cumsum() - 1, SKIPPED_ROW))
+    return index
+
+
+def _write_store(index, cache, templates, folder):
+    """Copy the rows of the shards into one array a file, in the index's order, and write the index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # the index goes first: without it there is no store, only parts of one
+    for pattern in (INDEX_FILE, f"{CROPS}.npy", f"{FEATURES_PREFIX}*.npy", f"{DESCRIPTORS_PREFIX}*.npy"):
+        for old in folder.glob(pattern):
+            old.unlink()
+    used = index[index["row"] != SKIPPED_ROW]
+    for name, (row_shape, dtype) in templates.items():
+
+        def fill(array, name=name):
+            for shard, rows in used.groupby("shard"):
+                array[rows["row"].to_numpy()] = cache.load_array(shard, name)[rows["shard_row"].to_numpy()]
+
+        write_array(folder / f"{name}.npy", (len(used), *row_shape), dtype, fill)
+    index = index.drop(columns=["shard", "shard_row"])
+    write_atomically(folder / INDEX_FILE, lambda path: index.to_parquet(path, index=False))
+
+
+def _write_skipped(index, folder):
+    """List what cannot be used and why, also where nothing can."""
+    skipped = index.loc[index["row"] == SKIPPED_ROW, ["path", "reason"]]
+    write_atomically(folder / SKIPPED_FILE, lambda path: skipped.to_csv(path, index=False))
+
+
+def _nothing_usable(index, listing):
+    counts = Counter(index["reason"]).most_common(5)
+    reasons = "".join(f"\n  {count} x {reason}" for reason, count in counts)
+    examples = ", ".join(index["path"].head(3)) + (", ..." if len(index) > 3 else "")
+    return (
+        f"None of the {len(index)} files ({examples}) is a photograph with a face that can be used:{reasons}\n"
+        f"All are listed in {listing}. "
+        "Put photographs there that show a face at least 40 pixels high, or choose another photos.source."
+    )

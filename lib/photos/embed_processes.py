@@ -1,0 +1,83 @@
+"""Photographs embedded by many processes: `torchrun` starts them, each fills its share of one cache.
+
+    torchrun --nproc_per_node 8 -m lib.photos.embed_processes --source folder --path my/photographs
+
+The photos stage does this itself for `photos.processes` above 1. On several machines, start it on each (torchrun's
+--nnodes) over a shared file system. Afterwards the stage finds everything in the cache and has only to gather it.
+"""
+
+import argparse
+import os
+
+from lib.core.errors import StudyError
+from lib.core.processes import launch
+from lib.photos.embed import fill_cache
+from lib.photos.sources import list_photographs
+from lib.recognition.network import load_network
+
+CACHE_FOLDER = "data/cache/photos"
+NETWORKS_FOLDER = "data/networks"
+
+
+def embed_in_processes(processes, source, path, networks, cache_folder=CACHE_FOLDER, **options):
+    """Fill the cache of a source's photographs on this machine.
+
+    Parameters
+    ----------
+    processes : int
+        How many; each also has a worker that reads and detects.
+    source, path
+        As `lib.photos.sources.list_photographs`.
+    networks : sequence of str
+        Names; the first one's crops are kept.
+    cache_folder : path-like
+        That of `lib.photos.embed.embed_photographs`.
+    **options
+        Further options of the command line: `networks_folder`, `batch_size`, `workers`.
+
+    Raises
+    ------
+    StudyError
+        When one of the processes fails; its own message is above.
+    """
+    arguments = ["--source", source, "--path", str(path), "--cache-folder", str(cache_folder)]
+    for name, value in options.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+    try:
+        launch("lib.photos.embed_processes", processes, *arguments, "--networks", *networks)
+    except StudyError:
+        raise StudyError(
+            f"One of {processes} processes that embed photographs failed (see above). What they finished is kept: "
+            "run again, or with photos.processes=1."
+        ) from None
+
+
+def main(arguments=None):
+    """Embed the share of the process that torchrun started."""
+    parser = argparse.ArgumentParser(
+        prog="torchrun -m lib.photos.embed_processes", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--path", required=True, help="the source's folder")
+    parser.add_argument("--networks", nargs="+", default=["dlib", "faceres"], help="the first one's crops are kept")
+    parser.add_argument("--networks-folder", default=NETWORKS_FOLDER)
+    parser.add_argument("--cache-folder", default=CACHE_FOLDER)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args(arguments)
+    networks = {name: load_network(name, options.networks_folder) for name in options.networks}
+    fill_cache(
+        list_photographs(options.source, options.path),
+        networks,
+        options.cache_folder,
+        options.networks[0],
+        options.batch_size,
+        options.workers,
+        # torchrun's contract: https://docs.pytorch.org/docs/stable/elastic/run.html
+        process=int(os.environ.get("RANK", 0)),
+        processes=int(os.environ.get("WORLD_SIZE", 1)),
+    )
+
+
+if __name__ == "__main__":
+    main()

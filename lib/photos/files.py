@@ -1,0 +1,181 @@
+"""Photographs as files: folders of people and flat folders, with every file that was found.
+
+Files that cannot be used are listed too: they carry the problem, so that nothing is dropped silently. Reading
+pixels is `lib.photos.read`' matter; published data sets have layouts of their own (`lib.photos.data_sets`).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.core.errors import StudyError
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
+    + (".ppm", ".pgm", ".pnm", ".jp2", ".avif")
+)
+COMPRESSED_SUFFIX = ".bz2"
+"""As in FERET: ``00001_930831_fa_a.ppm.bz2``."""
+PEOPLE_FILES = ("people.csv", "people.json")
+"""What is known of the people, beside their folders (`lib.photos.people.read_people`): no photograph."""
+PLACEHOLDER = ".gitkeep"
+"""Keeps an empty folder in git: no file of anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A file of a source; some 200 bytes, since sources have millions.
+
+    Attributes
+    ----------
+    folder : str
+        The source's, or the one where the frames of its videos are kept.
+    file : str
+        The path below `folder`, with forward slashes.
+    person : str
+        Who is on it; where nothing is known the file's own name.
+    problem : str
+        Why it cannot be used; empty for a photograph that is worth opening.
+    condition : str
+        How it was taken (MICC: cooperative, indoor, outdoor; FERET: fa, fb, ...); empty where a source has no such
+        thing.
+    scan : str
+        The true face of this person as a file below the source's folder; empty where a source has none.
+    """
+
+    folder: str
+    file: str
+    person: str
+    problem: str = ""
+    condition: str = ""
+    scan: str = ""
+
+    @property
+    def path(self):
+        """Where it is, as a Path."""
+        return Path(self.folder, self.file)
+
+    @property
+    def name(self):
+        """`file` as text that can be printed and stored; unique in the source."""
+        return printable(self.file)
+
+
+def read_folder(folder):
+    """List a folder of photographs.
+
+    Parameters
+    ----------
+    folder : path-like
+        Either one sub-folder a person (``folder/person/photograph.jpg``) or a flat folder of photographs of
+        unknown people, who each count as a person of their own. Links are followed.
+
+    Returns
+    -------
+    list of Photograph
+        Sorted by name. Other files, hidden ones, and folders inside a person's folder are listed with their
+        problem.
+
+    Raises
+    ------
+    StudyError
+        When the folder is missing, unreadable or without a single image file.
+    """
+    photographs = sorted(iterate_folder(folder), key=lambda photograph: photograph.name)
+    if all(photograph.problem for photograph in photographs):
+        raise StudyError(
+            f"The folder {folder} holds no photograph that can be used ({len(photographs)} other files). "
+            "Put one sub-folder a person there, or photographs themselves (.jpg, .png, ...)."
+            + first_problems(photographs)
+        )
+    return photographs
+
+
+def iterate_folder(folder):
+    """List a folder as `read_folder` does, one by one in no promised order; it may hold nothing."""
+    folder = Path(folder)
+    entries = list_folder(folder)
+    people = {entry for entry in entries if is_folder(entry) and not entry.name.startswith(".")}
+    among_people = "lies beside the people's folders" if people else ""
+    for entry in entries:
+        if entry in people:
+            yield from read_person(entry, folder)
+        else:
+            yield inspect_file(entry, folder, printable(entry.name), among_people)
+
+
+def first_problems(photographs):
+    """Return the first five problems, a line each."""
+    return "".join(f"\n  {photograph.name}: {photograph.problem}" for photograph in photographs[:5])
+
+
+def list_folder(folder):
+    """Return the entries of a source's folder, sorted; StudyError when it is missing or unreadable."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise StudyError(f"The folder of photographs {folder} is missing (found {found} there): check photos.path.")
+    try:
+        return sorted(entry for entry in folder.iterdir() if entry.name not in (PLACEHOLDER, *PEOPLE_FILES))
+    except OSError as error:
+        raise StudyError(f"The folder of photographs {folder} cannot be read: {error.strerror}.") from error
+
+
+def read_person(person, folder):
+    """List the files of one person's folder, sorted.
+
+    Parameters
+    ----------
+    person : Path
+        The folder; its name is the person's.
+    folder : Path
+        The source's, which holds it.
+
+    Returns
+    -------
+    list of Photograph
+    """
+    name, file = printable(person.name), person.relative_to(folder).as_posix()
+    if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
+        return [Photograph(str(folder), file, name, "a link back to a folder that holds it")]
+    try:
+        entries = sorted(entry for entry in person.iterdir() if entry.name != PLACEHOLDER)
+    except OSError as error:
+        return [Photograph(str(folder), file, name, f"the folder cannot be read: {error.strerror}")]
+    return [inspect_file(entry, folder, name) for entry in entries]
+
+
+def inspect_file(path, folder, person, problem="", condition="", scan=""):
+    """Make a `Photograph` of a file without opening it; `problem` is what is known to be wrong already."""
+    suffix = path.suffix.lower()
+    if suffix == COMPRESSED_SUFFIX:
+        suffix = Path(path.stem).suffix.lower()
+    if path.name.startswith("."):
+        problem = "a hidden file"
+    elif is_folder(path):
+        problem = "a folder inside a person's folder: its files are not read"
+    elif suffix not in IMAGE_SUFFIXES:
+        problem = f"not an image file ({path.suffix or 'no suffix'})"
+    elif not problem:
+        problem = _access_problem(path)
+    return Photograph(str(folder), path.relative_to(folder).as_posix(), person, problem, condition, scan)
+
+
+def _access_problem(path):
+    try:
+        path.stat()
+    except OSError as error:  # a broken link, a loop of links
+        return f"cannot be found: {error.strerror}"
+    return "" if os.access(path, os.R_OK) else "may not be read: no permission"
+
+
+def is_folder(path):
+    """Tell whether a path is a folder; a loop of links is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def printable(name):
+    """Make a file name printable and storable: bytes that are no text become escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,123 @@
+"""Groups of people, for every measure by group: the paper only discusses whom its faces suit less (section 5).
+
+Who belongs to which group is either simulated or self-reported, never guessed from a photograph.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.core.errors import StudyError
+from lib.photos.files import PEOPLE_FILES
+
+AGE_BANDS = ((0, "under 30"), (30, "30 to 44"), (45, "45 to 59"), (60, "60 and over"))
+ATTRIBUTES = ("age", "gender", "ethnicity")
+SAME_AS = {"ancestry": "ethnicity"}
+"""The simulated people have an ancestry."""
+
+
+def read_people(folder):
+    """Read what is known of the people of a folder of photographs.
+
+    Parameters
+    ----------
+    folder : path-like
+        With `people.json`, a mapping of person to a mapping with some of `ATTRIBUTES`; or `people.csv` with the columns
+        `person` and some of `ATTRIBUTES`. A person is called as the folder of the photographs (of a flat folder, as the
+        photograph's file). Age is in years; the others are words. What is not known is left out, empty or NA.
+
+    Returns
+    -------
+    dict of str to dict
+        Attributes of each person; empty where there is no such file.
+
+    Raises
+    ------
+    StudyError
+        The file is neither, or an age is no number.
+    """
+    for name in PEOPLE_FILES:
+        path = Path(folder) / name
+        if path.is_file():
+            people = _read_csv(path) if path.suffix == ".csv" else _read_json(path)
+            return {person: _checked(attributes, person, path) for person, attributes in people.items()}
+    return {}
+
+
+def groups_of(people, persons, smallest):
+    """Divide photographs by age band, gender and ethnicity.
+
+    Parameters
+    ----------
+    people : dict of str to dict
+        As `read_people` gives them; people who are not in it are in no group.
+    persons : ndarray (N,)
+        Who is on each photograph.
+    smallest : int
+        Groups of fewer people are left out: their numbers would say more about persons than about groups.
+
+    Returns
+    -------
+    dict of str to dict of str to ndarray (N,)
+        By attribute and group: bool, which photographs; attributes with fewer than two such groups are left out, since
+        there is nothing to compare.
+    """
+    result = {}
+    for attribute in ATTRIBUTES:
+        label = np.array([_label(people.get(person, {}), attribute) for person in persons], dtype=object)
+        groups = {name: label == name for name in _order(attribute, set(label) - {""})}
+        groups = {name: which for name, which in groups.items() if len(set(persons[which])) >= smallest}
+        if len(groups) > 1:
+            result[attribute] = groups
+    return result
+
+
+def age_band(age):
+    """Return the band of an age in years."""
+    return [name for start, name in AGE_BANDS if age >= start][-1]
+
+
+def _label(attributes, attribute):
+    value = attributes.get(attribute, "")
+    return age_band(value) if attribute == "age" and value != "" else value
+
+
+def _order(attribute, names):
+    return [name for _, name in AGE_BANDS if name in names] if attribute == "age" else sorted(names)
+
+
+def _read_csv(path):
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not a table: {error}") from None
+    if "person" not in table or not set(ATTRIBUTES) & set(table.columns):
+        raise StudyError(
+            f"{path} has the columns {', '.join(table.columns)}; it needs `person` and some of {', '.join(ATTRIBUTES)}"
+        )
+    return {row.pop("person"): row for row in table.to_dict("records")}
+
+
+def _read_json(path):
+    try:
+        people = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not JSON: {error}") from None
+    if not isinstance(people, dict) or not all(isinstance(one, dict) for one in people.values()):
+        raise StudyError(f"{path} must map each person to {{{', '.join(ATTRIBUTES)}}}")
+    return people
+
+
+def _checked(attributes, person, path):
+    named = {SAME_AS.get(name, name): value for name, value in attributes.items()}
+    known = {name: named[name] for name in ATTRIBUTES if str(named.get(name) or "").strip() not in ("", "NA")}
+    if "age" in known:
+        try:
+            known["age"] = float(known["age"])
+        except (TypeError, ValueError):
+            raise StudyError(f"{path}: the age of {person} is {known['age']!r}, expected years") from None
+        if not 0 <= known["age"] <= 130:
+            raise StudyError(f"{path}: the age of {person} is {known['age']:g}, expected years from 0 to 130")
+    return {name: value if name == "age" else str(value).strip().lower() for name, value in known.items()}

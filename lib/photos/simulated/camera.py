@@ -1,0 +1,269 @@
+"""Simulated photographs: people of the open generator, whose true faces are known, seen by an imperfect camera.
+
+People and expressions come straight from the generator that the open face model was fitted to, not from the model's
+principal components, so that no regressor can reproduce them exactly. They have hair, glasses and clothes
+(`lib.photos.simulated.looks`). Each person is photographed in three conditions of rising difficulty, named as those of
+the MICC data set (paper 4.2).
+"""
+
+import io
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from torch.utils.data import DataLoader, Dataset
+
+from lib.core.progress import progress
+from lib.face_model.model import ALIGNMENT_LANDMARKS
+from lib.photos.files import read_folder
+from lib.photos.simulated.looks import dress, sample_looks
+from lib.rendering.crop import Crop
+from lib.rendering.renderer import SceneDistribution, render_meshes, sample_scenes
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How hard a photograph is: ranges of pose, expression and camera."""
+
+    name: str
+    yaw: float  # radians, at most
+    pitch: float
+    roll: float
+    expression: float  # scale of the generator's expressions
+    blur: float  # pixels, at most
+    noise: float  # standard deviation at most, of 1, before it is smoothed by `NOISE_BLUR`
+    quality: tuple[int, int]  # JPEG
+    sunglasses: float  # chance
+
+
+CONDITIONS = (
+    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.01, (80, 95), 0.0),
+    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 0.03, (60, 90), 0.0),
+    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 0.045, (40, 85), 0.06),
+)
+
+OVERSAMPLING = 2
+"""Rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel."""
+BACKGROUND_COLOUR = 0.45
+DARKEST_CORNER = 0.35
+"""Share of the light that a lens may lose in the corners."""
+NOISE_BLUR = 0.45
+"""Pixels: a sensor's noise is not independent from pixel to pixel, since each colour is measured at some only."""
+
+FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
+"""Eyes and mouth corners about the middle of the face, in units of the distance between the eyes (x right, y down)."""
+
+
+def simulate_photographs(generator, folder, people, photographs, size, seed):
+    """Draw people and photograph them into one sub-folder a person.
+
+    Parameters
+    ----------
+    generator : FaceGenerator
+    folder : Path
+        Receives `person-0000/0-cooperative.jpg`, ...
+    people, photographs : int
+        Numbers of people and of photographs a person, which take the conditions in turn.
+    size : int
+        Pixels of the square photographs.
+    seed : int
+        Each person has chance of their own, so that more people leave the first ones as they were.
+
+    Returns
+    -------
+    dict of str to dict
+        Age, gender and ancestry of each person.
+    """
+    workers = min(torch.get_num_threads(), people)
+    # one core a person: most of the work, meshes and the camera, cannot be shared out
+    drawn = DataLoader(
+        _People(generator, Path(folder), people, photographs, size, seed),
+        batch_size=None,
+        num_workers=workers if workers > 1 else 0,
+        collate_fn=_unchanged,
+    )
+    return dict(progress(drawn, "simulated photographs", total=people, unit="person"))
+
+
+def _unchanged(person):
+    return person
+
+
+class _People(Dataset):
+    """Item i draws person i, photographs them into their folder, and tells their name and group."""
+
+    def __init__(self, generator, folder, people, photographs, size, seed):
+        self.generator, self.folder = generator, folder
+        self.people, self.photographs, self.size, self.seed = people, photographs, size, seed
+
+    def __len__(self):
+        return self.people
+
+    def __getitem__(self, number):
+        name = person_name(number)
+        person, looks, rng = simulated_person(self.generator, self.seed, number)
+        for index in range(self.photographs):
+            condition = CONDITIONS[index % len(CONDITIONS)]
+            picture = _photograph(self.generator, person, looks, condition, self.size, rng)
+            save_photograph(picture, self.folder / name / f"{index}-{condition.name}.jpg", condition, rng)
+        return name, person.group
+
+
+def read_simulated(folder):
+    """List the photographs of `simulate_photographs` as `lib.photos.files.read_folder` does, with their conditions."""
+    return [
+        replace(photograph, condition=Path(photograph.file).stem.partition("-")[2])
+        for photograph in read_folder(folder)
+    ]
+
+
+def save_truth(generator, path, persons, seed):
+    """Write the true neutral faces of some simulated people, for the evaluation in mm.
+
+    Parameters
+    ----------
+    generator : FaceGenerator
+    path : Path
+        HDF5: `vertices` (P, N, 3) mm in the model's frame, `triangles` (T, 3), `persons` (P,).
+    persons : list of str
+        Names as `person_name` gives them.
+    seed : int
+        That of `simulate_photographs`.
+    """
+    numbers = [int(name.rsplit("-", 1)[1]) for name in persons]
+    vertices = [generator.person(_person_rng(seed, number)).vertices for number in numbers]
+    with h5py.File(path, "w") as file:
+        file["vertices"] = np.asarray(vertices, np.float32)
+        file["triangles"] = np.asarray(generator.triangles, np.int32)
+        file["persons"] = list(persons)
+
+
+def simulated_person(generator, seed, number):
+    """Draw one of the people of `simulate_photographs`.
+
+    Returns
+    -------
+    tuple of (Person, Looks, numpy.random.Generator)
+        The third is the chance that this person's photographs are drawn with.
+    """
+    rng = _person_rng(seed, number)
+    person = generator.person(rng)
+    return person, sample_looks(generator, person, rng), rng
+
+
+def person_name(number):
+    """Return the folder name of a simulated person."""
+    return f"person-{number:04d}"
+
+
+def _person_rng(seed, number):
+    return np.random.default_rng([seed, number])
+
+
+def _photograph(generator, person, looks, condition, size, rng):
+    vertices = person.vertices + condition.expression * generator.expression(rng)
+    whole = dress(generator, person, looks, vertices, condition.sunglasses, rng)
+    points = alignment_vertices_of(generator)
+    return photograph_mesh(whole.vertices, whole.albedo, whole.triangles, points, condition, size, rng)
+
+
+def alignment_vertices_of(generator):
+    """Return the vertices of `lib.rendering.crop.POINT_NAMES` in the generator's mesh."""
+    return [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
+
+
+def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, size, rng):
+    """Photograph any mesh of a face in one condition: light, pose, framing, lens, sensor.
+
+    Parameters
+    ----------
+    vertices, albedo : ndarray (N, 3)
+        Model frame, mm; sRGB in [0, 1].
+    triangles : ndarray (T, 3)
+    alignment_vertices : sequence
+        As `lib.rendering.renderer.render_meshes`.
+    condition : Condition
+    size : int
+        Pixels a side.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
+    distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
+    scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
+    scene = replace(scene, background=_muted(scene.background))
+    crop = Crop(size, _framing(condition, rng))
+    return _camera(draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop), condition, rng)
+
+
+@torch.no_grad()
+def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
+    """Draw a mesh as a perfect camera sees it, with `OVERSAMPLING` times as many samples a side averaged.
+
+    Parameters
+    ----------
+    vertices, albedo, triangles, alignment_vertices
+        As of `photograph_mesh`.
+    scene : Scene
+        One picture.
+    crop : Crop
+
+    Returns
+    -------
+    ndarray (crop.size, crop.size, 3)
+        float32, sRGB in [0, 1].
+    """
+    image = render_meshes(
+        torch.as_tensor(vertices)[None],
+        torch.as_tensor(albedo)[None],
+        torch.as_tensor(triangles),
+        alignment_vertices,
+        scene,
+        Crop(OVERSAMPLING * crop.size, crop.points),
+    )
+    return F.avg_pool2d(image, OVERSAMPLING)[0].permute(1, 2, 0).numpy()
+
+
+def save_photograph(picture, path, condition, rng):
+    """Write a photograph as the JPEG that this condition's camera makes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
+
+
+def _muted(background):
+    """Walls and gardens are less colourful than the backgrounds that train a network to ignore them."""
+    grey = background.mean(1, keepdim=True)
+    return grey + BACKGROUND_COLOUR * (background - grey)
+
+
+def _framing(condition, rng):
+    """Place the face in the photograph: a random size, place and roll."""
+    eyes_apart = rng.uniform(0.17, 0.25)
+    roll = rng.uniform(-condition.roll, condition.roll)
+    turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
+    centre = 0.5 + rng.uniform(-0.06, 0.06, 2)
+    return tuple(map(tuple, (FACE_POINTS @ turn.T * eyes_apart + centre).tolist()))
+
+
+def _camera(image, condition, rng):
+    """Lens (blur, darker corners), exposure and tone, sensor noise, and a first round of JPEG as on the web."""
+    blur = rng.uniform(0, condition.blur)
+    image = gaussian_filter(image, (blur, blur, 0))
+    y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j].astype(np.float32)
+    image = image * (1 - rng.uniform(0, DARKEST_CORNER) * (x**2 + y**2) / 2)[..., None]
+    gain = rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)
+    image = image ** rng.uniform(0.85, 1.2) * gain.astype(np.float32)
+    noise = rng.uniform(0, condition.noise) * rng.standard_normal(image.shape, dtype=np.float32)
+    image = image + gaussian_filter(noise, (NOISE_BLUR, NOISE_BLUR, 0))
+    picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    compressed = io.BytesIO()
+    picture.save(compressed, "JPEG", quality=int(rng.integers(*condition.quality, endpoint=True)))
+    return Image.open(compressed).convert("RGB")

@@ -1,0 +1,211 @@
+"""The rest of a simulated head: skull, hair and head coverings, as shells about the face that the generator draws.
+
+A shell is a radius for every direction from the middle of the head. The skull follows the rim of the person's own face
+and goes over into an ellipsoid; hair and coverings lie on it, down to a hairline, and may fall on from there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from lib.photos.simulated.mesh import Mesh, join, rolled_grid
+
+CENTRE = np.array([0.0, 25.0, -5.0])
+"""Middle of the skull in the model's frame, mm: the eyes are 15 mm below, the nose's tip 115 mm before it."""
+ROWS, COLUMNS = 60, 120
+"""Of the map of radii: polar angle from the crown, 3 degrees a row; azimuth from the front to the subject's left."""
+HAIR_ROWS, HAIR_COLUMNS = 44, 160
+"""Of the mesh of hair, from the crown to the hairline; as many rows again where it falls on."""
+TOP, BACK = 100.0, 98.0
+"""Half axes of the skull upwards and backwards, mm (a head is about 190 mm long)."""
+RIM_BLUR = 4.0
+LEAST_LIFT = 1.2
+"""mm of hair above the skin at the hairline."""
+UNDER_THE_FACE = 26.0
+"""How far the skull keeps behind the face, mm, where there is a face."""
+
+
+@dataclass(frozen=True)
+class HairStyle:
+    """How hair or a covering lies; angles in degrees, lengths in mm.
+
+    Attributes
+    ----------
+    front, temple, side, back : float
+        Polar angle from the crown at which it ends, before, at the temples, above the ears and behind.
+    thickness : float
+    waves : float
+        Height of its waves.
+    strands : float
+        How much strands differ in colour and length; 0: cloth.
+    curtain : float
+        How far it falls beyond that line; 0: it does not.
+    opening : float
+        Azimuth to either side at which the curtain begins.
+    gather : float
+        Share of its distance from the middle that the curtain keeps at its lower end.
+    """
+
+    front: float
+    temple: float
+    side: float
+    back: float
+    thickness: float
+    waves: float = 0.0
+    strands: float = 1.0
+    curtain: float = 0.0
+    opening: float = 180.0
+    gather: float = 1.0
+
+
+def sample_hair_style(gender, age, random):
+    """Draw a style, or None for a bald head; `gender` is "female" or "male", `age` in years."""
+    front = random.normal(62, 3)
+    if gender == "female":
+        if random.random() < 0.25:
+            return HairStyle(front, 76, 82, 125, random.uniform(6, 14), random.uniform(1, 4))
+        opening, fall = random.uniform(58, 100), random.uniform(60, 230)
+        return HairStyle(front, 78, 88, 96, random.uniform(12, 22), random.uniform(1, 5), 1.0, fall, opening)
+    if random.random() < 0.1 + 0.25 * (age > 45):
+        return None
+    receded = random.uniform(0, 14) * (age > 35)
+    thickness = random.choice([2.5, random.uniform(5, 16)])
+    return HairStyle(front - receded, 76 - receded, 84, 125, thickness, random.uniform(0.5, 3))
+
+
+def sample_covering(gender, random):
+    """Draw a head covering: a woollen cap, or for some women a headscarf."""
+    if gender == "female" and random.random() < 0.5:
+        return HairStyle(random.uniform(62, 68), 84, 92, 100, 15, 1.0, 0.0, random.uniform(120, 200), 58, 0.72)
+    return HairStyle(random.uniform(66, 74), 78, 82, 104, random.uniform(8, 14), 0.4, 0.0)
+
+
+def skull_radii(skin):
+    """Radii of the skull behind and above a face.
+
+    Parameters
+    ----------
+    skin : ndarray (n, 3)
+        The person's skin without ears and without what lies inside, mm.
+
+    Returns
+    -------
+    radii : ndarray (ROWS, COLUMNS)
+        mm from `CENTRE`; the face's own where there is one.
+    face : ndarray (ROWS, COLUMNS)
+        1 inside the face, 0 far from it, smooth.
+    """
+    polar, azimuth = np.meshgrid(*_angles(), indexing="ij")
+    directions = _direction(polar, azimuth)
+    temples = skin[(skin[:, 1] > 15) & (skin[:, 1] < 60) & (skin[:, 2] < 30)]
+    side = np.quantile(np.abs(temples[:, 0]), 0.9) + 2 if len(temples) else 74.0
+    ellipsoid = 1 / np.sqrt(((directions / [side, TOP, BACK]) ** 2).sum(-1))
+    relative = skin - CENTRE
+    distance = np.linalg.norm(relative, axis=1)
+    row = (np.arccos(relative[:, 1] / distance) / np.pi * ROWS).astype(int).clip(0, ROWS - 1)
+    column = np.floor(np.arctan2(relative[:, 0], relative[:, 2]) / (2 * np.pi) * COLUMNS).astype(int) % COLUMNS
+    seen, beyond = np.zeros((ROWS, COLUMNS)), np.zeros((ROWS, COLUMNS))
+    np.add.at(seen, (row, column), 1.0)
+    np.add.at(beyond, (row, column), distance - ellipsoid[row, column])
+    beyond, seen = beyond / np.maximum(seen, 1), (seen > 0).astype(float)
+    near = _blur(seen, RIM_BLUR)
+    radii = ellipsoid + _blur(seen * beyond, RIM_BLUR) / np.maximum(near, 1e-3) * np.clip(near / 0.2, 0, 1)
+    return radii, np.clip(_blur(seen, 1.5) * 4 - 3, 0, 1)
+
+
+def skull(radii, face, colour):
+    """The skull as a mesh of one colour (3,): a little inside its radii, and well behind the face."""
+    return rolled_grid(_shell(radii - 1.0 - UNDER_THE_FACE * face, *np.meshgrid(*_angles(), indexing="ij")), colour)
+
+
+def hair(style, radii, colour, random):
+    """Hair or a covering as a mesh.
+
+    Parameters
+    ----------
+    style : HairStyle
+    radii : ndarray (ROWS, COLUMNS)
+        Of `skull_radii`.
+    colour : ndarray (3,)
+        sRGB in [0, 1]; strands differ about it.
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    Mesh
+    """
+    azimuth = np.linspace(0, 2 * np.pi, HAIR_COLUMNS, endpoint=False)
+    from_front = np.degrees(np.abs((azimuth + np.pi) % (2 * np.pi) - np.pi))
+    line = _hairline(style, azimuth, from_front, random)
+    share = np.linspace(0.002, 1, HAIR_ROWS)[:, None]
+    polar, sideways = np.radians(line) * share, np.broadcast_to(azimuth, (HAIR_ROWS, HAIR_COLUMNS))
+    # it lies flat at the hairline; where it falls on there is no hairline
+    falls = np.clip((from_front - style.opening) / 4, 0, 1) if style.curtain else np.zeros(HAIR_COLUMNS)
+    flat = np.clip((1 - share) * line / 14, 0, 1)
+    fullness = np.maximum(flat * (2 - flat), falls)
+    bumps = _waves(azimuth, random, 5, 25) * np.sin(6 * polar + random.uniform(0, 6))
+    strands = gaussian_filter(random.normal(size=polar.shape), (6, 0.6), mode=("nearest", "wrap"))
+    away_from_crown = np.clip(5 * share - 0.3, 0, 1)  # there all strands meet
+    strands = away_from_crown * style.strands * strands / strands.std()
+    relief = style.waves * (away_from_crown * bumps + 0.35 * strands)
+    lift = LEAST_LIFT + fullness * (style.thickness + relief)
+    points = _shell(_look_up(radii, polar, sideways) + lift, polar, sideways)
+    shade = np.exp(0.22 * strands)
+    if not style.curtain:
+        return _coloured(points, colour, shade)
+    shade = np.concatenate([shade, np.tile(shade[-1:], (HAIR_ROWS, 1))])
+    outside = _coloured(np.concatenate([points, _curtain(points[-1], style, falls)]), colour, shade)
+    # what hangs behind the neck is seen from within
+    return join([outside, Mesh(outside.vertices, 0.6 * outside.albedo, outside.triangles[:, ::-1])])
+
+
+def _hairline(style, azimuth, from_front, random):
+    """Polar angle in degrees at which hair ends, by azimuth: between the style's four, uneven, jagged by strands."""
+    ends = [style.front, style.front + 1, style.temple, style.side, style.back, style.back]
+    even = np.interp(from_front, [0, 25, 55, 90, 130, 180], ends)
+    return even + 1.2 * _waves(azimuth, random, 3, 6) + 0.7 * style.strands * _waves(azimuth, random, 30, 70)
+
+
+def _coloured(points, colour, shade):
+    return rolled_grid(points, np.clip(colour * shade[..., None], 0.01, 0.95))
+
+
+def _curtain(edge, style, falls):
+    """Hair that falls from an edge (C, 3): (HAIR_ROWS, C, 3)."""
+    down = np.linspace(0, 1, HAIR_ROWS + 1)[1:, None]
+    points = np.repeat(edge[None], HAIR_ROWS, axis=0)
+    points[..., 1] -= down * style.curtain * falls
+    # hair that is not gathered swings out a little before it comes back
+    keep = 1 + ((style.gather - 1) * down**1.5 + 0.16 * np.sin(np.pi * down)) * falls
+    points[..., 0] *= keep
+    points[..., 2] = CENTRE[2] + (points[..., 2] - CENTRE[2]) * keep
+    return points
+
+
+def _angles():
+    return (np.arange(ROWS) + 0.5) / ROWS * np.pi, np.arange(COLUMNS) / COLUMNS * 2 * np.pi
+
+
+def _direction(polar, azimuth):
+    return np.stack([np.sin(polar) * np.sin(azimuth), np.cos(polar), np.sin(polar) * np.cos(azimuth)], -1)
+
+
+def _shell(radii, polar, azimuth):
+    return CENTRE + radii[..., None] * _direction(polar, azimuth)
+
+
+def _look_up(radii, polar, azimuth):
+    rows, columns = polar / np.pi * ROWS - 0.5, azimuth / (2 * np.pi) * COLUMNS
+    padded = np.pad(radii, ((0, 0), (0, 1)), mode="wrap")
+    return map_coordinates(padded, [rows, columns], order=1, mode="nearest")
+
+
+def _blur(values, deviation):
+    return gaussian_filter(values, deviation, mode=("nearest", "wrap"))
+
+
+def _waves(azimuth, random, lowest, highest):
+    """A smooth random periodic function of variance about 1."""
+    orders = random.integers(lowest, highest, 6)
+    return np.sin(np.outer(orders, azimuth) + random.uniform(0, 2 * np.pi, (6, 1))).sum(0) / np.sqrt(3)

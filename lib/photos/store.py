@@ -1,0 +1,154 @@
+"""What is known of every photograph, computed once: identity features and descriptors of each network, crops,
+an index.
+
+Large arrays are memory-mapped: opening a store of millions of photographs costs nothing, reading a batch
+reads a batch.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.core.errors import StudyError
+
+INDEX_FILE = "index.parquet"
+SKIPPED_FILE = "skipped.csv"
+CROPS = "crops"
+FEATURES_PREFIX, DESCRIPTORS_PREFIX = "features_", "descriptors_"
+TRAIN, TEST, SKIPPED_ROW = "train", "test", -1
+ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Photographs as the recognition networks see them.
+
+    Attributes
+    ----------
+    index : DataFrame
+        One line a file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path`
+        (relative to the source), `person`, `condition` and `scan` (see `lib.photos.files.Photograph`), `split`
+        ("train", "test"; empty when skipped), `box_left`,
+        `box_top`, `box_right`, `box_bottom` and `<point>_x`, `<point>_y` for each of
+        `lib.rendering.crop.POINT_NAMES` (pixels of the upright photograph), `probability`, `faces` (how many were
+        found) and `reason` (why it was skipped, else empty).
+    features, descriptors : dict of str to ndarray
+        By network: features (N, F) and raw descriptors (N, E), float32, memory-mapped.
+    crops : ndarray (N, S, S, 3)
+        uint8, RGB: the photographs in the training network's crop, memory-mapped.
+    """
+
+    index: pd.DataFrame
+    features: dict[str, np.ndarray]
+    descriptors: dict[str, np.ndarray]
+    crops: np.ndarray
+
+    def rows(self, split):
+        """Return the rows of a split ("train" or "test"), int64, ascending."""
+        return self.index.loc[self.index["split"] == split, "row"].to_numpy(np.int64)
+
+    def persons(self, rows):
+        """Return the names of the people on these rows, as an array of str in the same order."""
+        return self._column("person", rows)
+
+    def conditions(self, rows):
+        """Return how these rows were photographed, as an array of str; empty where the source does not say."""
+        return self._column("condition", rows)
+
+    def _column(self, name, rows):
+        used = self.index[self.index["row"] != SKIPPED_ROW].sort_values("row")
+        return used[name].to_numpy(dtype=object)[np.asarray(rows)]
+
+    def centre(self, network):
+        """Return the mean raw descriptor (E,) of the training photographs, float32: what `with_centre`
+        wants."""
+        rows, descriptors = self.rows(TRAIN), self.descriptors[network]
+        total = np.zeros(descriptors.shape[1])
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            total += descriptors[rows[start : start + ROWS_AT_ONCE]].sum(axis=0, dtype=np.float64)
+        return (total / len(rows)).astype(np.float32)
+
+    @property
+    def skipped(self):
+        """The files that were skipped: a DataFrame with `path` and `reason`."""
+        return self.index.loc[self.index["row"] == SKIPPED_ROW, ["path", "reason"]].reset_index(drop=True)
+
+
+def load_feature_store(folder):
+    """Open what `lib.photos.embed.embed_photographs` wrote.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    FeatureStore
+
+    Raises
+    ------
+    StudyError
+        When the folder is missing or not a whole feature store.
+    """
+    folder = Path(folder)
+    if not (folder / INDEX_FILE).is_file():
+        raise StudyError(f"{folder} is not a feature store ({INDEX_FILE} is missing): run the photos stage.")
+    index = pd.read_parquet(folder / INDEX_FILE)
+    features = {path.stem.removeprefix(FEATURES_PREFIX): _map(path) for path in folder.glob(f"{FEATURES_PREFIX}*.npy")}
+    descriptors = {
+        path.stem.removeprefix(DESCRIPTORS_PREFIX): _map(path) for path in folder.glob(f"{DESCRIPTORS_PREFIX}*.npy")
+    }
+    if not features or features.keys() != descriptors.keys() or not (folder / f"{CROPS}.npy").is_file():
+        raise StudyError(f"{folder} is an incomplete feature store: run the photos stage again.")
+    store = FeatureStore(index, features, descriptors, _map(folder / f"{CROPS}.npy"))
+    count = int((index["row"] != SKIPPED_ROW).sum())
+    for values in (store.crops, *features.values(), *descriptors.values()):
+        if len(values) != count:
+            name = Path(values.filename).name
+            raise StudyError(f"{folder}: {name} has {len(values)} rows, the index {count}: run the photos stage again.")
+    return store
+
+
+def _map(path):
+    return np.load(path, mmap_mode="r")
+
+
+def split_people(persons, test_people, seed, min_photographs=2):
+    """Divide people into those who are trained on and those who are tested on.
+
+    The order in which people are chosen comes from a hash of their names: adding people moves few others.
+
+    Parameters
+    ----------
+    persons : sequence of str
+        Who is on each usable photograph.
+    test_people : int
+        How many people to test on; never more than half of all.
+    seed : int
+    min_photographs : int
+        People to test on have at least this many photographs, so that one can be recognised by another. Only
+        where nobody has (a flat folder of unknown people), they have one.
+
+    Returns
+    -------
+    dict of str to str
+        Person to "train" or "test".
+
+    Raises
+    ------
+    StudyError
+        When there are fewer than two people.
+    """
+    counts = pd.Series(list(persons), dtype=object).value_counts()
+    if len(counts) < 2:
+        raise StudyError(
+            f"Usable photographs show {len(counts)} person(s); at least 2 are needed, "
+            "to train on one and test on another."
+        )
+    candidates = list(counts.index[counts >= min_photographs]) or list(counts.index)
+    candidates.sort(key=lambda person: hashlib.sha256(f"{seed}:{person}".encode()).digest())
+    tested = set(candidates[: min(test_people, len(counts) // 2)])
+    return {person: TEST if person in tested else TRAIN for person in sorted(counts.index)}

@@ -1,0 +1,141 @@
+"""dlib's face recognition ResNet-29 (King 2017, weights CC0) as a torch module.
+
+The paper trains with FaceNet's 1024-D pool and 128-D embedding (section 3.1); this network's are 256-D and
+128-D.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lib.recognition.dlib_weights import DlibFormatError, read_dlib_network
+
+LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
+"""(channels, residual blocks, whether the first block halves the size), from the input to the output."""
+
+
+class DlibNetwork(nn.Module):
+    """ResNet-29 with the affine layers (dlib's frozen batch normalisation) folded into the convolutions."""
+
+    feature_dimension = 256
+    descriptor_dimension = 128
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
+        self.stem = Stem(3, 32, kernel_size=7, stride=2)
+        blocks, channels = [], 32
+        for level_channels, count, halves in LEVELS:
+            for position in range(count):
+                blocks.append(ResidualBlock(channels, level_channels, halves and position == 0))
+                channels = level_channels
+        self.blocks = nn.Sequential(*blocks)
+        self.descriptor = nn.Linear(self.feature_dimension, self.descriptor_dimension, bias=False)
+
+    def forward(self, images):
+        """Map images (B, 3, 150, 150), sRGB in [0, 1], to pooled features (B, 256) and raw descriptors (B,
+        128)."""
+        # dlib's (255 image - mean) / 256, in one pass
+        normalised = torch.add(self.mean / -256, images, alpha=255 / 256)
+        # dlib cuts off at 0 before it takes the largest of nine: the same, on four times as many numbers
+        maps = F.relu_(F.max_pool2d(self.stem(normalised), kernel_size=3, stride=2))
+        features = self.blocks(maps).mean((2, 3))
+        return features, self.descriptor(features)
+
+
+class Stem(nn.Conv2d):
+    """A frozen convolution of odd size and stride 2, unpadded, whose gradient comes back fast on the CPU."""
+
+    def forward(self, images):
+        # in bfloat16 the library's own way back is as fast
+        if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(images)
+        return _StemOnCpu.apply(images, self.weight, self.bias)
+
+
+class _StemOnCpu(torch.autograd.Function):
+    """(images, weight, bias) -> their convolution of stride 2.
+
+    The library's way back to three channels takes four to five times as long as its way forward. Here it is a
+    convolution of stride 1 to twelve channels, one for each channel of each pixel in a block of 2 x 2: a pixel meets
+    every second row and column of the weights.
+    """
+
+    @staticmethod
+    def forward(context, images, weight, bias):
+        context.save_for_backward(weight)
+        context.size = images.shape[2:]
+        return F.conv2d(images, weight, bias, stride=2)
+
+    @staticmethod
+    def backward(context, gradient):
+        (weight,), (height, width) = context.saved_tensors, context.size
+        # a block that lies later comes earlier
+        kernels = F.pixel_unshuffle(F.pad(weight, (0, 1, 0, 1)), 2).flip(2, 3).transpose(0, 1)
+        kernels = kernels.contiguous(memory_format=torch.channels_last)
+        pixels = F.pixel_shuffle(F.conv2d(gradient, kernels, padding=kernels.shape[2] - 1), 2)
+        return pixels[:, :, :height, :width], None, None
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside the identity, or beside a 2x2 mean where the block halves the size."""
+
+    def __init__(self, channels_in, channels_out, halves):
+        super().__init__()
+        # dlib pads a convolution only at stride 1; strided ones and poolings are unpadded
+        stride, padding = (2, 0) if halves else (1, 1)
+        self.first = nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=padding)
+        self.second = nn.Conv2d(channels_out, channels_out, kernel_size=3, padding=1)
+        self.halves = halves
+
+    def forward(self, maps):
+        residual = self.second(F.relu_(self.first(maps)))
+        if self.halves:
+            maps = F.avg_pool2d(maps, kernel_size=2, stride=2)
+            # dlib's add_prev pads both with zeros at the end of channels, rows and columns to the larger size
+            shape = [max(a, b) for a, b in zip(maps.shape[1:], residual.shape[1:], strict=True)]
+            maps, residual = _pad_to(maps, shape), _pad_to(residual, shape)
+        # in place: no way back needs what a convolution gave, and memory holds these layers up
+        return F.relu_(residual.add_(maps))
+
+
+def _pad_to(maps, shape):
+    missing = [wanted - there for wanted, there in zip(shape, maps.shape[1:], strict=True)]
+    return F.pad(maps, [0, missing[2], 0, missing[1], 0, missing[0]]) if any(missing) else maps
+
+
+def convert_dlib_weights(path):
+    """Turn dlib's file into the state of `DlibNetwork`.
+
+    Parameters
+    ----------
+    path : path-like
+        ``dlib_face_recognition_resnet_model_v1.dat``.
+
+    Returns
+    -------
+    dict of str to float32 Tensor
+        Every affine layer is folded into the convolution before it: w' = a w, b' = a b + c.
+
+    Raises
+    ------
+    lib.recognition.dlib_weights.DlibFormatError
+        When the file is no dlib network, or not this one.
+    """
+    layers = read_dlib_network(path)
+    convolutions = [layer.arrays for layer in layers if layer.kind == "con"]
+    affines = [layer.arrays for layer in layers if layer.kind == "affine"]
+    linears = [layer.arrays for layer in layers if layer.kind == "fc"]
+    block_count = sum(count for _, count, _ in LEVELS)
+    names = ["stem"] + [f"blocks.{i}.{part}" for i in range(block_count) for part in ("first", "second")]
+    if not len(convolutions) == len(affines) == len(names) or len(linears) != 1:
+        raise DlibFormatError(
+            f"{path} holds {len(convolutions)} convolutions, {len(affines)} affine and {len(linears)} linear "
+            f"layers; dlib's face recognition ResNet has {len(names)}, {len(names)} and 1."
+        )
+    state = {"mean": layers[0].arrays["mean"].reshape(1, 3, 1, 1), "descriptor.weight": linears[0]["weight"]}
+    for name, convolution, affine in zip(names, convolutions, affines, strict=True):
+        state[f"{name}.weight"] = convolution["weight"] * affine["weight"][:, None, None, None]
+        state[f"{name}.bias"] = convolution["bias"] * affine["weight"] + affine["bias"]
+    return {name: torch.tensor(np.ascontiguousarray(values)) for name, values in state.items()}

@@ -1,0 +1,210 @@
+"""Face recognition networks behind one contract: images in a network's own crop -> identity features and
+embedding.
+
+The decoder regresses from `features` (paper section 3.1), the identity loss compares embeddings (section
+3.3.2), and a network that took no part in training judges the result (section 4.3).
+
+dlib's and FaceRes' raw descriptors crowd around their mean: cosines of different people reach 0.85. A network
+therefore subtracts a centre, the mean descriptor of a reference set, before it normalises, so that different
+people have a cosine of about 0 and Eq. 4 sees contrast.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lib.core.allocator import keep_large_buffers
+from lib.core.errors import StudyError
+from lib.core.files import write_atomically
+from lib.recognition import sources as network_files
+from lib.recognition.dlib import DlibNetwork, convert_dlib_weights
+from lib.recognition.facenet import FaceNetNetwork, convert_facenet_weights
+from lib.recognition.faceres import FaceResNetwork, convert_faceres_weights
+from lib.rendering.crop import Crop
+
+DLIB_CROP = Crop(150, ((0.316995, 0.310660), (0.669841, 0.310660), (0.336099, 0.686822), (0.650736, 0.686822)))
+"""dlib's face chip with padding 0.25: its mean 68-point shape, eye contours averaged, outer mouth corners."""
+
+FACERES_CROP = Crop(224, ((0.341916, 0.461574), (0.656534, 0.459834), (0.370976, 0.824692), (0.631517, 0.823250)))
+"""The framing of ArcFace's 112 px template, scaled up."""
+
+FACENET_CROP = Crop(160, ((0.303, 0.354), (0.697, 0.354), (0.328, 0.788), (0.672, 0.788)))
+"""Mean landmarks in MTCNN's box without margin (256 photographs of LFW), the box made square at the same
+area."""
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """What is fixed about a network: its architecture, its crop, its published file and how that is
+    converted."""
+
+    architecture: type[nn.Module]
+    crop: Crop
+    find_source: callable
+    convert: callable
+
+
+KINDS = {
+    "dlib": NetworkKind(DlibNetwork, DLIB_CROP, network_files.find_dlib_file, convert_dlib_weights),
+    "facenet": NetworkKind(FaceNetNetwork, FACENET_CROP, network_files.find_facenet_file, convert_facenet_weights),
+    "faceres": NetworkKind(FaceResNetwork, FACERES_CROP, network_files.find_faceres_files, convert_faceres_weights),
+}
+NETWORK_NAMES = tuple(KINDS)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is seen.
+
+    Attributes
+    ----------
+    features : Tensor (B, F)
+        The penultimate layer, an average pool: the decoder's input.
+    embedding : Tensor (B, E)
+        Of unit length: its cosine with another one is the likeness of two faces, in [-1, 1].
+    """
+
+    features: torch.Tensor
+    embedding: torch.Tensor
+
+
+class IdentityNetwork(nn.Module):
+    """A frozen recognition network, differentiable down to the pixels.
+
+    Attributes
+    ----------
+    name : str
+        One of `NETWORK_NAMES`.
+    crop : lib.rendering.crop.Crop
+        The framing that its images must have; `image_size` is the crop's size in pixels.
+    feature_dimension, embedding_dimension : int
+        F and E.
+    fingerprint : str
+        SHA-256 of the weights it was loaded from: two networks with the same fingerprint give the same
+        numbers.
+    centre : Tensor (E,)
+        Subtracted from the raw descriptor; zeros until `with_centre`.
+    """
+
+    def __init__(self, name, body, fingerprint, centre=None):
+        super().__init__()
+        self.name, self.body, self.fingerprint = name, body, fingerprint
+        self.crop = KINDS[name].crop
+        self.image_size = self.crop.size
+        self.feature_dimension, self.embedding_dimension = body.feature_dimension, body.descriptor_dimension
+        self.register_buffer("centre", torch.zeros(self.embedding_dimension) if centre is None else centre)
+        self.eval().requires_grad_(False)
+
+    def train(self, mode=True):
+        """Stay in evaluation mode whatever is asked: no batch statistics, no dropout."""
+        return super().train(False)
+
+    def with_centre(self, centre):
+        """Return a network that shares these weights and subtracts `centre`, array-like (E,)."""
+        centre = torch.as_tensor(centre, dtype=self.centre.dtype, device=self.centre.device).clone()
+        if centre.shape != self.centre.shape:
+            raise ValueError(f"{self.name}'s centre has shape {tuple(self.centre.shape)}, not {tuple(centre.shape)}")
+        return IdentityNetwork(self.name, self.body, self.fingerprint, centre)
+
+    def descriptor(self, images):
+        """Compute what the network sees before centring and normalising.
+
+        Parameters
+        ----------
+        images : Tensor (B, 3, image_size, image_size)
+            float32, sRGB in [0, 1], framed as `crop` says.
+
+        Returns
+        -------
+        tuple of Tensor
+            Features (B, F) and raw descriptors (B, E).
+        """
+        wanted = (3, self.image_size, self.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
+            raise ValueError(f"{self.name} takes images of shape (B, {wanted}), not {tuple(images.shape)}")
+        return self.body(images.contiguous(memory_format=torch.channels_last))
+
+    def embed(self, descriptor):
+        """Centre raw descriptors (..., E) and scale them to unit length."""
+        return F.normalize(descriptor - self.centre, dim=-1)
+
+    def forward(self, images):
+        """Map images (B, 3, image_size, image_size), sRGB in [0, 1], to an `Identity`."""
+        features, descriptor = self.descriptor(images)
+        # under autocast the layers give bfloat16, which is too coarse for losses
+        return Identity(features.to(images.dtype), self.embed(descriptor.to(images.dtype)))
+
+
+def prepare_network(name, folder, raw_folder):
+    """Find or fetch a network's published file, check its SHA-256 and convert it.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETWORK_NAMES`.
+    folder : path-like
+        Receives ``<name>.safetensors``.
+    raw_folder : path-like
+        Where files put there by hand are looked for, and fetched ones are kept (``data/raw/networks``).
+
+    Returns
+    -------
+    Path
+        Of the converted file.
+
+    Raises
+    ------
+    StudyError
+        When the name is unknown, or the file is missing, damaged or cannot be fetched.
+    """
+    kind = _kind(name)
+    state = kind.convert(kind.find_source(raw_folder))
+    path = Path(folder) / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: save_file(state, temporary))
+    return path
+
+
+def load_network(name, folder):
+    """Load a network that `prepare_network` made.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETWORK_NAMES`.
+    folder : path-like
+        Holds ``<name>.safetensors``.
+
+    Returns
+    -------
+    IdentityNetwork
+        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros. From now on
+        the process keeps large buffers (`lib.core.allocator`).
+
+    Raises
+    ------
+    StudyError
+        When the name is unknown, or the file is missing or not this network's.
+    """
+    kind = _kind(name)
+    keep_large_buffers()
+    path = Path(folder) / f"{name}.safetensors"
+    if not path.is_file():
+        raise StudyError(f"{path} is missing: run the networks stage (dvc repro networks), which makes it.")
+    body = kind.architecture()
+    try:
+        body.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise StudyError(f"{path} does not hold the {name} network ({error}): run the networks stage again.") from error
+    return IdentityNetwork(name, body.to(memory_format=torch.channels_last), network_files.sha256_of(path))
+
+
+def _kind(name):
+    if name not in KINDS:
+        raise StudyError(f"There is no recognition network {name!r}: choose one of {', '.join(NETWORK_NAMES)}.")
+    return KINDS[name]

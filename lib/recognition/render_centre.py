@@ -1,0 +1,98 @@
+"""Renders of random faces of the model: what a network's view of any render is measured against.
+
+A recognition network sees that a picture is a render, whoever is in it: descriptors of renders share an offset from
+those of photographs, and photographs that happen to lie in its direction look like every render. Cosines between the
+two kinds therefore subtract from each its own centre: from photographs the mean of the training photographs
+(`lib.photos.store.FeatureStore.centre`), from renders the mean of these. No photograph and no reconstruction has a
+part in it, so it is the same for every method.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from lib.core.files import digest_of_sources
+from lib.core.processes import rank
+from lib.core.tensors import fingerprint, load_tensors, save_tensors
+from lib.face_model.model import Coefficients, digest_face_model
+from lib.rendering.renderer import frontal_scene, render
+
+KEPT = Path("data/cache/reference_renders")
+"""What was seen is kept here, under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
+
+FACES = 200
+SEED = 2018
+BATCH = 25
+
+
+@dataclass(frozen=True)
+class ReferenceRenders:
+    """What a network sees of them, in the frontal pose and light of the evaluation (paper 4.3).
+
+    Attributes
+    ----------
+    centre : Tensor (E,)
+        Mean raw descriptor of the random faces.
+    mean_face : Tensor (F,)
+        Features of the model's mean face.
+    distance : float
+        From the mean face to a random face, in features: the mean over the random faces.
+    """
+
+    centre: torch.Tensor
+    mean_face: torch.Tensor
+    distance: float
+
+
+@lru_cache(maxsize=4)
+@torch.no_grad()
+def reference_renders(face_model, network):
+    """Render `FACES` random faces, and the mean face.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+    network : IdentityNetwork
+        On the same device; both are told apart by identity, not by value, and asked but once.
+
+    Returns
+    -------
+    ReferenceRenders
+        On that device.
+    """
+    path = KEPT / f"{_recipe(face_model, network)}.safetensors"
+    if path.is_file():
+        tensors, meta = load_tensors(path)
+        device = face_model.triangles.device
+        return ReferenceRenders(tensors["centre"].to(device), tensors["mean_face"].to(device), meta["distance"])
+    seen = _see(face_model, network)
+    if rank() == 0:
+        save_tensors(path, dict(centre=seen.centre, mean_face=seen.mean_face), dict(distance=seen.distance))
+    return seen
+
+
+def _recipe(face_model, network):
+    """Digest of the model, the network, how many faces are drawn, and of the code that draws and looks."""
+    code = digest_of_sources(__name__), digest_of_sources(type(network).__module__)
+    return fingerprint([digest_face_model(face_model), network.fingerprint, FACES, SEED, *code])
+
+
+def _see(face_model, network):
+    device, generator = face_model.triangles.device, torch.Generator().manual_seed(SEED)
+    sizes = face_model.shape_dimension, face_model.texture_dimension
+    parts = (torch.cat([torch.zeros(1, size), torch.randn(FACES, size, generator=generator)]) for size in sizes)
+    faces = Coefficients(*(values.to(device) for values in parts))
+    seen = [
+        network.descriptor(render(face_model, faces[rows], frontal_scene(len(rows)).to(device), network.crop))
+        for rows in torch.arange(len(faces)).split(BATCH)
+    ]
+    features, descriptors = (torch.cat(values) for values in zip(*seen, strict=True))
+    distance = (features[1:] - features[0]).norm(dim=1).mean().item()
+    return ReferenceRenders(descriptors[1:].mean(0), features[0], distance)
+
+
+def centred_on_renders(network, face_model):
+    """Return the network that gives embeddings of renders: it subtracts their centre, not the photographs'."""
+    return network.with_centre(reference_renders(face_model, network).centre)

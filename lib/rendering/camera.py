@@ -1,0 +1,125 @@
+"""Full-perspective camera that looks straight into a recognition network's crop.
+
+The model is turned about the mean of its alignment landmarks, which is put at the origin of the camera's frame; the
+camera stands at +distance on the z axis and looks along -z. The similarity transform that moves the projected
+landmarks onto the crop's canonical points is linear in clip coordinates, so that it is folded into the projection:
+renders come out framed exactly as photographs are (`lib.rendering.crop`), without resampling, and differentiably.
+"""
+
+import torch
+
+from lib.rendering.crop import POINT_NAMES, fit_similarity
+
+NEAREST, FARTHEST = 0.1, 10.0
+"""Near and far plane, as multiples of the distance between camera and face."""
+
+
+def rotation_matrices(angles):
+    """Turn the model by yaw, then pitch, then roll.
+
+    Parameters
+    ----------
+    angles : Tensor (S, 3)
+        Radians. Yaw turns the face towards +x (its own left), pitch downwards, roll turns it counter-clockwise in the
+        picture.
+
+    Returns
+    -------
+    Tensor (S, 3, 3)
+        Rotations R of column vectors: camera frame = R (model frame - centre).
+    """
+    (cos_yaw, cos_pitch, cos_roll), (sin_yaw, sin_pitch, sin_roll) = angles.cos().unbind(1), angles.sin().unbind(1)
+    zero, one = torch.zeros_like(cos_yaw), torch.ones_like(cos_yaw)
+
+    def matrix(*entries):
+        return torch.stack(entries, -1).unflatten(-1, (3, 3))
+
+    yaw = matrix(cos_yaw, zero, sin_yaw, zero, one, zero, -sin_yaw, zero, cos_yaw)
+    pitch = matrix(one, zero, zero, zero, cos_pitch, -sin_pitch, zero, sin_pitch, cos_pitch)
+    roll = matrix(cos_roll, -sin_roll, zero, sin_roll, cos_roll, zero, zero, zero, one)
+    return roll @ pitch @ yaw
+
+
+def alignment_points(vertices, alignment_vertices):
+    """Return the landmarks `POINT_NAMES` of meshes (B, N, 3) as means of their vertices: Tensor (B, 4, 3).
+
+    `alignment_vertices` names the vertices of each landmark: a mapping from the names, or a sequence in their order.
+    """
+    if hasattr(alignment_vertices, "keys"):
+        alignment_vertices = [alignment_vertices[name] for name in POINT_NAMES]
+    # one look-up for all: each would send back a gradient as large as the mesh
+    every = torch.cat([torch.as_tensor(indices) for indices in alignment_vertices]).to(vertices.device)
+    parts = vertices.index_select(1, every).split([len(indices) for indices in alignment_vertices], 1)
+    return torch.stack([part.mean(1) for part in parts], 1)
+
+
+def crop_projection(angles, distance, points, crop, framing=None):
+    """Build the projections that put faces into a crop.
+
+    Parameters
+    ----------
+    angles : Tensor (S, 3)
+        Yaw, pitch, roll in radians. (A roll only turns the lights relative to the face: the crop turns it back.)
+    distance : Tensor (S,)
+        From the camera to the mean of the landmarks, mm.
+    points : Tensor (S, 4, 3)
+        Landmarks `POINT_NAMES` in the model's frame, mm.
+    crop : Crop
+    framing : Tensor (S, 4) or None
+        As `lib.rendering.scenes.Scene.framing`; None puts the landmarks where the crop wants them.
+
+    Returns
+    -------
+    projection : Tensor (S, 4, 4)
+        Maps homogeneous model coordinates (column vectors) to clip coordinates (x, y, z, w): y up, w the distance
+        along the view axis in mm, z / w from -1 at the near plane to 1 at the far plane. Differentiable; finite in
+        profile too, where the eyes coincide but eyes and mouth do not.
+    rotation : Tensor (S, 3, 3)
+        As `rotation_matrices`.
+    centre : Tensor (S, 3)
+        The model's point at the origin of the camera's frame.
+    """
+    rotation, centre = rotation_matrices(angles), points.mean(1)
+    shift = -(rotation @ centre.unsqueeze(2))
+    view = torch.cat([rotation, shift], 2)
+    x, y, toward = view.unbind(1)
+    w = -toward + distance[:, None] * torch.tensor([0.0, 0.0, 0.0, 1.0], device=distance.device)
+    homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], 2)
+    seen = homogeneous @ torch.stack([x, y, w], 2)
+    target = crop.canonical_points(points.device) * 2 - 1
+    target = target * torch.tensor([1.0, -1.0], device=points.device)
+    if framing is not None:
+        target = _moved(target, framing)
+    a, b, shift_x, shift_y = (value[:, None] for value in fit_similarity(seen[..., :2] / seen[..., 2:], target))
+    near, far = NEAREST * distance[:, None], FARTHEST * distance[:, None]
+    last = torch.tensor([0.0, 0.0, 0.0, 1.0], device=points.device)
+    z = (far + near) / (far - near) * w - 2 * far * near / (far - near) * last
+    projection = torch.stack([a * x - b * y + shift_x * w, b * x + a * y + shift_y * w, z, w], 1)
+    return projection, rotation, centre
+
+
+def _moved(points, framing):
+    """Move points (P, 2) of the crop, y up from -1 to 1, by each of S framings: Tensor (S, P, 2)."""
+    right, up, growth, roll = framing[:, :, None].unbind(1)
+    scale, (x, y) = 1 + growth, points.unbind(1)
+    cos, sin = scale * roll.cos(), scale * roll.sin()
+    # the crop's side is 2 long
+    return torch.stack([cos * x - sin * y + 2 * right, sin * x + cos * y + 2 * up], 2)
+
+
+def project(vertices, projection):
+    """Apply projections to meshes.
+
+    Parameters
+    ----------
+    vertices : Tensor (B, N, 3)
+    projection : Tensor (S, 4, 4)
+        S is a multiple of B; projection i belongs to mesh i % B.
+
+    Returns
+    -------
+    Tensor (S, N, 4)
+        Clip coordinates.
+    """
+    views = len(projection) // len(vertices)
+    return torch.baddbmm(projection[:, None, :, 3], vertices.repeat(views, 1, 1), projection[:, :, :3].transpose(1, 2))

@@ -1,0 +1,109 @@
+"""`lib.rendering.shading.shade` for the CPU: one pass over the pixels forward, one backward, a picture a thread.
+
+In torch each of some sixty elementwise steps would stream full-size pictures through memory, three times as slow as
+rasterising. Here the covered pixels are worked on by the block (`lib.rendering.kernels.shading_block`).
+"""
+
+import numpy as np
+import torch
+
+from lib.rendering.kernels.compile import f32, kernel, u64
+from lib.rendering.kernels.memory import recycled_empty
+from lib.rendering.kernels.shading_block import (
+    BLOCK,
+    LIGHT_RED,
+    ROWS,
+    SEEN_RED,
+    add_ambient,
+    add_lamp,
+    encode_light,
+    finish_back,
+    gather,
+    gather_gradient,
+    prepare,
+    scatter,
+    send_back_colours,
+    send_back_directions,
+    start_back,
+    turn_to_lamp,
+)  # fmt: skip
+from lib.rendering.kernels.threads import for_each
+
+
+@kernel
+def _shade(attributes, ids, lamps, ambient, eye, background, specular, linear, picture):
+    """Fill `picture` (3, P) and, for the way back, `linear` (P, 3); lamps (L, 6) are positions and colours."""
+    s, together, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK * 9, np.float32), np.empty(BLOCK, np.int64)
+    picture[:] = background
+    for first in range(0, len(ids), BLOCK):
+        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, together, s)
+        prepare(s, count, eye)
+        add_ambient(s, count, ambient)
+        for lamp in range(len(lamps)):
+            turn_to_lamp(s, count, lamps[lamp], specular)
+            add_lamp(s, count, lamps[lamp])
+        encode_light(s, count)
+        for i in range(count):
+            p = u64(i)
+            pixel = u64(listed[p])
+            for k in range(3):
+                linear[pixel, k] = s[LIGHT_RED + u64(k * BLOCK) + p]
+                picture[k, pixel] = s[SEEN_RED + u64(k * BLOCK) + p]
+
+
+@kernel
+def _send_back(
+    attributes, ids, lamps, ambient, eye, specular, linear, picture, gradient,
+    to_attributes, to_lamps, to_ambient, to_eye,
+):  # fmt: skip
+    """Fill the gradient of the attributes (P, 9) and add to those of lamps (L, 6), ambient and eye (3,)."""
+    s, together, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK * 9, np.float32), np.empty(BLOCK, np.int64)
+    to_attributes[:] = f32(0)
+    for first in range(0, len(ids), BLOCK):
+        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, together, s)
+        prepare(s, count, eye)
+        gather_gradient(linear, picture, gradient, listed, s, count)
+        start_back(s, count, ambient, to_ambient)
+        for lamp in range(len(lamps)):
+            turn_to_lamp(s, count, lamps[lamp], specular)
+            send_back_colours(s, count, lamps[lamp], to_lamps[lamp])
+            send_back_directions(s, count, lamps[lamp], to_lamps[lamp])
+        finish_back(s, count, to_eye)
+        scatter(s, count, listed, together, to_attributes)
+
+
+class ShadeOnCpu(torch.autograd.Function):
+    """(attributes, ids, lamps (S, L, 6), ambient, eye, background, specular), contiguous -> picture (S, 3, H, W)."""
+
+    @staticmethod
+    def forward(context, attributes, ids, lamps, ambient, eye, background, specular):
+        count, height, width = ids.shape
+        flat = attributes.view(count, -1, 9).numpy(), ids.view(count, -1).numpy()
+        fixed = lamps.numpy(), ambient.numpy(), eye.numpy(), background.view(count, 3, -1).numpy()
+        linear = recycled_empty((count, height * width, 3))
+        picture = recycled_empty((count, 3, height * width))
+        for_each(lambda i: _shade(*(x[i] for x in flat + fixed), f32(specular), linear[i], picture[i]), count)
+        picture = torch.from_numpy(picture).view(count, 3, height, width)
+        context.save_for_backward(attributes, ids, lamps, ambient, eye, torch.from_numpy(linear), picture)
+        context.specular = specular
+        return picture
+
+    @staticmethod
+    def backward(context, gradient):
+        attributes, ids, lamps, ambient, eye, linear, picture = context.saved_tensors
+        count = len(ids)
+        before = attributes.view(count, -1, 9), ids.view(count, -1), lamps, ambient, eye
+        after = linear, picture.view(count, 3, -1), gradient.contiguous().view(count, 3, -1)
+        before, after = ([tensor.numpy() for tensor in tensors] for tensors in (before, after))
+        to_attributes = recycled_empty(before[0].shape)
+        sums = [np.zeros(tensor.shape) for tensor in (lamps, ambient, eye)]
+
+        def send_back(i):
+            _send_back(
+                *(x[i] for x in before), f32(context.specular), *(x[i] for x in after), to_attributes[i],
+                *(total[i] for total in sums),
+            )  # fmt: skip
+
+        for_each(send_back, count)
+        sums = [torch.from_numpy(total).float() for total in sums]
+        return torch.from_numpy(to_attributes).view_as(attributes), None, *sums, None, None

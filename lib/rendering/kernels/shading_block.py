@@ -1,0 +1,300 @@
+"""Phong's model for a block of pixels: the numba kernels that shade, and what the way back needs of them.
+
+A block's values lie in `s`, a row a quantity, so that each loop over the pixels of a block is branch-free, stays in
+the nearest cache and becomes vector instructions. The formulas are those of `lib.rendering.shading.phong`.
+"""
+
+import numpy as np
+
+from lib.rendering.kernels.compile import f32, f64, inlined, u64
+from lib.rendering.kernels.vectors import load, store, turn
+
+_ZERO, _ONE = f32(0), f32(1)
+
+BLOCK = 128
+"""Pixels that are worked on together; a multiple of eight."""
+_EIGHT, _NINE = (0,) * 8, (0,) * 9
+_rows = iter(range(64))
+
+
+def _next_rows(count):
+    """Where the next rows of `s` begin: constants to the compiler, which sees that rows do not overlap."""
+    return tuple(u64(BLOCK * next(_rows)) for _ in range(count))
+
+
+# as the attributes come, then replaced: albedo by linear light, the normal by its direction
+RED, GREEN, BLUE, NX, NY, NZ, X, Y, Z = _next_rows(9)
+RED_SLOPE, GREEN_SLOPE, BLUE_SLOPE, N_INVERSE = _next_rows(4)
+EX, EY, EZ, E_INVERSE, FACING_EYE = _next_rows(5)
+LIGHT_RED, LIGHT_GREEN, LIGHT_BLUE, SEEN_RED, SEEN_GREEN, SEEN_BLUE = _next_rows(6)
+LX, LY, LZ, L_INVERSE, FACING, MIRRORED, HIGHLIGHT = _next_rows(7)
+G_RED, G_GREEN, G_BLUE = _next_rows(3)
+TO_RED, TO_GREEN, TO_BLUE, TO_NX, TO_NY, TO_NZ, TO_X, TO_Y, TO_Z, TO_EX, TO_EY, TO_EZ = _next_rows(12)
+ROWS = next(_rows)
+
+
+@inlined
+def _decode(value):
+    """Linear light of an sRGB value and the slope of the curve, 0 where it is cut off.
+
+    The curved part is a polynomial (Chebyshev interpolation on [0.04045, 1]) within 1e-5 of the standard's power
+    2.4, which moves a picture by no more than 1e-4: powers would take half the time of the shading.
+    """
+    v = min(max(value, _ZERO), _ONE)
+    a0, a1, a2, a3 = f32(9.3114545e-4), f32(3.2632530e-2), f32(5.1585770e-1), f32(7.0087075e-1)
+    a4, a5, a6 = f32(-4.0627095e-1), f32(2.0313659e-1), f32(-4.7160581e-2)
+    curved = a0 + v * (a1 + v * (a2 + v * (a3 + v * (a4 + v * (a5 + v * a6)))))
+    steep = a1 + v * (f32(2) * a2 + v * (f32(3) * a3 + v * (f32(4) * a4 + v * (f32(5) * a5 + v * f32(6) * a6))))
+    straight = v <= f32(0.04045)
+    slope = f32(1 / 12.92) if straight else steep
+    return v * f32(1 / 12.92) if straight else curved, slope if v == value else _ZERO
+
+
+@inlined
+def _encode(linear):
+    """sRGB value of linear light; the curved part, in the fourth root of the light, within 1e-5 as well."""
+    linear = min(max(linear, _ZERO), _ONE)
+    r = np.sqrt(np.sqrt(linear))
+    a0, a1, a2, a3 = f32(-6.1629705e-2), f32(1.6497400e-1), f32(1.2442139), f32(-5.5755568e-1)
+    a4, a5 = f32(2.7275226e-1), f32(-6.2758990e-2)
+    curved = min(a0 + r * (a1 + r * (a2 + r * (a3 + r * (a4 + r * a5)))), _ONE)
+    return linear * f32(12.92) if linear <= f32(0.0031308) else curved
+
+
+@inlined
+def _encode_slope(linear, encoded):
+    """Slope of `_encode`, from its result: no second power."""
+    curved = (encoded + f32(0.055)) / (f32(2.4) * max(linear, f32(0.0031308)))
+    slope = f32(12.92) if linear <= f32(0.0031308) else curved
+    return slope if (linear >= _ZERO) & (linear <= _ONE) else _ZERO
+
+
+@inlined
+def _unit(x, y, z):
+    """The direction of a vector and one over its length."""
+    inverse = _ONE / max(np.sqrt(x * x + y * y + z * z), f32(1e-12))
+    return x * inverse, y * inverse, z * inverse, inverse
+
+
+@inlined
+def _through_unit(x, y, z, inverse, gx, gy, gz):
+    """Gradient of a vector from that of its direction (x, y, z)."""
+    along = x * gx + y * gy + z * gz
+    return (gx - along * x) * inverse, (gy - along * y) * inverse, (gz - along * z) * inverse
+
+
+@inlined
+def _sixteenth_power(x):
+    x2 = x * x
+    x4 = x2 * x2
+    x8 = x4 * x4
+    return x8 * x8
+
+
+@inlined
+def gather(attributes, ids, first, last, listed, together, s):
+    """List the covered pixels among first ... last - 1 and copy their attributes; return their number.
+
+    `together` (BLOCK * 9,) is scratch.
+    """
+    count = u64(0)
+    for pixel in range(first, last):
+        listed[count] = pixel
+        count += u64(ids[u64(pixel)] >= 0)
+    for i in range(count):
+        store(together, u64(9 * i), load(attributes, u64(9) * u64(listed[u64(i)]), _NINE))
+    for i in range(0, count, len(_EIGHT)):
+        turn(together, 9 * i, 9, s, RED + u64(i), BLOCK, _EIGHT)
+        for k in range(i, i + len(_EIGHT)):
+            s[Z + u64(k)] = together[u64(9 * k + 8)]
+    return count
+
+
+@inlined
+def scatter(s, count, listed, together, to_attributes):
+    """Copy what comes back to the attributes of the listed pixels; `together` (BLOCK * 9,) is scratch."""
+    for i in range(0, count, len(_EIGHT)):
+        turn(s, TO_RED + u64(i), BLOCK, together, 9 * i, 9, _EIGHT)
+        for k in range(i, i + len(_EIGHT)):
+            together[u64(9 * k + 8)] = s[TO_Z + u64(k)]
+    for i in range(count):
+        store(to_attributes, u64(9) * u64(listed[u64(i)]), load(together, u64(9 * i), _NINE))
+
+
+@inlined
+def prepare(s, count, eye):
+    """Linear albedo, directions of the normal and of the eye."""
+    eye_x, eye_y, eye_z = eye[0], eye[1], eye[2]
+    for i in range(count):
+        p = u64(i)
+        s[RED + p], s[RED_SLOPE + p] = _decode(s[RED + p])
+        s[GREEN + p], s[GREEN_SLOPE + p] = _decode(s[GREEN + p])
+        s[BLUE + p], s[BLUE_SLOPE + p] = _decode(s[BLUE + p])
+        nx, ny, nz, s[N_INVERSE + p] = _unit(s[NX + p], s[NY + p], s[NZ + p])
+        ex, ey, ez, s[E_INVERSE + p] = _unit(eye_x - s[X + p], eye_y - s[Y + p], eye_z - s[Z + p])
+        s[NX + p], s[NY + p], s[NZ + p], s[EX + p], s[EY + p], s[EZ + p] = nx, ny, nz, ex, ey, ez
+        s[FACING_EYE + p] = nx * ex + ny * ey + nz * ez
+
+
+@inlined
+def add_ambient(s, count, ambient):
+    """Begin the sum of the light that is sent back with that from everywhere."""
+    red, green, blue = ambient[0], ambient[1], ambient[2]
+    for i in range(count):
+        p = u64(i)
+        s[LIGHT_RED + p], s[LIGHT_GREEN + p] = red * s[RED + p], green * s[GREEN + p]
+        s[LIGHT_BLUE + p] = blue * s[BLUE + p]
+
+
+@inlined
+def turn_to_lamp(s, count, lamp, specular):
+    """Find direction of a lamp, one over its distance, how much it faces the surface and is mirrored, and its shine."""
+    x, y, z = lamp[0], lamp[1], lamp[2]
+    for i in range(count):
+        p = u64(i)
+        lx, ly, lz, s[L_INVERSE + p] = _unit(x - s[X + p], y - s[Y + p], z - s[Z + p])
+        facing = max(s[NX + p] * lx + s[NY + p] * ly + s[NZ + p] * lz, _ZERO)
+        along = lx * s[EX + p] + ly * s[EY + p] + lz * s[EZ + p]
+        mirrored = max(f32(2) * facing * s[FACING_EYE + p] - along, _ZERO)
+        highlight = specular * _sixteenth_power(mirrored)
+        s[LX + p], s[LY + p], s[LZ + p], s[FACING + p], s[MIRRORED + p] = lx, ly, lz, facing, mirrored
+        s[HIGHLIGHT + p] = highlight if facing > _ZERO else _ZERO
+
+
+@inlined
+def add_lamp(s, count, lamp):
+    """Add what is sent back of one lamp, diffuse and mirrored, to the sum."""
+    red, green, blue = lamp[3], lamp[4], lamp[5]
+    for i in range(count):
+        p = u64(i)
+        difference, highlight = s[FACING + p] - s[HIGHLIGHT + p], s[HIGHLIGHT + p]
+        s[LIGHT_RED + p] += red * (s[RED + p] * difference + highlight)
+        s[LIGHT_GREEN + p] += green * (s[GREEN + p] * difference + highlight)
+        s[LIGHT_BLUE + p] += blue * (s[BLUE + p] * difference + highlight)
+
+
+@inlined
+def encode_light(s, count):
+    """From the sum of the linear light to sRGB."""
+    for i in range(count):
+        p = u64(i)
+        s[SEEN_RED + p], s[SEEN_GREEN + p] = _encode(s[LIGHT_RED + p]), _encode(s[LIGHT_GREEN + p])
+        s[SEEN_BLUE + p] = _encode(s[LIGHT_BLUE + p])
+
+
+@inlined
+def gather_gradient(linear, picture, gradient, listed, s, count):
+    """Copy what the way forward left of the listed pixels, and the gradient of the picture there."""
+    for i in range(count):
+        p = u64(i)
+        pixel = u64(listed[p])
+        for k in range(3):
+            row = u64(k * BLOCK) + p
+            s[LIGHT_RED + row], s[SEEN_RED + row] = linear[pixel, k], picture[k, pixel]
+            s[G_RED + row] = gradient[k, pixel]
+
+
+@inlined
+def start_back(s, count, ambient, to_ambient):
+    """Gradients of the linear light, and through the ambient light."""
+    red, green, blue = ambient[0], ambient[1], ambient[2]
+    sum_red = sum_green = sum_blue = _ZERO
+    for i in range(count):
+        p = u64(i)
+        g_red = s[G_RED + p] * _encode_slope(s[LIGHT_RED + p], s[SEEN_RED + p])
+        g_green = s[G_GREEN + p] * _encode_slope(s[LIGHT_GREEN + p], s[SEEN_GREEN + p])
+        g_blue = s[G_BLUE + p] * _encode_slope(s[LIGHT_BLUE + p], s[SEEN_BLUE + p])
+        s[G_RED + p], s[G_GREEN + p], s[G_BLUE + p] = g_red, g_green, g_blue
+        s[TO_RED + p], s[TO_GREEN + p], s[TO_BLUE + p] = g_red * red, g_green * green, g_blue * blue
+        s[TO_NX + p] = s[TO_NY + p] = s[TO_NZ + p] = s[TO_EX + p] = s[TO_EY + p] = s[TO_EZ + p] = _ZERO
+        s[TO_X + p] = s[TO_Y + p] = s[TO_Z + p] = _ZERO
+        sum_red += g_red * s[RED + p]
+        sum_green += g_green * s[GREEN + p]
+        sum_blue += g_blue * s[BLUE + p]
+    to_ambient[0] += f64(sum_red)
+    to_ambient[1] += f64(sum_green)
+    to_ambient[2] += f64(sum_blue)
+
+
+@inlined
+def send_back_colours(s, count, lamp, to_lamp):
+    """Add what one lamp sends back to the albedo and to the lamp's own colour."""
+    red, green, blue = lamp[3], lamp[4], lamp[5]
+    sum_red = sum_green = sum_blue = _ZERO
+    for i in range(count):
+        p = u64(i)
+        difference, highlight = s[FACING + p] - s[HIGHLIGHT + p], s[HIGHLIGHT + p]
+        sum_red += s[G_RED + p] * (s[RED + p] * difference + highlight)
+        sum_green += s[G_GREEN + p] * (s[GREEN + p] * difference + highlight)
+        sum_blue += s[G_BLUE + p] * (s[BLUE + p] * difference + highlight)
+        s[TO_RED + p] += s[G_RED + p] * red * difference
+        s[TO_GREEN + p] += s[G_GREEN + p] * green * difference
+        s[TO_BLUE + p] += s[G_BLUE + p] * blue * difference
+    to_lamp[3] += f64(sum_red)
+    to_lamp[4] += f64(sum_green)
+    to_lamp[5] += f64(sum_blue)
+
+
+@inlined
+def send_back_directions(s, count, lamp, to_lamp):
+    """Add what one lamp sends back to normal, direction of the eye, place, and to the lamp's own place."""
+    red, green, blue = lamp[3], lamp[4], lamp[5]
+    sum_x = sum_y = sum_z = _ZERO
+    for i in range(count):
+        p = u64(i)
+        lx, ly, lz, facing = s[LX + p], s[LY + p], s[LZ + p], s[FACING + p]
+        lit_red, lit_green, lit_blue = s[G_RED + p] * red, s[G_GREEN + p] * green, s[G_BLUE + p] * blue
+        diffuse = lit_red * s[RED + p] + lit_green * s[GREEN + p] + lit_blue * s[BLUE + p]
+        # mirrored = 2 (n.l) (n.e) - l.e, and its sixteenth power's slope is sixteen times the fifteenth power
+        slope = f32(16) * s[HIGHLIGHT + p] / max(s[MIRRORED + p], f32(1e-12))
+        to_mirrored = (lit_red + lit_green + lit_blue - diffuse) * slope
+        to_facing = diffuse + f32(2) * to_mirrored * s[FACING_EYE + p]
+        to_facing = to_facing if facing > _ZERO else _ZERO
+        to_facing_eye = f32(2) * to_mirrored * facing
+        s[TO_NX + p] += to_facing * lx + to_facing_eye * s[EX + p]
+        s[TO_NY + p] += to_facing * ly + to_facing_eye * s[EY + p]
+        s[TO_NZ + p] += to_facing * lz + to_facing_eye * s[EZ + p]
+        s[TO_EX + p] += to_facing_eye * s[NX + p] - to_mirrored * lx
+        s[TO_EY + p] += to_facing_eye * s[NY + p] - to_mirrored * ly
+        s[TO_EZ + p] += to_facing_eye * s[NZ + p] - to_mirrored * lz
+        gx, gy, gz = _through_unit(
+            lx, ly, lz, s[L_INVERSE + p],
+            to_facing * s[NX + p] - to_mirrored * s[EX + p],
+            to_facing * s[NY + p] - to_mirrored * s[EY + p],
+            to_facing * s[NZ + p] - to_mirrored * s[EZ + p],
+        )  # fmt: skip
+        s[TO_X + p] -= gx
+        s[TO_Y + p] -= gy
+        s[TO_Z + p] -= gz
+        sum_x += gx
+        sum_y += gy
+        sum_z += gz
+    to_lamp[0] += f64(sum_x)
+    to_lamp[1] += f64(sum_y)
+    to_lamp[2] += f64(sum_z)
+
+
+@inlined
+def finish_back(s, count, to_eye):
+    """From the decoded albedo and the directions to what they come from."""
+    sum_x = sum_y = sum_z = _ZERO
+    for i in range(count):
+        p = u64(i)
+        s[TO_RED + p] *= s[RED_SLOPE + p]
+        s[TO_GREEN + p] *= s[GREEN_SLOPE + p]
+        s[TO_BLUE + p] *= s[BLUE_SLOPE + p]
+        s[TO_NX + p], s[TO_NY + p], s[TO_NZ + p] = _through_unit(
+            s[NX + p], s[NY + p], s[NZ + p], s[N_INVERSE + p], s[TO_NX + p], s[TO_NY + p], s[TO_NZ + p]
+        )
+        gx, gy, gz = _through_unit(
+            s[EX + p], s[EY + p], s[EZ + p], s[E_INVERSE + p], s[TO_EX + p], s[TO_EY + p], s[TO_EZ + p]
+        )
+        s[TO_X + p] -= gx
+        s[TO_Y + p] -= gy
+        s[TO_Z + p] -= gz
+        sum_x += gx
+        sum_y += gy
+        sum_z += gz
+    to_eye[0] += f64(sum_x)
+    to_eye[1] += f64(sum_y)
+    to_eye[2] += f64(sum_z)

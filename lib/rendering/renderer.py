@@ -1,0 +1,85 @@
+"""Faces in, pictures out: the only place where camera, rasteriser and shading meet (paper 3.2.1, 3.2.2)."""
+
+import torch
+
+from lib.rendering.camera import alignment_points, crop_projection
+from lib.rendering.rasterize import rasterize
+from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, frontal_scene, sample_scenes
+from lib.rendering.shading import shade
+from lib.rendering.vertices import vertex_stage
+
+__all__ = ["Scene", "SceneDistribution", "frontal_scene", "render", "render_meshes", "sample_scenes"]
+
+
+def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):
+    """Render faces of the morphable model in the framing of a recognition network.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+    coefficients : Coefficients
+        Shape and texture of B faces.
+    scene : Scene
+        S pictures; S is a multiple of B and picture i shows face i % B, which is decoded once for all its views.
+    crop : Crop
+    expression : Tensor (B, E) or None
+        None: neutral.
+    backend : {"auto", "cpu", "kaolin"}
+        As `lib.rendering.rasterize.rasterize`.
+
+    Returns
+    -------
+    Tensor (S, 3, crop.size, crop.size)
+        sRGB in [0, 1]; differentiable with respect to the coefficients and to the scene's pose and lights.
+
+    Raises
+    ------
+    ValueError
+        S is not a multiple of B.
+    """
+    return render_meshes(
+        face_model.vertices(coefficients.shape, expression),
+        face_model.albedo(coefficients.texture),
+        face_model.triangles,
+        face_model.alignment_vertices,
+        scene,
+        crop,
+        backend,
+    )
+
+
+def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, backend="auto"):
+    """Render any meshes of one topology, as `render`.
+
+    Parameters
+    ----------
+    vertices : Tensor (B, N, 3)
+        Model frame, mm.
+    albedo : Tensor (B, N, 3)
+        sRGB in [0, 1].
+    triangles : Tensor (T, 3), integer
+        Counter-clockwise as seen from outside.
+    alignment_vertices : mapping or sequence
+        For each of `lib.rendering.crop.POINT_NAMES` the vertices whose mean is that landmark.
+    scene, crop, backend
+        As `render`.
+
+    Returns
+    -------
+    Tensor (S, 3, crop.size, crop.size)
+    """
+    faces, pictures = len(vertices), len(scene)
+    if faces == 0 or pictures % faces:
+        raise ValueError(f"{pictures} pictures cannot show {faces} faces evenly: give a multiple of the faces")
+    points = alignment_points(vertices, alignment_vertices).repeat(pictures // faces, 1, 1)
+    projection, rotation, centre = crop_projection(scene.angles, scene.distance, points, crop, scene.framing)
+    clip_vertices, attributes = vertex_stage(vertices, albedo, triangles, projection)
+    fragments = rasterize(clip_vertices, triangles, attributes, crop.size, crop.size, backend)
+
+    def to_model(places):
+        return places @ rotation + centre[:, None]
+
+    eye = scene.distance[:, None, None] * torch.tensor([0.0, 0.0, 1.0], device=vertices.device)
+    lights = (to_model(scene.light_positions), scene.light_colours, scene.ambient)
+    background = background_pictures(scene.background, crop.size)
+    return shade(fragments, lights, to_model(eye)[:, 0], background)

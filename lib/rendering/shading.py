@@ -1,0 +1,97 @@
+"""Phong's reflection model in screen space (paper 3.2.2).
+
+Light adds up in linear light: the albedo and the picture are sRGB-encoded, so that each pixel is decoded, shaded, cut
+off at white as a camera does, and encoded again. Distances are millimetres; every position is in the model's frame,
+where Phong's model is the same as in any other and the attributes of a face serve all its views.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from lib.rendering.kernels.shading import ShadeOnCpu
+
+SPECULAR = 0.2
+"""The constant c of K_s = c - c K_d: dark skin has the stronger highlights (paper 3.2.2)."""
+EXPONENT = 16
+"""Phong's exponent; skin's highlights are broad. Four squarings compute the power."""
+
+
+def decode_srgb(values):
+    """sRGB in [0, 1] (cut off beyond) to linear light (IEC 61966-2-1)."""
+    values = values.clamp(0, 1)
+    return torch.where(values <= 0.04045, values / 12.92, ((values.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def encode_srgb(values):
+    """Linear light to sRGB in [0, 1], cut off beyond (IEC 61966-2-1). The slope at black is 12.92, not infinite."""
+    values = values.clamp(0, 1)
+    curved = 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    # rounding may lead beyond white
+    return torch.where(values <= 0.0031308, values * 12.92, curved).clamp(max=1)
+
+
+def phong(attributes, lights, eye):
+    """Shade pixels.
+
+    Parameters
+    ----------
+    attributes : Tensor (S, H, W, 9)
+        Albedo (sRGB), normal (any length but 0) and position (mm) of the surface at each pixel.
+    lights : tuple of Tensor
+        (positions (S, L, 3) mm, colours (S, L, 3) linear, ambient (S, 3) linear).
+    eye : Tensor (S, 3)
+        Where the camera stands, mm.
+
+    Returns
+    -------
+    Tensor (S, H, W, 3)
+        sRGB-encoded, in [0, 1].
+    """
+    positions, colours, ambient = lights
+    albedo, normal, place = attributes.split(3, -1)
+    diffuse = decode_srgb(albedo)
+    specular = SPECULAR - SPECULAR * diffuse
+    normal = F.normalize(normal, dim=-1)
+    toward_eye = F.normalize(eye[:, None, None] - place, dim=-1)
+    total = ambient[:, None, None] * diffuse
+    for position, colour in zip(positions.unbind(1), colours.unbind(1), strict=True):
+        toward_light = F.normalize(position[:, None, None] - place, dim=-1)
+        facing = (normal * toward_light).sum(-1, keepdim=True)
+        mirrored = 2 * facing * normal - toward_light
+        highlight = (mirrored * toward_eye).sum(-1, keepdim=True).clamp(min=0) ** EXPONENT * (facing > 0)
+        total = total + colour[:, None, None] * (diffuse * facing.clamp(min=0) + specular * highlight)
+    return encode_srgb(total)
+
+
+def shade(fragments, lights, eye, background):
+    """Shade what is covered and fill the rest.
+
+    Parameters
+    ----------
+    fragments : Fragments
+        With the nine attributes of `phong`.
+    lights, eye
+        As `phong`.
+    background : Tensor (S, 3, H, W)
+        sRGB in [0, 1].
+
+    Returns
+    -------
+    Tensor (S, 3, H, W)
+        sRGB in [0, 1]; differentiable with respect to attributes, lights and eye.
+    """
+    if background.device.type == "cpu":
+        positions, colours, ambient = lights
+        lamps = torch.cat([positions, colours], 2)
+        tensors = (fragments.attributes, fragments.triangle_ids, lamps, ambient, eye, background)
+        return ShadeOnCpu.apply(*(tensor.contiguous() for tensor in tensors), SPECULAR)
+    return shade_in_torch(fragments, lights, eye, background)
+
+
+def shade_in_torch(fragments, lights, eye, background):
+    """Do the same as `shade` on any device, from `phong`."""
+    # an empty pixel has no normal: its gradient must be zero, not undefined
+    covered = fragments.covered[..., None]
+    filler = torch.tensor([0, 0, 0, 0, 0, 1.0, 0, 0, 0], device=background.device)
+    picture = phong(torch.where(covered, fragments.attributes, filler), lights, eye)
+    return torch.where(covered, picture, background.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,0 +1,61 @@
+"""From decoded faces to what the rasteriser takes: clip coordinates a view, surface attributes a face.
+
+The attributes stay in the model's frame, where Phong's model is as good as in any other, so that all views of a face
+share them.
+"""
+
+import torch
+
+from lib.rendering.camera import project
+from lib.rendering.kernels.rasterize import checked_triangles
+from lib.rendering.kernels.vertices import VertexStageOnCpu
+
+
+def vertex_stage(vertices, albedo, triangles, projection):
+    """Project meshes and collect what shading needs of their surfaces.
+
+    Parameters
+    ----------
+    vertices : Tensor (B, N, 3)
+        Model frame, mm.
+    albedo : Tensor (B, N, 3)
+        sRGB in [0, 1].
+    triangles : Tensor (T, 3), integer
+        Counter-clockwise as seen from outside.
+    projection : Tensor (S, 4, 4)
+        As `lib.rendering.camera.crop_projection`; S is a multiple of B, projection i belongs to mesh i % B.
+
+    Returns
+    -------
+    clip_vertices : Tensor (S, N, 4)
+    attributes : Tensor (B, N, 9)
+        Albedo, unit normal, vertex.
+    """
+    if vertices.device.type == "cpu":
+        triangles = checked_triangles(triangles, vertices.shape[1])
+        return VertexStageOnCpu.apply(vertices.contiguous(), albedo.contiguous(), triangles, projection.contiguous())
+    attributes = torch.cat([albedo, vertex_normals(vertices, triangles), vertices], 2)
+    return project(vertices, projection), attributes
+
+
+def vertex_normals(vertices, triangles):
+    """Average the normals of the triangles about each vertex, weighted with their areas, differentiably.
+
+    Parameters
+    ----------
+    vertices : Tensor (B, N, 3)
+    triangles : Tensor (T, 3), integer
+        Counter-clockwise as seen from outside.
+
+    Returns
+    -------
+    Tensor (B, N, 3)
+        Unit vectors that point outwards; zero where there is no triangle with an area.
+    """
+    corners = triangles.long().unbind(1)
+    a, b, c = (vertices[:, corner] for corner in corners)
+    weighted = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(vertices)
+    for corner in corners:
+        total = total.index_add(1, corner, weighted)
+    return torch.nn.functional.normalize(total, dim=2)

@@ -1,0 +1,4 @@
+"""One page of what came out, with the machine and parameters that it came from.
+
+Start at `page.py`.
+"""

@@ -1,0 +1,301 @@
+"""How far a face changes when only the photograph does (paper Figs. 6 and 7, section 4.5), as pictures and numbers.
+
+Each person is photographed once as usual and again under one change at a time. Whatever the change, a regressor should
+give the same neutral face.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageOps
+
+from lib.core.errors import StudyError
+from lib.core.progress import progress
+from lib.evaluation.bootstrap import resample_people
+from lib.photos.align import POINT_COLUMNS, iterate_face_crops
+from lib.photos.files import Photograph
+from lib.photos.read import read_picture
+from lib.recognition.render_centre import centred_on_renders
+from lib.rendering.renderer import frontal_scene, render
+from lib.robustness.changes import PIXEL_CHANGES, change_pixels
+from lib.robustness.styles import STYLES, stylise
+
+UNCHANGED, ARTWORK = "unchanged", "as it is"
+QUALITY = 95
+BATCH = 25
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """What the networks see of the photographs in which a face was found.
+
+    Attributes
+    ----------
+    index : DataFrame
+        One line a photograph, R lines: `file`, `person`, `kind` (`UNCHANGED`, a change or a style), `step` (from 1; 0
+        for unchanged), `strength`, `row` (of the arrays; -1 where no face was found).
+    features : Tensor (N, F)
+        Of the training network.
+    embeddings : ndarray (N, E)
+        Unit length, of the evaluation network.
+    crops : ndarray (N, S, S, 3)
+        uint8, the training network's view.
+    """
+
+    index: pd.DataFrame
+    features: torch.Tensor
+    embeddings: np.ndarray
+    crops: np.ndarray
+
+
+@dataclass(frozen=True)
+class PhotographedOnce:
+    """A photograph that is all there is of its person: changes are made to its pixels.
+
+    Attributes
+    ----------
+    image : ndarray (H, W, 3)
+        float, sRGB in [0, 1].
+    points : ndarray (4, 2)
+        Landmarks `lib.rendering.crop.POINT_NAMES` in pixels.
+    """
+
+    image: np.ndarray
+    points: np.ndarray
+    changes = PIXEL_CHANGES
+
+    def photograph(self, kind=None, strength=None):
+        """Return the photograph, changed or (None) as it is."""
+        return self.image if kind is None else change_pixels(self.image, self.points, kind, strength)
+
+
+def choose_people(people, count, first):
+    """Choose whom to photograph.
+
+    Parameters
+    ----------
+    people : list of str
+        Of the test set, in order.
+    count : int
+    first : str
+        Who comes first, or "first" for the first of the list.
+
+    Returns
+    -------
+    list of str
+        `count` people, or all where there are fewer.
+
+    Raises
+    ------
+    StudyError
+        There is nobody of this name.
+    """
+    if first == "first":
+        return people[:count]
+    if first not in people:
+        raise StudyError(f"robustness.person {first!r} is not in the test set: {', '.join(people[:8])}, …")
+    return [first, *(person for person in people if person != first)][:count]
+
+
+def photographed_once(photographs, index, people):
+    """Read one photograph of each person, with the landmarks that were found in it.
+
+    Parameters
+    ----------
+    photographs : list of lib.photos.files.Photograph
+        Of the source.
+    index : DataFrame
+        Of the feature store.
+    people : list of str
+
+    Returns
+    -------
+    dict of str to PhotographedOnce
+    """
+    files = {photograph.name: photograph.path for photograph in photographs}
+    used = index[index["row"] >= 0].drop_duplicates("person").set_index("person")
+    result = {}
+    for person in people:
+        line = used.loc[person]
+        picture = read_picture(files[line["path"]])
+        points = line[list(POINT_COLUMNS)].to_numpy(float).reshape(4, 2) / np.array(picture.scale)
+        result[person] = PhotographedOnce(picture.pixels / 255, points)
+    return result
+
+
+def write_photographs(sitters, folder, steps, styles=tuple(STYLES)):
+    """Photograph people unchanged, under every change at growing strength, and in every style.
+
+    Parameters
+    ----------
+    sitters : dict of str to (Sitter or PhotographedOnce)
+        By person.
+    folder : Path
+        Receives JPEG files.
+    steps : int
+        Strengths of each change.
+    styles : sequence of str
+        Names of `lib.robustness.styles.STYLES`; empty for works of art, which are in a style (`ARTWORK`) as they are.
+
+    Returns
+    -------
+    DataFrame
+        As `Stressed.index`, without `row`.
+    """
+    lines, numbers = [], {person: number for number, person in enumerate(sitters)}
+
+    def write(person, kind, step, strength, image):
+        name = f"{numbers[person]:03d}/{kind}-{step}.jpg".replace(" ", "-")
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(image.clip(0, 1) * 255).astype(np.uint8)).save(path, quality=QUALITY)
+        lines.append(dict(file=name, person=person, kind=kind, step=step, strength=strength))
+
+    for person, sitter in progress(sitters.items(), "stress photographs", unit="person"):
+        plain = sitter.photograph()
+        write(person, UNCHANGED, 0, 0.0, plain)
+        for change in sitter.changes:
+            for step, strength in enumerate(change.strengths(steps), 1):
+                write(person, change.name, step, strength, sitter.photograph(change.name, strength))
+        for style in styles:
+            write(person, style, 1, 1.0, stylise(plain, style))
+        if not styles:
+            write(person, ARTWORK, 1, 1.0, plain)
+    return pd.DataFrame(lines)
+
+
+@torch.no_grad()
+def see_photographs(index, folder, training, evaluation):
+    """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does.
+
+    Parameters
+    ----------
+    index : DataFrame
+    folder : Path
+    training, evaluation : IdentityNetwork
+        The evaluation network with its centre.
+
+    Returns
+    -------
+    Stressed
+
+    Raises
+    ------
+    StudyError
+        Fewer than two people have a face in their unchanged photograph.
+    """
+    photographs = [Photograph(str(folder), line.file, line.person) for line in index.itertuples()]
+    framings = dict(training=training.crop, evaluation=evaluation.crop)
+    found, features, embeddings, crops = [], [], [], []
+    with progress(description="faces in stress photographs", total=len(photographs), unit="photo") as bar:
+        for records, pictures in iterate_face_crops(photographs, framings, BATCH, 0):
+            found += [not record["reason"] for record in records]
+            crops.append(pictures["training"])
+            features.append(training(_to_images(pictures["training"])).features)
+            embeddings.append(evaluation(_to_images(pictures["evaluation"])).embedding.numpy())
+            bar.update(len(records))
+    found = np.array(found)
+    index = index.assign(row=np.where(found, np.cumsum(found) - 1, -1))
+    if len(_unchanged_rows(index)) < 2:
+        raise StudyError("fewer than two unchanged photographs show a face: choose more people (robustness.people)")
+    return Stressed(index, torch.cat(features), np.concatenate(embeddings), np.concatenate(crops))
+
+
+@torch.no_grad()
+def frontal_embeddings(coefficients, face_model, network):
+    """Embed the neutral faces in the fixed light and pose of the evaluation (paper 4.3): unit length (N, E)."""
+    parts, network = [], centred_on_renders(network, face_model)
+    for rows in progress(torch.arange(len(coefficients)).split(BATCH), "neutral faces", unit="batch"):
+        images = render(face_model, coefficients[rows], frontal_scene(len(rows)), network.crop)
+        parts.append(network(images).embedding.numpy())
+    return np.concatenate(parts)
+
+
+def square_picture(path, size):
+    """Read the middle square of a photograph in which no face was found: uint8 (size, size, 3)."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
+
+
+def found_shares(index, samples, seed):
+    """Share of photographs in which the detector found a face, as `consistency`; steps are text, "1" the weakest."""
+    resampling, result = resample_people(index["person"], samples, seed), {}
+    for (kind, step), lines in index[index["kind"] != UNCHANGED].groupby(["kind", "step"], sort=False):
+        result.setdefault(kind, {})[str(step)] = resampling.mean(lines["row"] >= 0, lines["person"])
+    return result
+
+
+def consistency(index, embeddings, samples, seed):
+    """Compare each face with that of the same person's unchanged photograph.
+
+    Parameters
+    ----------
+    index : DataFrame
+        `Stressed.index`.
+    embeddings : ndarray (N, E)
+        Unit length: of neutral faces, or of the photographs themselves.
+    samples, seed : int
+        Of the bootstrap over people.
+
+    Returns
+    -------
+    dict
+        By kind and step the mean cosine as {value, low, high, n}; photographs without a face are left out.
+    """
+    return _by_change(index, samples, seed, lambda now, before: (embeddings[now] * embeddings[before]).sum(1))
+
+
+def spread(index, values, samples, seed):
+    """Distance of coefficients to those of the unchanged photograph, relative to the distance of two people.
+
+    Parameters
+    ----------
+    index : DataFrame
+    values : ndarray (N, S)
+        Coefficients of shape, or of texture.
+    samples, seed : int
+
+    Returns
+    -------
+    dict
+        By kind and step the mean over people as {value, low, high, n}: 0 for the same face, 1 when a person's two
+        photographs give faces as far apart as those of two people (root mean square over all pairs of them).
+    """
+    unchanged = values[_unchanged_rows(index).to_numpy()]
+    apart = np.sqrt(np.square(unchanged[:, None] - unchanged).sum(2)[np.triu_indices(len(unchanged), 1)].mean())
+    return _by_change(
+        index, samples, seed, lambda now, before: np.linalg.norm(values[now] - values[before], axis=1) / apart
+    )
+
+
+def between_people(index, embeddings):
+    """Mean cosine of the unchanged faces of two people: what consistency would be if a face had no owner."""
+    unchanged = embeddings[_unchanged_rows(index).to_numpy()]
+    return float((unchanged @ unchanged.T)[np.triu_indices(len(unchanged), 1)].mean())
+
+
+def likeness(index, faces, photographs, samples, seed):
+    """Compare each face with the unchanged *photograph* of its person: mean cosines, as `consistency`."""
+    return _by_change(index, samples, seed, lambda now, before: (faces[now] * photographs[before]).sum(1))
+
+
+def _unchanged_rows(index):
+    """Row of each person's unchanged photograph, a Series by person; people without a face in it are left out."""
+    return index[(index["kind"] == UNCHANGED) & (index["row"] >= 0)].set_index("person")["row"]
+
+
+def _by_change(index, samples, seed, statistic):
+    unchanged, result = _unchanged_rows(index), {}
+    resampling = resample_people(unchanged.index, samples, seed)
+    usable = index[(index["kind"] != UNCHANGED) & (index["row"] >= 0) & index["person"].isin(unchanged.index)]
+    for (kind, step), lines in usable.groupby(["kind", "step"], sort=False):
+        values = statistic(lines["row"].to_numpy(), unchanged[lines["person"]].to_numpy())
+        result.setdefault(kind, {})[str(step)] = resampling.mean(values, lines["person"])
+    return result
+
+
+def _to_images(crops):
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255

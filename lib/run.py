@@ -1,0 +1,133 @@
+"""Runs the notebook of one stage through papermill: `python -m lib.run stage2 --variant full`.
+
+The parameters are checked first, so that a slip is told in a line before anything starts. A failed notebook is kept
+half executed under `reports/notebooks`, where it can be opened.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+from zmq import IPC_PATH_MAX_LEN
+
+from lib.core.errors import StudyError
+from lib.core.params import PARAMS_FILE, load_params
+from lib.presets import apply_preset
+
+NOTEBOOKS = Path("notebooks")
+EXECUTED = Path("reports/notebooks")
+
+
+def notebook_of(stage):
+    """Return the notebook of a stage, `notebooks/NN_stage.ipynb`.
+
+    Raises
+    ------
+    StudyError
+        There is none.
+    """
+    found = sorted(NOTEBOOKS.glob(f"[0-9][0-9]_{stage}.ipynb"))
+    if not found:
+        stages = ", ".join(path.stem[3:] for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")))
+        raise StudyError(f"there is no stage {stage!r}; stages: {stages}")
+    return found[0]
+
+
+def run_notebook(stage, variant=None):
+    """Execute a stage's notebook.
+
+    Parameters
+    ----------
+    stage : str
+    variant : str or None
+        Passed to the notebook as its parameter `variant`, and part of the executed copy's name.
+
+    Returns
+    -------
+    Path
+        The executed copy.
+
+    Raises
+    ------
+    StudyError
+        The parameters are refused, or a cell failed: the message is the cell's own, and where to look.
+    """
+    source = notebook_of(stage)
+    load_params(PARAMS_FILE)
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    target = EXECUTED / f"{source.stem}{f'-{variant}' if variant else ''}.ipynb"
+    try:
+        execute_notebook(source, target, {"variant": variant} if variant else {})
+    except PapermillExecutionError as error:
+        kind = "" if error.ename.endswith("StudyError") else f"{error.ename}: "
+        raise StudyError(f"{stage}: {kind}{error.evalue}\n(the cell that stopped is in {target})") from None
+    return target
+
+
+def execute_notebook(source, target, parameters, folder="."):
+    """Execute any notebook in a kernel of its own; what its cells print is passed on.
+
+    Parameters
+    ----------
+    source, target : path-like
+        The notebook, and its executed copy.
+    parameters : dict
+        For its cell tagged `parameters`.
+    folder : path-like
+        Where the kernel runs.
+
+    Raises
+    ------
+    papermill.exceptions.PapermillExecutionError
+        A cell failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(folder),
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            config=Config(KernelManager=_connection(f"{sockets}/kernel")),
+            # nothing is left to do after the last cell, and a kernel that leaves by itself may print a traceback:
+            # one of its threads says that it is idle while another closes what it says it through
+            shutdown_kernel="immediate",
+        )
+
+
+def _connection(path):
+    """How a kernel is spoken to: through socket files of the path and a number, if the system takes paths that long.
+
+    Free TCP ports are looked for before the kernel binds them: two stages that start together can meet on one.
+    """
+    return {"transport": "ipc", "ip": path} if len(f"{path}-5") <= IPC_PATH_MAX_LEN else {"transport": "tcp"}
+
+
+def main(arguments=None):
+    """Run one stage, or write a preset into `params.yaml`; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lib.run", description=__doc__)
+    parser.add_argument("stage", help="a stage of dvc.yaml, or `preset` to change params.yaml")
+    parser.add_argument("name", nargs="?", help="of the preset: a file in presets/, without its ending")
+    parser.add_argument("--variant", help="of a stage that has several")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.stage == "preset":
+            apply_preset(chosen.name or "")
+        else:
+            print(f"executed: {run_notebook(chosen.stage, chosen.variant)}")
+    except StudyError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

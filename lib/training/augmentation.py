@@ -1,0 +1,113 @@
+"""Random defects of rendered pictures: what separates a photograph's crop from a render's (paper 3.2.2, 3.3.2).
+
+Landmarks of photographs are found to within a few pixels, and photographs are blurred, noisy and of any contrast, while
+renders are framed exactly and clean. Renders with the same defects keep training from pleasing the identity network by
+what only a clean render can show. The framing is part of the scene (`lib.rendering.scenes`), folded into the
+projection, so that no pixel is sampled twice; the rest is done to the picture, differentiably. The evaluation has none
+of them.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from lib.rendering.kernels.augmentation import SpoilOnCpu, gaussian_taps, normal_noise
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Largest defects; each picture's own are drawn uniformly between none and these.
+
+    Attributes
+    ----------
+    shift, scale : float
+        Of the framing, to either side: the shift in each direction as a share of the crop's side, the scale as a share.
+    roll : float
+        Of the framing, radians.
+    blur : float
+        Standard deviation of a Gaussian, pixels of the crop.
+    noise : float
+        Standard deviation of Gaussian noise on each channel of each pixel, where white is 1.
+    contrast : float
+        Change of the contrast about the picture's mean, to either side, as a share.
+    """
+
+    shift: float = 0.0
+    scale: float = 0.0
+    roll: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+    contrast: float = 0.0
+
+    @classmethod
+    def from_degrees(cls, roll_degrees, **rest):
+        """Build what the section `augmentation` of `params.yaml` describes."""
+        return cls(roll=math.radians(roll_degrees), **rest)
+
+    def scenes(self, distribution):
+        """Return the range of scenes (`SceneDistribution`) with these defects of the framing."""
+        return replace(distribution, crop_shift=self.shift, crop_scale=self.scale, crop_roll=self.roll)
+
+    def draw(self, count, generator):
+        """Draw the defects of `count` pictures: `Defects` on the CPU, or None (and no draw) where all are off."""
+        if not (self.blur or self.noise or self.contrast):
+            return None
+        blur, noise, contrast = torch.rand(3, count, generator=generator)
+        seeds = torch.randint(2**62, (count,), generator=generator)
+        return Defects(self.blur * blur, self.noise * noise, seeds, self.contrast * (2 * contrast - 1))
+
+
+@dataclass(frozen=True)
+class Defects:
+    """Of S pictures each: blur (S,) in pixels, noise (S,) with its seeds (S,), and contrast (S,), 0 for none."""
+
+    blur: torch.Tensor
+    noise: torch.Tensor
+    seeds: torch.Tensor
+    contrast: torch.Tensor
+
+    def __getitem__(self, rows):
+        return Defects(self.blur[rows], self.noise[rows], self.seeds[rows], self.contrast[rows])
+
+    def apply(self, images):
+        """Blur, add noise, change the contrast.
+
+        Parameters
+        ----------
+        images : Tensor (S, 3, H, W)
+            sRGB in [0, 1].
+
+        Returns
+        -------
+        Tensor (S, 3, H, W)
+            In [0, 1], on the same device. A picture's noise hangs on its seed alone, not on the batch it is in.
+        """
+        if images.device.type == "cpu" and images.dtype == torch.float32:
+            return SpoilOnCpu.apply(images.contiguous(), self.blur, self.noise, self.seeds, self.contrast)
+        return self.apply_in_torch(images)
+
+    def apply_in_torch(self, images):
+        """Do the same as `apply` on any device."""
+        images = _blurred(images, self.blur)
+        if self.noise.any():
+            noise = normal_noise(images.shape, self.seeds.tolist()) * self.noise[:, None, None, None]
+            images = images + noise.to(images.device)
+        mean = images.mean((1, 2, 3), keepdim=True)
+        contrast = 1 + self.contrast.to(images.device)[:, None, None, None]
+        return (mean + contrast * (images - mean)).clamp(0, 1)
+
+
+def _blurred(images, deviations):
+    """Gaussian blur of each picture (S, 3, H, W) with its own standard deviation (S,) in pixels."""
+    taps = [gaussian_taps(deviation) for deviation in deviations.tolist()]
+    radius = max(len(weights) for weights in taps) - 1
+    kernels = torch.zeros(len(taps), 2 * radius + 1)
+    for kernel, weights in zip(kernels, taps, strict=True):
+        kernel[radius : radius + len(weights)] = torch.from_numpy(weights)
+    kernels = torch.maximum(kernels, kernels.flip(1)).repeat_interleave(3, 0)[:, None].to(images)
+    channels = F.pad(images, [radius] * 4, mode="replicate").flatten(0, 1)[None]
+    channels = F.conv2d(channels, kernels[..., None], groups=len(kernels))
+    channels = F.conv2d(channels, kernels[..., None, :], groups=len(kernels))
+    return channels[0].view_as(images)

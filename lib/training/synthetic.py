@@ -1,0 +1,107 @@
+"""Synthetic faces as training sees them: features of a render, and the coefficients behind it (paper 3.3)."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from lib.core.progress import progress
+from lib.core.tensors import fingerprint, load_tensors, save_tensors
+from lib.face_model.model import Coefficients, digest_face_model
+from lib.rendering.renderer import render, sample_scenes
+from lib.training.augmentation import Augmentation
+
+FACES_A_SHARD = 1000
+RENDER_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Features (M, F) of one render each of M random faces, and their true coefficients (M, ...)."""
+
+    features: torch.Tensor
+    coefficients: Coefficients
+
+    def __len__(self):
+        return len(self.features)
+
+    def __getitem__(self, rows):
+        return Pairs(self.features[rows], self.coefficients[rows])
+
+    def to(self, device):
+        """The same faces on another device."""
+        true = self.coefficients
+        return Pairs(self.features.to(device), Coefficients(true.shape.to(device), true.texture.to(device)))
+
+    def save(self, path):
+        """Write the pairs to a safetensors file."""
+        tensors = dict(features=self.features, shape=self.coefficients.shape, texture=self.coefficients.texture)
+        save_tensors(path, tensors, {})
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote; StudyError when the file is missing or damaged."""
+        tensors, _ = load_tensors(path)
+        return cls(tensors["features"], Coefficients(tensors["shape"], tensors["texture"]))
+
+
+def make_pairs(face_model, network, count, seed, distribution, folder, augmentation=None):
+    """Draw random faces, render each in a random scene and keep the identity network's features (paper 3.3).
+
+    Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
+    with chance of its own: an interrupted run goes on at the first missing shard, and a larger `count` adds shards.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+    network : IdentityNetwork
+        The training network.
+    count : int
+        Number of faces; the last shard may be a part.
+    seed : int
+    distribution : SceneDistribution
+    folder : Path
+        Where the shards lie (`shard-0000.safetensors`, ...).
+    augmentation : Augmentation or None
+        Defects of the pictures; None for none.
+
+    Returns
+    -------
+    Pairs
+    """
+    settings = dict(seed=seed, network=network.fingerprint, face_model=digest_face_model(face_model))
+    augmentation = augmentation or Augmentation()
+    distribution = augmentation.scenes(distribution)
+    settings |= asdict(distribution) | asdict(augmentation)
+    shards = []
+    bar = progress(description="synthetic faces", total=count, unit="face")
+    for index, start in enumerate(range(0, count, FACES_A_SHARD)):
+        size = min(FACES_A_SHARD, count - start)
+        path = Path(folder) / f"shard-{index:04d}.safetensors"
+        meta = dict(settings=fingerprint(settings), size=size)
+        if path.is_file() and load_tensors(path)[1] == meta:
+            shard = load_tensors(path)[0]
+        else:
+            shard = _make_shard(face_model, network, size, seed * 1_000_003 + index, distribution, augmentation)
+            save_tensors(path, shard, meta)
+        shards.append(shard)
+        bar.update(size)
+    bar.close()
+    joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+    return Pairs(joined["features"], Coefficients(joined["shape"], joined["texture"]))
+
+
+@torch.no_grad()
+def _make_shard(face_model, network, size, seed, distribution, augmentation):
+    generator = torch.Generator().manual_seed(seed)
+    device = face_model.triangles.device
+    shape = torch.randn(size, face_model.shape_dimension, generator=generator)
+    texture = torch.randn(size, face_model.texture_dimension, generator=generator)
+    features = []
+    for rows in torch.arange(size).split(RENDER_BATCH):
+        scene = sample_scenes(len(rows), generator, distribution).to(device)
+        faces = Coefficients(shape[rows].to(device), texture[rows].to(device))
+        images = render(face_model, faces, scene, network.crop)
+        defects = augmentation.draw(len(rows), generator)
+        features.append(network(defects.apply(images) if defects else images).features.cpu())
+    return dict(features=torch.cat(features), shape=shape, texture=texture)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.rendering.crop import POINT_NAMES, Crop, fit_similarity, warp_to_crop
+from lib.photos.align import warp_to_crop
+from lib.rendering.crop import POINT_NAMES, Crop, fit_similarity
 
 CROP = Crop(60, ((0.3, 0.35), (0.7, 0.35), (0.35, 0.7), (0.65, 0.7)))
 

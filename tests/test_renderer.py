@@ -15,9 +15,10 @@ from conftest import ROOT
 from meshes import CROP, head
 from PIL import Image
 
+from lib.photos.align import warp_to_crop
 from lib.recognition.network import DLIB_CROP, FACENET_CROP, FACERES_CROP
 from lib.rendering.camera import alignment_points, crop_projection, project
-from lib.rendering.crop import POINT_NAMES, Crop, warp_to_crop
+from lib.rendering.crop import POINT_NAMES, Crop
 from lib.rendering.kernels.vertices import FEW
 from lib.rendering.renderer import Scene, SceneDistribution, frontal_scene, render, render_meshes, sample_scenes
 from lib.rendering.scenes import background_pictures, light_source_colours

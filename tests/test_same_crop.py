@@ -8,11 +8,12 @@ from PIL import Image
 
 from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.open_model.build import FaceGenerator
+from lib.photos.align import warp_to_crop
 from lib.photos.detect import FaceDetector
 from lib.photos.read import read_picture
 from lib.recognition.network import load_network, prepare_network
 from lib.recognition.sources import FACERES_SHA256
-from lib.rendering.crop import Crop, warp_to_crop
+from lib.rendering.crop import Crop
 from lib.rendering.renderer import SceneDistribution, render_meshes, sample_scenes
 
 PEOPLE = 8

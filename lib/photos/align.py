@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from lib.core.allocator import return_free_memory
 from lib.photos.detect import FaceDetector
 from lib.photos.read import UnreadablePictureError, read_picture
-from lib.rendering.crop import POINT_NAMES, warp_to_crop
+from lib.rendering.crop import POINT_NAMES, fit_similarity
 
 BOX_COLUMNS = ("box_left", "box_top", "box_right", "box_bottom")
 POINT_COLUMNS = tuple(f"{name}_{axis}" for name in POINT_NAMES for axis in "xy")
@@ -92,3 +93,54 @@ def _cut(faces, crop):
         picture = warp_to_crop(pixels, points, crop) * 255
         pictures[number] = picture.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     return pictures
+
+
+def warp_to_crop(image, points, crop):
+    """Cut a face out of a photograph in a network's framing.
+
+    Parameters
+    ----------
+    image : ndarray (H, W, 3)
+        uint8 in [0, 255], RGB.
+    points : array-like (4, 2)
+        Landmarks `POINT_NAMES` in pixels, x to the right and y downwards; the first pixel's centre is at (0.5, 0.5).
+    crop : Crop
+
+    Returns
+    -------
+    Tensor (3, size, size)
+        float32 in [0, 1]; black beyond the photograph's border. Antialiased when the photograph is shrunk.
+    """
+    points = torch.as_tensor(np.asarray(points), dtype=torch.float32)
+    a, b, shift_x, shift_y = fit_similarity(crop.canonical_points() * crop.size, points)
+    shrink = float(torch.hypot(a, b))
+    image, left, top = _surroundings(image, a, b, shift_x, shift_y, crop.size, margin=3 * shrink + 2)
+    shift_x, shift_y = shift_x - left, shift_y - top
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    if shrink > 1.5:
+        height, width = picture.shape[2:]
+        smaller = (max(1, round(height * 1.25 / shrink)), max(1, round(width * 1.25 / shrink)))
+        picture = F.interpolate(picture, smaller, mode="bilinear", antialias=True, align_corners=False)
+        # one scale an axis, since rounding to whole pixels makes the two differ slightly
+        scale = torch.tensor([smaller[1] / width, smaller[0] / height])
+    else:
+        scale = torch.ones(2)
+    matrix = torch.stack([torch.stack([a, -b, shift_x]), torch.stack([b, a, shift_y])]) * scale[:, None]
+    centres = torch.arange(crop.size, dtype=torch.float32) + 0.5
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    where = torch.stack([x, y, torch.ones_like(x)], -1) @ matrix.T
+    limits = torch.tensor([picture.shape[3], picture.shape[2]], dtype=torch.float32)
+    return F.grid_sample(picture, (2 * where / limits - 1)[None], mode="bilinear", align_corners=False)[0]
+
+
+def _surroundings(image, a, b, shift_x, shift_y, size, margin):
+    """Cut off what the crop does not show; -> the rest and its left and top in the photograph."""
+    corners = torch.tensor([[0.0, 0.0], [size, 0.0], [0.0, size], [size, size]])
+    x = a * corners[:, 0] - b * corners[:, 1] + shift_x
+    y = b * corners[:, 0] + a * corners[:, 1] + shift_y
+    sides = []
+    for along, length in ((x, image.shape[1]), (y, image.shape[0])):
+        start = min(max(int(along.min() - margin), 0), length - 1)
+        sides.append((start, max(min(int(along.max() + margin), length), start + 1)))
+    (left, right), (top, bottom) = sides
+    return image[top:bottom, left:right], left, top

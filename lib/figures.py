@@ -1,19 +1,19 @@
-"""One function a figure. Faces are written as PNG, plots as SVG; the order of the methods is the same everywhere."""
+"""One function per plot, to be written as SVG; the order of the methods is the same everywhere."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SAME, DIFFERENT = "#009E73", "#999999"
-GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
-"""Of grids of faces: size of the titles in points, and inches for a line of titles and between groups of rows."""
-LETTER = 0.0078
-"""Inches that a letter takes, for each point of its size."""
 PIXELS_PER_INCH = 120
+PHOTOGRAPHS = "photographs"
+"""The row of the stress test that compares the photographs themselves, as the evaluation network sees them."""
 _LEGEND_BELOW = dict(loc="outside lower center", fontsize=8, frameon=False)
 TITLES = dict(
     stage1="stage 1 only",
@@ -41,62 +41,6 @@ def save_figure(figure, path):
     with matplotlib.rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(path, dpi=PIXELS_PER_INCH, metadata={"Date": None} if vector else {"Software": None})
     return path
-
-
-def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
-    """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4, 6, 7) or random faces.
-
-    Parameters
-    ----------
-    rows : sequence of sequence of ndarray (H, W, 3) or None
-        uint8 or float in [0, 1]; rows of one length. None is a place of which is said that there is no face.
-    titles : sequence of str, or sequence of such sequences, or None
-        Above the columns; of several sequences each stands above a group of rows.
-    row_titles : sequence of str or None
-        Beside the rows.
-    cell : float
-        Inches a picture; 1.25 shows 150 pixels as they are.
-    group : int or None
-        Rows that belong together; a gap parts them from the next ones. None: all.
-
-    Returns
-    -------
-    Figure
-    """
-    columns, group = len(rows[0]), group or len(rows)
-    groups = -(-len(rows) // group)
-    if titles is not None and isinstance(titles[0], str):
-        titles = [titles] + [None] * (groups - 1)
-    left = _width_of(row_titles) if row_titles else 0.0
-    above = [0.0] * groups if titles is None else [TITLE_HEIGHT if names else 0.0 for names in titles]
-    tops = [cell * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
-    width, height = left + cell * columns, tops[-1] + cell
-    figure = plt.figure(figsize=(width, height))
-    for r, (top, row) in enumerate(zip(tops, rows)):
-        for c, picture in enumerate(row):
-            if picture is None:
-                x, y = (left + (c + 0.5) * cell) / width, 1 - (top + cell / 2) / height
-                figure.text(x, y, "no face found", ha="center", va="center", fontsize=9, color="#777777")
-                continue
-            place = [(left + c * cell) / width, 1 - (top + cell) / height, cell / width, cell / height]
-            axes = figure.add_axes(place)
-            axes.imshow(np.asarray(picture))
-            axes.axis("off")
-        if row_titles:
-            y = 1 - (top + cell / 2) / height
-            figure.text((left - 0.1) / width, y, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
-        if titles is not None and r % group == 0 and titles[r // group]:
-            size = min(GRID_TEXT, cell / (LETTER * max(map(len, titles[r // group]))))
-            for c, title in enumerate(titles[r // group]):
-                x, y = (left + (c + 0.5) * cell) / width, 1 - (top - 0.07) / height
-                figure.text(x, y, title, ha="center", va="bottom", fontsize=size)
-    return figure
-
-
-def _width_of(texts):
-    """Inches that the longest line of some texts takes at the size of a grid's titles, in steps of a tenth."""
-    longest = max(len(line) for text in texts for line in text.split("\n"))
-    return round(0.25 + LETTER * GRID_TEXT * longest, 1)
 
 
 def similarity_distributions(same, different, similarities, edges):
@@ -189,7 +133,7 @@ def verification(networks, edges):
 
 
 def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), logarithmic=True):
-    """Each loss over the steps of training, one line a variant.
+    """Each loss over the steps of training, one line per variant.
 
     Parameters
     ----------
@@ -225,7 +169,7 @@ def interval_bars(table, titles):
     Parameters
     ----------
     table : dict of str to list of dict
-        For each regressor one {value, low, high} a measure, in the order of `titles`.
+        For each regressor one {value, low, high} per measure, in the order of `titles`.
     titles : sequence of str
 
     Returns
@@ -234,21 +178,15 @@ def interval_bars(table, titles):
     """
     figure, axes = plt.subplots(1, len(titles), figsize=(2.5 * len(titles), 2.4), layout="constrained", squeeze=False)
     for axis, title, column in zip(axes[0], titles, zip(*table.values())):
-        for y, (colour, cell) in enumerate(zip(COLOURS, column)):
-            axis.plot([cell["low"], cell["high"]], [y, y], color=colour, linewidth=3, alpha=0.45)
-            axis.plot(cell["value"], y, "o", color=colour, markersize=5)
+        _intervals(axis, list(zip(COLOURS, column)))
         axis.set_title(title, fontsize=9)
-        axis.set_ylim(len(table) - 0.5, -0.5)
         axis.set_yticks(range(len(table)), [title_of(name) for name in table] if axis is axes[0, 0] else [])
-        axis.tick_params(labelsize=8)
         axis.tick_params(axis="y", length=0)
-        axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-        axis.spines[["top", "right", "left"]].set_visible(False)
     return figure
 
 
 def validation_curves(curves, units):
-    """Compactness, generalisation and specificity over the number of components, one row a linear model.
+    """Compactness, generalisation and specificity over the number of components, one row per linear model.
 
     Parameters
     ----------
@@ -276,3 +214,96 @@ def validation_curves(curves, units):
     for axis in axes[-1]:
         axis.set_xlabel("components", fontsize=8)
     return figure
+
+
+def group_intervals(overall, groups):
+    """Each measure of each group of people with its 95 % interval, beside the value of all people.
+
+    Parameters
+    ----------
+    overall : dict of str to float
+        A column per measure, by its title.
+    groups : dict of str to dict of str to dict of str to (dict or None)
+        {value, low, high} by attribute (a row each), group and title; None where nobody of a group was measured.
+
+    Returns
+    -------
+    Figure
+    """
+    heights = [len(by_group) for by_group in groups.values()]
+    size = (2.6 * len(overall) + 1, 0.32 * sum(heights) + 0.5 * len(groups) + 0.4)
+    ratios = dict(height_ratios=heights, sharex="col")
+    figure, axes = plt.subplots(len(groups), len(overall), figsize=size, layout="constrained", squeeze=False, **ratios)
+    for row, colour, (attribute, by_group) in zip(axes, COLOURS, groups.items()):
+        for axis, (title, everyone) in zip(row, overall.items()):
+            axis.axvline(everyone, color=DIFFERENT, linewidth=1)
+            _intervals(axis, [(colour, measures[title]) for measures in by_group.values()])
+            axis.set_yticks(range(len(by_group)), by_group if axis is row[0] else [])
+        row[0].set_ylabel(attribute, fontsize=9)
+    for axis, title in zip(axes[0], overall):
+        axis.set_title(title, fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    return figure
+
+
+def _intervals(axis, rows):
+    """Draw a dot and its interval per row, a (colour, cell or None)."""
+    for y, (colour, cell) in enumerate(rows):
+        if cell is not None:
+            axis.plot([cell["low"], cell["high"]], [y, y], color=colour, linewidth=3, alpha=0.45)
+            axis.plot(cell["value"], y, "o", color=colour, markersize=5)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.tick_params(labelsize=8)
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+
+
+def stress_curves(changes, steps, consistency, between_people):
+    """Consistency of the faces over the strength of each change, one line per regressor, with 95 % intervals.
+
+    Parameters
+    ----------
+    changes : sequence of lib.robustness.changes.Change
+    steps : int
+        Strengths of each.
+    consistency : dict of str to dict
+        By regressor (and `PHOTOGRAPHS`) what `lib.robustness.protocol.consistency` gives.
+    between_people : dict of str to float
+        By regressor the mean cosine of two people's faces: the floor.
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = plt.subplots(
+        1, len(changes), figsize=(2.3 * len(changes), 3.0), sharey=True, layout="constrained", squeeze=False
+    )
+    names = [name for name in consistency if name != PHOTOGRAPHS]
+    for axis, change in zip(axes[0], changes):
+        for colour, name in zip(COLOURS, names):
+            _curve(axis, change, steps, consistency[name].get(change.name, {}), color=colour, label=title_of(name))
+        if PHOTOGRAPHS in consistency:
+            style = dict(color="#555555", linestyle=":", label="the photographs themselves")
+            _curve(axis, change, steps, consistency[PHOTOGRAPHS].get(change.name, {}), **style)
+        floor = sum(between_people[name] for name in names) / len(names)
+        axis.axhline(floor, color=DIFFERENT, linestyle="--", linewidth=1, label="faces of two people (mean)")
+        axis.set_title(change.name, fontsize=10)
+        axis.set_xlabel(textwrap.fill(change.unit, 18), fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel("cosine to the face of the\nunchanged photograph", fontsize=8)
+    axes[0, 0].set_ylim(top=1.02)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=4, **_LEGEND_BELOW)
+    return figure
+
+
+def _curve(axis, change, steps, cells, **style):
+    """Values over strengths, from 1 at the strength that changes nothing."""
+    measured = {0: dict(value=1.0, low=1.0, high=1.0)} | {int(step): cell for step, cell in cells.items()}
+    strengths = [change.none, *change.strengths(steps)]
+    x = [strengths[step] for step in measured]
+    values, low, high = ([cell[key] for cell in measured.values()] for key in ("value", "low", "high"))
+    axis.plot(x, values, marker="o", markersize=3, linewidth=1.3, **style)
+    axis.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)

@@ -21,7 +21,7 @@ from scipy import stats
 
 from lib.core.errors import StudyError
 from lib.core.params import PARAMS_FILE, STAGE1
-from lib.evaluation.tables import METRICS, ROWS, measure, to_markdown
+from lib.evaluation.tables import METRICS, ROWS, look_up, to_markdown
 
 REFERENCE = "full"
 SEEDED = ("stage1", "stage2")
@@ -133,7 +133,7 @@ def _table(runs, names, text, reference=None):
 
 def _values(runs, name, key):
     """One number a run, or None where some run has not measured it."""
-    cells = [measure(run.metrics.get(name, {}), key) for run in runs]
+    cells = [look_up(run.metrics.get(name, {}), key) for run in runs]
     if any(cell is None for cell in cells):
         return None
     return np.array([cell["value"] if isinstance(cell, dict) else cell for cell in cells])

@@ -1,4 +1,4 @@
-"""Faces to turn by hand on a page: HTML that needs nothing else, and is a picture where scripts do not run.
+"""Faces to turn and people to choose: HTML that needs nothing else, and is a picture where scripts do not run.
 
 Notebooks read without a kernel, mail and printers show the picture; a browser replaces it by a plain WebGL view (drag
 or arrow keys turn, wheel or two fingers zoom, a double click goes back).
@@ -7,14 +7,16 @@ or arrow keys turn, wheel or two fingers zoom, a double click goes back).
 import base64
 import hashlib
 import html
-import io
 import json
 
 import numpy as np
-from PIL import Image
+
+from lib.core.pictures import picture_url
 
 LARGEST_MESH = 65536
 """Vertices that 16-bit indices, all that plain WebGL promises, can name."""
+PICKER_CELL = 112
+"""CSS pixels of a picture of the person picker."""
 
 
 def face_viewer(names, vertices, colours, triangles, picture, height=360, photographs=None):
@@ -66,7 +68,7 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
         "colours": [_base64(face) for face in np.rint(colours.clip(0, 1) * 255).astype("u1")],
     }
     if photographs is not None:
-        data["photographs"] = [picture_data(photograph) for photograph in photographs]
+        data["photographs"] = [picture_url(photograph) for photograph in photographs]
     text = json.dumps(data, separators=(",", ":"))
     identity = "face-viewer-" + hashlib.sha256(text.encode()).hexdigest()[:12]
     buttons = "".join(f'<button type="button">{html.escape(name)}</button>' for name in names)
@@ -76,12 +78,12 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
         beside = f'<img hidden width="{height}" height="{height}" alt="The photograph of this face">'
     return (
         f'<div id="{identity}" class="face-viewer">'
-        f'<img src="{picture_data(picture)}" height="{height}" alt="Faces: {label}">'
+        f'<img src="{picture_url(picture)}" height="{height}" alt="Faces: {label}">'
         f'<canvas hidden tabindex="0" style="height:{height}px;width:{height}px;touch-action:none;cursor:grab" '
         f'aria-label="Faces to turn: {label}"></canvas>'
         f"<div hidden>{buttons} <small>drag: turn · wheel or two fingers: zoom · double click: back</small></div>"
         f"{beside}"
-        f"<script>({_SCRIPT})(document.getElementById({json.dumps(identity)}),{text})</script></div>"
+        f"<script>({_VIEWER_SCRIPT})(document.getElementById({json.dumps(identity)}),{text})</script></div>"
     )
 
 
@@ -89,17 +91,55 @@ def _base64(values):
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
 
 
-def picture_data(picture):
-    """Write a picture, uint8 or float in [0, 1], as the `data:` address of a PNG file."""
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8:
-        picture = np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+def person_picker(sheets, row_titles):
+    """Make the list and the pictures.
+
+    Parameters
+    ----------
+    sheets : dict of str to list of ndarray (C, H, W, 3)
+        By person one array per row, uint8: the same rows for all people, the same number C of pictures in all rows of a
+        person.
+    row_titles : sequence of str
+
+    Returns
+    -------
+    str
+        HTML for `IPython.display.HTML`, the same for the same pictures.
+
+    Raises
+    ------
+    ValueError
+        There is nobody, or a person's rows are not those of `row_titles`.
+    """
+    if not sheets or any(len(rows) != len(row_titles) for rows in sheets.values()):
+        raise ValueError(f"{len(sheets)} people: give at least one, and {len(row_titles)} rows for each")
+    pictures = [_sheet(rows) for rows in sheets.values()]
+    identity = "person-picker-" + hashlib.sha256("".join(pictures).encode()).hexdigest()[:12]
+    options = "".join(f"<option>{html.escape(str(person))}</option>" for person in sheets)
+    height = PICKER_CELL * len(row_titles)
+    place = f"height:{PICKER_CELL}px;display:flex;align-items:center;justify-content:flex-end"
+    labels = "".join(f'<span style="{place}">{html.escape(title)}</span>' for title in row_titles)
+    return (
+        f'<div id="{identity}"><label>Person <select>{options}</select></label>'
+        f'<div style="display:flex;gap:10px;margin-top:8px;overflow-x:auto">'
+        f'<div style="white-space:nowrap">{labels}</div>'
+        f'<img src="{pictures[0]}" height="{height}" style="height:{height}px;max-width:none" '
+        f'alt="Photographs of the person and their faces"></div>'
+        f"<script>({_PICKER_SCRIPT})(document.getElementById({json.dumps(identity)}),{json.dumps(pictures)})</script></div>"
+    )
 
 
-_SCRIPT = """function (root, data) {
+def _sheet(rows):
+    """All pictures of one person as one WebP."""
+    return picture_url(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]), "WEBP", quality=88)
+
+
+_PICKER_SCRIPT = """function (root, pictures) {
+  const [select, image] = [root.querySelector("select"), root.querySelector("img")];
+  select.onchange = () => { image.src = pictures[select.selectedIndex]; };
+}"""
+
+_VIEWER_SCRIPT = """function (root, data) {
   const [image, canvas, bar, beside] = root.children;
   const gl = canvas.getContext("webgl", { antialias: true });
   if (!gl) return; // the picture stays

@@ -11,8 +11,8 @@ from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 
 from lib.core.params import EvaluateParams
 from lib.core.tensors import write_json
+from lib.evaluation import paper_numbers
 from lib.evaluation.distances import GroundTruth, SurfaceErrors, load_truth
-from lib.evaluation.groups_figure import group_intervals
 from lib.evaluation.protocol import (
     Reconstructed,
     evaluate_faces,
@@ -22,17 +22,18 @@ from lib.evaluation.protocol import (
     save_evaluation,
 )
 from lib.evaluation.tables import (
-    PAPER,
     ROWS,
     comparison,
+    group_measures,
     group_table,
     leaves,
     long_table,
-    measure,
+    look_up,
     metrics_table,
     paper_table,
 )
 from lib.face_model.model import Coefficients
+from lib.figures import group_intervals
 from lib.photos.photographed import Photographed
 from lib.rendering.scenes import SceneDistribution
 from lib.training.losses import moments_of
@@ -223,18 +224,18 @@ def test_tables_show_what_was_measured(written):
     assert table.loc["top-1 recall", "full"] == "1.000 [1.000, 1.000]"
     assert "… from cooperative photographs" not in table.index and "… from indoor photographs" in table.index
     assert paper_table("full").loc["top-1 recall", "this run"] == "1.000 [1.000, 1.000]"
-    assert len(paper_table("full")) == len(PAPER), "titles that are alike would hide numbers"
+    assert len(paper_table("full")) == len(paper_numbers.BESIDE), "titles that are alike would hide numbers"
     assert len({title for title in ROWS.values()}) == len(ROWS)
     shown = metrics_table(written, ("similarity", "nothing"))
     assert shown.loc[("similarity", "frontal"), "indoor"].startswith("1.000")
     groups = group_table(written)
     assert groups.loc[("gender", "female"), "photographs"] == 8
     assert groups.loc[("gender", "male"), "distance to the true shape, mm"] == ""
-    assert measure(written, "similarity.nowhere.frontal") is None
+    assert look_up(written, "similarity.nowhere.frontal") is None
 
 
 def test_the_figure_of_groups_shows_each_of_them(metrics):
-    figure = group_intervals(metrics)
+    figure = group_intervals(*group_measures(metrics))
     axes = np.array(figure.axes).reshape(1, 3)
     assert [label.get_text() for label in axes[0, 0].get_yticklabels()] == ["female", "male"]
     assert [axis.get_title() for axis in axes[0]] == ["similarity", "top-1 recall", "distance to the true shape, mm"]

@@ -11,7 +11,6 @@ from lib.core.errors import StudyError
 from lib.evaluation import tables
 from lib.evaluation.likeness import EDGES, histogram
 from lib.figures import (
-    face_grid,
     interval_bars,
     loss_curves,
     save_figure,
@@ -19,6 +18,7 @@ from lib.figures import (
     title_of,
     verification,
 )
+from lib.figures_faces import face_grid
 
 
 def test_a_grid_shows_each_picture_in_its_place(tmp_path):

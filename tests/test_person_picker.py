@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.person_picker import person_picker
+from lib.viewer import person_picker
 
 SHEETS = {
     name: [np.full((2, 8, 8, 3), shade + 40 * row, np.uint8) for row in range(2)]

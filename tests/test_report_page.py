@@ -17,7 +17,8 @@ from PIL import Image
 from lib.core.params import load_params
 from lib.evaluation import paper_numbers
 from lib.evaluation.tables import run_table
-from lib.figures import face_grid, loss_curves, save_figure
+from lib.figures import loss_curves, save_figure
+from lib.figures_faces import face_grid
 from lib.report import tables as report_tables
 from lib.report.content import PEOPLE_WARNING, TITLE, lead, sections
 from lib.report.facts import machine_facts, output_hashes, package_versions, sources

@@ -10,7 +10,8 @@ from PIL import Image
 from small_world import SmallNetwork
 
 from lib.core.errors import StudyError
-from lib.figures_robustness import PHOTOGRAPHS, stress_curves, stress_grid, style_grid
+from lib.figures import PHOTOGRAPHS, stress_curves
+from lib.figures_faces import stress_grid, style_grid
 from lib.open_model.build import FaceGenerator
 from lib.photos.align import POINT_COLUMNS
 from lib.photos.files import Photograph

@@ -9,7 +9,7 @@ from lib.baselines.external import evaluate_results, read_results
 from lib.core.tensors import write_json
 from lib.evaluation.distances import average_by_condition
 from lib.evaluation.protocol import Reconstructed, evaluate_pictures, save_evaluation
-from lib.evaluation.tables import ROWS, comparison, read_metrics, side_by_side
+from lib.evaluation.tables import ROWS, comparison, comparison_table, read_metrics
 from lib.face_model.model import Coefficients
 from lib.training.stages import train_stage1
 from lib.training.synthetic import Pairs
@@ -176,7 +176,7 @@ def few_table(bench, evaluations, which):
         errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
         faces = Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
         metrics[name] = evaluate_pictures(faces, photographed, bench.protocol)
-    table = side_by_side(metrics)
+    table = comparison_table(metrics)
     return table[table.index.isin([ROWS[key] for key in FEW_ROWS])]
 
 

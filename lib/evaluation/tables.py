@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.core.errors import StudyError
+from lib.evaluation.paper_numbers import BESIDE
 
 METRICS = Path("reports/metrics")
 
@@ -49,6 +50,7 @@ GROUP_MEASURES = (
     (("exaggeration", "distance"), "distance from the mean face"),
 )
 """What is shown of each group of people: table and column, and its title."""
+GROUP_FIGURE = ("similarity", "top-1 recall", "distance to the true shape, mm")
 
 
 def read_metrics(name):
@@ -68,7 +70,7 @@ def read_metrics(name):
     )
 
 
-def measure(metrics, key):
+def look_up(metrics, key):
     """Look up `table.row.column`, or a sequence of these, in nested metrics; None where it was not measured."""
     for part in key.split(".") if isinstance(key, str) else key:
         if part not in metrics:
@@ -90,12 +92,12 @@ def comparison(names):
         One row a measure (those that nobody has are left out), one column a regressor; text, `0.41 [0.38, 0.44]` where
         there is an interval.
     """
-    return side_by_side({name: read_metrics(name) for name in names})
+    return comparison_table({name: read_metrics(name) for name in names})
 
 
-def side_by_side(metrics):
+def comparison_table(metrics):
     """Do the same as `comparison` with metrics at hand: dict of str to dict."""
-    rows = {title: [interval_text(measure(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
+    rows = {title: [interval_text(look_up(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
     table = pd.DataFrame(rows, index=list(metrics)).T
     return table[(table != "").any(axis=1)]
 
@@ -178,9 +180,32 @@ def group_table(metrics):
     return table.loc[:, (table != "").any(axis=0)]
 
 
+def group_measures(metrics):
+    """Look up what `lib.figures.group_intervals` shows of one method.
+
+    Returns
+    -------
+    overall : dict of str to float
+        Of all people, by title; what was not measured is left out.
+    groups : dict of str to dict of str to dict of str to (dict or None)
+        {value, low, high} by attribute, group and title.
+    """
+    keys = {title: key for key, title in GROUP_MEASURES if title in GROUP_FIGURE}
+    cells = {title: look_up(metrics, (table, "all", column)) for title, (table, column) in keys.items()}
+    overall = {title: cell["value"] for title, cell in cells.items() if cell is not None}
+    groups = {
+        attribute: {
+            group: {title: look_up(tables, (keys[title][0], group, keys[title][1])) for title in overall}
+            for group in tables["similarity"]
+        }
+        for attribute, tables in metrics["groups"].items()
+    }
+    return overall, groups
+
+
 def _group_row(tables, group):
-    cells = {title: interval_text(measure(tables, (table, group, column))) for (table, column), title in GROUP_MEASURES}
-    return {"photographs": measure(tables, ("similarity", group, "frontal"))["n"]} | cells
+    cells = {title: interval_text(look_up(tables, (table, group, column))) for (table, column), title in GROUP_MEASURES}
+    return {"photographs": look_up(tables, ("similarity", group, "frontal"))["n"]} | cells
 
 
 def to_markdown(table):
@@ -199,31 +224,10 @@ def interval_text(value):
     return f"{value:.3f}"
 
 
-PAPER = {
-    "recall.all.top1": ("top-1 recall", "0.87 (MoFA-Test), 0.16 (LFW)"),
-    "recall.all.top5": ("top-5 recall", "0.96 (MoFA-Test), 0.51 (LFW)"),
-    "recall.all.random_top1": ("top-1 recall of a random order", "0.01 (MoFA-Test), 0.0002 (LFW)"),
-    "recall.all.random_top5": ("top-5 recall of a random order", "0.06 (MoFA-Test), 0.001 (LFW)"),
-    "similarity.all.frontal": ("similarity of photograph and render", "0.403 (MoFA-Test)"),
-    "similarity.all.same_below": ("same-person pairs less alike than that", "0.227 (LFW pairs)"),
-    "similarity.all.different_above": ("different-person pairs more alike than that", "0.0004 (LFW pairs)"),
-    "photographs.all.same": ("similarity of photographs of one person", "0.50 (LFW)"),
-    "earth_movers_distance.all.same": ("earth mover's distance to same-person pairs", "0.09 (MoFA-Test), 0.14 (LFW)"),
-    "earth_movers_distance.all.different": ("… to different-person pairs", "0.32 (MoFA-Test), 0.26 (LFW)"),
-    "geometry.cooperative.mean": ("distance to the true shape, cooperative, mm", "1.50 (MICC)"),
-    "geometry.cooperative.deviation": ("… standard deviation over people, cooperative", "0.13 (MICC)"),
-    "geometry.indoor.mean": ("distance to the true shape, indoor, mm", "1.50 (MICC)"),
-    "geometry.indoor.deviation": ("… standard deviation over people, indoor", "0.11 (MICC)"),
-    "geometry.outdoor.mean": ("distance to the true shape, outdoor, mm", "1.48 (MICC)"),
-    "geometry.outdoor.deviation": ("… standard deviation over people, outdoor", "0.11 (MICC)"),
-}
-"""Numbers of the paper's text and Tables 1 to 3, with the data they were measured on."""
-
-
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [interval_text(measure(metrics, key)), published] for key, (title, published) in PAPER.items()}
+    rows = {title: [interval_text(look_up(metrics, key)), published] for key, (title, published) in BESIDE.items()}
     return pd.DataFrame(rows, index=["this run", "paper"]).T
 
 

@@ -1,6 +1,6 @@
 """What the report says: its sections in their order, from the numbers and figures of a run."""
 
-from lib.evaluation.tables import interval_text, measure
+from lib.evaluation.tables import interval_text, look_up
 from lib.report import results as report_results
 from lib.report import tables as report_tables
 from lib.report.page import FIGURES, Embedded, Section, figure, table
@@ -15,8 +15,8 @@ PEOPLE_WARNING = (
 def lead(methods, params):
     """Write the abstract and how to read the page: a list of paragraphs."""
     first, full = methods["stage1"], methods["full"]
-    frontal, before = (measure(metrics, "similarity.all.frontal") for metrics in (full, first))
-    recall, recall_before = (measure(metrics, "recall.all.top1") for metrics in (full, first))
+    frontal, before = (look_up(metrics, "similarity.all.frontal") for metrics in (full, first))
+    recall, recall_before = (look_up(metrics, "recall.all.top1") for metrics in (full, first))
     moved = "nearer to" if frontal["value"] > before["value"] else "no nearer to"
     people = "simulated people" if params.photos.source == "simulated" else "people"
     return [

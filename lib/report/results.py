@@ -1,7 +1,7 @@
 """The report's sections of results: each with its tables and figures and what they mean."""
 
-from lib.evaluation.groups_figure import group_intervals
-from lib.evaluation.tables import group_table
+from lib.evaluation.tables import group_measures, group_table
+from lib.figures import group_intervals
 from lib.report import tables as report_tables
 from lib.report.page import FIGURES, Embedded, Section, drawn, figure, table
 
@@ -202,7 +202,7 @@ def groups(metrics):
             if not known
             else Embedded(
                 "Groups",
-                drawn(group_intervals(metrics)),
+                drawn(group_intervals(*group_measures(metrics))),
                 "Three measures of the full method by group, with 95 % intervals over people; the grey line is the "
                 "value of all people.",
             ),

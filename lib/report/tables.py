@@ -5,7 +5,7 @@ import json
 import pandas as pd
 
 from lib.evaluation import paper_numbers, tables
-from lib.evaluation.tables import interval_text, measure, read_metrics, side_by_side
+from lib.evaluation.tables import comparison_table, interval_text, look_up, read_metrics
 from lib.figures import TITLES, title_of
 
 THIS_RUN, PAPER = "this run", "the paper: another model, network and data"
@@ -64,14 +64,14 @@ def recall_table(methods):
     if ours is None:
         return None
     first = next(iter(methods.values()))
-    random = [interval_text(measure(first, f"recall.all.random_{key}")) for key in ("top1", "top5")]
+    random = [interval_text(look_up(first, f"recall.all.random_{key}")) for key in ("top1", "top5")]
     ours = pd.concat([pd.DataFrame([random], index=["random"], columns=ours.columns), ours])
     return _above(ours, paper_numbers.RECALL)
 
 
 def methods_table(methods):
     """All measures of some methods, side by side."""
-    return side_by_side(methods).rename(columns=title_of)
+    return comparison_table(methods).rename(columns=title_of)
 
 
 def stress_table(robustness, changes):
@@ -129,7 +129,7 @@ def verification_table():
 def _measures(methods, keys):
     """One row a method, one column a key; None where nobody was measured."""
     rows = {
-        title_of(name): [interval_text(measure(metrics, key)) for key in keys.values()]
+        title_of(name): [interval_text(look_up(metrics, key)) for key in keys.values()]
         for name, metrics in methods.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(keys))

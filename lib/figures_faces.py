@@ -1,0 +1,114 @@
+"""Faces in rows and columns: photographs beside renders (paper Figs. 1, 3, 4, 6, 7), to be written as PNG."""
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
+"""Size of the titles in points; inches for a line of titles and between groups of rows."""
+LETTER = 0.0078
+"""Inches that a letter takes, for each point of its size."""
+
+
+def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
+    """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4, 6, 7) or random faces.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of ndarray (H, W, 3) or None
+        uint8 or float in [0, 1]; rows of one length. None is a place of which is said that there is no face.
+    titles : sequence of str, or sequence of such sequences, or None
+        Above the columns; of several sequences each stands above a group of rows.
+    row_titles : sequence of str or None
+        Beside the rows.
+    cell : float
+        Inches per picture; 1.25 shows 150 pixels as they are.
+    group : int or None
+        Rows that belong together; a gap parts them from the next ones. None: all.
+
+    Returns
+    -------
+    Figure
+    """
+    columns, group = len(rows[0]), group or len(rows)
+    groups = -(-len(rows) // group)
+    if titles is not None and isinstance(titles[0], str):
+        titles = [titles] + [None] * (groups - 1)
+    left = _width_of(row_titles) if row_titles else 0.0
+    above = [0.0] * groups if titles is None else [TITLE_HEIGHT if names else 0.0 for names in titles]
+    tops = [cell * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
+    width, height = left + cell * columns, tops[-1] + cell
+    figure = plt.figure(figsize=(width, height))
+    for r, (top, row) in enumerate(zip(tops, rows)):
+        for c, picture in enumerate(row):
+            if picture is None:
+                x, y = (left + (c + 0.5) * cell) / width, 1 - (top + cell / 2) / height
+                figure.text(x, y, "no face found", ha="center", va="center", fontsize=9, color="#777777")
+                continue
+            place = [(left + c * cell) / width, 1 - (top + cell) / height, cell / width, cell / height]
+            axes = figure.add_axes(place)
+            axes.imshow(np.asarray(picture))
+            axes.axis("off")
+        if row_titles:
+            y = 1 - (top + cell / 2) / height
+            figure.text((left - 0.1) / width, y, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
+        if titles is not None and r % group == 0 and titles[r // group]:
+            size = min(GRID_TEXT, cell / (LETTER * max(map(len, titles[r // group]))))
+            for c, title in enumerate(titles[r // group]):
+                x, y = (left + (c + 0.5) * cell) / width, 1 - (top - 0.07) / height
+                figure.text(x, y, title, ha="center", va="bottom", fontsize=size)
+    return figure
+
+
+def stress_grid(changes, steps, pictures):
+    """One person under growing changes: each photograph above the face that it gives (Fig. 6).
+
+    Parameters
+    ----------
+    changes : sequence of lib.robustness.changes.Change
+    steps : int
+        Strengths of each.
+    pictures : dict of str to list of (ndarray, ndarray or None)
+        For each change by name photograph and face, unchanged first and then by growing strength; no face where none
+        was found.
+
+    Returns
+    -------
+    Figure
+    """
+    rows, titles, names = [], [], []
+    for change in changes:
+        photographs, faces = zip(*pictures[change.name])
+        strengths = change.strengths(steps)
+        rows += [photographs, faces]
+        titles.append(["unchanged", *(f"{strength:g}" for strength in strengths)])
+        names += [f"{change.name}\n{textwrap.fill(change.unit, 18)}", ""]
+    return face_grid(rows, titles, names, group=2)
+
+
+def style_grid(styles, pictures):
+    """Photographs redrawn in several styles, and the faces that they give (Fig. 7).
+
+    Parameters
+    ----------
+    styles : sequence of str
+        What each pair of rows shows.
+    pictures : list of list of (ndarray or None, ndarray or None)
+        For each style photograph and face of each person; None where no face was found.
+
+    Returns
+    -------
+    Figure
+    """
+    rows, names = [], []
+    for style, pairs in zip(styles, pictures):
+        rows += list(zip(*pairs))
+        names += [style, ""]
+    return face_grid(rows, row_titles=names, group=2)
+
+
+def _width_of(texts):
+    """Inches that the longest line of some texts takes at the size of a grid's titles, in steps of a tenth."""
+    longest = max(len(line) for text in texts for line in text.split("\n"))
+    return round(0.25 + LETTER * GRID_TEXT * longest, 1)

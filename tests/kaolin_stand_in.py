@@ -12,7 +12,7 @@ def rasterize(
     Both windings are drawn; the first of several equally near faces wins; the bounding box excludes its upper ends.
     """
     assert face_vertices_z.shape == face_vertices_image.shape[:3] == face_features.shape[:3]
-    assert backend in ("cuda", "nvdiffrast", "nvdiffrast_fwd")
+    assert backend in ("cuda", "nvdiffrast")
     assert not face_vertices_z.requires_grad, "Kaolin would silently drop this gradient"
     pictures = [
         _one_picture(height, width, *tensors, 1e-8 if eps is None else eps, 1000 if multiplier is None else multiplier)

@@ -13,7 +13,7 @@ from lib.open_model.pca import mirrored_modes
 from lib.open_model.shape import slider_pairs
 from lib.open_model.skin import encode_srgb, look_up_skin_colour, skin_colour
 from lib.open_model.subdivision import subdivide
-from lib.rendering.normals import unit_normals
+from lib.rendering.vertices import unit_normals
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20, "resolutions": ("light",)}

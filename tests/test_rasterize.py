@@ -490,6 +490,12 @@ def test_a_missing_or_empty_kaolin_is_refused_with_the_remedy(generator, monkeyp
     sys.modules.pop("kaolin", None)
 
 
+def test_cuda_tensors_without_kaolin_are_drawn_on_the_cpu_with_a_warning(monkeypatch):
+    monkeypatch.setattr(lib.rendering.rasterize, "kaolin_is_installed", lambda: False)
+    with pytest.warns(UserWarning, match="rendered on the CPU.*kaolin==0.18.0"):
+        assert lib.rendering.rasterize._choose("auto", torch.device("cuda")) == "cpu"
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["cuda", "nvdiffrast"])
 def test_real_kaolin_agrees_with_the_cpu(generator, backend):

@@ -17,10 +17,17 @@ from PIL import Image
 
 from lib.photos.align import warp_to_crop
 from lib.recognition.network import DLIB_CROP, FACENET_CROP, FACERES_CROP
-from lib.rendering.camera import alignment_points, crop_projection, project
 from lib.rendering.crop import POINT_NAMES, Crop
 from lib.rendering.kernels.vertices import FEW
-from lib.rendering.renderer import Scene, SceneDistribution, frontal_scene, render, render_meshes, sample_scenes
+from lib.rendering.renderer import (
+    Scene,
+    SceneDistribution,
+    frontal_scene,
+    render,
+    render_meshes,
+    render_with_landmarks,
+    sample_scenes,
+)
 from lib.rendering.scenes import background_pictures, light_source_colours
 from lib.rendering.vertices import vertex_normals, vertex_stage
 
@@ -65,12 +72,11 @@ def test_the_face_lies_where_the_crop_wants_it():
     dots, scene = torch.zeros_like(albedo), frontal_scene(1)
     for channel, (index,) in enumerate(alignment[:3]):
         dots[0, index, channel] = 1.0
-    picture = draw(vertices, scene, dots, Crop(200, CROP.points))[0]
-    points = alignment_points(vertices, alignment)
-    clip = project(points, crop_projection(scene.angles, scene.distance, points, CROP)[0])[0]
+    pictures, landmarks = render_with_landmarks(vertices, dots, triangles, alignment, scene, Crop(200, CROP.points))
+    picture = pictures[0]
     centres = (torch.arange(200) + 0.5) / 200
     for channel in range(3):
-        x, y = (clip[channel, :2] / clip[channel, 3] * torch.tensor([0.5, -0.5]) + 0.5).tolist()
+        x, y = landmarks[0, channel].tolist()
         glow = (picture[channel] - picture.mean(0)).clamp(min=0)
         brightest = glow.flatten().argmax()
         assert float(centres[brightest % 200]) == pytest.approx(x, abs=0.015)
@@ -85,11 +91,9 @@ def test_renders_are_framed_as_photographs_are(crop, yaw):
     vertices, albedo, triangles, alignment = head()
     scene = replace(frontal_scene(1), angles=torch.tensor([[yaw, 0.1, 0.2]]))
     wide = Crop(500, ((0.42, 0.45), (0.55, 0.44), (0.44, 0.57), (0.56, 0.56)))
-    points = alignment_points(vertices, alignment)
-    clip = project(points, crop_projection(scene.angles, scene.distance, points, wide)[0])[0]
-    landmarks = (clip[:, :2] / clip[:, 3:] * torch.tensor([0.5, -0.5]) + 0.5) * wide.size
-    photograph = (draw(vertices, scene, crop=wide)[0].permute(1, 2, 0) * 255).round().byte().numpy()
-    cut, direct = warp_to_crop(photograph, landmarks, crop), draw(vertices, scene, crop=crop)[0]
+    pictures, landmarks = render_with_landmarks(vertices, albedo, triangles, alignment, scene, wide)
+    photograph = (pictures[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    cut, direct = warp_to_crop(photograph, landmarks[0] * wide.size, crop), draw(vertices, scene, crop=crop)[0]
     assert (cut - direct).abs().mean() < 0.01
     # a shift by two hundredths of the picture would be seen
     assert (cut - direct.roll(round(0.02 * crop.size), 2)).abs().mean() > 0.01

@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from lib.face_model.model import Coefficients
-from lib.rendering.camera import alignment_points, crop_projection
-from lib.rendering.renderer import Scene, render_meshes
+from lib.rendering.renderer import Scene, render_with_landmarks
 from lib.rendering.scenes import CONTROL_COLOURS, frontal_scene
 
 # Standard deviations of what a view holds, about the neutral studio of `frontal_scene`; those of `SceneDistribution`
@@ -120,14 +119,9 @@ def draw(face_model, explanation, crop):
     """
     vertices = face_model.vertices(explanation.shape, explanation.expression)
     scene = scene_of(explanation.view)
+    albedo = face_model.albedo(explanation.texture)
     landmarks = face_model.alignment_vertices
-    pictures = render_meshes(
-        vertices, face_model.albedo(explanation.texture), face_model.triangles, landmarks, scene, crop
-    )
-    points = alignment_points(vertices, landmarks)
-    projection = crop_projection(scene.angles, scene.distance, points, crop, scene.framing)[0]
-    clip = torch.cat([points, torch.ones_like(points[..., :1])], 2) @ projection.mT
-    return pictures, (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2
+    return render_with_landmarks(vertices, albedo, face_model.triangles, landmarks, scene, crop)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from lib.rendering.normals import unit_normals
+from lib.rendering.vertices import unit_normals
 
 CROP_RADIUS = 95.0
 ICP_STEPS = 40

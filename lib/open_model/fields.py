@@ -4,7 +4,7 @@ import numpy as np
 import scipy.linalg
 from scipy.spatial.distance import cdist
 
-from lib.rendering.normals import unit_normals
+from lib.rendering.vertices import unit_normals
 
 OCCLUSION_DIRECTIONS, OCCLUSION_CELL = 60, 2.2
 

@@ -123,3 +123,15 @@ def project(vertices, projection):
     """
     views = len(projection) // len(vertices)
     return torch.baddbmm(projection[:, None, :, 3], vertices.repeat(views, 1, 1), projection[:, :, :3].transpose(1, 2))
+
+
+def picture_points(points, projection):
+    """Where points (S, P, 3), each set of its own projection (S, 4, 4), lie in the picture.
+
+    Returns
+    -------
+    Tensor (S, P, 2)
+        In units of the picture, x to the right and y downwards.
+    """
+    clip = project(points, projection)
+    return (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2

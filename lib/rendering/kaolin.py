@@ -59,7 +59,7 @@ def rasterize_with_kaolin(
         whole.
     rasterizer : callable or None
         None: Kaolin's own; anything else with its signature.
-    backend : {"cuda", "nvdiffrast", "nvdiffrast_fwd"}
+    backend : {"cuda", "nvdiffrast"}
         Of Kaolin.
 
     Returns

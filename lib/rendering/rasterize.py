@@ -4,13 +4,14 @@ Paper 3.2.1: deferred shading. The rasteriser finds the triangle of every pixel 
 perspective-correct barycentric coordinates; any lighting model can then work in screen space.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from lib.core.errors import StudyError
-from lib.rendering.kaolin import kaolin_is_installed, rasterize_with_kaolin
+from lib.rendering.kaolin import REMEDY, kaolin_is_installed, rasterize_with_kaolin
 from lib.rendering.kernels.rasterize import RasterizeOnCpu, checked_triangles
 
 
@@ -55,9 +56,9 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
     height, width : int
         Size of the pictures in pixels.
     backend : {"auto", "cpu", "kaolin", "kaolin-nvdiffrast"}
-        A name in `BACKENDS`, or "auto", which takes Kaolin for CUDA tensors where it is installed, the CPU (by way of
-        the main memory) otherwise. "kaolin" is Kaolin's own CUDA rasteriser, "kaolin-nvdiffrast" the one it borrows
-        from nvdiffrast.
+        A name in `BACKENDS`, or "auto": Kaolin for CUDA tensors where it is installed, otherwise the CPU (by way of
+        the main memory, with a warning). "kaolin" is Kaolin's own CUDA rasteriser, "kaolin-nvdiffrast" the one it
+        borrows from nvdiffrast.
     cull_backfaces : bool
         Leave out triangles that are clockwise in the picture.
 
@@ -104,7 +105,12 @@ attributes as `Fragments` has them."""
 
 def _choose(backend, device):
     if backend == "auto":
-        return "kaolin" if device.type == "cuda" and kaolin_is_installed() else "cpu"
+        if device.type == "cuda" and kaolin_is_installed():
+            return "kaolin"
+        if device.type == "cuda":
+            # Python shows a warning once for each place that it comes from
+            warnings.warn(f"Kaolin is not installed: CUDA tensors are rendered on the CPU. {REMEDY}", stacklevel=1)
+        return "cpu"
     if backend not in BACKENDS:
         raise StudyError(f"rasteriser backend {backend!r} is unknown: choose one of auto, {', '.join(BACKENDS)}")
     return backend

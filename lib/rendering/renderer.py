@@ -2,13 +2,21 @@
 
 import torch
 
-from lib.rendering.camera import alignment_points, crop_projection
+from lib.rendering.camera import alignment_points, crop_projection, picture_points
 from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, frontal_scene, sample_scenes
 from lib.rendering.shading import shade
 from lib.rendering.vertices import vertex_stage
 
-__all__ = ["Scene", "SceneDistribution", "frontal_scene", "render", "render_meshes", "sample_scenes"]
+__all__ = [
+    "Scene",
+    "SceneDistribution",
+    "frontal_scene",
+    "render",
+    "render_meshes",
+    "render_with_landmarks",
+    "sample_scenes",
+]
 
 
 def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):
@@ -68,6 +76,19 @@ def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, 
     -------
     Tensor (S, 3, crop.size, crop.size)
     """
+    meshes = vertices, albedo, triangles, alignment_vertices
+    return render_with_landmarks(*meshes, scene, crop, backend)[0]
+
+
+def render_with_landmarks(vertices, albedo, triangles, alignment_vertices, scene, crop, backend="auto"):
+    """Do the same as `render_meshes`, and say where the landmarks lie in the pictures.
+
+    Returns
+    -------
+    pictures : Tensor (S, 3, crop.size, crop.size)
+    landmarks : Tensor (S, 4, 2)
+        `lib.rendering.crop.POINT_NAMES` in units of the picture, x to the right and y downwards; differentiable.
+    """
     faces, pictures = len(vertices), len(scene)
     if faces == 0 or pictures % faces:
         raise ValueError(f"{pictures} pictures cannot show {faces} faces evenly: give a multiple of the faces")
@@ -82,4 +103,4 @@ def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, 
     eye = scene.distance[:, None, None] * torch.tensor([0.0, 0.0, 1.0], device=vertices.device)
     lights = (to_model(scene.light_positions), scene.light_colours, scene.ambient)
     background = background_pictures(scene.background, crop.size)
-    return shade(fragments, lights, to_model(eye)[:, 0], background)
+    return shade(fragments, lights, to_model(eye)[:, 0], background), picture_points(points, projection)

@@ -4,6 +4,7 @@ The attributes stay in the model's frame, where Phong's model is as good as in a
 share them.
 """
 
+import numpy as np
 import torch
 
 from lib.rendering.camera import project
@@ -59,3 +60,20 @@ def vertex_normals(vertices, triangles):
     for corner in corners:
         total = total.index_add(1, corner, weighted)
     return torch.nn.functional.normalize(total, dim=2)
+
+
+def unit_normals(vertices, triangles):
+    """Do the same as `vertex_normals` for one mesh in NumPy and float64, to build and measure meshes.
+
+    Parameters
+    ----------
+    vertices : ndarray (N, 3)
+    triangles : ndarray (T, 3)
+        Counter-clockwise as seen from outside.
+
+    Returns
+    -------
+    ndarray (N, 3), float64
+    """
+    vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles)
+    return vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(triangles))[0].numpy()

@@ -165,6 +165,15 @@ def test_gradients_agree_with_finite_differences(arrays, tmp_path):
     assert torch.autograd.gradcheck(lambda t: (weights * model.albedo(t)).sum(), (0.01 * texture,))
 
 
+def test_no_gradient_passes_a_colour_that_is_cut_off(arrays, tmp_path):
+    model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
+    texture = torch.full((1, TEXTURE), 30.0, requires_grad=True)
+    albedo = model.albedo(texture)
+    cut_off = ((albedo == 0) | (albedo == 1)).float()
+    assert 0 < cut_off.mean() < 1
+    assert not torch.autograd.grad((albedo * cut_off).sum(), texture)[0].any()
+
+
 def test_nothing_of_the_model_is_trained_or_checkpointed(arrays, tmp_path):
     model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
     assert not list(model.parameters())

@@ -15,7 +15,6 @@ import lib.rendering.renderer
 from lib.core.files import digest_of_sources
 from lib.rendering.kernels.compile import exact_kernel, kernel
 from lib.rendering.kernels.interleave import BLOCK, add_apart, join
-from lib.rendering.kernels.tiles import add_products, add_up_each, load_each, zeros
 from lib.rendering.kernels.vectors import (
     add_up,
     filled,
@@ -62,7 +61,7 @@ def test_an_edit_of_an_inlined_module_is_noticed(tmp_path):
     assert results == [["2", "0"], ["2", "1"], ["21", "0"]], "compiled, read from the cache, compiled anew"
 
 
-@pytest.mark.parametrize("module", ["rasterize", "vertices", "shading", "decode"])
+@pytest.mark.parametrize("module", ["rasterize", "vertices", "shading"])
 def test_kernels_of_the_renderer_depend_on_what_they_inline(module, monkeypatch, tmp_path):
     used = lib.rendering.kernels.shading_block if module == "shading" else lib.rendering.kernels.memory
     name = f"lib.rendering.kernels.{module}"
@@ -110,42 +109,6 @@ def test_what_is_not_a_number_is_not_chosen():
     numbers, result = np.full(9, np.nan, np.float32), np.zeros(18, np.float32)
     choose(numbers, result)
     assert (result == 1).all()
-
-
-@pytest.mark.parametrize("lanes", [(0,) * 4, ()])
-def test_tuples_of_vectors_are_multiplied_each_with_each(lanes):
-    """Columns of vectors, and of numbers that stand for all lanes."""
-
-    @kernel
-    def products(numbers, lanes, result):
-        columns = load_each(numbers, 1, 5, (0, 0), lanes)
-        rows = load_each(numbers, 2, 4, (0, 0, 0), (0,) * 4)
-        totals = add_products(columns, rows, add_products(columns, rows, zeros((0, 0), (0, 0, 0), (0,) * 4)))
-        for i in range(6):
-            store(result, 4 * i, totals[i])
-
-    numbers, result = np.arange(16, dtype=np.float32), np.zeros(24, np.float32)
-    products(numbers, lanes, result)
-    columns = [numbers[at : at + len(lanes)] if lanes else numbers[at] for at in (1, 6)]
-    rows = [numbers[at : at + 4] for at in (2, 6, 10)]
-    assert (result.reshape(2, 3, 4) == [[2 * column * row for row in rows] for column in columns]).all()
-
-
-@pytest.mark.parametrize(("count", "lanes"), [(1, 1), (3, 4), (12, 8), (16, 16)])
-def test_each_of_several_vectors_is_added_up_as_by_itself(count, lanes):
-    @kernel
-    def sums(numbers, count, lanes, together, alone):
-        vectors = load_each(numbers, 0, len(lanes), count, lanes)
-        store(together, 1, add_up_each(vectors))
-        for i in range(len(count)):
-            alone[i] = add_up(vectors[i])
-
-    numbers = np.random.default_rng(0).standard_normal(count * lanes, dtype=np.float32)
-    together, alone = np.zeros(count + 2, np.float32), np.zeros(count, np.float32)
-    sums(numbers, (0,) * count, (0,) * lanes, together, alone)
-    assert (together[1:-1] == alone).all(), "the same bytes"
-    assert together[1:-1] == pytest.approx(numbers.reshape(count, lanes).sum(1), abs=1e-5)
-    assert together[0] == together[-1] == 0, "nothing is written beside the vector"
 
 
 def test_rows_become_columns():

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from lib.core.errors import StudyError
 from lib.core.tensors import digest
 from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices, read_face_model, write_face_model
-from lib.face_model.linear_decoder import decode, pack_basis, unpack_basis
 from lib.rendering.crop import POINT_NAMES
 
 ALIGNMENT_LANDMARKS = (
@@ -185,39 +185,30 @@ class FaceModel(torch.nn.Module):
         }
 
 
-@torch.no_grad()
 def digest_face_model(face_model):
-    """Hash one face in which every component has a part: another model gives another face.
-
-    Returns
-    -------
-    str
-    """
-    device = face_model.triangles.device
-    shape = torch.ones(1, face_model.shape_dimension, device=device)
-    texture = torch.full((1, face_model.texture_dimension), 0.1, device=device)
-    return digest(face_model.vertices(shape), face_model.albedo(texture), face_model.triangles)
+    """Hash all that a model is made of: str."""
+    return digest(*face_model.buffers())
 
 
 class _Decoder(torch.nn.Module):
     """One linear model: mean + basis (coefficients * deviation), cut off at limits."""
 
-    def __init__(self, model, limits=(-float("inf"), float("inf"))):
+    def __init__(self, model, limits=None):
         super().__init__()
         self._noise_variance, self._limits = model.noise_variance, limits
-        basis, variance = pack_basis(torch.from_numpy(model.basis)), torch.from_numpy(model.variance)
-        for name, values in (("mean", torch.from_numpy(model.mean)), ("basis", basis), ("variance", variance)):
-            self.register_buffer(name, values, persistent=False)
+        for name in ("mean", "basis", "variance"):
+            self.register_buffer(name, torch.from_numpy(getattr(model, name)), persistent=False)
         # the coefficients are scaled, not the basis: a round trip through `save` stays exact
-        self.register_buffer("deviation", variance.sqrt(), persistent=False)
+        self.register_buffer("deviation", self.variance.sqrt(), persistent=False)
 
     @property
     def dimension(self):
         return len(self.deviation)
 
     def forward(self, coefficients):
-        return decode(coefficients * self.deviation, self.mean, self.basis, self._limits)
+        values = F.linear(coefficients * self.deviation, self.basis, self.mean)
+        return values.clamp(*self._limits) if self._limits else values
 
     def data(self):
-        basis = unpack_basis(self.basis, len(self.mean), self.dimension).cpu().numpy()
-        return LinearModel(self.mean.cpu().numpy(), basis, self.variance.cpu().numpy(), self._noise_variance)
+        arrays = (values.cpu().numpy() for values in (self.mean, self.basis, self.variance))
+        return LinearModel(*arrays, self._noise_variance)

@@ -28,7 +28,6 @@ from pathlib import Path
 
 import torch
 
-from lib.core.allocator import keep_large_buffers
 from lib.face_model.model import Coefficients, FaceModel
 from lib.recognition.network import DLIB_CROP
 from lib.rendering.camera import alignment_points, crop_projection
@@ -243,7 +242,6 @@ def _case(row):
 
 def run_renders(repeats, model):
     """Whole renders with gradients to coefficients, beside the rasteriser alone on what each of them draws."""
-    keep_large_buffers()  # as every process of the study does; comes last here, since nothing is given back from now on
     generator, results = torch.Generator().manual_seed(1), []
     for size, views in product(SIZES, VIEWS):
         crop, pictures = replace(DLIB_CROP, size=size), FACES * views

@@ -5,6 +5,7 @@ half executed under `reports/notebooks`, where it can be opened.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,14 @@ from lib.presets import apply_preset
 
 NOTEBOOKS = Path("notebooks")
 EXECUTED = Path("reports/notebooks")
+PROCESS_SETTINGS = {
+    # torch's threads stop looking for their next operation early: the kernels of lib.rendering use the same cores
+    "GOMP_SPINCOUNT": "2000",
+    # buffers of up to 1 GiB, which networks use over and over, are kept; fresh pages take a tenth of a training step
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+}
+"""Environment of the kernels, and so of the processes that they start, unless the user's own says otherwise."""
 
 
 def notebook_of(stage):
@@ -59,6 +68,7 @@ def run_notebook(stage, variant=None):
     source = notebook_of(stage)
     load_params(PARAMS_FILE)
     EXECUTED.mkdir(parents=True, exist_ok=True)
+    os.environ.update(PROCESS_SETTINGS | os.environ)
     target = EXECUTED / f"{source.stem}{f'-{variant}' if variant else ''}.ipynb"
     try:
         execute_notebook(source, target, {"variant": variant} if variant else {})

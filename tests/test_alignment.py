@@ -1,12 +1,15 @@
 """The crop: similarity fits against known transforms, warps against pictures whose every pixel is known."""
 
 import math
+import platform
+import sys
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
-from lib.photos.align import warp_to_crop
+from lib.photos.align import _return_free_memory, warp_to_crop
 from lib.rendering.crop import POINT_NAMES, Crop, fit_similarity
 
 CROP = Crop(60, ((0.3, 0.35), (0.7, 0.35), (0.35, 0.7), (0.65, 0.7)))
@@ -109,3 +112,22 @@ def test_a_face_outside_the_photograph_is_black():
     picture = np.full((50, 50, 3), 255, np.uint8)
     for far in (-500.0, 500.0):
         assert warp_to_crop(picture, CROP.canonical_points() * 60 + far, CROP).abs().max() == 0
+
+
+# ------------------------------------------------------------------------------------------ memory
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+def test_free_memory_is_returned():
+    blocks = [np.ones(100_000, np.uint8) for _ in range(2000)]
+    last = blocks.pop()  # above it in the heap: what is below cannot be given back by shrinking the heap
+    blocks.clear()
+    before = psutil.Process().memory_info().rss
+    _return_free_memory()
+    assert before - psutil.Process().memory_info().rss > 100e6
+    assert last.all()
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    _return_free_memory()

@@ -1,6 +1,7 @@
 """The runner of the notebooks: what it passes, and what a user reads when something is wrong."""
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from lib.core.errors import StudyError
-from lib.run import main, notebook_of, run_notebook
+from lib.run import PROCESS_SETTINGS, main, notebook_of, run_notebook
 
 
 @pytest.fixture
@@ -49,21 +50,44 @@ def test_a_failed_cell_is_told_without_a_traceback_and_can_be_opened(project, ca
     ]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "told"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
-)
-def test_torchs_threads_wait_shortly_unless_the_user_says_how(wanted, told):
-    silent = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    code = "import lib, os; print(os.environ.get('GOMP_SPINCOUNT'))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=silent | wanted, capture_output=True, text=True)
-    assert done.stdout.strip() == told
-
-
-def test_a_kernel_is_told_how_to_wait(project, monkeypatch):
-    folder = project("import os\nfrom pathlib import Path\nPath('seen').write_text(os.environ['GOMP_SPINCOUNT'])")
+def test_a_kernel_has_the_process_settings_unless_the_user_says_otherwise(project, monkeypatch):
+    names = list(PROCESS_SETTINGS)
+    folder = project(f"import os\nopen('seen', 'w').write(' '.join(os.environ[name] for name in {names}))")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     run_notebook("demo")
-    assert (folder / "seen").read_text() == "7"
+    assert (folder / "seen").read_text().split() == ["7", *list(PROCESS_SETTINGS.values())[1:]]
+
+
+# of the C library, asked directly: torch and numpy have ways of their own
+FAULTS = """
+import ctypes, resource
+
+def faults_of_a_buffer(size=200 * 2**20):
+    before, library = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, ctypes.CDLL(None)
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    buffer = library.malloc(ctypes.c_size_t(size))
+    ctypes.memset(buffer, 1, size)
+    library.free(buffer)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print([faults_of_a_buffer() for _ in range(2)][-1])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+def test_a_kernel_uses_large_buffers_again():
+    silent = {name: value for name, value in os.environ.items() if name not in PROCESS_SETTINGS}
+    before, after = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS], env=silent | settings, capture_output=True, check=True
+            ).stdout
+        )
+        for settings in ({}, PROCESS_SETTINGS)
+    )
+    assert after < before / 20
 
 
 @pytest.mark.parametrize(("folder_name", "transport"), [("t", "ipc"), ("t" * 100, "tcp")])

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib.core.allocator import keep_large_buffers
 from lib.core.errors import StudyError
 from lib.core.files import write_atomically
 from lib.recognition import sources as network_files
@@ -183,8 +182,7 @@ def load_network(name, folder):
     Returns
     -------
     IdentityNetwork
-        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros. From now on
-        the process keeps large buffers (`lib.core.allocator`).
+        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros.
 
     Raises
     ------
@@ -192,7 +190,6 @@ def load_network(name, folder):
         When the name is unknown, or the file is missing or not this network's.
     """
     kind = _kind(name)
-    keep_large_buffers()
     path = Path(folder) / f"{name}.safetensors"
     if not path.is_file():
         raise StudyError(f"{path} is missing: run the networks stage (dvc repro networks), which makes it.")

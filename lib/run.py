@@ -78,8 +78,8 @@ def run_notebook(stage, variant=None):
     return target
 
 
-def execute_notebook(source, target, parameters, folder="."):
-    """Execute any notebook in a kernel of its own; what its cells print is passed on.
+def execute_notebook(source, target, parameters):
+    """Execute any notebook in a kernel of its own, which runs here; what its cells print is passed on.
 
     Parameters
     ----------
@@ -87,8 +87,6 @@ def execute_notebook(source, target, parameters, folder="."):
         The notebook, and its executed copy.
     parameters : dict
         For its cell tagged `parameters`.
-    folder : path-like
-        Where the kernel runs.
 
     Raises
     ------
@@ -101,7 +99,7 @@ def execute_notebook(source, target, parameters, folder="."):
             str(target),
             parameters=parameters,
             kernel_name="python3",
-            cwd=str(folder),
+            cwd=".",
             progress_bar=False,
             extra_arguments=["--log-level=ERROR"],
             stdout_file=sys.stdout,

@@ -27,13 +27,14 @@ def code_cells(notebook):
     return [cell for cell in nbformat.read(notebook, 4)["cells"] if cell["cell_type"] == "code"]
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+WITH_PARAMETERS = [path for path in NOTEBOOKS if code_cells(path)[0]["metadata"].get("tags") == ["parameters"]]
+
+
+@pytest.mark.parametrize("notebook", WITH_PARAMETERS, ids=lambda path: path.stem)
 def test_defaults_of_a_notebook_are_those_of_the_study(notebook):
     first = code_cells(notebook)[0]
-    assert first["metadata"]["tags"] == ["parameters"]
     defaults = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(first["source"]).body}
-    assert defaults["params_file"] == "params.yaml"
-    params = load_params(ROOT / defaults["params_file"])
+    params = load_params(ROOT / "params.yaml")
     if "variant" in defaults:
         params.variant(defaults["variant"])
     if "regressor" in defaults:
@@ -41,32 +42,25 @@ def test_defaults_of_a_notebook_are_those_of_the_study(notebook):
         assert folder == Path("data/regressors") and name in params.variants
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_finds_the_repository_by_hand_and_in_the_pipeline(notebook, monkeypatch):
-    cells = code_cells(notebook)
-    assert not [cell for cell in cells[:1] if "import" in cell["source"]], "nothing may come before the folder is right"
-    for place in (ROOT / "notebooks", ROOT):
-        monkeypatch.chdir(place)
-        exec(cells[1]["source"], {})
-        assert Path.cwd() == ROOT
-
-
-def ask(url, end):
+def ask(url, end, **sent):
     """Read JSON; a server says where it is a moment before it listens."""
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
+            with urllib.request.urlopen(url, json.dumps(sent).encode() if sent else None, timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.URLError:
             assert time.monotonic() < end
             time.sleep(0.2)
 
 
-def test_make_lab_starts_jupyterlab_with_the_kernel_of_the_study(tmp_path):
+def test_make_lab_starts_jupyterlab_with_the_kernel_of_the_study_at_its_root(tmp_path):
     server = {"open_browser": False, "port": 0, "allow_root": True}
     (tmp_path / "config").mkdir()
     (tmp_path / "config/jupyter_server_config.json").write_text(json.dumps({"ServerApp": server}))
-    environment = os.environ | {"PATH": PATH, "JUPYTER_TOKEN": "test"}
+    seen, startup = tmp_path / "seen", tmp_path / "ipython/profile_default/startup/seen.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text(f"from pathlib import Path\nPath({str(seen)!r}).write_text(str(Path.cwd()))\n")
+    environment = os.environ | {"PATH": PATH, "JUPYTER_TOKEN": "test", "IPYTHONDIR": str(tmp_path / "ipython")}
     environment |= {f"JUPYTER_{name.upper()}_DIR": str(tmp_path / name) for name in ("config", "runtime", "data")}
     with (tmp_path / "log").open("w") as log:
         lab = subprocess.Popen(["make", "lab"], cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -78,10 +72,18 @@ def test_make_lab_starts_jupyterlab_with_the_kernel_of_the_study(tmp_path):
         url = json.loads(running[0].read_text())["url"]
         found = ask(f"{url}api/kernelspecs?token=test", end)
         listed = {entry["name"] for entry in ask(f"{url}api/contents/notebooks?token=test", end)["content"]}
+        notebook = {"path": "notebooks/01_face_model.ipynb", "name": "", "type": "notebook"}
+        ask(f"{url}api/sessions?token=test", end, **notebook, kernel={"name": "python3"})
+        while not (seen.exists() and seen.read_text()):
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.2)
     finally:
         for started in running:
             os.kill(json.loads(started.read_text())["pid"], 15)
         lab.wait(60)
+    assert Path(seen.read_text()) == ROOT
+    settings = json.loads((ROOT / ".vscode/settings.json").read_text())
+    assert settings["jupyter.notebookFileRoot"] == "${workspaceFolder}"
     wanted = {nbformat.read(path, 4)["metadata"]["kernelspec"]["name"] for path in NOTEBOOKS}
     assert wanted == {"python3"}
     argv = found["kernelspecs"]["python3"]["spec"]["argv"]

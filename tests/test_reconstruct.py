@@ -163,12 +163,10 @@ def test_a_browser_draws_the_glb(tmp_path):
     assert np.abs(painted[:, :3].mean(0) / 255 - albedo.mean(0)).max() < 0.05
 
 
-def test_the_notebook_does_the_same(study, tmp_path, monkeypatch):
-    (study / "notebooks").mkdir()
-    source = shutil.copy(ROOT / "notebooks/12_reconstruct.ipynb", study / "notebooks")
+def test_the_notebook_does_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     settings = dict(photographs="photographs", out=str(tmp_path / "faces"))
-    execute_notebook(source, tmp_path / "run.ipynb", settings, study / "notebooks")
+    execute_notebook(ROOT / "notebooks/12_reconstruct.ipynb", tmp_path / "run.ipynb", settings)
     assert len(list((tmp_path / "faces").glob("*.glb"))) == 2
     shown = (tmp_path / "run.ipynb").read_text()
     # two pictures and the one inside the view

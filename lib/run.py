@@ -1,5 +1,7 @@
 """Runs the notebook of one stage through papermill: `python -m lib.run stage2 --variant full`.
 
+`python -m lib.run --preset quick` writes a preset into `params.yaml` instead.
+
 The parameters are checked first, so that a slip is told in a line before anything starts. A failed notebook is kept
 half executed under `reports/notebooks`, where it can be opened.
 """
@@ -12,15 +14,19 @@ from pathlib import Path
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
+from ruamel.yaml import YAML
 from traitlets.config import Config
 from zmq import IPC_PATH_MAX_LEN
 
 from lib.core.errors import StudyError
+from lib.core.files import write_atomically
 from lib.core.params import PARAMS_FILE, load_params
-from lib.presets import apply_preset
+from lib.core.strict import read_yaml, unknown
 
 NOTEBOOKS = Path("notebooks")
 EXECUTED = Path("reports/notebooks")
+PRESETS = Path("presets")
+DEFAULT_PRESET = "default"
 PROCESS_SETTINGS = {
     # torch's threads stop looking for their next operation early: the kernels of lib.rendering use the same cores
     "GOMP_SPINCOUNT": "2000",
@@ -119,16 +125,63 @@ def _connection(path):
     return {"transport": "ipc", "ip": path} if len(f"{path}-5") <= IPC_PATH_MAX_LEN else {"transport": "tcp"}
 
 
+def apply_preset(preset, path=PARAMS_FILE):
+    """Write a preset's values into a parameter file, with comments.
+
+    Parameters
+    ----------
+    preset : str or Path
+        A name in `presets/`: `default` holds all parameters as published, any other names what it changes in them, so
+        that the result is the same whatever the file held before. Or the path of a YAML file with some sections and
+        names of `Params`: all that it does not name stays as it is.
+    path : str or Path
+        The file to change; written atomically, and only when the result is valid.
+
+    Raises
+    ------
+    StudyError
+        There is no such preset, or the result is refused by `load_params`.
+    """
+    presets = {p.stem: p for p in sorted(PRESETS.glob("*.yaml"))}
+    source = presets.get(str(preset), Path(preset))
+    if not source.is_file():
+        raise StudyError(f"no preset {str(preset)!r}; there are: {', '.join(presets) or 'none'}")
+    yaml = YAML()
+    yaml.width = 200
+    document = yaml.load((presets[DEFAULT_PRESET] if str(preset) in presets else Path(path)).read_text())
+    for section, values in ({} if str(preset) == DEFAULT_PRESET else read_yaml(source)).items():
+        if section not in document or not isinstance(values, dict):
+            raise StudyError(f"{source}: " + unknown(section, list(document)))
+        _overlay(document[section], values)
+
+    def write(part):
+        with part.open("w") as file:
+            yaml.dump(document, file)
+        load_params(part)
+
+    write_atomically(path, write)
+
+
+def _overlay(old, new):
+    """Put values into a mapping; a mapping of its own, such as `methods.iterative_fit`, keeps what is not named."""
+    for name, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(name), dict):
+            _overlay(old[name], value)
+        else:
+            old[name] = value
+
+
 def main(arguments=None):
     """Run one stage, or write a preset into `params.yaml`; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.run", description=__doc__)
-    parser.add_argument("stage", help="a stage of dvc.yaml, or `preset` to change params.yaml")
-    parser.add_argument("name", nargs="?", help="of the preset: a file in presets/, without its ending")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("stage", nargs="?", help="a stage of dvc.yaml")
+    what.add_argument("--preset", metavar="NAME", help="a file in presets/, without its ending")
     parser.add_argument("--variant", help="of a stage that has several")
     chosen = parser.parse_args(arguments)
     try:
-        if chosen.stage == "preset":
-            apply_preset(chosen.name or "")
+        if chosen.preset is not None:
+            apply_preset(chosen.preset)
         else:
             print(f"executed: {run_notebook(chosen.stage, chosen.variant)}")
     except StudyError as error:

@@ -12,13 +12,13 @@ from conftest import ROOT
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from lib.presets import apply_preset
+from lib.run import apply_preset
 
 # enough to go through every line, too little to learn anything
 TINY = "stage1: {faces: 96, epochs: 2}\nstage2: {steps: 2, checkpoint_steps: 1}\nevaluate: {bootstrap_samples: 20}\n"
 # as the documents have them
 OWN_PHOTOGRAPHS = "dvc exp run -S photos.source=folder -S photos.path=path/to/folder"
-FIRST_COMMANDS = ("make setup", "python -m lib.run preset quick", "make study")
+FIRST_COMMANDS = ("make setup", "python -m lib.run --preset quick", "make study")
 
 
 class Study:

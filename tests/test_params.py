@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from lib.core.errors import StudyError
 from lib.core.params import load_params
-from lib.presets import apply_preset
+from lib.run import apply_preset
 
 PUBLISHED = ROOT / "presets/default.yaml"
 TEXT = PUBLISHED.read_text()

@@ -62,9 +62,9 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study, fir
 
 def test_the_report_has_all_its_parts_and_links(study):
     page = (study.folder / "reports/index.html").read_text()
-    assert "dvc repro" not in page and "There are no executed notebooks" not in page
+    assert "dvc repro" not in page and "There are no executed notebooks" not in page and "<math" in page
     assert all(f"{title}." in page for title in ("Table 1", "Table 2", "Table 3", "Figure 1", "Figure 4", "Figure 7"))
-    links = re.findall(r'href="(notebooks/[^"]+)"', page)
+    links = re.findall(r'href="(pages/[^"]+)"', page)
     notebooks = {path.stem for path in (study.folder / "reports/notebooks").glob("*.ipynb")} - {"11_report"}
     assert {Path(link).stem for link in links} == notebooks
     assert all((study.folder / "reports" / link).is_file() for link in links)

@@ -96,7 +96,8 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_its_notebook(stage):
-    command = body(stage)["cmd"]
+    command, *pages = [body(stage)["cmd"]] if stage != "report" else body(stage)["cmd"]
+    assert pages == (["python -m lib.report.page"] if stage == "report" else [])
     variant = {"stage2": " --variant ${key}", "evaluate": " --variant ${key}"}.get(stage, "")
     assert command == f"python -m lib.run {stage}{variant}"
 
@@ -106,8 +107,8 @@ def test_small_results_belong_to_git(stage):
     for kind in ("outs", "metrics"):
         for out in body(stage).get(kind, []):
             path, settings = next(iter(out.items())) if isinstance(out, dict) else (out, {})
-            # the page is large and may show people: git ignores it, DVC keeps it
-            small = path.startswith("reports/") and path != "reports/index.html"
+            # the pages are large and may show people: git ignores them, DVC keeps them
+            small = path.startswith("reports/") and path not in ("reports/index.html", "reports/pages")
             assert (settings.get("cache") is False) == small, path
 
 

@@ -1,9 +1,11 @@
-"""The report: tables beside the paper's, parts that were not measured, and the page as a browser shows it."""
+"""The report: tables beside the paper's, parts that were not measured, and the pages as a browser shows them."""
 
 import io
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import browser
 import matplotlib.pyplot as plt
@@ -14,19 +16,16 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from lib.core.params import load_params
 from lib.evaluation import paper_numbers
-from lib.evaluation.tables import run_table
 from lib.figures import loss_curves, save_figure
 from lib.figures_faces import face_grid
+from lib.report import facts, page
 from lib.report import tables as report_tables
-from lib.report.content import PEOPLE_WARNING, TITLE, lead, sections
-from lib.report.facts import machine_facts, output_hashes, package_versions, sources
-from lib.report.notebook_pages import convert_notebooks
-from lib.report.page import Section, blocks, header_rows, inlined, split_interval, table, write_page
+from lib.run import execute_notebook
 from lib.viewer import face_viewer
 
-NAMES = ["stage1", "full", "no_batch"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = ["stage1", "full", "no_batch", "no_loopback", "single_view"]
 CHANGES = {"pose": dict(none=0.0, largest=60.0), "blur": dict(none=0.0, largest=0.1)}
 
 
@@ -66,6 +65,8 @@ def finished_run(tmp_path_factory):
     """A folder as a run leaves it, with small figures and made-up numbers."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "templates").symlink_to(ROOT / "templates")
+    shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
+    (folder / "lib").symlink_to(ROOT / "lib")
     metrics, figures = folder / "reports/metrics", folder / "reports/figures"
     (metrics / "evaluate").mkdir(parents=True)
     (metrics / "methods").mkdir()
@@ -83,6 +84,7 @@ def finished_run(tmp_path_factory):
     grid = face_grid(pictures)
     for name in ("pairs/full", "ablations", "methods", "robustness", "styles", "face_model"):
         save_figure(grid, figures / f"{name}.png")
+    (folder / "dvc.lock").write_text("stages: {a: {outs: [{path: data/x.h5, md5: abc}]}}")
     frame = pd.DataFrame(dict(step=[1, 2], identity=[0.5, 0.4], batch=[3, 2], loop=[9, 8], parameter=[5, 4]))
     curves = loss_curves({"full": frame})
     for name in ("similarity", "likeness", "losses", "robustness_curves"):
@@ -99,22 +101,35 @@ def study(finished_run, tmp_path, monkeypatch):
     return tmp_path / "study"
 
 
-def write_report(study, viewer=None, warning=""):
-    params = load_params(ROOT / "params.yaml")
-    run = run_table(params).set_axis([""], axis=1)
-    frame = pd.DataFrame({"": machine_facts() | sources(ROOT / "params.yaml", "dvc.lock")})
-    facts = dict(run=run, machine=frame, packages=frame, params=frame, outputs=frame)
-    pages = convert_notebooks(study / "reports/notebooks", leave_out="11_report")
-    content = sections(NAMES, params, facts, viewer, pages)
-    write_page("reports/index.html", TITLE, lead(report_tables.read_methods(NAMES), params), content, warning)
-    return (study / "reports/index.html").read_text(encoding="utf-8")
+def write_report(folder):
+    """Execute the report's notebook, with a view of two small faces, and write the pages; the report's text."""
+    notebook = nbformat.read(ROOT / "notebooks/11_report.ipynb", 4)
+    (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "viewer = " in cell.source]
+    cell.source = "HTML(Path('viewer.html').read_text())"
+    (folder / "viewer.html").write_text(small_viewer())
+    nbformat.write(notebook, folder / "report.ipynb")
+    (folder / "reports/notebooks").mkdir(exist_ok=True)
+    write_notebook(folder / "reports/notebooks/01_demo.ipynb", "The demonstration")
+    execute_notebook(folder / "report.ipynb", folder / "reports/notebooks/11_report.ipynb", {}, folder)
+    started = Path.cwd()
+    os.chdir(folder)
+    page.main()
+    os.chdir(started)
+    return (folder / "reports/index.html").read_text(encoding="utf-8")
 
 
-def write_notebook(folder, name, title):
-    folder.mkdir(parents=True, exist_ok=True)
-    cells = [nbformat.v4.new_markdown_cell(f"# 1 · {title}\n\nText"), nbformat.v4.new_code_cell("1 + 1")]
-    book = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"duration": 90.0}})
-    nbformat.write(book, folder / f"{name}.ipynb")
+@pytest.fixture(scope="module")
+def report(finished_run, tmp_path_factory):
+    """The folder of a run with its report."""
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("report") / "study", symlinks=True)
+    write_report(folder)
+    return folder
+
+
+def write_notebook(path, title):
+    cells = [nbformat.v4.new_markdown_cell(f"# 1 · {title}\n\n[Text](../docs/metrics.md)")]
+    cells.append(nbformat.v4.new_code_cell("1 + 1", outputs=[nbformat.v4.new_output("stream", text="two")]))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
 
 
 def small_viewer():
@@ -142,50 +157,67 @@ def test_the_papers_tables_are_whole():
 
 def test_this_runs_rows_stand_above_the_papers(study):
     frame = report_tables.geometry_table(report_tables.read_methods(NAMES))
-    assert [title for title, _ in blocks(frame)] == [report_tables.THIS_RUN, report_tables.PAPER]
-    (_, ours), (_, papers) = blocks(frame)
-    assert [label for label, _ in ours] == ["stage 1 only", "full", "no batch loss", "mean face"]
-    assert ours[0][1][0] == "1.250 [1.150, 1.350]" and papers[1][1] == ["1.50", "0.13", "1.50", "0.11", "1.48", "0.11"]
+    assert list(dict.fromkeys(frame.index.get_level_values(0))) == [report_tables.THIS_RUN, report_tables.PAPER]
+    ours, papers = frame.loc[report_tables.THIS_RUN], frame.loc[report_tables.PAPER]
+    assert list(ours.index)[:3] == ["stage 1 only", "full", "no batch loss"] and ours.index[-1] == "mean face"
+    assert ours.iloc[0, 0] == "1.250 [1.150, 1.350]"
+    assert papers.iloc[1].tolist() == ["1.50", "0.13", "1.50", "0.11", "1.48", "0.11"]
     recall = report_tables.recall_table(report_tables.read_methods(NAMES))
     assert recall.loc[(report_tables.THIS_RUN, "random"), ("test photographs", "top-1")] == "0.500 [0.400, 0.600]"
 
 
 def test_the_strongest_change_in_which_a_face_was_found_is_told(study):
-    frame = report_tables.stress_table(report_tables.read_robustness(), CHANGES)
+    frame = report_tables.stress_table(report_tables.read_robustness())
     assert frame.loc["full"].tolist() == ["0.700 [0.600, 0.800]", "0.800 [0.700, 0.900]"]
-    styles = report_tables.style_table(report_tables.read_robustness(), CHANGES)
+    styles = report_tables.style_table(report_tables.read_robustness())
     assert list(styles.columns) == [("pencil", "likeness"), ("pencil", "consistency")]
+
+
+def header_of(frame):
+    """The names of a table's header and how many columns each spans."""
+    head = re.search("<thead>.*?(?=<tbody>)", page.table(frame).data)[0]
+    rows = [re.findall(r'<th colspan="(\d)">(.*?)</th>', row) for row in head.split("<tr>")[1:]]
+    return [[(name, int(span)) for span, name in row] for row in rows]
 
 
 def test_headers_span_their_groups():
     columns = pd.MultiIndex.from_tuples([("a", "x"), ("a", "y"), ("b", "x")])
-    assert header_rows(pd.DataFrame([[1, 2, 3]], columns=columns)) == [
+    assert header_of(pd.DataFrame([[1, 2, 3]], columns=columns)) == [
         [("a", 2), ("b", 1)],
         [("x", 1), ("y", 1), ("x", 1)],
     ]
-    assert header_rows(pd.DataFrame([[1, 2]], columns=["a", "a"])) == [[("a", 1), ("a", 1)]]
+    assert header_of(pd.DataFrame([[1, 2]], columns=["a", "a"])) == [[("a", 1), ("a", 1)]]
 
 
-def test_values_are_parted_from_their_intervals():
-    assert split_interval("0.41 [0.38, 0.44]") == ("0.41", "[0.38, 0.44]")
-    assert split_interval("Tran et al.") == ("Tran et al.", "")
+def test_tables_have_blocks_and_part_values_from_their_intervals():
+    index = pd.MultiIndex.from_tuples([("ours", "<a>"), ("ours", "b"), ("theirs", "c")])
+    text = page.table(pd.DataFrame({"x": ["0.41 [0.38, 0.44]", "Tran [29] et al.", ""]}, index=index)).data
+    assert re.findall(r'class="block" colspan="2">(.*?)<', text) == ["ours", "theirs"] and text.count("<tbody>") == 2
+    assert '<td>0.41 <span class="interval">[0.38, 0.44]</span></td>' in text and "<td>Tran [29] et al.</td>" in text
+    assert '<th scope="row">&lt;a&gt;</th>' in text
 
 
 def test_pictures_are_inside_and_small(study):
-    address, width, height = inlined(study / "reports/figures/ablations.png")
-    assert address.startswith("data:image/webp;base64,") and (width, height) == (1200, 300)
-    assert inlined(study / "reports/figures/losses.svg")[0].startswith("data:image/svg+xml;base64,")
+    shown = page.figure("reports/figures/ablations.png").data
+    assert 'src="data:image/webp;base64,' in shown and 'width="1200" height="300"' in shown
+    assert 'src="data:image/svg+xml;base64,' in page.figure("reports/figures/losses.svg").data
 
 
-def test_parts_that_are_missing_are_said_to_be():
-    full = Section("a", "A", parts=(table("T", pd.DataFrame([[1]]), "text"),), missing="gone")
-    partial = Section("a", "A", parts=(*full.parts, table("T", None, "text")), missing="gone")
-    assert not full.incomplete and partial.incomplete and len(partial.shown) == 1
+def test_what_is_missing_is_said_to_be():
+    assert "<table" in page.table(pd.DataFrame([["1"]]), "gone").data
+    for shown in (page.table(None, "gone"), page.table({}, "gone"), page.figure("nowhere.png", "gone")):
+        assert shown.data == '<p class="missing">gone</p>'
 
 
-def test_what_was_not_measured_is_left_out_with_a_sentence(study):
-    whole = write_report(study)
-    assert "Table 1." in whole and "Figure 4." in whole and "Figure 6." in whole and "dvc repro" not in whole
+def test_the_report_shows_what_was_measured(report):
+    text = (report / "reports/index.html").read_text(encoding="utf-8")
+    assert text.count("<table") == 15 and text.count("<img ") == 13
+    assert "dvc repro" not in text and "Nothing is known" not in text and "load_params" not in text
+    assert "is 0.500 [0.400, 0.600] instead of 0.400 [0.300, 0.500]" in text
+    assert {"full", "mean_face"} <= set(pd.read_csv(report / "reports/metrics.csv")["method"])
+
+
+def test_of_what_was_not_measured_a_sentence_says_why(study):
     metrics = study / "reports/metrics"
     for name in NAMES:
         (metrics / f"evaluate/{name}.json").write_text(json.dumps(evaluation(0.4, truth=False, groups=False)))
@@ -193,42 +225,55 @@ def test_what_was_not_measured_is_left_out_with_a_sentence(study):
     (metrics / "robustness.json").unlink()
     for name in ("methods", "robustness", "styles"):
         (study / f"reports/figures/{name}.png").unlink()
-    page = write_report(study)
-    assert "Table 1." not in page and "nothing is measured in millimetres" in page
-    assert "Figure 4." not in page and "dvc repro comparison" in page
-    assert "Figure 6." not in page and "dvc repro robustness" in page
-    assert "Nothing is known of these people" in page
-
-
-def test_texts_are_text_and_photographs_of_people_are_announced(study):
-    page = write_report(study, warning=PEOPLE_WARNING)
-    assert "do not commit or publish them" in page
-    assert "Photographs of people." not in write_report(study)
+    parameters = (study / "params.yaml").read_text()
+    (study / "params.yaml").write_text(parameters.replace("source: simulated", "source: lfw"))
+    text = write_report(study)
+    assert "nothing is measured in millimetres" in text and "Nothing is known of these people" in text
+    assert "dvc repro comparison" in text and "dvc repro robustness" in text
+    assert "do not commit or publish them" in text
 
 
 def test_facts_of_the_run(tmp_path):
     lock = "stages:\n  a:\n    outs:\n    - {path: data/x.h5, md5: abc}\n    - {path: reports/y.json, md5: def}\n"
     (tmp_path / "dvc.lock").write_text(lock)
-    assert output_hashes(tmp_path / "dvc.lock") == {"data/x.h5": "abc"}
-    assert output_hashes(tmp_path / "none") == {}
+    assert facts.output_hashes(tmp_path / "dvc.lock") == {"data/x.h5": "abc"}
+    assert facts.output_hashes(tmp_path / "none") == {}
     (tmp_path / "params.yaml").write_bytes(b"")
-    facts = sources(tmp_path / "params.yaml", tmp_path / "none")
-    assert facts["SHA-256 of params.yaml"] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    assert package_versions()["torch"].startswith("2.") and set(machine_facts()) >= {"finished", "processor"}
+    named = facts.sources(tmp_path / "params.yaml")
+    assert named["SHA-256 of params.yaml"] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert set(facts.machine_facts()) == {"processor", "memory", "system"}
 
 
-def test_executed_notebooks_become_pages(tmp_path):
-    write_notebook(tmp_path, "01_demo", "The demonstration")
-    write_notebook(tmp_path, "11_report", "Report")
-    (page,) = convert_notebooks(tmp_path, leave_out="11_report")
-    assert page == dict(name="01_demo", title="The demonstration", page="01_demo.html", seconds=90.0)
-    assert "<h1" in (tmp_path / "01_demo.html").read_text() and not (tmp_path / "11_report.html").exists()
+def test_versions_of_packages_that_may_be_missing(monkeypatch):
+    monkeypatch.setattr(facts, "PACKAGES", ("torch", "no-such-package"))
+    versions = facts.package_versions()
+    assert versions["torch"].startswith("2.") and versions["no-such-package"] == "not installed"
+
+
+def test_executed_notebooks_become_pages(report):
+    assert [path.name for path in (report / "reports/pages").iterdir()] == ["01_demo.html"]
+    text = (report / "reports/pages/01_demo.html").read_text(encoding="utf-8")
+    assert "<title>The demonstration</title>" in text and "two" in text and 'href="../../docs/metrics.md"' in text
+    report_page = (report / "reports/index.html").read_text(encoding="utf-8")
+    assert '<a href="pages/01_demo.html">01_demo</a>: The demonstration' in report_page
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_formulas_become_mathml(notebook, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    read = nbformat.read(notebook, 4)
+    prose = "\n".join(cell.source for cell in read.cells if cell.cell_type == "markdown")
+    formulas = len(re.findall(r"\$\$.+?\$\$|\$.+?\$", prose, re.S))
+    text = page.page_of(read)
+    shown = re.findall("<math.*?</math>", text)
+    assert len(shown) == formulas and text == page.page_of(read)
+    assert not [formula for formula in shown if "\\" in formula], "a command that is not known is shown as it is"
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     if browser.PROGRAM is None:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium): the page is not looked at in a browser")
+        pytest.skip("no Chromium here (Debian: apt-get install chromium): the pages are not looked at in a browser")
     with browser.browser(tmp_path_factory.mktemp("browser")) as page:
         yield page
 
@@ -236,27 +281,40 @@ def chromium(tmp_path_factory):
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 BROKEN = "[...document.images].filter(i => !i.hidden && !(i.complete && i.naturalWidth)).map(i => i.alt)"
 ANCHORS = "[...document.querySelectorAll('a[href^=\"#\"]')]"
-LOST = f"{ANCHORS}.filter(a => !document.querySelector(a.getAttribute('href'))).length"
+LOST = f"{ANCHORS}.filter(a => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).length"
+PROSE = "[...document.querySelectorAll('.text_cell')].map(e => e.innerText).join(' ')"
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_shows_the_page_whole(study, chromium, width):
-    write_notebook(study / "reports/notebooks", "01_demo", "The demonstration")
-    write_report(study, small_viewer())
-    address = (study / "reports/index.html").as_uri()
+def test_a_browser_shows_the_report_whole(report, chromium, width):
+    address = (report / "reports/index.html").as_uri()
     chromium.open(address, width)
     assert chromium.evaluate(f"document.fonts.ready.then(() => {OVERFLOW})") <= 0
     assert chromium.evaluate(BROKEN) == [] and chromium.evaluate(LOST) == 0
     wide = "[...document.querySelectorAll('main table, main img, canvas, pre')].filter(e => e.getBoundingClientRect()"
     assert chromium.evaluate(f"{wide}.right > innerWidth && !e.closest('.scroll')).length") == 0
     links = chromium.evaluate("[...document.querySelectorAll('main ul a')].map(a => a.getAttribute('href'))")
-    assert links == ["notebooks/01_demo.html"] and all((study / "reports" / link).is_file() for link in links)
+    assert links == ["pages/01_demo.html"] and all((report / "reports" / link).is_file() for link in links)
+    assert chromium.evaluate("document.querySelectorAll('nav a').length") == 10
     assert chromium.problems() == [] and chromium.requests() == [address]
 
 
-def test_the_view_draws_faces_beside_their_photographs(study, chromium):
-    write_report(study, small_viewer())
-    chromium.open((study / "reports/index.html").as_uri(), 1280)
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_browser_shows_formulas_without_a_network(tmp_path, monkeypatch, chromium, notebook, width):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "page.html").write_text(page.page_of(nbformat.read(notebook, 4)), encoding="utf-8")
+    address = (tmp_path / "page.html").as_uri()
+    chromium.open(address, width)
+    assert chromium.evaluate(OVERFLOW) <= 0
+    assert not re.search(r"\$|\\[A-Za-z]", chromium.evaluate(PROSE))
+    heights = chromium.evaluate("[...document.querySelectorAll('math')].map(e => e.getBoundingClientRect().height)")
+    assert all(8 < height < 200 for height in heights)
+    assert chromium.problems() == [] and chromium.requests() == [address]
+
+
+def test_the_view_draws_faces_beside_their_photographs(report, chromium):
+    chromium.open((report / "reports/index.html").as_uri(), 1280)
     place = "(e => (({x, y, width, height}) => ({x, y: y + scrollY, width, height}))(e.getBoundingClientRect()))"
     region = chromium.evaluate(f"{place}(document.querySelector('canvas'))")
     assert region["width"] == region["height"] == 320
@@ -275,5 +333,5 @@ def test_the_view_draws_faces_beside_their_photographs(study, chromium):
 
 
 def test_the_template_asks_for_nothing_from_elsewhere():
-    text = (ROOT / "templates/report.html").read_text()
+    text = (ROOT / "templates/page.html").read_text()
     assert not re.search(r"https?://|@import|url\(", text)

@@ -1,10 +1,9 @@
-"""On what, when and from what a run was made: for the reader of the report, never for metrics."""
+"""On what and from what a run was made: for the reader of the report, never for metrics."""
 
 import hashlib
 import os
 import platform
 import subprocess
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -18,9 +17,8 @@ PACKAGES = (
 
 
 def machine_facts():
-    """Describe the machine and the moment, a dict of str to str; no name of machine or user."""
+    """Describe the machine, a dict of str to str; no name of machine or user."""
     return {
-        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -28,28 +26,13 @@ def machine_facts():
 
 
 def package_versions():
-    """Return the versions of `PACKAGES` that are installed, a dict of str to str."""
-    return {name: metadata.version(name) for name in PACKAGES}
+    """Return the versions of `PACKAGES`, a dict of str to str; of a missing one it says so."""
+    return {name: _version(name) for name in PACKAGES}
 
 
-def sources(params_file, lock_file):
-    """Name what the run was made from.
-
-    Parameters
-    ----------
-    params_file, lock_file : path-like
-        The parameters, and DVC's lock, which the stages before the report have written.
-
-    Returns
-    -------
-    dict of str to str
-        SHA-256 of both files and the commit; what there is not is left out.
-    """
-    facts = {
-        f"SHA-256 of {Path(path).name}": hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        for path in (params_file, lock_file)
-        if Path(path).is_file()
-    }
+def sources(params_file):
+    """Name what the run was made from: SHA-256 of the parameters, and the commit if there is one, by their names."""
+    facts = {f"SHA-256 of {Path(params_file).name}": hashlib.sha256(Path(params_file).read_bytes()).hexdigest()}
     commit = _git("rev-parse", "HEAD")
     if commit:
         # what a run itself writes does not count
@@ -65,6 +48,13 @@ def output_hashes(lock_file):
     stages = YAML(typ="safe").load(Path(lock_file))["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     return {path: md5 for path, md5 in outs.items() if not path.startswith("reports/")}
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _processor():

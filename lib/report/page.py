@@ -1,197 +1,217 @@
-"""The report as one page that needs nothing else: pictures and styles are inside it."""
+"""The report and the executed notebooks as pages that need nothing else: `python -m lib.report.page`.
 
-import base64
+The report is notebook 11 without its code; what its cells show is made by `figure`, `plot`, `table` and `note`.
+Pictures, styles and formulas (as MathML) are inside the pages, which open in any browser without a network.
+"""
+
+import html
 import io
-from dataclasses import dataclass, field
+import re
+import shutil
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from IPython.display import HTML
+from jinja2 import Template, pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
+from pygments.formatters import HtmlFormatter
 
 from lib.core.files import write_atomically
+from lib.core.pictures import data_url, picture_url
+from lib.core.progress import progress
 
-TEMPLATE, FIGURES = Path("templates/report.html"), Path("reports/figures")
+TEMPLATE = Path("templates/page.html")
+NOTEBOOKS, PAGES, REPORT = Path("reports/notebooks"), Path("reports/pages"), Path("reports/index.html")
+REPORT_NOTEBOOK = "11_report"
 WEBP_QUALITY = 90
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A picture with its caption.
-
-    Attributes
-    ----------
-    number : str
-        "Figure 3": that of the paper where it has one.
-    path : Path
-        PNG or SVG.
-    caption : str
-        What it shows, and what it means.
-    """
-
-    number: str
-    path: Path
-    caption: str
-    kind: str = "figure"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption.
-
-    Attributes
-    ----------
-    number : str
-    frame : DataFrame
-        Text; columns of one or two levels (groups), an index of one or two levels (blocks).
-    caption : str
-    folded : bool
-        Shown when the reader asks for it.
-    """
-
-    number: str
-    frame: pd.DataFrame
-    caption: str
-    folded: bool = False
-    kind: str = "table"
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Markup of one's own, such as a view of faces to turn."""
-
-    number: str
-    markup: str
-    caption: str
-    kind: str = "embedded"
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report.
-
-    Attributes
-    ----------
-    key, title : str
-        Its address on the page, and its heading.
-    text : tuple of str
-        Paragraphs.
-    parts : tuple of Figure, Table, Embedded or None
-        None: left out, since a stage measured nothing; `missing` says so.
-    missing : str
-        What to say where parts are left out.
-    """
-
-    key: str
-    title: str
-    text: tuple = ()
-    parts: tuple = ()
-    missing: str = ""
-    links: tuple = field(default=())
-
-    @property
-    def shown(self):
-        """The parts that are there."""
-        return [part for part in self.parts if part is not None]
-
-    @property
-    def incomplete(self):
-        """Whether a part is left out."""
-        return len(self.shown) < len(self.parts)
-
-
-def figure(number, path, caption):
-    """Make a Figure, or None where its file does not exist."""
-    return Figure(number, Path(path), caption) if Path(path).is_file() else None
-
-
-def table(number, frame, caption, folded=False):
-    """Make a Table, or None where there is nothing in it."""
-    return None if frame is None or frame.empty else Table(number, frame, caption, folded)
-
-
-def write_page(path, title, lead, sections, warning=""):
-    """Write the page.
+def figure(path, missing=""):
+    """Show a picture of an earlier stage.
 
     Parameters
     ----------
     path : path-like
-    title : str
-    lead : sequence of str
-        Paragraphs of the abstract.
-    sections : sequence of Section
-    warning : str
-        Shown above everything; empty for none.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= dict(inlined=inlined, safe_markup=Markup, split_interval=split_interval)
-    environment.globals |= dict(header=header_rows, blocks=blocks)
-    page = environment.get_template(TEMPLATE.name).render(title=title, lead=lead, sections=sections, warning=warning)
-    write_atomically(path, lambda part: part.write_text(page, encoding="utf-8"))
-
-
-def inlined(path):
-    """Write a PNG or SVG file as a `data:` address; PNG becomes WebP, a fifth of its size.
+        PNG (becomes WebP, a fifth of its size) or SVG.
+    missing : str
+        What to say where the file does not exist.
 
     Returns
     -------
-    tuple of (str, int or None, int or None)
-        Address, width and height in pixels where they are known.
+    IPython.display.HTML
     """
     path = Path(path)
+    if not path.is_file():
+        return note(missing)
     if path.suffix == ".svg":
-        return _address("image/svg+xml", path.read_bytes()), None, None
-    stream = io.BytesIO()
+        return _plot_image(path.read_bytes())
     with Image.open(path) as image:
-        image.convert("RGB").save(stream, "WEBP", quality=WEBP_QUALITY, method=5)
-        return _address("image/webp", stream.getvalue()), *image.size
+        address = picture_url(np.asarray(image.convert("RGB")), "WEBP", quality=WEBP_QUALITY, method=5)
+        width, height = image.size
+    return HTML(f'<img src="{address}" width="{width}" height="{height}" alt="described above">')
 
 
-def drawn(figure):
-    """Write a matplotlib figure as the markup of a picture, for what has no file of its own."""
+def plot(drawn):
+    """Show a matplotlib Figure that has no file, as SVG."""
     stream = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "report"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return f'<img class="drawn plot" src="{_address("image/svg+xml", stream.getvalue())}" alt="described below">'
+        drawn.savefig(stream, format="svg", metadata={"Date": None})
+    plt.close(drawn)
+    return _plot_image(stream.getvalue())
 
 
-def split_interval(text):
-    """Part "0.41 [0.38, 0.44]" into the value and its interval (empty where there is none)."""
-    value, bracket, rest = str(text).partition(" [")
-    return value, f"[{rest}" if bracket else ""
+def table(frame, missing="", folded=""):
+    """Show a table of text.
+
+    Parameters
+    ----------
+    frame : DataFrame, dict of str to str, or None
+        Columns of one or two levels (groups), an index of one or two levels (blocks). A dict has a row per entry.
+    missing : str
+        What to say where there is nothing in it.
+    folded : str
+        If given, the table is shown when the reader asks for it under this title.
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+    frame = pd.DataFrame({"": frame}) if isinstance(frame, dict) else frame
+    if frame is None or frame.empty:
+        return note(missing)
+    kind = ' class="facts"' if frame.shape[1] == 1 else ""
+    text = (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table{kind}>{_grid(frame)}</table></div>'
+    )
+    return HTML(f"<details><summary>{html.escape(folded)}</summary>{text}</details>" if folded else text)
 
 
-def header_rows(frame):
-    """Return a table's header: for each level of its columns a list of (name, columns that it spans)."""
-    rows = []
-    for level in range(frame.columns.nlevels):
-        cells = []
-        for column, name in enumerate(frame.columns.get_level_values(level)):
-            above = frame.columns[column][:level] if frame.columns.nlevels > 1 else ()
-            if level < frame.columns.nlevels - 1 and cells and cells[-1][0] == (above, name):
-                cells[-1][1] += 1
-            else:
-                cells.append([(above, name), 1])
-        rows.append([(name, span) for (_, name), span in cells])
-    return rows
+def note(text, kind="missing"):
+    """Show a sentence: what is `missing`, or a `notice`."""
+    return HTML(f'<p class="{kind}">{html.escape(text)}</p>')
 
 
-def blocks(frame):
-    """Return a table's rows in blocks: a list of (title or None, list of (label, cells))."""
-    result = []
-    for label, cells in zip(frame.index, frame.to_numpy()):
-        title, label = label if isinstance(label, tuple) else (None, label)
-        if not result or result[-1][0] != title:
-            result.append((title, []))
-        result[-1][1].append((label, cells.tolist()))
-    return result
+def notebook_links():
+    """Link to the pages of the executed notebooks, by their titles."""
+    lines = [
+        f'<li><a href="{PAGES.name}/{path.stem}.html">{path.stem}</a>: {html.escape(_title_of(nbformat.read(path, 4)))}'
+        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+        if path.stem != REPORT_NOTEBOOK
+    ]
+    return HTML(f"<ul>{''.join(lines)}</ul>") if lines else note("There are no executed notebooks here.")
 
 
-def _address(kind, content):
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def page_of(notebook, code=True):
+    """Make a page of an executed notebook.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+    code : bool
+        Show the cells' code too.
+
+    Returns
+    -------
+    str
+        HTML, the same for the same notebook.
+    """
+    body, _ = _Exporter(exclude_input=not code).from_notebook_node(notebook)
+    lead, heading, rest = body.partition("<h2 ")
+    contents = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
+    style = {name: HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark")}
+    template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    page = dict(title=_title_of(notebook), lead=lead, rest=heading + rest, contents=contents, style=style)
+    return template.render(page)
+
+
+def main():
+    """Write the report, and a page of each other executed notebook into a folder beside it."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    for path in progress(sorted(NOTEBOOKS.glob("*.ipynb")), "pages", unit="page"):
+        is_report = path.stem == REPORT_NOTEBOOK
+        text = page_of(nbformat.read(path, 4), code=not is_report)
+        if not is_report:  # links start in notebooks/, which is as deep as reports/
+            text = text.replace('href="../', 'href="../../')
+        target = REPORT if is_report else PAGES / f"{path.stem}.html"
+        write_atomically(target, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+
+
+class _Exporter(HTMLExporter):
+    """Notebooks to the inside of a page, formulas to MathML."""
+
+    def __init__(self, **settings):
+        prompts = dict(exclude_input_prompt=True, exclude_output_prompt=True)
+        super().__init__(template_name="basic", **prompts, **settings)
+
+    @pass_context
+    def markdown2html(self, context, source):
+        return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+
+
+class _Renderer(IPythonRenderer):
+    def paragraph(self, text):
+        caption = text.startswith("<strong>") and not text.startswith("<strong>Question")
+        return f'<p class="caption">{text}</p>' if caption else f"<p>{text}</p>"
+
+    def table(self, text):
+        return f'<div class="scroll words"><table>{text}</table></div>'
+
+    def inline_math(self, body):
+        return convert(body)
+
+    def block_math(self, body):
+        return f'<span class="scroll equation">{convert(body, display="block")}</span>'
+
+    def latex_environment(self, name, body):
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
+
+
+def _title_of(notebook):
+    """Return the first heading without its number."""
+    text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
+    return re.sub(r"^#+\s*(\d+\s*·\s*)?", "", text.split("\n")[0])
+
+
+def _plot_image(content):
+    return HTML(f'<img class="plot" src="{data_url(content, "image/svg+xml")}" alt="described above">')
+
+
+def _grid(frame):
+    """The rows of a table: a header row per level of the columns, a body per block of the index."""
+    columns = [name if isinstance(name, tuple) else (name,) for name in frame.columns]
+    parts = ["<thead>"] if any(columns[0]) else []
+    for level in range(len(columns[0]) if parts else 0):
+        cells = [f'<th colspan="{span}">{html.escape(str(name))}</th>' for name, span in _spans(columns, level)]
+        parts.append(f"<tr><th></th>{''.join(cells)}</tr>")
+    labels = [label if isinstance(label, tuple) else (None, label) for label in frame.index]
+    for block, rows in groupby(zip(labels, frame.to_numpy()), lambda row: row[0][0]):
+        title = f'<tr><th class="block" colspan="{len(columns) + 1}">{html.escape(str(block))}</th></tr>'
+        parts.append(f"<tbody>{title if block is not None else ''}")
+        parts += [f'<tr><th scope="row">{html.escape(str(name))}</th>{_cells(row)}</tr>' for (_, name), row in rows]
+        parts.append("</tbody>")
+    return "".join(parts)
+
+
+def _spans(columns, level):
+    """The names on one level of the columns, with the number of columns of each; only groups are joined."""
+    last = level == len(columns[0]) - 1
+    keys = [(names[: level + 1], number if last else None) for number, names in enumerate(columns)]
+    return [(names[-1], len(list(same))) for (names, _), same in groupby(keys)]
+
+
+def _cells(values):
+    """The cells of a row, the interval of `0.41 [0.38, 0.44]` apart from the value."""
+    text = "".join(f"<td>{html.escape(str(value))}</td>" for value in values)
+    return re.sub(r" (\[[^]]*\])</td>", r' <span class="interval">\1</span></td>', text)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 
+from lib.core.params import STAGE1
 from lib.evaluation import paper_numbers, tables
 from lib.evaluation.tables import comparison_table, interval_text, look_up, read_metrics
 from lib.figures import TITLES, title_of
@@ -12,18 +13,7 @@ THIS_RUN, PAPER = "this run", "the paper: another model, network and data"
 
 
 def read_methods(names):
-    """Read the metrics of everything that was compared.
-
-    Parameters
-    ----------
-    names : sequence of str
-        The evaluated regressors.
-
-    Returns
-    -------
-    dict of str to dict
-        The regressors first, then the methods of the stage `methods`, by name.
-    """
+    """Read the metrics of regressors by name, and after them those of the stage `methods`, a dict of str to dict."""
     others = [path.stem for path in sorted((tables.METRICS / "methods").glob("*.json"))]
     # in the order of their titles' list, then those of one's own
     others.sort(key=lambda name: list(TITLES).index(name) if name in TITLES else len(TITLES))
@@ -34,6 +24,20 @@ def read_robustness():
     """Read the metrics of the stress test; None where it has not been run."""
     path = tables.METRICS / "robustness.json"
     return json.loads(path.read_text()) if path.is_file() else None
+
+
+def summary(methods):
+    """Say in Markdown what training on photographs changed, from the metrics of stage 1 and of the full method."""
+    first, full = methods[STAGE1], methods["full"]
+    frontal, before = (look_up(metrics, "similarity.all.frontal") for metrics in (full, first))
+    recall, recall_before = (look_up(metrics, "recall.all.top1") for metrics in (full, first))
+    moved = "nearer to" if frontal["value"] > before["value"] else "no nearer to"
+    return (
+        f"On photographs of people it has never seen, training on photographs (stage 2, “full”) brings the "
+        f"faces {moved} the photographs than synthetic training alone (stage 1): the similarity of photograph and face "
+        f"is {interval_text(frontal)} instead of {interval_text(before)}, and the right person's photograph is the "
+        f"nearest one for {recall['value']:.0%} of the faces instead of {recall_before['value']:.0%}."
+    )
 
 
 def geometry_table(methods):
@@ -74,20 +78,26 @@ def methods_table(methods):
     return comparison_table(methods).rename(columns=title_of)
 
 
-def stress_table(robustness, changes):
-    """Consistency of the faces under each change at its strongest, a row a regressor (and the photographs)."""
+def stress_table(robustness):
+    """Consistency of the faces under each change at its strongest, a row per regressor (and the photographs)."""
+    if robustness is None:
+        return None
     rows = {}
     for name, kinds in robustness["consistency"].items():
-        cells = {change: kinds[change][max(kinds[change], key=int)] for change in changes if kinds.get(change)}
+        cells = {
+            change: kinds[change][max(kinds[change], key=int)] for change in robustness["changes"] if kinds.get(change)
+        }
         rows["the photographs themselves" if name == "photographs" else title_of(name)] = {
             change: interval_text(cell) for change, cell in cells.items()
         }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
-def style_table(robustness, changes):
-    """Likeness and consistency of the faces of redrawn photographs, a row a regressor."""
-    styles = [kind for kind in robustness["found"] if kind not in changes]
+def style_table(robustness):
+    """Likeness and consistency of the faces of redrawn photographs, a row per regressor."""
+    if robustness is None:
+        return None
+    styles = [kind for kind in robustness["found"] if kind not in robustness["changes"]]
     rows = {
         title_of(name): {
             (style, label): interval_text(robustness[measured][name].get(style, {}).get("1"))
@@ -100,7 +110,9 @@ def style_table(robustness, changes):
 
 
 def found_table(robustness):
-    """Share of the changed photographs in which a face was found, a row a change and a column a strength."""
+    """Share of the changed photographs in which a face was found, a row per change and a column per strength."""
+    if robustness is None:
+        return None
     rows = {
         kind: {f"step {step}": f"{cell['value']:.2f}" for step, cell in cells.items()}
         for kind, cells in robustness["found"].items()
@@ -127,7 +139,7 @@ def verification_table():
 
 
 def _measures(methods, keys):
-    """One row a method, one column a key; None where nobody was measured."""
+    """One row per method, one column per key; None where nobody was measured."""
     rows = {
         title_of(name): [interval_text(look_up(metrics, key)) for key in keys.values()]
         for name, metrics in methods.items()

@@ -1,11 +1,10 @@
 """The report: tables beside the paper's, parts that were not measured, and the pages as a browser shows them."""
 
+import contextlib
 import io
 import json
-import os
 import re
 import shutil
-from pathlib import Path
 
 import browser
 import matplotlib.pyplot as plt
@@ -110,11 +109,9 @@ def write_report(folder):
     nbformat.write(notebook, folder / "report.ipynb")
     (folder / "reports/notebooks").mkdir(exist_ok=True)
     write_notebook(folder / "reports/notebooks/01_demo.ipynb", "The demonstration")
-    execute_notebook(folder / "report.ipynb", folder / "reports/notebooks/11_report.ipynb", {}, folder)
-    started = Path.cwd()
-    os.chdir(folder)
-    page.main()
-    os.chdir(started)
+    with contextlib.chdir(folder):
+        execute_notebook("report.ipynb", "reports/notebooks/11_report.ipynb", {})
+        page.main()
     return (folder / "reports/index.html").read_text(encoding="utf-8")
 
 

@@ -101,6 +101,37 @@ def make(*arguments):
     ).stdout
 
 
+@pytest.fixture
+def small_project(tmp_path):
+    """A Makefile whose packages nobody has, a disk that is full, and the command `make setup` for them."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.txt", "requirements-test.txt"):
+        (tmp_path / name).write_text("a-package-that-nobody-has==1.0\n")
+    (tmp_path / "df").write_text("#!/bin/sh\necho header\necho disk 100000000 99000000 1000000 99% /\n")
+    (tmp_path / "df").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{PATH}"}
+    return lambda: subprocess.run(["make", "setup"], cwd=tmp_path, capture_output=True, text=True, env=environment)
+
+
+def test_make_setup_uses_an_environment_that_has_all_packages(small_project, tmp_path):
+    assert "venv" not in make("--dry-run", "setup")
+    for name in ("requirements.txt", "requirements-test.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert small_project().returncode == 0 and not (tmp_path / ".venv").exists()
+
+
+def test_a_full_disk_is_named_before_the_installation(small_project, tmp_path):
+    done = small_project()
+    assert done.returncode and re.search(r"make room on the disk: (14|5) GB are needed", done.stdout)
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_torch_and_kaolin_fit_together():
+    pins = (ROOT / "requirements.txt").read_text()
+    assert "torch==2.8.0\n" in pins and "torchvision==0.23.0\n" in pins and "facenet-pytorch==2.6.0\n" in pins
+    assert "kaolin==0.18.0" in (ROOT / "environment.yml").read_text() and "kaolin" not in pins.replace("Kaolin", "")
+
+
 def test_make_help_lists_every_command():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert {line.split()[1] for line in make().splitlines()} == targets

@@ -1,12 +1,9 @@
 """Draws a glTF file in headless Chromium, with a reader of its own: what a browser makes of the file."""
 
 import base64
-import html
 import io
-import re
-import shutil
-import subprocess
 
+import browser
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,15 +62,13 @@ def draw_glb(path, folder):
     ndarray (SIDE, SIDE, 4)
         uint8; transparent where the mesh is not.
     """
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
+    if browser.PROGRAM is None:
         pytest.skip("needs Chromium")
     page = folder / "page.html"
     page.write_text(_PAGE.format(side=SIDE, content=base64.b64encode(path.read_bytes()).decode()))
-    command = [browser, "--headless", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={folder / 'user'}"]
-    command += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--dump-dom", page.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    answer = html.unescape(re.search("<pre>(.*?)</pre>", shown, re.S)[1])
+    with browser.browser(folder) as shown:
+        shown.open(page.as_uri(), 400)
+        answer = shown.evaluate("document.querySelector('pre').textContent")
     if answer == "failed: no WebGL":
         pytest.skip("Chromium has no WebGL here")
     assert answer.startswith("data:image/png;base64,"), answer

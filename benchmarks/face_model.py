@@ -24,7 +24,9 @@ import numpy as np
 import torch
 
 from lib.core.params import load_params
-from lib.evaluation.scan_fit import fit_scan, read_scan
+from lib.evaluation.scan_fit import fit_scan
+from lib.evaluation.surfaces import make_surface
+from lib.face_model.meshes import read_mesh
 from lib.face_model.model import Coefficients, FaceModel
 from lib.open_model.build import build_open_face_model
 from lib.photos.detect import FaceDetector
@@ -116,7 +118,9 @@ def build(params):
 def scans(model, folder):
     """Mean surface distance in mm of each scan, and of all of them, for each number of components."""
     paths = sorted(Path(folder).glob("*.ply"))
-    distances = {path.stem: [fit_scan(model, read_scan(path), k).error for k in COMPONENTS] for path in paths}
+    meshes = {path.stem: read_mesh(path) for path in paths}
+    scans = {name: make_surface(mesh.vertices, mesh.triangles) for name, mesh in meshes.items()}
+    distances = {name: [fit_scan(model, scan, k).error for k in COMPONENTS] for name, scan in scans.items()}
     if distances:
         distances["mean"] = np.mean(list(distances.values()), axis=0).tolist()
     return {name: dict(zip(map(str, COMPONENTS), values, strict=True)) for name, values in distances.items()}

@@ -7,19 +7,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import trimesh
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from skimage import data
 from small_world import SmallNetwork, small_face_model
 
 from lib.baselines.external import evaluate_results, find_results, read_results
-from lib.baselines.external_meshes import GREY, LANDMARK_NAMES, place_meshes, read_external_mesh, read_landmarks
+from lib.baselines.external_meshes import LANDMARK_NAMES, place_meshes, read_landmarks
 from lib.core.errors import StudyError
 from lib.core.params import EvaluateParams
 from lib.evaluation.distances import load_truth
 from lib.face_model.file import FaceModelFile, LinearModel
-from lib.face_model.meshes import save_mesh
+from lib.face_model.meshes import read_mesh, save_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.open_model.generator import FaceGenerator
 from lib.photos.photographed import Photographed
@@ -81,7 +80,7 @@ def test_a_mesh_of_any_unit_comes_into_the_models_frame_with_its_landmarks(tmp_p
     for number, person in enumerate(people):
         path = tmp_path / f"{number}.{kind}"
         save_mesh(path, turned(person, unit), person.albedo, np.asarray(generator.triangles, np.int64))
-        meshes[str(number)] = read_external_mesh(path)
+        meshes[str(number)] = read_mesh(path, with_colours=True)
         assert np.abs(meshes[str(number)].albedo - person.albedo).max() < (0.04 if kind == "glb" else 0.005)
     placed = place_meshes(meshes, model)
     for number, person in enumerate(people):
@@ -101,30 +100,12 @@ def test_a_landmarks_file_is_used(tmp_path, faces, model):
     landmarks = read_landmarks(tmp_path)
     path = tmp_path / "a.ply"
     save_mesh(path, turned(people[0], 0.1), people[0].albedo, np.asarray(generator.triangles, np.int64))
-    placed = place_meshes({"a": read_external_mesh(path)}, model, landmarks)["a"]
+    placed = place_meshes({"a": read_mesh(path, with_colours=True)}, model, landmarks)["a"]
     assert placed.landmarks == {name: tuple(group) for name, group in zip(LANDMARK_NAMES, vertices)}
     assert np.linalg.norm(placed.mesh.vertices - people[0].vertices, axis=1).mean() < 8
     (tmp_path / "landmarks.json").write_text('{"left_eye": [3]}')
     with pytest.raises(StudyError, match="right_eye, left_eye, right_mouth, left_mouth, nose_tip"):
         read_landmarks(tmp_path)
-
-
-def test_a_mesh_without_colours_is_grey_and_a_texture_gives_its_colours(tmp_path):
-    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.0]])
-    trimesh.Trimesh(corners, [[0, 1, 2]], process=False).export(tmp_path / "plain.ply")
-    assert np.allclose(read_external_mesh(tmp_path / "plain.ply").albedo, GREY)
-    image = Image.fromarray(np.full((8, 8, 3), (200, 100, 50), np.uint8))
-    textured = trimesh.Trimesh(corners, [[0, 1, 2]], process=False)
-    textured.visual = trimesh.visual.TextureVisuals(np.full((3, 2), 0.5), image=image)
-    textured.export(tmp_path / "textured.glb")
-    assert np.allclose(read_external_mesh(tmp_path / "textured.glb").albedo * 255, (200, 100, 50), atol=1.5)
-
-
-def test_what_is_no_mesh_is_named(tmp_path):
-    for name, content in (("a.obj", "v 0 0 0\n"), ("b.ply", "nonsense"), ("c.glb", "nonsense")):
-        (tmp_path / name).write_text(content)
-        with pytest.raises(StudyError, match=name):
-            read_external_mesh(tmp_path / name)
 
 
 def photographed():

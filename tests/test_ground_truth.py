@@ -7,7 +7,6 @@ import torch
 import trimesh
 from small_world import EXPRESSION, SHAPE, TEXTURE, write_face_model
 
-from lib.core.errors import StudyError
 from lib.evaluation import distances as ground_truth
 from lib.evaluation.distances import (
     AveragedShapes,
@@ -20,7 +19,7 @@ from lib.evaluation.distances import (
 )
 from lib.evaluation.surfaces import make_surface
 from lib.face_model.model import Coefficients, FaceModel
-from lib.photos.scans import read_mesh, save_scans
+from lib.photos.scans import save_scans
 from lib.photos.simulated.camera import save_truth
 
 PERSONS = ["person-0000", "person-0003"]
@@ -124,24 +123,6 @@ def test_averages_of_many_rows_keep_their_precision():
     values = torch.full((1000, 2), 0.1)
     _, _, means = average_by_condition(values, np.full(1000, "a", object), np.full(1000, "", object))
     assert means.tolist() == values[:1].tolist()
-
-
-def test_a_seam_of_a_texture_is_no_border(tmp_path):
-    box = trimesh.creation.box()
-    lines = [f"v {x} {y} {z}" for x, y, z in box.vertices] + [f"vt {n / 40} 0.5" for n in range(36)]
-    corners = iter(range(1, 37))
-    lines += ["f " + " ".join(f"{v + 1}/{next(corners)}" for v in face) for face in box.faces]
-    (tmp_path / "box.obj").write_text("\n".join(lines))
-    vertices, triangles = read_mesh(tmp_path / "box.obj")
-    assert len(vertices) == 8 and not make_surface(vertices, triangles).border.any()
-
-
-def test_a_file_that_is_no_mesh_is_named(tmp_path):
-    (tmp_path / "scan.ply").write_text("nothing")
-    (tmp_path / "empty.obj").write_text("v 0 0 0\n")
-    for name in ("scan.ply", "empty.obj", "missing.obj"):
-        with pytest.raises(StudyError, match=name):
-            read_mesh(tmp_path / name)
 
 
 def test_the_layout_of_both_files_is_as_documented(tmp_path, model):

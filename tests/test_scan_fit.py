@@ -1,7 +1,6 @@
 """The fit to scans recovers a known face, and reads the files it should."""
 
 import json
-import struct
 from functools import cache
 
 import numpy as np
@@ -11,10 +10,10 @@ from conftest import ROOT, SHARED
 from meshes import head
 from scipy.spatial.transform import Rotation
 
-from lib.core.errors import StudyError
-from lib.evaluation.scan_fit import fit_scan, outer_skin, read_scan
+from lib.evaluation.scan_fit import fit_scan, outer_skin
 from lib.evaluation.surfaces import make_surface
 from lib.face_model.file import FaceModelFile, LinearModel
+from lib.face_model.meshes import read_mesh
 from lib.face_model.model import FaceModel
 
 SCANS = SHARED / "scans/facefuns"
@@ -99,49 +98,9 @@ def test_the_outer_skin_has_no_inside():
     assert set(np.flatnonzero(points[:half, 2] > 10)) <= set(rows)
 
 
-VERTICES, FACES = [(0, 0, 0), (2, 0, 0), (0, 3, 0), (2, 3, 0)], [(0, 1, 2), (2, 1, 3)]
-
-
-def write_ply(path, kind="binary_little_endian", faces=FACES):
-    """Write a square of two triangles by hand, not by the library that reads it."""
-    header = f"ply\nformat {kind} 1.0\ncomment by hand\nelement vertex {len(VERTICES)}\n"
-    header += "".join(f"property float {axis}\n" for axis in "xyz")
-    header += f"element face {len(faces)}\nproperty list uchar int vertex_indices\n" if faces else ""
-    if kind == "ascii":
-        lines = [*VERTICES, *((3, *face) for face in faces)]
-        body = "".join(" ".join(map(str, line)) + "\n" for line in lines).encode()
-    else:
-        order = "<" if kind == "binary_little_endian" else ">"
-        body = b"".join(struct.pack(f"{order}3f", *vertex) for vertex in VERTICES)
-        body += b"".join(struct.pack(f"{order}B3i", 3, *face) for face in faces)
-    path.write_bytes(f"{header}end_header\n".encode() + body)
-    return path
-
-
-@pytest.mark.parametrize("kind", ["binary_little_endian", "binary_big_endian", "ascii"])
-def test_ply_files_are_read(tmp_path, kind):
-    scan = read_scan(write_ply(tmp_path / "scan.ply", kind))
-    np.testing.assert_array_equal(scan.vertices, VERTICES)
-    np.testing.assert_array_equal(scan.triangles, FACES)
-    np.testing.assert_allclose(scan.normals, np.tile([0.0, 0, 1], (4, 1)))
-
-
-def test_other_files_are_refused(tmp_path):
-    with pytest.raises(StudyError, match=r"none\.ply: there is no such scan"):
-        read_scan(tmp_path / "none.ply")
-    with pytest.raises(StudyError, match=r"points\.ply has no faces"):
-        read_scan(write_ply(tmp_path / "points.ply", faces=[]))
-    path = write_ply(tmp_path / "cut.ply")
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(StudyError, match=r"cut\.ply cannot be read as a PLY file: .*unexpected length"):
-        read_scan(path)
-    path.write_text("solid scan")
-    with pytest.raises(StudyError, match=r"cut\.ply cannot be read as a PLY file: Not a ply file"):
-        read_scan(path)
-
-
 @pytest.mark.skipif(not SCANS.exists() or not OPEN_MODEL.exists(), reason="needs a real scan and the built model")
 def test_a_real_face_is_within_a_millimetre():
-    fit = fit_scan(FaceModel.load(OPEN_MODEL), read_scan(SCANS / "f36.ply"), 50)
+    mesh = read_mesh(SCANS / "f36.ply")
+    fit = fit_scan(FaceModel.load(OPEN_MODEL), make_surface(mesh.vertices, mesh.triangles), 50)
     assert fit.error < 0.8
     assert np.sqrt(np.square(fit.coefficients).mean()) < 2.5

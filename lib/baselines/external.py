@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.baselines.external_meshes import place_meshes, read_external_mesh, read_landmarks
+from lib.baselines.external_meshes import place_meshes, read_landmarks
 from lib.core.errors import StudyError
 from lib.core.progress import progress
 from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, surface_errors
 from lib.evaluation.protocol import SIDE_YAW, Reconstructed, evaluate_pictures
 from lib.evaluation.surfaces import make_surface
+from lib.face_model.meshes import read_mesh
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
 from lib.recognition.render_centre import centred_on_renders
@@ -125,7 +126,7 @@ def read_results(folder, photographs, all_photographs, face_model, network, pict
     network = centred_on_renders(network, face_model)
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
         return _read_pictures(results, network, picture_crop)
-    meshes = {n: read_external_mesh(path) for n, path in progress(results.items(), "meshes", unit="mesh")}
+    meshes = {n: read_mesh(path, with_colours=True) for n, path in progress(results.items(), "meshes", unit="mesh")}
     placed = place_meshes(meshes, face_model, read_landmarks(Path(folder)))
     reconstructed = _draw(list(placed.values()), network, picture_crop, distribution, seed)
     return ExternalResults(np.array(list(placed)), reconstructed, placed)

@@ -1,4 +1,4 @@
-"""Meshes of other methods: read with their colours, put into the face model's frame, their landmarks found."""
+"""Meshes of other methods: put into the face model's frame, their landmarks found."""
 
 import hashlib
 import json
@@ -7,18 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import trimesh
 from scipy.spatial.transform import Rotation
-from trimesh.visual.color import to_rgba
 
 from lib.core.errors import StudyError
 from lib.evaluation.scan_fit import NOSE_TIP, fit_scan, outer_skin
 from lib.evaluation.surfaces import crop_to_sphere, make_surface, point_to_plane, register
+from lib.face_model.meshes import Mesh
 from lib.rendering.crop import POINT_NAMES
-from lib.rendering.shading import encode_srgb
 
-GREY = 0.6
-"""sRGB of a mesh without colours."""
 LANDMARKS_FILE = "landmarks.json"
 LANDMARK_NAMES = (*POINT_NAMES, "nose_tip")
 FIT_COMPONENTS = 60
@@ -29,97 +25,23 @@ HEIGHTS = (110.0, 140.0, 175.0, 220.0, 275.0, 345.0)
 
 
 @dataclass(frozen=True)
-class ExternalMesh:
-    """A face of another method.
-
-    Attributes
-    ----------
-    vertices : ndarray (N, 3)
-        In the file's unit; +y up, +z out of the face.
-    triangles : ndarray (T, 3)
-    albedo : ndarray (N, 3)
-        sRGB in [0, 1]: the colours of the vertices, or of the texture there, or `GREY`.
-    """
-
-    vertices: np.ndarray
-    triangles: np.ndarray
-    albedo: np.ndarray
-
-
-@dataclass(frozen=True)
 class PlacedMesh:
-    """An `ExternalMesh` in the face model's frame, in mm, and the vertices of its `LANDMARK_NAMES`.
+    """An `Mesh` in the face model's frame, in mm, and the vertices of its `LANDMARK_NAMES`.
 
     Attributes
     ----------
-    mesh : ExternalMesh
+    mesh : lib.face_model.meshes.Mesh
     landmarks : dict of str to tuple of int
         Vertices whose mean is the landmark.
     """
 
-    mesh: ExternalMesh
+    mesh: Mesh
     landmarks: dict
 
     @property
     def nose_tip(self):
         """(3,) mm."""
         return self.mesh.vertices[list(self.landmarks["nose_tip"])].mean(0)
-
-
-def read_external_mesh(path):
-    """Read a mesh with its colours.
-
-    Parameters
-    ----------
-    path : path-like
-        OBJ (colours behind the positions, or a texture), PLY (vertex colours) or GLB (vertex colours, which glTF keeps
-        in linear light, or a texture).
-
-    Returns
-    -------
-    ExternalMesh
-
-    Raises
-    ------
-    StudyError
-        The file is no mesh, or has no triangles.
-    """
-    try:
-        mesh = trimesh.load_mesh(path, process=False, maintain_order=True)
-    except Exception as error:  # readers of damaged files raise nearly anything
-        raise StudyError(f"{path} cannot be read as a mesh: {error}") from None
-    if not len(getattr(mesh, "faces", ())):
-        raise StudyError(f"{path} holds no triangles")
-    return ExternalMesh(
-        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64), _albedo(mesh, str(path))
-    )
-
-
-def _albedo(mesh, path):
-    kind = mesh.visual.kind
-    if kind == "texture" and getattr(mesh.visual, "uv", None) is not None and _has_image(mesh.visual.material):
-        return np.asarray(mesh.visual.to_color().vertex_colors[:, :3]) / 255
-    glb = path.lower().endswith(".glb")
-    colours = None
-    if kind in ("vertex", "face"):
-        colours = mesh.visual.vertex_colors
-    elif glb:
-        colours = _beside_a_material(path)
-    if colours is None:
-        return np.full((len(mesh.vertices), 3), GREY)
-    colours = np.asarray(colours)[:, :3] / 255
-    return encode_srgb(torch.from_numpy(colours)).numpy() if glb else colours
-
-
-def _beside_a_material(path):
-    """Vertex colours (N, 4), uint8, of a glTF file's only mesh, or None: trimesh drops them where it has a material."""
-    meshes = list(trimesh.load_scene(path, process=False, maintain_order=True).geometry.values())
-    colours = getattr(meshes[0].visual, "vertex_attributes", {}).get("color") if len(meshes) == 1 else None
-    return None if colours is None else to_rgba(colours)
-
-
-def _has_image(material):
-    return any(getattr(material, name, None) is not None for name in ("image", "baseColorTexture"))
 
 
 def read_landmarks(folder):
@@ -152,7 +74,7 @@ def place_meshes(meshes, face_model, landmarks=None):
 
     Parameters
     ----------
-    meshes : dict of str to ExternalMesh
+    meshes : dict of str to lib.face_model.meshes.Mesh
         Upright and frontal within some 20 degrees, in any unit.
     face_model : FaceModel
     landmarks : dict of str to tuple of int or None

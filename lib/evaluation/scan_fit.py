@@ -1,16 +1,12 @@
 """Fit the face model to a 3D scan: how near the model comes to a real face, in millimetres."""
 
-import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-import trimesh
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from lib.core.errors import StudyError
 from lib.evaluation.surfaces import Similarity, Surface, crop_to_sphere, make_surface, symmetric_distance
 from lib.rendering.rasterize import rasterize
 
@@ -176,29 +172,3 @@ def _shape_model(face_model, components, rows):
         faces = face_model.vertices(torch.cat([torch.zeros(1, face_model.shape_dimension), unit]))[:, rows]
     faces = faces.double().numpy()
     return faces[0], faces[1:] - faces[0]
-
-
-def read_scan(path):
-    """Read a scan from a PLY file of any kind (binary or text), as trimesh does; faces become triangles.
-
-    Returns
-    -------
-    Surface
-        In the file's units.
-
-    Raises
-    ------
-    StudyError
-        The file is missing, damaged or no PLY, or has no faces.
-    """
-    path = Path(path)
-    try:
-        # process=False: vertices stay as they are, none is merged
-        mesh = trimesh.load(io.BytesIO(path.read_bytes()), file_type="ply", process=False)
-    except FileNotFoundError as error:
-        raise StudyError(f"{path}: there is no such scan") from error
-    except Exception as error:  # damaged files make trimesh's reader raise nearly anything
-        raise StudyError(f"{path} cannot be read as a PLY file: {error}") from error
-    if not isinstance(mesh, trimesh.Trimesh):
-        raise StudyError(f"{path} has no faces: a scan is a mesh, export it so")
-    return make_surface(mesh.vertices, mesh.faces)

@@ -17,8 +17,9 @@ from scipy.ndimage import map_coordinates
 from lib.core.errors import StudyError
 from lib.core.progress import progress
 from lib.evaluation.distances import AveragedShapes, averaged_features, shape_errors
-from lib.evaluation.scan_fit import fit_scan, read_scan
-from lib.evaluation.surfaces import Surface, crop_to_sphere
+from lib.evaluation.scan_fit import fit_scan
+from lib.evaluation.surfaces import Surface, crop_to_sphere, make_surface
+from lib.face_model.meshes import read_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
@@ -76,7 +77,7 @@ def load_scans(folder, layout, face_model):
     Parameters
     ----------
     folder : path-like
-        With ``<name>.ply`` (as `lib.evaluation.scan_fit.read_scan`) and the colour map ``avg_<name>.png`` of each scan.
+        With ``<name>.ply`` and the colour map ``avg_<name>.png`` of each scan.
     layout : path-like
         An OBJ file with the triangles and texture coordinates that all of them share.
     face_model : FaceModel
@@ -97,9 +98,10 @@ def load_scans(folder, layout, face_model):
     uv, triangles = _texture_coordinates(layout)
     scans = {}
     for path in progress(paths, "scans", unit="scan"):
-        scan, picture = read_scan(path), path.with_name(f"avg_{path.stem}.png")
+        mesh, picture = read_mesh(path), path.with_name(f"avg_{path.stem}.png")
         if not picture.is_file():
             raise StudyError(f"{picture} is missing: the colour map of {path.name}")
+        scan = make_surface(mesh.vertices, mesh.triangles)
         if not np.array_equal(scan.used[scan.triangles], triangles):
             raise StudyError(f"{path} has other triangles than {layout}, whose texture coordinates it should share")
         scans[path.stem] = coloured_scan(path.stem, scan, _colours(picture, uv)[scan.used], face_model)

@@ -12,6 +12,7 @@ from lib.face_model.model import Coefficients, FaceModel
 from lib.rendering.crop import POINT_NAMES
 
 VERTICES, SHAPE, TEXTURE, EXPRESSION = 300, 7, 6, 5
+PARTS = ("mean", "pcaBasis", "pcaVariance", "noiseVariance")
 DIMENSIONS = {"shape_dimension": SHAPE, "texture_dimension": TEXTURE, "expression_dimension": EXPRESSION}
 LANDMARKS = {
     "right.eye.corner_inner": 3,
@@ -209,7 +210,30 @@ def _not_finite(values):
     return values
 
 
+DATASETS = [
+    *(f"{name}/model/{part}" for name in ("shape", "color", "expression") for part in PARTS),
+    *("shape/representer/cells", "shape/representer/points"),
+]
+
 REFUSED = {
+    **{
+        f"text as {name}": (_with(name, lambda values: "odd"), f"{name} has type .* expected numbers")
+        for name in DATASETS
+    },
+    **{f"nothing as {name}": (_with(name, lambda values: h5py.Empty("f4")), name) for name in DATASETS},
+    "Latin-1 landmarks": (
+        _with("metadata/landmarks/json", lambda text: np.bytes_(text.replace("center", "centr\xe9").encode("latin-1"))),
+        "metadata/landmarks/json cannot be read as UTF-8",
+    ),
+    "no landmarks": (_with("metadata/landmarks/json", lambda text: h5py.Empty("S1")), "cannot be read as UTF-8"),
+    "landmarks of no entry": (
+        _with("metadata/landmarks/json", lambda text: np.zeros(0, "S9")),
+        "cannot be read as UTF-8",
+    ),
+    "no triangles": (
+        _with("shape/representer/cells", lambda cells: cells[:, :0]),
+        r"cells is \(3, 0\), expected \(3, T\)",
+    ),
     "missing dataset": (lambda arrays: arrays.pop("color/model/pcaVariance"), "color/model/pcaVariance is missing"),
     "too few components": (
         lambda arrays: arrays.update(

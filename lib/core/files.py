@@ -4,6 +4,8 @@ import hashlib
 import sys
 from pathlib import Path
 
+import h5py
+
 
 def write_atomically(path, write):
     """Write a file so that an interruption never leaves half of it.
@@ -23,6 +25,16 @@ def write_atomically(path, write):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_hdf5(path, fill):
+    """Write an HDF5 file as `write_atomically` does: `fill` gets the open `h5py.File`."""
+
+    def write(temporary):
+        with h5py.File(temporary, "w") as file:
+            fill(file)
+
+    write_atomically(path, write)
 
 
 def digest_of_sources(name):

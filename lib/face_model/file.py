@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from lib.core.errors import StudyError
+from lib.core.files import write_hdf5
 
 GROUPS = ("shape", "color", "expression")
 SMALLEST_EXTENT, LARGEST_EXTENT = 60.0, 1200.0
@@ -97,9 +98,9 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
     try:
         with h5py.File(path, "r") as file:
             models = {name: _read_linear_model(file, path, name, dimensions[name]) for name in GROUPS}
-            cells = _dataset(file, path, "shape/representer/cells")[()]
-            points = _dataset(file, path, "shape/representer/points")[()]
-            landmarks = _text(_dataset(file, path, "metadata/landmarks/json")[()])
+            cells = _numbers(_dataset(file, path, "shape/representer/cells"), path)
+            points = _numbers(_dataset(file, path, "shape/representer/points"), path)
+            landmarks = _text(_dataset(file, path, "metadata/landmarks/json"), path)
     except OSError as error:
         raise StudyError(
             f"{path}: {path.stat().st_size} bytes that HDF5 cannot read ({error}). Expected a complete HDF5 file in "
@@ -118,10 +119,8 @@ def write_face_model(path, model):
 
     The file appears under its name only when it is complete.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with h5py.File(unfinished, "w") as file:
+
+    def fill(file):
         for name in GROUPS:
             linear, group = getattr(model, name), file.create_group(f"{name}/model")
             group["mean"] = linear.mean.astype(np.float32)
@@ -131,7 +130,8 @@ def write_face_model(path, model):
         file["shape/representer/cells"] = model.cells.astype(np.int32)
         file["shape/representer/points"] = model.points.astype(np.float32)
         file["metadata/landmarks/json"] = np.bytes_(model.landmarks.encode())
-    unfinished.replace(path)
+
+    write_hdf5(path, fill)
 
 
 def landmark_vertices(path, text, mean):
@@ -183,19 +183,32 @@ def _dataset(file, path, name):
     return file[name]
 
 
-def _text(value):
+def _numbers(dataset, path):
+    """Read a dataset of numbers."""
+    if dataset.shape is None or dataset.dtype.kind not in "iuf":
+        raise StudyError(f"{path}: {dataset.name[1:]} has type {dataset.dtype}, expected numbers.")
+    return dataset[()]
+
+
+def _text(dataset, path):
     """Decode a string dataset: writers store it as variable-length, fixed-length or an array of one entry."""
-    value = value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.dtype.kind in "OS" else value
-    raw = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else value.tobytes()
-    return raw.rstrip(b"\0").decode()
+    value = dataset[()]
+    try:
+        value = value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.dtype.kind in "OS" else value
+        raw = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else value.tobytes()
+        return raw.rstrip(b"\0").decode()
+    except (UnicodeDecodeError, IndexError, AttributeError) as error:
+        raise StudyError(f"{path}: {dataset.name[1:]} cannot be read as UTF-8 text ({error}).") from error
 
 
 def _read_linear_model(file, path, name, dimension):
     mean, variance, noise = (
-        np.asarray(_dataset(file, path, f"{name}/model/{part}")[()], np.float32)
+        np.asarray(_numbers(_dataset(file, path, f"{name}/model/{part}"), path), np.float32)
         for part in ("mean", "pcaVariance", "noiseVariance")
     )
     basis = _dataset(file, path, f"{name}/model/pcaBasis")
+    if basis.dtype.kind not in "iuf":
+        raise StudyError(f"{path}: {name}/model/pcaBasis has type {basis.dtype}, expected numbers.")
     if mean.ndim != 1 or mean.size % 3 or mean.size == 0:
         raise StudyError(f"{path}: {name}/model/mean is {mean.shape}, expected (3N,): x, y, z of vertex after vertex.")
     if basis.ndim != 2 or basis.shape[0] != mean.size:
@@ -242,7 +255,7 @@ def _check_means(path, models):
 
 def _check_cells(path, cells, vertex_count):
     name = f"{path}: shape/representer/cells"
-    if cells.ndim != 2 or cells.shape[0] != 3:
+    if cells.ndim != 2 or cells.shape[0] != 3 or not cells.size:
         hint = " (transposed?)" if cells.ndim == 2 and cells.shape[1] == 3 else ""
         raise StudyError(f"{name} is {cells.shape}{hint}, expected (3, T): one triangle a column.")
     if cells.dtype.kind not in "iu":

@@ -23,9 +23,7 @@ SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
-def build_open_face_model(
-    folder, seed, shape_samples=1500, texture_samples=1500, expression_samples=800, resolutions=("full", "light")
-):
+def build_open_face_model(folder, seed, shape_samples, texture_samples, expression_samples, resolutions):
     """Build the open face model and write `full.h5` and `light.h5`.
 
     With fewer samples than half the components (100, 100 and 50) the last components have variance zero: such a model

@@ -2,14 +2,14 @@
 
     python -m benchmarks.training [--json] [--repeats 8]
 
-A step draws 16 photographs in 3 views, with the full face model, the dlib network and the defects of `params.yaml`,
+A step draws 16 photographs in 3 views, with the full face model, the dlib network and the augmentation of params.yaml,
 takes the gradient of all losses to the regressor and updates it. The network alone goes forward and backward over the
 same 48 pictures, in float32: as torch runs its layers by themselves, which is what the ratio refers to, and as a step
-runs them, channels last and with the stem's own way back (`lib.recognition.dlib`). Beside them: a look at 16 people who
-are watched (`stage2.monitor_steps`), and, where the processor computes in bfloat16, the step in that `precision` with
-the cosine of its gradient to that of float32. All take turns in one run, on two threads; the medians count. Needs the
-stages `face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since their
-values cost nothing.
+runs them, channels last and with the stem's own backward pass (`lib.recognition.dlib`). Beside them: a look at 16
+validation people (`stage2.validation_steps`), and, where the processor computes in bfloat16, the step in that precision
+with the cosine of its gradient to that of float32. All take turns in one run, on two threads; the medians count. Needs
+the stages `face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since
+their values cost nothing.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from lib.training.augmentation import Augmentation
 from lib.training.loop import backward, make_optimizer
 from lib.training.monitor import Monitor
 from lib.training.regressor import Regressor
-from lib.training.stage2 import Photographs, Setting, draw_batch, stage2_losses
-from lib.training.synthetic import Pairs
+from lib.training.stage2 import Photographs, Stage2Inputs, draw_batch, stage2_losses
+from lib.training.synthetic import SyntheticFaces
 
-PHOTOGRAPHS, VIEWS, FACES, WATCHED = 16, 3, 200, 16
+PHOTOGRAPHS, VIEWS, FACES, VALIDATION = 16, 3, 200, 16
 
 
 def seconds_of(work):
@@ -51,13 +51,14 @@ def small_study(params):
     embeddings = torch.nn.functional.normalize(torch.randn(FACES, network.embedding_dimension), dim=1)
     photographs = Photographs(torch.rand(FACES, network.feature_dimension), embeddings)
     true = Coefficients(torch.randn(FACES, model.shape_dimension), torch.randn(FACES, model.texture_dimension))
-    pairs = Pairs(photographs.features, true)
+    synthetic = SyntheticFaces(photographs.features, true)
     regressor = Regressor(network.feature_dimension, model.shape_dimension, model.texture_dimension)
     regressor.standardise(photographs.features)
-    seen = torch.nn.functional.normalize(torch.randn(WATCHED, judge.embedding_dimension), dim=1)
-    defects = Augmentation.from_degrees(**asdict(params.augmentation))
-    monitor = Monitor(photographs.features[:WATCHED], seen, torch.zeros(8, 1), network.crop, model, judge)
-    return regressor, Setting(model, network, SceneDistribution(), defects), photographs, pairs, monitor
+    seen = torch.nn.functional.normalize(torch.randn(VALIDATION, judge.embedding_dimension), dim=1)
+    augmentation = Augmentation.from_degrees(**asdict(params.augmentation))
+    monitor = Monitor(photographs.features[:VALIDATION], seen, torch.zeros(8, 1), network.crop, model, judge)
+    inputs = Stage2Inputs(model, network, photographs, synthetic, SceneDistribution(), augmentation)
+    return regressor, inputs, monitor
 
 
 def plain_layers(network):
@@ -68,12 +69,12 @@ def plain_layers(network):
     return body.requires_grad_(False)
 
 
-def gradient_cosine(regressor, setting, photographs, pairs, precisions, stage1):
+def gradient_cosine(regressor, inputs, precisions, stage1):
     """Cosine of the gradients that two precisions give on one batch."""
     gradients = []
     for params in precisions:
-        batch = draw_batch(setting, photographs, pairs, params, torch.Generator().manual_seed(1))
-        loss = stage2_losses(regressor, setting, batch, params, stage1)["total"]
+        batch = draw_batch(inputs, params, torch.Generator().manual_seed(1))
+        loss = stage2_losses(regressor, inputs, batch, params, stage1)["total"]
         parts = torch.autograd.grad(loss, list(regressor.parameters()))
         gradients.append(torch.cat([part.flatten() for part in parts]))
     return torch.nn.functional.cosine_similarity(*gradients, dim=0).item()
@@ -84,17 +85,17 @@ def run(repeats):
     torch.set_num_threads(2)
     torch.manual_seed(0)
     params = load_params()
-    regressor, setting, photographs, pairs, monitor = small_study(params)
+    regressor, inputs, monitor = small_study(params)
     exact = replace(params.stage2, photographs=PHOTOGRAPHS, views=VIEWS, precision="float32")
     rough = replace(exact, precision="bfloat16")
-    network, generator = setting.network, torch.Generator().manual_seed(0)
+    network, generator = inputs.network, torch.Generator().manual_seed(0)
     optimizer = make_optimizer(regressor, exact)
     images = torch.rand(PHOTOGRAPHS * VIEWS, 3, network.image_size, network.image_size).requires_grad_()
     plain = plain_layers(network)
 
     def step(stage2):
-        batch = draw_batch(setting, photographs, pairs, stage2, generator)
-        backward(regressor, optimizer, stage2_losses(regressor, setting, batch, stage2, params.stage1)["total"])
+        batch = draw_batch(inputs, stage2, generator)
+        backward(regressor, optimizer, stage2_losses(regressor, inputs, batch, stage2, params.stage1)["total"])
         optimizer.step()
 
     work = dict(
@@ -106,7 +107,7 @@ def run(repeats):
     cosine = None
     if best_precision("auto") == "bfloat16":
         work["bfloat16_step"] = lambda: step(rough)
-        cosine = gradient_cosine(regressor, setting, photographs, pairs, (exact, rough), params.stage1)
+        cosine = gradient_cosine(regressor, inputs, (exact, rough), params.stage1)
     times = {name: [] for name in work}
     for turn in range(repeats + 1):
         for name, task in work.items():
@@ -139,7 +140,7 @@ def main():
         f"\na step {result['step_ms']:.0f} ms, the network alone {result['network_ms']:.0f} ms: ratio "
         f"{result['ratio']:.2f}; as a step runs it {result['tuned_network_ms']:.0f} ms: {result['ratio_to_tuned']:.2f} "
         f"({result['pictures']} pictures, {result['peak_memory_mb']:.0f} MB at most)\n"
-        f"a look at the people who are watched {result['look_ms']:.0f} ms"
+        f"a look at the validation people {result['look_ms']:.0f} ms"
     )
     if result["bfloat16_gradient_cosine"] is not None:
         cosine = result["bfloat16_gradient_cosine"]

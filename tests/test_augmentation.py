@@ -12,7 +12,7 @@ from lib.face_model.model import Coefficients
 from lib.rendering.camera import alignment_points, crop_projection, project
 from lib.rendering.kernels.augmentation import gaussian_taps, normal_noise
 from lib.rendering.renderer import SceneDistribution, frontal_scene, render, sample_scenes
-from lib.training.augmentation import Augmentation, Defects
+from lib.training.augmentation import Augmentation, AugmentationDraw
 
 CROP = SmallNetwork.crop
 
@@ -20,7 +20,7 @@ CROP = SmallNetwork.crop
 def defects(count, blur=0.0, noise=0.0, contrast=0.0):
     values = (torch.full((count,), value) for value in (blur, noise, contrast))
     blur, noise, contrast = values
-    return Defects(blur, noise, torch.arange(count) + 5, contrast)
+    return AugmentationDraw(blur, noise, torch.arange(count) + 5, contrast)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_gaussian_taps_sum_to_one_and_end_at_three_deviations():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_kernel_and_torch_agree(generator, size, threads):
     images = torch.rand(5, 3, *size, generator=generator)
-    several = Defects(
+    several = AugmentationDraw(
         torch.tensor([0.0, 0.2, 1.5, 2.5, 1.0]),
         torch.tensor([0.1, 0.0, 0.3, 0.05, 0.0]),
         torch.arange(5),
@@ -146,5 +146,7 @@ def test_kernel_and_torch_agree(generator, size, threads):
 
 def test_gradients_pass_through_all_defects(generator):
     images = (0.4 + 0.2 * torch.rand(2, 3, 5, 5, generator=generator, dtype=torch.float64)).requires_grad_()
-    several = Defects(*(torch.full((2,), v, dtype=torch.float64) for v in (0.7, 0.01)), torch.arange(2), torch.zeros(2))
+    several = AugmentationDraw(
+        *(torch.full((2,), v, dtype=torch.float64) for v in (0.7, 0.01)), torch.arange(2), torch.zeros(2)
+    )
     assert gradcheck(several.apply, images)

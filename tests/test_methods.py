@@ -150,3 +150,15 @@ def test_the_decoder_learns_the_average_of_a_persons_fits(tmp_path):
     taught = regressor(features[:38]).shape
     assert (taught - means[:38]).abs().mean() < 0.1 * spread.abs().mean()
     assert history[-1]["loss"] < 0.1 * history[0]["loss"]
+
+
+@pytest.mark.parametrize("persons", ["aabbccaab", "abcabcabcabc", "a" * 30 + "b" * 30, "".join("abcdefghij" * 5)])
+def test_people_are_held_out_whole(persons):
+    persons = np.array(list(persons), object)
+    held_out = methods.held_out_people(persons)
+    assert 0 < held_out.sum() < len(persons)
+    assert not set(persons[held_out]) & set(persons[~held_out])
+
+
+def test_a_person_alone_is_trained_on():
+    assert methods.held_out_people(np.array(["a"] * 3, object)).tolist() == [False, False, True]

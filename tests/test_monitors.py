@@ -1,4 +1,4 @@
-"""Who is watched, what is measured of them, and what a user sees of a run while it goes on."""
+"""Who the validation people are, what is measured of them, and what a user sees of a run while it goes on."""
 
 import json
 from dataclasses import replace
@@ -13,8 +13,7 @@ from small_world import FEATURES, SHAPE, SIZE, TEXTURE, SmallNetwork, small_face
 from lib.face_model.model import Coefficients
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.renderer import frontal_scene, render
-from lib.training.live import PROGRESS_ROWS, LiveRun, progress_pictures
-from lib.training.monitor import SIDE_YAW, Monitor, watched_photographs
+from lib.training.monitor import MONITOR_YAW, PROGRESS_ROWS, LiveRun, Monitor, progress_pictures, split_validation
 from lib.training.regressor import Regressor
 
 PEOPLE = [f"person {i // 2:02d}" for i in range(80)]
@@ -45,26 +44,26 @@ class Knows(torch.nn.Module):
         return Coefficients(values[:, :SHAPE], values[:, SHAPE:])
 
 
-def test_whoever_is_watched_is_not_trained_on():
-    trained, watched = watched_photographs(PEOPLE, 4)
-    assert len(watched) == 4 and len({PEOPLE[i] for i in watched}) == 4
-    assert not {PEOPLE[i] for i in watched} & {PEOPLE[i] for i in np.flatnonzero(trained)}
-    assert trained.sum() == 80 - 8 and all(PEOPLE[i - 1] != PEOPLE[i] for i in watched if i)
+def test_validation_people_are_not_trained_on():
+    trained, validation = split_validation(PEOPLE, 4)
+    assert len(validation) == 4 and len({PEOPLE[i] for i in validation}) == 4
+    assert not {PEOPLE[i] for i in validation} & {PEOPLE[i] for i in np.flatnonzero(trained)}
+    assert trained.sum() == 80 - 8 and all(PEOPLE[i - 1] != PEOPLE[i] for i in validation if i)
 
 
-def test_at_most_a_tenth_is_watched_and_at_least_one():
-    assert len(watched_photographs(PEOPLE, 30)[1]) == 4
-    trained, watched = watched_photographs(["a", "a", "b"], 5)
-    assert len(watched) == 1 and 1 <= trained.sum() <= 2
-    trained, watched = watched_photographs(["a", "a"], 5)
-    assert trained.all() and list(watched) == [0]
+def test_at_most_a_tenth_is_held_out_and_at_least_one():
+    assert len(split_validation(PEOPLE, 30)[1]) == 4
+    trained, validation = split_validation(["a", "a", "b"], 5)
+    assert len(validation) == 1 and 1 <= trained.sum() <= 2
+    trained, validation = split_validation(["a", "a"], 5)
+    assert trained.all() and list(validation) == [0]
 
 
-def test_the_choice_hangs_on_names_alone():
+def test_the_choice_depends_on_names_alone():
     order = np.random.default_rng(0).permutation(80)
     shuffled = [PEOPLE[i] for i in order]
-    names = {PEOPLE[i] for i in watched_photographs(PEOPLE, 4)[1]}
-    assert {shuffled[i] for i in watched_photographs(shuffled, 4)[1]} == names
+    names = {PEOPLE[i] for i in split_validation(PEOPLE, 4)[1]}
+    assert {shuffled[i] for i in split_validation(shuffled, 4)[1]} == names
 
 
 def test_the_true_faces_are_wholly_alike_from_the_front(monitor):
@@ -81,7 +80,7 @@ def test_the_true_faces_are_wholly_alike_from_the_front(monitor):
 def test_the_side_view_is_a_turned_face(monitor):
     monitor, truth = monitor
     scene = frontal_scene(4)
-    scene = replace(scene, angles=torch.tensor([SIDE_YAW, 0.0, 0.0]).repeat(4, 1))
+    scene = replace(scene, angles=torch.tensor([MONITOR_YAW, 0.0, 0.0]).repeat(4, 1))
     images = render(monitor.face_model, Knows(truth)(monitor.features), scene, monitor.network.crop)
     network = centred_on_renders(monitor.network, monitor.face_model)
     expected = (network(images).embedding * monitor.embeddings).sum(1).mean().item()
@@ -141,7 +140,7 @@ def test_a_long_run_shows_ten_rows_with_the_first_and_the_last(tmp_path, monitor
     assert len(titles) == PROGRESS_ROWS + 1 and titles[1] == "0" and titles[-1] == "240"
 
 
-def test_a_run_without_people_to_watch_has_curves_alone(tmp_path, monkeypatch):
+def test_a_run_without_validation_people_has_curves_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     live = LiveRun(tmp_path / "stage1")
     live.start([dict(epoch=1, loss=3.0)])

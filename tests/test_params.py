@@ -32,7 +32,7 @@ def test_ablations_override_stage2(tmp_path):
     assert params.variant("full") == params.stage2
     assert params.variant("no_batch").batch_weight == 0
     assert params.variant("no_loopback").loop_weight == 0
-    assert params.variant("single_view").views == 1 and params.variant("single_view").frontal
+    assert params.variant("single_view").frontal_identity and not params.variant("full").frontal_identity
 
 
 def test_whole_numbers_pass_for_real_ones(tmp_path):

@@ -86,6 +86,8 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
         read = {one[1]}
     if "params.variant(" in code:
         read |= {"stage2", "variants"}
+    if "load_stage2(params" in code:
+        read |= {"face_model", "networks", "scenes", "augmentation", "stage1"}
     if "load_bench(params" in code:
         read |= {"face_model", "networks", "scenes", "evaluate"}
     if "params.sections()" in code:

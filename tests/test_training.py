@@ -16,11 +16,11 @@ from lib.face_model.model import Coefficients
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
-from lib.training.losses import loopback_loss
+from lib.training.losses import identity_loss, loopback_loss
 from lib.training.regressor import Regressor
-from lib.training.stage2 import Batch, Photographs, Setting, draw_batch, stage2_losses
-from lib.training.stages import train_stage1, train_stage2
-from lib.training.synthetic import Pairs, make_pairs
+from lib.training.stage1 import train_stage1
+from lib.training.stage2 import Photographs, Stage2Batch, Stage2Inputs, draw_batch, stage2_losses, train_stage2
+from lib.training.synthetic import SyntheticFaces, make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
@@ -35,18 +35,18 @@ class Killed(Exception):
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     model, network = small_face_model(folder), SmallNetwork()
-    pairs = make_pairs(model, network, STAGE1.faces, 1, SceneDistribution(), folder / "pairs")
+    synthetic = make_synthetic_faces(model, network, STAGE1.faces, 1, SceneDistribution(), folder / "pairs")
     generator = torch.Generator().manual_seed(5)
     embeddings = torch.nn.functional.normalize(torch.randn(20, EMBEDDING, generator=generator), dim=1)
-    photographs = Photographs(pairs.features[:20] + 0.01, embeddings)
-    return Setting(model, network, SceneDistribution()), pairs, photographs
+    photographs = Photographs(synthetic.features[:20] + 0.01, embeddings)
+    return Stage2Inputs(model, network, photographs, synthetic, SceneDistribution())
 
 
 @pytest.fixture
 def regressor(world):
     torch.manual_seed(0)
     result = Regressor(FEATURES, SHAPE, TEXTURE)
-    result.standardise(world[1].features)
+    result.standardise(world.synthetic.features)
     return result
 
 
@@ -67,9 +67,8 @@ def reproducible(history):
 
 
 def batch_of(world):
-    setting, pairs, photographs = world
-    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
-    return Batch(photographs, slice(0, 2), pairs[:8], scene)
+    scene = sample_scenes(6, torch.Generator().manual_seed(2), world.distribution)
+    return Stage2Batch(world.photographs, slice(0, 2), world.synthetic[:8], scene)
 
 
 def test_regressor_is_the_papers_decoder():
@@ -97,49 +96,47 @@ def test_regressor_round_trip(tmp_path, regressor):
         Regressor.load(tmp_path / "other.safetensors")
 
 
-def test_pairs_are_made_once_and_grow(tmp_path, world, monkeypatch):
-    monkeypatch.setattr("lib.training.synthetic.FACES_A_SHARD", 20)
-    (setting, _, _), folder = world, tmp_path / "pairs"
-    model, network, distribution = setting.face_model, setting.network, setting.distribution
-    first = make_pairs(model, network, 40, 1, distribution, folder)
+def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
+    monkeypatch.setattr("lib.training.synthetic.FACES_PER_SHARD", 20)
+    folder, model, network, distribution = tmp_path / "pairs", world.face_model, world.network, world.distribution
+    first = make_synthetic_faces(model, network, 40, 1, distribution, folder)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    more = make_pairs(model, network, 60, 1, distribution, folder)
+    more = make_synthetic_faces(model, network, 60, 1, distribution, folder)
     assert torch.equal(more.features[:40], first.features) and len(more) == 60
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
-    again = make_pairs(model, network, 60, 1, distribution, tmp_path / "elsewhere")
+    again = make_synthetic_faces(model, network, 60, 1, distribution, tmp_path / "elsewhere")
     assert torch.equal(again.features, more.features)
     assert torch.equal(again.coefficients.shape, more.coefficients.shape)
-    other = make_pairs(model, network, 40, 1, SceneDistribution(yaw=0.0), folder)
+    other = make_synthetic_faces(model, network, 40, 1, SceneDistribution(yaw=0.0), folder)
     assert not torch.equal(other.features, first.features)
 
 
-def test_pairs_are_standard_normal_and_shape_is_independent_of_texture(world):
-    pairs = world[1]
-    for values in (pairs.coefficients.shape, pairs.coefficients.texture):
+def test_synthetic_faces_are_standard_normal_and_shape_is_independent_of_texture(world):
+    synthetic = world.synthetic
+    for values in (synthetic.coefficients.shape, synthetic.coefficients.texture):
         assert abs(values.mean()) < 0.15 and abs(values.var() - 1) < 0.25
-    assert not torch.equal(pairs.coefficients.shape[:, 0], pairs.coefficients.texture[:, 0])
+    assert not torch.equal(synthetic.coefficients.shape[:, 0], synthetic.coefficients.texture[:, 0])
 
 
 def test_stage1_learns_synthetic_faces(tmp_path, world, regressor):
-    history = train_stage1(regressor, world[1], replace(STAGE1, epochs=25), tmp_path / "run")
+    history = train_stage1(regressor, world.synthetic, replace(STAGE1, epochs=25), tmp_path / "run")
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     with torch.no_grad():
-        predicted = regressor(world[1].features).shape
-    true = world[1].coefficients.shape
+        predicted = regressor(world.synthetic.features).shape
+    true = world.synthetic.coefficients.shape
     assert (predicted - true).square().mean() < 0.8 * true.square().mean()
 
 
 def test_stage1_goes_on_with_a_fitted_regressor_and_more_faces(tmp_path, world, regressor):
-    pairs, anew = world[1], copy_of(regressor)
-    train_stage1(regressor, pairs[:60], replace(STAGE1, epochs=25), tmp_path / "few")
-    further = train_stage1(regressor, pairs, STAGE1, tmp_path / "more")
-    assert further[0]["loss"] < 0.9 * train_stage1(anew, pairs, STAGE1, tmp_path / "anew")[0]["loss"]
+    synthetic, anew = world.synthetic, copy_of(regressor)
+    train_stage1(regressor, synthetic[:60], replace(STAGE1, epochs=25), tmp_path / "few")
+    further = train_stage1(regressor, synthetic, STAGE1, tmp_path / "more")
+    assert further[0]["loss"] < 0.9 * train_stage1(anew, synthetic, STAGE1, tmp_path / "anew")[0]["loss"]
 
 
 @pytest.mark.parametrize("term", ["parameter", "identity", "batch", "loop"])
 def test_every_term_reaches_the_regressor(world, regressor, term):
-    setting, pairs, photographs = world
-    terms = stage2_losses(regressor, setting, batch_of(world), STAGE2, STAGE1)
+    terms = stage2_losses(regressor, world, batch_of(world), STAGE2, STAGE1)
     terms[term].backward()
     gradients = [parameter.grad for parameter in regressor.parameters()]
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
@@ -148,21 +145,19 @@ def test_every_term_reaches_the_regressor(world, regressor, term):
 @pytest.mark.parametrize("path", ["image", "reader", "target"])
 def test_each_way_of_the_loopback_gradient_alone_reaches_the_decoder(world, regressor, path):
     """Paper 3.3.4: through the rendered image, through the decoder that reads it, and through the moving target."""
-    setting, _, photographs = world
-    faces, still = regressor(photographs.features[:2]), copy_of(regressor).requires_grad_(False)
+    faces, still = regressor(world.photographs.features[:2]), copy_of(regressor).requires_grad_(False)
     fixed = Coefficients(faces.shape.detach(), faces.texture.detach())
-    scene = sample_scenes(6, torch.Generator().manual_seed(2), setting.distribution)
-    images = render(setting.face_model, faces if path == "image" else fixed, scene, setting.network.crop)
+    scene = sample_scenes(6, torch.Generator().manual_seed(2), world.distribution)
+    images = render(world.face_model, faces if path == "image" else fixed, scene, world.network.crop)
     reader = regressor if path == "reader" else still
-    reread = reader(setting.network(images).features)
+    reread = reader(world.network(images).features)
     loopback_loss(reread, faces if path == "target" else fixed, 0.4, 0.002).backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in regressor.parameters())
 
 
 def test_bfloat16_layers_leave_losses_and_coefficients_in_float32(world, regressor):
-    setting = world[0]
-    exact = stage2_losses(regressor, setting, batch_of(world), STAGE2, STAGE1)
-    rough = stage2_losses(regressor, setting, batch_of(world), replace(STAGE2, precision="bfloat16"), STAGE1)
+    exact = stage2_losses(regressor, world, batch_of(world), STAGE2, STAGE1)
+    rough = stage2_losses(regressor, world, batch_of(world), replace(STAGE2, precision="bfloat16"), STAGE1)
     assert all(term.dtype == torch.float32 for term in rough.values())
     assert 0 < (exact["identity"] - rough["identity"]).abs() < 0.02
     assert rough["batch"] == exact["batch"]
@@ -177,22 +172,40 @@ def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch):
 
 
 def test_a_batch_holds_the_views_of_its_photographs_and_repeats_itself(world):
-    setting, pairs, photographs = world
-    batches = [draw_batch(setting, photographs, pairs, STAGE2, torch.Generator().manual_seed(3)) for _ in range(2)]
+    batches = [draw_batch(world, STAGE2, torch.Generator().manual_seed(3)) for _ in range(2)]
     assert len(batches[0].photographs) == STAGE2.distribution_batch and len(batches[0].synthetic) == 8
     assert len(batches[0].scene) == STAGE2.photographs * STAGE2.views
     assert torch.equal(batches[0].scene.angles, batches[1].scene.angles)
     assert torch.equal(batches[0].photographs.features, batches[1].photographs.features)
-    frontal = draw_batch(setting, photographs, pairs, replace(STAGE2, frontal=True), torch.Generator().manual_seed(3))
-    assert frontal.scene.angles[:, :2].abs().max() == 0
+
+
+def test_the_single_view_limits_the_identity_loss_alone(world, regressor):
+    """Paper Fig. 3: one frontal view is all that the identity loss sees; the loopback loss keeps its random views."""
+    params, count = replace(STAGE2, frontal_identity=True, identity_weight=1.0), STAGE2.photographs
+    batch = draw_batch(world, params, torch.Generator().manual_seed(3))
+    angles = batch.scene.angles[:, :2].unflatten(0, (STAGE2.views + 1, count))
+    assert angles[-1].abs().max() == 0 and angles[:-1].abs().min() > 0
+    terms = stage2_losses(regressor, world, batch, params, STAGE1)
+    rendered = batch.photographs[batch.rendered]
+    faces = regressor(rendered.features)
+    seen = world.network(render(world.face_model, faces, batch.scene, world.network.crop))
+    reread = regressor(seen.features[:-count])
+    loop = loopback_loss(reread, faces, STAGE1.shape_weight, STAGE1.texture_weight)
+    assert torch.allclose(terms["identity"], identity_loss(seen.embedding[-count:], rendered.embeddings), atol=1e-5)
+    assert torch.allclose(terms["loop"], loop, rtol=1e-4)
+
+
+def test_the_published_variant_differs_from_full_by_its_identity_views_alone():
+    published = load_params(ROOT / "presets/default.yaml")
+    full, single = published.variant("full"), published.variant("single_view")
+    assert single == replace(full, frontal_identity=True) and not full.frontal_identity
 
 
 def test_identity_gradient_agrees_with_finite_differences(world, regressor):
-    setting, pairs, photographs = world
     bias = regressor.layers[-1].bias
 
     def identity():
-        return stage2_losses(regressor, setting, batch_of(world), STAGE2, STAGE1)["identity"]
+        return stage2_losses(regressor, world, batch_of(world), STAGE2, STAGE1)["identity"]
 
     identity().backward()
     gradient = bias.grad[SHAPE:].clone()
@@ -209,38 +222,36 @@ def test_identity_gradient_agrees_with_finite_differences(world, regressor):
 
 
 def test_stage2_brings_renders_nearer_to_the_photographs(tmp_path, world, regressor):
-    setting, pairs, photographs = world
     params = replace(STAGE2, steps=40, learning_rate=1e-3, checkpoint_steps=40)
-    history = train_stage2(regressor, setting, photographs, pairs, params, STAGE1, tmp_path / "run")
+    history = train_stage2(regressor, world, params, STAGE1, tmp_path / "run")
     assert history.losses[-1]["identity"] < history.losses[0]["identity"]
     assert history.losses[-1]["batch"] < history.losses[0]["batch"]
     assert [entry["step"] for entry in history.losses] == [1, 10, 20, 30, 40] and not history.monitors
 
 
 def test_a_terms_weight_decides_where_the_regressor_goes(tmp_path, world, regressor):
-    setting, pairs, photographs = world
     results = []
     for weight in (0.0, 5.0):
         trained = copy_of(regressor)
         params = replace(STAGE2, steps=2, batch_weight=weight)
-        train_stage2(trained, setting, photographs, pairs, params, STAGE1, tmp_path / f"run{weight}")
+        train_stage2(trained, world, params, STAGE1, tmp_path / f"run{weight}")
         results.append(trained)
     assert not equal(*results)
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, world, regressor, monkeypatch, stage):
-    setting, pairs, photographs = world
 
     def run(trained, checkpoint):
         if stage == "stage1":
-            return train_stage1(trained, pairs, STAGE1, checkpoint)
-        return train_stage2(trained, setting, photographs, pairs, STAGE2, STAGE1, checkpoint)
+            return train_stage1(trained, world.synthetic, STAGE1, checkpoint)
+        return train_stage2(trained, world, STAGE2, STAGE1, checkpoint)
 
     whole, stopped = copy_of(regressor), copy_of(regressor)
     history = run(whole, tmp_path / "whole")
-    from lib.training import stages as training
+    from lib.training import stage1, stage2
 
+    training = stage1 if stage == "stage1" else stage2
     backward, left = training.backward, [20 if stage == "stage1" else 3]
 
     def backward_until_killed(*arguments):
@@ -262,7 +273,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, world, regressor, monkeypatc
 
 
 class Watch:
-    """Notes what `lib.training.live.LiveRun` would show; stops the run after so many looks."""
+    """Notes what `lib.training.monitor.LiveRun` would show; stops the run after so many looks."""
 
     def __init__(self, looks=100):
         self.shown, self.looks = [], looks
@@ -281,12 +292,11 @@ class Watch:
 
 
 def test_people_are_looked_at_from_before_the_first_step_on_also_after_a_stop(tmp_path, world, regressor):
-    setting, pairs, photographs = world
-    params = replace(STAGE2, monitor_steps=2, checkpoint_steps=3)
+    params = replace(STAGE2, validation_steps=2, checkpoint_steps=3)
 
     def run(watch, name):
         trained = copy_of(regressor)
-        return train_stage2(trained, setting, photographs, pairs, params, STAGE1, tmp_path / name, watch)
+        return train_stage2(trained, world, params, STAGE1, tmp_path / name, watch)
 
     whole = run(Watch(), "whole")
     assert [entry["step"] for entry in whole.monitors] == [0, 2, 4, 6]
@@ -300,41 +310,37 @@ def test_people_are_looked_at_from_before_the_first_step_on_also_after_a_stop(tm
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path, world, regressor):
-    setting, pairs, photographs = world
-    train_stage2(copy_of(regressor), setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+    train_stage2(copy_of(regressor), world, STAGE2, STAGE1, tmp_path / "run")
     other = replace(STAGE2, batch_weight=3.0)
     with pytest.raises(StudyError, match=r"batch_weight: 10\.0 in the checkpoint, 3\.0 now"):
-        train_stage2(copy_of(regressor), setting, photographs, pairs, other, STAGE1, tmp_path / "run")
+        train_stage2(copy_of(regressor), world, other, STAGE1, tmp_path / "run")
 
 
 def test_a_checkpoint_of_other_scenes_is_refused_and_one_of_the_same_is_not(tmp_path, world, regressor):
-    setting, pairs, photographs = world
     for _ in range(2):
-        train_stage2(copy_of(regressor), setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
-    other = replace(setting, augmentation=Augmentation(blur=1.0))
+        train_stage2(copy_of(regressor), world, STAGE2, STAGE1, tmp_path / "run")
+    other = replace(world, augmentation=Augmentation(blur=1.0))
     with pytest.raises(StudyError, match=r"augmentation: .*'blur': 0\.0.* in the checkpoint, .*'blur': 1\.0.* now"):
-        train_stage2(copy_of(regressor), other, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+        train_stage2(copy_of(regressor), other, STAGE2, STAGE1, tmp_path / "run")
 
 
-def test_defects_reach_synthetic_faces_and_the_renders_of_photographs(tmp_path, world, regressor):
-    setting, pairs, photographs = world
+def test_augmentation_reaches_synthetic_faces_and_the_renders_of_photographs(tmp_path, world, regressor):
     augmentation = Augmentation(blur=3.0, contrast=0.5)
-    model, network, distribution = setting.face_model, setting.network, setting.distribution
-    rough = make_pairs(model, network, 10, 1, distribution, tmp_path, augmentation)
-    clean = make_pairs(model, network, 10, 1, distribution, tmp_path / "clean")
+    model, network, distribution = world.face_model, world.network, world.distribution
+    rough = make_synthetic_faces(model, network, 10, 1, distribution, tmp_path, augmentation)
+    clean = make_synthetic_faces(model, network, 10, 1, distribution, tmp_path / "clean")
     assert torch.equal(rough.coefficients.shape, clean.coefficients.shape)
     assert not torch.allclose(rough.features, clean.features)
     losses = []
-    for each in (setting, replace(setting, augmentation=augmentation)):
-        batch = draw_batch(each, photographs, pairs, STAGE2, torch.Generator().manual_seed(3))
+    for each in (world, replace(world, augmentation=augmentation)):
+        batch = draw_batch(each, STAGE2, torch.Generator().manual_seed(3))
         losses.append(stage2_losses(regressor, each, batch, STAGE2, STAGE1))
     assert torch.equal(losses[0]["batch"], losses[1]["batch"])
     assert not torch.equal(losses[0]["identity"], losses[1]["identity"])
 
 
 def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path, world, regressor, monkeypatch):
-    setting, pairs, photographs = world
-    from lib.training import stage2 as hybrid_batches
+    from lib.training import stage2
 
     calls = []
 
@@ -342,15 +348,14 @@ def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path,
         calls.append(coefficients)
         return coefficients.shape.sum() * (float("nan") if len(calls) == 4 else 0.0)
 
-    monkeypatch.setattr(hybrid_batches, "batch_distribution_loss", spoilt)
+    monkeypatch.setattr(stage2, "batch_distribution_loss", spoilt)
     with pytest.raises(StudyError, match="batch loss is nan at step 4"):
-        train_stage2(regressor, setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+        train_stage2(regressor, world, STAGE2, STAGE1, tmp_path / "run")
     assert load_tensors(tmp_path / "run")[1]["step"] == 2
 
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, world, regressor, monkeypatch):
-    setting, pairs, photographs = world
-    from lib.training import stage2 as hybrid_batches
+    from lib.training import stage2
 
     class Spoilt(torch.autograd.Function):
         """A loss that is finite while its gradient is not."""
@@ -363,10 +368,10 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, world,
         def backward(context, gradient):
             return torch.full((8, SHAPE), float("inf"))
 
-    monkeypatch.setattr(hybrid_batches, "batch_distribution_loss", lambda values: Spoilt.apply(values.shape))
+    monkeypatch.setattr(stage2, "batch_distribution_loss", lambda values: Spoilt.apply(values.shape))
     before = copy_of(regressor)
     with pytest.raises(StudyError, match="gradient's norm is (nan|inf) at step 1"):
-        train_stage2(regressor, setting, photographs, pairs, STAGE2, STAGE1, tmp_path / "run")
+        train_stage2(regressor, world, STAGE2, STAGE1, tmp_path / "run")
     assert equal(before, regressor)
 
 
@@ -395,9 +400,9 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         load_tensors(path)
 
 
-def test_pairs_round_trip(tmp_path, world):
-    pairs = world[1][:7]
-    pairs.save(tmp_path / "pairs.safetensors")
-    again = Pairs.load(tmp_path / "pairs.safetensors")
-    assert torch.equal(again.features, pairs.features) and isinstance(again.coefficients, Coefficients)
-    assert torch.equal(again.coefficients.texture, pairs.coefficients.texture)
+def test_synthetic_faces_round_trip(tmp_path, world):
+    synthetic = world.synthetic[:7]
+    synthetic.save(tmp_path / "pairs.safetensors")
+    again = SyntheticFaces.load(tmp_path / "pairs.safetensors")
+    assert torch.equal(again.features, synthetic.features) and isinstance(again.coefficients, Coefficients)
+    assert torch.equal(again.coefficients.texture, synthetic.coefficients.texture)

@@ -16,9 +16,9 @@ from lib.core.tensors import save_tensors
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.regressor import Regressor
-from lib.training.stage2 import Photographs, Setting, draw_batch, stage2_losses
-from lib.training.stages import train_stage1, train_stage2
-from lib.training.synthetic import make_pairs
+from lib.training.stage1 import train_stage1
+from lib.training.stage2 import Photographs, Stage2Inputs, draw_batch, stage2_losses, train_stage2
+from lib.training.synthetic import make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=80, epochs=40, batch_size=16)
@@ -31,21 +31,21 @@ def small_study(folder):
     """Everything that the stages start from, the same in every process."""
     folder.mkdir(parents=True, exist_ok=True)
     model, network = small_face_model(folder), SmallNetwork()
-    pairs = make_pairs(model, network, STAGE1.faces, 1, SceneDistribution(), folder / "pairs")
+    synthetic = make_synthetic_faces(model, network, STAGE1.faces, 1, SceneDistribution(), folder / "pairs")
     generator = torch.Generator().manual_seed(5)
     embeddings = torch.nn.functional.normalize(torch.randn(20, EMBEDDING, generator=generator), dim=1)
     torch.manual_seed(0)
     regressor = Regressor(network.feature_dimension, SHAPE, TEXTURE)
-    regressor.standardise(pairs.features)
-    return regressor, Setting(model, network, SceneDistribution()), Photographs(pairs.features[:20], embeddings), pairs
+    regressor.standardise(synthetic.features)
+    photographs = Photographs(synthetic.features[:20], embeddings)
+    return regressor, Stage2Inputs(model, network, photographs, synthetic, SceneDistribution())
 
 
-def first_step(study):
+def first_step(regressor, inputs):
     """Loss and gradients of the first step, over all processes."""
-    regressor, setting, photographs, pairs = study
-    setting = replace(setting, augmentation=Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
-    batch = draw_batch(setting, photographs, pairs, STAGE2, torch.Generator().manual_seed(7))
-    terms = stage2_losses(regressor, setting, batch, STAGE2, STAGE1)
+    inputs = replace(inputs, augmentation=Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
+    batch = draw_batch(inputs, STAGE2, torch.Generator().manual_seed(7))
+    terms = stage2_losses(regressor, inputs, batch, STAGE2, STAGE1)
     terms["total"].backward()
     average_gradients(regressor.parameters())
     gradients = {f"gradient.{name}": parameter.grad for name, parameter in regressor.named_parameters()}
@@ -57,14 +57,14 @@ def main(folder, processes):
     folder = Path(folder)
     torch.set_num_threads(1)
     with joined() if processes > 1 else nullcontext():
-        regressor, *rest = study = small_study(folder / f"study-{rank()}")
-        result = first_step(study)
+        regressor, inputs = small_study(folder / f"study-{rank()}")
+        result = first_step(regressor, inputs)
         if processes == 1:
             # stage 1 is not shared out: features are made once, and the rest takes seconds
             alone = deepcopy(regressor)
-            train_stage1(alone, rest[-1], STAGE1, folder / "stage1")
+            train_stage1(alone, inputs.synthetic, STAGE1, folder / "stage1")
             result |= {f"stage1.{name}": tensor for name, tensor in alone.state_dict().items()}
-        train_stage2(regressor, *rest, replace(STAGE2, processes=processes), STAGE1, folder / "stage2")
+        train_stage2(regressor, inputs, replace(STAGE2, processes=processes), STAGE1, folder / "stage2")
         result |= {f"stage2.{name}": tensor for name, tensor in regressor.state_dict().items()}
         save_tensors(folder / f"result-{rank()}.safetensors", result, {})
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lib.baselines.external import evaluate_results, read_results
 from lib.core.tensors import write_json
@@ -11,8 +12,8 @@ from lib.evaluation.distances import average_by_condition
 from lib.evaluation.protocol import Reconstructed, evaluate_pictures, save_evaluation
 from lib.evaluation.tables import ROWS, comparison, comparison_table, read_metrics
 from lib.face_model.model import Coefficients
-from lib.training.stages import train_stage1
-from lib.training.synthetic import Pairs
+from lib.training.stage1 import VALIDATION_SHARE, train_stage1
+from lib.training.synthetic import SyntheticFaces
 
 RESULTS, METRICS = Path("data/methods"), Path("reports/metrics/methods")
 REGRESSORS, EXTERNAL_RESULTS = Path("data/evaluate"), Path("data/external")
@@ -127,14 +128,21 @@ def regress_fits(regressor, crops, persons, fits, params, checkpoint):
     Returns
     -------
     list of dict
-        As `lib.training.stages.train_stage1`.
+        As `lib.training.stage1.train_stage1`; the last 5 % of the people are held out.
     """
     people, _, means = average_by_condition(fits.cat(), persons, np.full(len(persons), ""))
     number = {person: row for row, person in enumerate(people)}
     targets = means[[number[person] for person in persons]]
-    pairs = Pairs(crops.features, Coefficients.split(targets, fits.shape.shape[1]))
-    # the last ones are held out: those of people who are not among the others
-    return train_stage1(regressor, pairs, params, checkpoint)
+    examples = SyntheticFaces(crops.features, Coefficients.split(targets, fits.shape.shape[1]))
+    return train_stage1(regressor, examples, params, checkpoint, held_out=torch.from_numpy(held_out_people(persons)))
+
+
+def held_out_people(persons):
+    """Photographs (N,), bool, of the last 5 % of the people: whole people, so that nobody is on both sides."""
+    people = pd.unique(persons)
+    if len(people) == 1:  # nobody else is there to train on
+        return np.arange(len(persons)) == len(persons) - 1
+    return np.isin(persons, people[-max(1, int(len(people) * VALIDATION_SHARE)) :])
 
 
 def method_table(names):

@@ -17,11 +17,11 @@ from torch import nn
 
 from lib.baselines.photometric import VIEW_DIMENSION, Energy, Explanation, draw, pixel_energy
 from lib.core.progress import progress
-from lib.core.tensors import digest, load_run, save_run
+from lib.core.tensors import digest
 from lib.face_model.model import digest_face_model
 from lib.rendering.crop import Crop
 from lib.rendering.scenes import background_pictures, sample_scenes
-from lib.training.loop import backward, make_optimizer, refuse_nan, set_learning_rate
+from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
 
 THUMBNAIL = 40
 """Pixels a side that pose, light and expression are read from."""

@@ -107,7 +107,7 @@ class Stage2Params:
     steps: Count
     photographs: Count
     views: Count
-    frontal: bool
+    frontal_identity: bool
     distribution_batch: Annotated[int, Field(ge=2)]
     synthetic_faces: Count
     learning_rate: Positive
@@ -118,8 +118,8 @@ class Stage2Params:
     precision: Literal["auto", "float32", "bfloat16"]
     processes: Count
     checkpoint_steps: Count
-    monitor_people: Count
-    monitor_steps: Count
+    validation_people: Count
+    validation_steps: Count
 
     def __post_init__(self):
         for name in ("photographs", "synthetic_faces"):

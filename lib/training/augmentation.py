@@ -1,10 +1,10 @@
-"""Random defects of rendered pictures: what separates a photograph's crop from a render's (paper 3.2.2, 3.3.2).
+"""Random augmentation of renders: what separates a photograph's crop from a render's (paper 3.2.2, 3.3.2).
 
 Landmarks of photographs are found to within a few pixels, and photographs are blurred, noisy and of any contrast, while
-renders are framed exactly and clean. Renders with the same defects keep training from pleasing the identity network by
-what only a clean render can show. The framing is part of the scene (`lib.rendering.scenes`), folded into the
-projection, so that no pixel is sampled twice; the rest is done to the picture, differentiably. The evaluation has none
-of them.
+renders are framed exactly and clean. Augmented renders keep training from pleasing the identity network by what only a
+clean render can show. The framing is part of the scene (`lib.rendering.scenes`), folded into the
+projection, so that no pixel is sampled twice; the rest is done to the picture, differentiably. The evaluation has no
+augmentation.
 """
 
 import math
@@ -18,7 +18,7 @@ from lib.rendering.kernels.augmentation import SpoilOnCpu, gaussian_taps, normal
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Largest defects; each picture's own are drawn uniformly between none and these.
+    """Largest changes; each picture's own are drawn uniformly between none and these.
 
     Attributes
     ----------
@@ -47,20 +47,20 @@ class Augmentation:
         return cls(roll=math.radians(roll_degrees), **rest)
 
     def scenes(self, distribution):
-        """Return the range of scenes (`SceneDistribution`) with these defects of the framing."""
+        """Return the range of scenes (`SceneDistribution`) with these changes of the framing."""
         return replace(distribution, crop_shift=self.shift, crop_scale=self.scale, crop_roll=self.roll)
 
     def draw(self, count, generator):
-        """Draw the defects of `count` pictures: `Defects` on the CPU, or None (and no draw) where all are off."""
+        """Draw those of `count` pictures: an `AugmentationDraw` on the CPU, or None (and no draw) where all are off."""
         if not (self.blur or self.noise or self.contrast):
             return None
         blur, noise, contrast = torch.rand(3, count, generator=generator)
         seeds = torch.randint(2**62, (count,), generator=generator)
-        return Defects(self.blur * blur, self.noise * noise, seeds, self.contrast * (2 * contrast - 1))
+        return AugmentationDraw(self.blur * blur, self.noise * noise, seeds, self.contrast * (2 * contrast - 1))
 
 
 @dataclass(frozen=True)
-class Defects:
+class AugmentationDraw:
     """Of S pictures each: blur (S,) in pixels, noise (S,) with its seeds (S,), and contrast (S,), 0 for none."""
 
     blur: torch.Tensor
@@ -69,7 +69,7 @@ class Defects:
     contrast: torch.Tensor
 
     def __getitem__(self, rows):
-        return Defects(self.blur[rows], self.noise[rows], self.seeds[rows], self.contrast[rows])
+        return AugmentationDraw(self.blur[rows], self.noise[rows], self.seeds[rows], self.contrast[rows])
 
     def apply(self, images):
         """Blur, add noise, change the contrast.
@@ -82,7 +82,7 @@ class Defects:
         Returns
         -------
         Tensor (S, 3, H, W)
-            In [0, 1], on the same device. A picture's noise hangs on its seed alone, not on the batch it is in.
+            In [0, 1], on the same device. A picture's noise depends on its seed alone, not on the batch it is in.
         """
         if images.device.type == "cpu" and images.dtype == torch.float32:
             return SpoilOnCpu.apply(images.contiguous(), self.blur, self.noise, self.seeds, self.contrast)

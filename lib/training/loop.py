@@ -1,11 +1,13 @@
-"""What both stages of training do with a loss: gradient, clipping, AdamW, and the schedule of its learning rate."""
+"""What training runs share: AdamW, its learning rate, the clipped gradient, the checkpoint to resume from."""
 
+import json
 import math
 
 import torch
 
 from lib.core.errors import StudyError
 from lib.core.processes import average_gradients
+from lib.core.tensors import load_tensors, save_tensors
 
 GRADIENT_LIMIT = 10.0
 
@@ -69,3 +71,62 @@ def refuse_nan(losses, gradient_norm, unit, number, checkpoint):
                 f"the {name} is {value} at {unit} {number}. The last good state is kept in {checkpoint}; lower "
                 "the learning rate (or the weight of that loss) in params.yaml and run again"
             )
+
+
+def save_run(path, module, optimizer, generator, step, history, settings):
+    """Write the whole state of a training run, so that it can go on as if it had never stopped.
+
+    Parameters
+    ----------
+    path : str or Path
+    module : Module
+        What is trained.
+    optimizer : Optimizer
+    generator : torch.Generator
+        The only source of chance in the run.
+    step : int
+        Steps done.
+    history : list of dict
+        One entry a recorded step.
+    settings : dict
+        All that the run depends on; a run of other settings is refused by `load_run`.
+    """
+    state = optimizer.state_dict()
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, slots in state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
+    tensors["generator"] = generator.get_state()
+    save_tensors(path, tensors, dict(step=step, history=history, settings=settings, groups=state["param_groups"]))
+
+
+def load_run(path, module, optimizer, generator, settings):
+    """Put a run back where `save_run` left it.
+
+    Returns
+    -------
+    tuple of (int, list of dict)
+        Steps done, and the history.
+
+    Raises
+    ------
+    StudyError
+        The file is damaged, or belongs to a run of other settings: each difference is named with both values.
+    """
+    tensors, meta = load_tensors(path)
+    settings = json.loads(json.dumps(settings))
+    differences = [
+        f"{key}: {meta['settings'].get(key)!r} in the checkpoint, {settings.get(key)!r} now"
+        for key in sorted(meta["settings"].keys() | settings.keys())
+        if meta["settings"].get(key) != settings.get(key)
+    ]
+    if differences:
+        raise StudyError(f"{path} is of another run ({'; '.join(differences)}); delete it to start anew")
+    module.load_state_dict({k.removeprefix("module."): v for k, v in tensors.items() if k.startswith("module.")})
+    slots = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, slot = name.split(".", 2)
+            slots.setdefault(int(index), {})[slot] = tensor
+    optimizer.load_state_dict(dict(state=slots, param_groups=meta["groups"]))
+    generator.set_state(tensors["generator"])
+    return meta["step"], meta["history"]

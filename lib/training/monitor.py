@@ -1,16 +1,24 @@
-"""How alike people who are not trained on and their faces are, measured while training runs.
+"""A run of training while it goes on: likeness of validation people, curves by DVCLive, pictures of the same faces.
 
 The evaluation network judges, as at the end (paper 4.3), so that a run in which the training network is fooled shows it
 early, and so that parameters can be chosen without a look at the people of the test.
+
+A run has one folder outside git and outside DVC's outputs, since it holds times that differ from run to run:
+`report.html` (curves and pictures; the page reloads itself), `plots/metrics/*.tsv` (a curve each, also for
+`dvc plots show`), `plots/images/progress.png` and `faces/` (the pictures one by one).
 """
 
 import hashlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from dvclive import Live
+from PIL import Image
 
+from lib.core.files import write_atomically
 from lib.face_model.model import FaceModel
 from lib.recognition.network import IdentityNetwork
 from lib.recognition.render_centre import centred_on_renders
@@ -18,12 +26,13 @@ from lib.rendering.crop import Crop
 from lib.rendering.renderer import frontal_scene, render
 
 LARGEST_SHARE = 0.1
-SIDE_YAW = math.radians(30)
+MONITOR_YAW = math.radians(30)
 PICTURES = 8
+PROGRESS_ROWS = 10
 RENDER_BATCH = 16
 
 
-def watched_photographs(persons, people):
+def split_validation(persons, people):
     """Choose the photographs that training does without.
 
     Parameters
@@ -31,15 +40,15 @@ def watched_photographs(persons, people):
     persons : sequence of str
         Who is on each photograph of the training split.
     people : int
-        How many people to watch: at most a tenth of all, at least one. The choice hangs on the names alone, as that of
-        `lib.photos.store.split_people`.
+        How many validation people: at most a tenth of all, at least one. The choice depends on the names alone, as that
+        of `lib.photos.store.split_people`.
 
     Returns
     -------
     trained : ndarray (N,)
         bool: the photographs of all other people. Where there is one person only, nobody is left out.
-    watched : ndarray (W,)
-        int64: the first photograph of each person who is watched.
+    validation : ndarray (W,)
+        int64: the first photograph of each validation person.
     """
     names, first, person = np.unique(np.asarray(persons, dtype=str), return_index=True, return_inverse=True)
     count = min(people, max(1, int(len(names) * LARGEST_SHARE)))
@@ -51,7 +60,7 @@ def watched_photographs(persons, people):
 
 @dataclass(frozen=True)
 class Monitor:
-    """People who are watched, and all that it takes to look at them.
+    """Validation people, and all that it takes to measure and to draw them.
 
     Attributes
     ----------
@@ -90,7 +99,7 @@ class Monitor:
         network = centred_on_renders(self.network, self.face_model)
         for rows in torch.arange(len(self.features)).split(RENDER_BATCH):
             scene = frontal_scene(2 * len(rows)).to(self.features.device)
-            scene.angles[len(rows) :, 0] = SIDE_YAW
+            scene.angles[len(rows) :, 0] = MONITOR_YAW
             images = render(self.face_model, coefficients[rows], scene, network.crop)
             views = network(images).embedding.unflatten(0, (2, len(rows)))
             cosines.append((views * self.embeddings[rows]).sum(2))
@@ -109,3 +118,100 @@ class Monitor:
         scene = frontal_scene(count).to(self.features.device)
         images = render(self.face_model, regressor(self.features[:count]), scene, self.crop)
         return (images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+class LiveRun:
+    """Curves and pictures of one run.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of this run alone, such as `data/live/full`.
+    monitor : Monitor or None
+        None where a run has curves only.
+    """
+
+    def __init__(self, folder, monitor=None):
+        self.folder, self.monitor = Path(folder), monitor
+        self._live = None
+
+    def start(self, losses, monitors=()):
+        """Begin with what an earlier, stopped part of the run has recorded; nothing for a new run.
+
+        Parameters
+        ----------
+        losses, monitors : sequence of dict
+            With `step` or `epoch`.
+        """
+        # DVCLive removes its own files of an earlier run
+        self._live = Live(str(self.folder), report="html", save_dvc_exp=False, dvcyaml=None)
+        for entry in (*losses, *monitors):
+            self._log(entry)
+        if not self.monitor:
+            return
+        kept = {_name(entry["step"]) for entry in monitors}
+        for path in (self.folder / "faces").glob("[0-9]*.png"):
+            if path.name not in kept:
+                path.unlink()
+        _write_pictures(self.folder / "faces" / "photographs.png", self.monitor.photographs)
+        self._show()
+
+    def record(self, entry):
+        """Add one recorded step's numbers to the curves."""
+        self._log(entry)
+        self._live.make_report()
+
+    def look(self, regressor, step):
+        """Measure the validation people, draw their faces, and return the numbers with `step`."""
+        entry = dict(step=step) | self.monitor.measure(regressor)
+        _write_pictures(self.folder / "faces" / _name(step), self.monitor.faces(regressor))
+        self._show()
+        self.record(entry)
+        return entry
+
+    def _log(self, entry):
+        self._live.step = entry["step"] if "step" in entry else entry["epoch"]
+        for name, value in entry.items():
+            if name not in ("step", "epoch"):
+                self._live.log_metric(name, value)
+        self._live.make_summary()
+
+    def _show(self):
+        rows = [np.concatenate(list(pictures), 1) for pictures in progress_pictures(self.folder).values()]
+        self._live.log_image("progress.png", np.concatenate(rows))
+
+
+def progress_pictures(folder):
+    """Read how the faces of the validation people have changed.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of a `LiveRun` that looked at photographs.
+
+    Returns
+    -------
+    dict of str to ndarray (P, S, S, 3)
+        First "photograph", then the faces after so many steps ("0", "50", ...): at most ten times, evenly spread, the
+        first and the last among them.
+    """
+    folder = Path(folder) / "faces"
+    steps = sorted(folder.glob("[0-9]*.png"))
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), PROGRESS_ROWS)).round().astype(int))
+    files = {"photograph": folder / "photographs.png"} | {str(int(steps[i].stem)): steps[i] for i in chosen}
+    return {title: _read_pictures(path) for title, path in files.items()}
+
+
+def _name(step):
+    return f"{step:08d}.png"
+
+
+def _write_pictures(path, pictures):
+    strip = Image.fromarray(np.concatenate(list(pictures), 1))
+    write_atomically(path, lambda part: strip.save(part, format="PNG"))
+
+
+def _read_pictures(path):
+    with Image.open(path) as file:
+        strip = np.asarray(file.convert("RGB"))
+    return np.stack(np.split(strip, strip.shape[1] // strip.shape[0], 1))

@@ -1,13 +1,24 @@
-"""One step of stage 2: a batch of photographs and synthetic faces, and the losses on it (paper 3.3)."""
+"""Stage 2 of training: photographs without labels and synthetic faces together (paper 3.3).
 
-from dataclasses import dataclass, replace
+A run can be stopped at any time and goes on from its checkpoint to the same bytes, on one process on a CPU.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import torch
 
 from lib.core.errors import StudyError
-from lib.core.processes import own_part, world_size
+from lib.core.params import Stage1Params, Stage2Params
+from lib.core.processes import best_precision, mean_over_processes, own_part, rank, world_size
+from lib.core.progress import progress
+from lib.core.tensors import digest
+from lib.face_model.model import FaceModel, digest_face_model
+from lib.recognition.network import IdentityNetwork
 from lib.rendering.renderer import Scene, SceneDistribution, render, sample_scenes
-from lib.training.augmentation import Augmentation, Defects
+from lib.training.augmentation import Augmentation, AugmentationDraw
+from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
 from lib.training.losses import (
     LossWeights,
     batch_distribution_loss,
@@ -16,7 +27,9 @@ from lib.training.losses import (
     parameter_loss,
     total_loss,
 )
-from lib.training.synthetic import Pairs
+from lib.training.synthetic import SyntheticFaces
+
+RECORD_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -38,17 +51,39 @@ class Photographs:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What stays fixed in stage 2: the model, the network (centred on renders), the range of scenes and of defects."""
+class Stage2Inputs:
+    """What stays fixed in stage 2.
 
-    face_model: torch.nn.Module
-    network: torch.nn.Module
+    Attributes
+    ----------
+    face_model : FaceModel
+    network : IdentityNetwork
+        The training network, centred on renders.
+    photographs : Photographs
+        All training photographs.
+    synthetic : SyntheticFaces
+        Of stage 1.
+    distribution : SceneDistribution
+    augmentation : Augmentation
+    """
+
+    face_model: FaceModel
+    network: IdentityNetwork
+    photographs: Photographs
+    synthetic: SyntheticFaces
     distribution: SceneDistribution
     augmentation: Augmentation = Augmentation()
 
+    def settings(self):
+        """All that a run depends on, for its checkpoint."""
+        tensors = self.photographs.features, self.photographs.embeddings, self.synthetic.features
+        scenes, augmentation = asdict(self.distribution), asdict(self.augmentation)
+        model = digest_face_model(self.face_model)
+        return dict(inputs=digest(*tensors), face_model=model, scenes=scenes, augmentation=augmentation)
+
 
 @dataclass(frozen=True)
-class Batch:
+class Stage2Batch:
     """What one process works on in one step of stage 2.
 
     Attributes
@@ -57,36 +92,35 @@ class Batch:
         All of the step, of all processes: the batch distribution loss is taken over them.
     rendered : slice
         The R photographs that this process renders (identity and loopback loss).
-    synthetic : Pairs
+    synthetic : SyntheticFaces
         Of this process (parameter loss).
     scene : Scene
-        V * R pictures; view v of the r-th rendered photograph is entry v * R + r.
-    defects : Defects or None
-        Of these pictures.
+        V * R renders; view v of the r-th rendered photograph is entry v * R + r.
+    draw : AugmentationDraw or None
+        Of these renders.
     """
 
     photographs: Photographs
     rendered: slice
-    synthetic: Pairs
+    synthetic: SyntheticFaces
     scene: Scene
-    defects: Defects | None = None
+    draw: AugmentationDraw | None = None
 
 
-def draw_batch(setting, photographs, pairs, params, generator):
+def draw_batch(inputs, params, generator):
     """Draw one step's batch, the same on all processes, and return this process's part of it.
 
     Parameters
     ----------
-    setting : Setting
-    photographs : Photographs
-    pairs : Pairs
+    inputs : Stage2Inputs
     params : Stage2Params
+        Each photograph has `views` random views; `frontal_identity` adds one from the front, behind all others.
     generator : torch.Generator
         In the same state on all processes, and moved on alike.
 
     Returns
     -------
-    Batch
+    Stage2Batch
         On the face model's device.
 
     Raises
@@ -94,39 +128,41 @@ def draw_batch(setting, photographs, pairs, params, generator):
     StudyError
         There are fewer photographs than processes.
     """
-    device, distribution = setting.face_model.triangles.device, setting.augmentation.scenes(setting.distribution)
-    if params.frontal:
-        distribution = replace(distribution, yaw=0.0, pitch=0.0)
+    device, photographs, synthetic = inputs.face_model.triangles.device, inputs.photographs, inputs.synthetic
     rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
     if rendered == 0:
         raise StudyError(f"{len(photographs)} photographs cannot be shared by {world_size()} processes")
     rows = torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]
-    chosen = torch.randint(len(pairs), (params.synthetic_faces,), generator=generator)
-    scene = sample_scenes(rendered * params.views, generator, distribution)
-    defects = setting.augmentation.draw(len(scene), generator)
-    views = torch.arange(len(scene)).view(params.views, rendered)[:, own_part(rendered)].flatten()
-    return Batch(
+    chosen = torch.randint(len(synthetic), (params.synthetic_faces,), generator=generator)
+    views = params.views + params.frontal_identity
+    scene = sample_scenes(rendered * views, generator, inputs.augmentation.scenes(inputs.distribution))
+    if params.frontal_identity:
+        scene.angles[-rendered:, :2] = 0
+    draw = inputs.augmentation.draw(len(scene), generator)
+    own = torch.arange(len(scene)).view(views, rendered)[:, own_part(rendered)].flatten()
+    return Stage2Batch(
         photographs[rows].to(device),
         own_part(rendered),
-        pairs[chosen[own_part(len(chosen))]].to(device),
-        scene[views].to(device),
-        defects[views] if defects else None,
+        synthetic[chosen[own_part(len(chosen))]].to(device),
+        scene[own].to(device),
+        draw[own] if draw else None,
     )
 
 
-def stage2_losses(regressor, setting, batch, params, stage1_params):
+def stage2_losses(regressor, inputs, batch, params, stage1_params):
     """Compute the terms of Eq. 2 on one hybrid batch (paper 3.3).
 
     The views that the identity loss compares with the photographs are the ones that the loopback loss reads again: one
-    render and one pass of the network serve both. Every process takes the batch distribution loss over the photographs
-    of all, since the regressor costs next to nothing; the other terms are means over its own equal part. So the mean of
-    the processes' losses is the loss of one process, and the mean of their gradients its gradient.
+    render and one pass of the network serve both. With `frontal_identity` (Fig. 3, "single view") the identity loss
+    has the frontal view alone and the loopback loss all others. Every process takes the batch distribution loss over
+    the photographs of all, since the regressor costs next to nothing; the other terms are means over its own equal
+    part. So the mean of the processes' losses is the loss of one process, and the mean of their gradients its gradient.
 
     Parameters
     ----------
     regressor : Regressor
-    setting : Setting
-    batch : Batch
+    inputs : Stage2Inputs
+    batch : Stage2Batch
     params : Stage2Params
     stage1_params : Stage1Params
         Its weights of shape and texture are Eq. 3's.
@@ -136,25 +172,111 @@ def stage2_losses(regressor, setting, batch, params, stage1_params):
     dict of str to Tensor ()
         `parameter`, `identity`, `batch`, `loop`, unweighted, and their weighted sum `total`.
     """
-    weights = LossWeights(
+    weights = _loss_weights(params, stage1_params)
+    photographs, synthetic = batch.photographs, batch.synthetic
+    predicted = regressor(photographs.features)
+    faces = predicted[batch.rendered]
+    images = render(inputs.face_model, faces, batch.scene, inputs.network.crop)
+    if batch.draw:
+        images = batch.draw.apply(images)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
+        seen = inputs.network(images)
+    embeddings, features = seen.embedding, seen.features
+    if params.frontal_identity:
+        embeddings, features = embeddings[-len(faces) :], features[: -len(faces)]
+    terms = dict(
+        parameter=parameter_loss(regressor(synthetic.features), synthetic.coefficients, weights.shape, weights.texture),
+        identity=identity_loss(embeddings, photographs.embeddings[batch.rendered]),
+        batch=batch_distribution_loss(predicted),
+        loop=loopback_loss(regressor(features), faces, weights.shape, weights.texture),
+    )
+    return terms | dict(total=total_loss(**terms, weights=weights))
+
+
+def _loss_weights(params: Stage2Params, stage1_params: Stage1Params):
+    """Weights of Eq. 2 from stage 2's parameters, those of Eq. 3 from stage 1's."""
+    return LossWeights(
         params.identity_weight,
         params.batch_weight,
         params.loop_weight,
         stage1_params.shape_weight,
         stage1_params.texture_weight,
     )
-    photographs, synthetic = batch.photographs, batch.synthetic
-    predicted = regressor(photographs.features)
-    faces = predicted[batch.rendered]
-    images = render(setting.face_model, faces, batch.scene, setting.network.crop)
-    if batch.defects:
-        images = batch.defects.apply(images)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
-        seen = setting.network(images)
-    terms = dict(
-        parameter=parameter_loss(regressor(synthetic.features), synthetic.coefficients, weights.shape, weights.texture),
-        identity=identity_loss(seen.embedding, photographs.embeddings[batch.rendered]),
-        batch=batch_distribution_loss(predicted),
-        loop=loopback_loss(regressor(seen.features), faces, weights.shape, weights.texture),
-    )
-    return terms | dict(total=total_loss(**terms, weights=weights))
+
+
+@dataclass
+class History:
+    """What was recorded of a run of stage 2.
+
+    Attributes
+    ----------
+    losses : list of dict
+        Of the first step and every tenth: `step` (counted from 1), the terms of `stage2_losses` before that step's
+        update, `learning_rate`, `gradient_norm`, and `pictures_per_second`, the only number that chance has a part in.
+    monitors : list of dict
+        Before the first step and every `validation_steps`: `step` (the number of updates) and the values of
+        `lib.training.monitor.Monitor.measure`.
+    """
+
+    losses: list = field(default_factory=list)
+    monitors: list = field(default_factory=list)
+
+
+def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None):
+    """Train on batches of photographs and synthetic faces (paper 3.3, second stage).
+
+    Parameters
+    ----------
+    regressor : Regressor
+        As stage 1 left it, on the device of the face model; changed in place.
+    inputs : Stage2Inputs
+    params : Stage2Params
+        Of one variant.
+    stage1_params : Stage1Params
+    checkpoint : Path
+        Written every `checkpoint_steps`; a run that was stopped goes on from there and ends with the same bytes.
+    live : lib.training.monitor.LiveRun or None
+        Shows the run while it goes on and measures the validation people every `validation_steps`; on several
+        processes the first one has it.
+
+    Returns
+    -------
+    History
+    """
+    params = replace(params, precision=best_precision(params.precision))
+    optimizer = make_optimizer(regressor, params)
+    generator = torch.Generator().manual_seed(params.seed)
+    settings = asdict(params) | inputs.settings() | dict(regressor=digest(*regressor.state_dict().values()))
+    first, history = 0, History()
+    if Path(checkpoint).is_file():
+        first, saved = load_run(checkpoint, regressor, optimizer, generator, settings)
+        history = History(**saved)
+    if live:
+        live.start(history.losses, history.monitors)
+        if first == 0:
+            history.monitors.append(live.look(regressor, 0))
+    steps = range(first, params.steps)
+    name = f"stage 2 in {params.precision}"
+    bar = progress(steps, name, initial=first, total=params.steps, unit="step", silent=rank() > 0)
+    started, pictures = time.perf_counter(), 0
+    for step in bar:
+        rate = set_learning_rate(optimizer, params.learning_rate, step, params.steps)
+        batch = draw_batch(inputs, params, generator)
+        terms = stage2_losses(regressor, inputs, batch, params, stage1_params)
+        values = dict(zip(terms, mean_over_processes(torch.stack([*terms.values()]).detach()).tolist()))
+        norm = backward(regressor, optimizer, terms["total"])
+        refuse_nan(values, norm, "step", step + 1, checkpoint)
+        optimizer.step()
+        done, last, pictures = step + 1, step + 1 == params.steps, pictures + len(batch.scene) * world_size()
+        if step == 0 or done % RECORD_STEPS == 0 or last:
+            speed, started, pictures = pictures / (time.perf_counter() - started), time.perf_counter(), 0
+            measured = dict(learning_rate=rate, gradient_norm=norm, pictures_per_second=speed)
+            history.losses.append(dict(step=done) | values | measured)
+            bar.set_postfix({name: f"{values[name]:.3g}" for name in ("identity", "batch", "loop")}, refresh=False)
+            if live:
+                live.record(history.losses[-1])
+        if live and (last or done % params.validation_steps == 0):
+            history.monitors.append(live.look(regressor, done))
+        if rank() == 0 and (last or done % params.checkpoint_steps == 0):
+            save_run(checkpoint, regressor, optimizer, generator, done, asdict(history), settings)
+    return history

@@ -15,35 +15,27 @@ from lib.recognition.network import load_network
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
-from lib.training.live import LiveRun
-from lib.training.monitor import PICTURES, Monitor, watched_photographs
+from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
 from lib.training.regressor import Regressor
-from lib.training.stage2 import Photographs, Setting
-from lib.training.stages import train_stage2
-from lib.training.synthetic import Pairs
+from lib.training.stage2 import Photographs, Stage2Inputs, train_stage2
+from lib.training.synthetic import SyntheticFaces
 
 
 class Stage2(NamedTuple):
-    """What stage 2 starts from, on the device that it is to be trained on; all but the last go to `train_stage2`."""
+    """What stage 2 starts from, on the device that it is to be trained on."""
 
     regressor: Regressor
-    setting: Setting
-    photographs: Photographs
-    pairs: Pairs
+    inputs: Stage2Inputs
     monitor: Monitor
 
 
-def load_stage2(face_model_file, networks, scenes, augmentation, monitor_people):
+def load_stage2(params, variant):
     """Read what the earlier stages left.
 
     Parameters
     ----------
-    face_model_file : path-like
-    networks : NetworksParams
-    scenes : ScenesParams
-    augmentation : AugmentationParams
-    monitor_people : int
-        People of the training split who are watched instead (`lib.training.monitor`).
+    params : lib.core.params.Params
+    variant : str
 
     Returns
     -------
@@ -55,44 +47,40 @@ def load_stage2(face_model_file, networks, scenes, augmentation, monitor_people)
         A file is missing or damaged.
     """
     device, store = best_device(), load_feature_store("data/photos")
-    face_model = FaceModel.load(face_model_file).to(device)
-    network, judge = (_centred(name, store) for name in (networks.training, networks.evaluation))
+    face_model = FaceModel.load(params.face_model.path).to(device)
+    network, judge = (_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
     train = store.rows(TRAIN)
-    trained, watched = watched_photographs(store.persons(train), monitor_people)
+    trained, validation = split_validation(store.persons(train), params.variant(variant).validation_people)
+    trained, validation = train[trained], train[validation]
 
     def read(values, rows):
         return torch.from_numpy(values[rows])
 
     photographs = Photographs(
-        read(store.features[network.name], train[trained]),
-        network.embed(read(store.descriptors[network.name], train[trained])),
+        read(store.features[network.name], trained),
+        network.embed(read(store.descriptors[network.name], trained)),
     )
-    watched = train[watched]
+    inputs = Stage2Inputs(
+        face_model,
+        centred_on_renders(network.to(device), face_model),
+        photographs,
+        SyntheticFaces.load("data/stage1/pairs.safetensors"),
+        SceneDistribution.from_degrees(**asdict(params.scenes)),
+        Augmentation.from_degrees(**asdict(params.augmentation)),
+    )
     monitor = Monitor(
-        features=read(store.features[network.name], watched).to(device),
-        embeddings=judge.embed(read(store.descriptors[judge.name], watched)).to(device),
-        photographs=store.crops[watched[:PICTURES]],
+        features=read(store.features[network.name], validation).to(device),
+        embeddings=judge.embed(read(store.descriptors[judge.name], validation)).to(device),
+        photographs=store.crops[validation[:PICTURES]],
         crop=network.crop,
         face_model=face_model,
         network=judge.to(device),
     )
-    distribution = SceneDistribution.from_degrees(**asdict(scenes))
-    return Stage2(
-        Regressor.load(f"data/regressors/{STAGE1}.safetensors").to(device),
-        Setting(
-            face_model,
-            centred_on_renders(network.to(device), face_model),
-            distribution,
-            Augmentation.from_degrees(**asdict(augmentation)),
-        ),
-        photographs,
-        Pairs.load("data/stage1/pairs.safetensors"),
-        monitor,
-    )
+    return Stage2(Regressor.load(f"data/regressors/{STAGE1}.safetensors").to(device), inputs, monitor)
 
 
-def run_stage2(start, params, stage1_params, variant):
-    """Train one variant to its end, on as many processes as `params.processes` says.
+def run_stage2(start, params, variant):
+    """Train one variant to its end, on as many processes as its `processes` says.
 
     Several processes leave their last checkpoint, from which this one goes on with nothing left to do.
 
@@ -100,31 +88,30 @@ def run_stage2(start, params, stage1_params, variant):
     ----------
     start : Stage2
         Its regressor is changed in place.
-    params : Stage2Params
-        Of the variant.
-    stage1_params : Stage1Params
+    params : lib.core.params.Params
     variant : str
 
     Returns
     -------
     tuple of (History, Path)
-        What was seen of the run, and its checkpoint, which the caller deletes once the results are kept.
+        What was recorded of the run, and its checkpoint, which the caller deletes once the results are kept.
     """
-    if params.processes > 1:
-        launch("lib.training.start", params.processes, variant)
-    return _train(start, params, stage1_params, variant)
+    processes = params.variant(variant).processes
+    if processes > 1:
+        launch("lib.training.start", processes, variant)
+    return _train(start, params, variant)
 
 
 def live_folder(variant):
-    """Return where a variant's training can be watched (`lib.training.live`)."""
+    """Return where a variant's training can be watched (`lib.training.monitor.LiveRun`)."""
     return Path("data/live") / variant
 
 
-def _train(start, params, stage1_params, variant):
-    *study, monitor = start
+def _train(start, params, variant):
     checkpoint = Path(f"data/checkpoints/stage2-{variant}.safetensors")
-    live = LiveRun(live_folder(variant), monitor) if rank() == 0 else None
-    return train_stage2(*study, params, stage1_params, checkpoint, live), checkpoint
+    live = LiveRun(live_folder(variant), start.monitor) if rank() == 0 else None
+    stage2 = params.variant(variant)
+    return train_stage2(start.regressor, start.inputs, stage2, params.stage1, checkpoint, live), checkpoint
 
 
 def _centred(name, store):
@@ -137,12 +124,8 @@ def main(arguments=None):
     parser.add_argument("variant", help="one of those in params.yaml")
     variant = parser.parse_args(arguments).variant
     params = load_params(PARAMS_FILE)
-    stage2 = params.variant(variant)
     with joined():
-        start = load_stage2(
-            params.face_model.path, params.networks, params.scenes, params.augmentation, stage2.monitor_people
-        )
-        _train(start, stage2, params.stage1, variant)
+        _train(load_stage2(params, variant), params, variant)
 
 
 if __name__ == "__main__":

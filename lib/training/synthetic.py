@@ -11,12 +11,12 @@ from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import render, sample_scenes
 from lib.training.augmentation import Augmentation
 
-FACES_A_SHARD = 1000
+FACES_PER_SHARD = 1000
 RENDER_BATCH = 50
 
 
 @dataclass(frozen=True)
-class Pairs:
+class SyntheticFaces:
     """Features (M, F) of one render each of M random faces, and their true coefficients (M, ...)."""
 
     features: torch.Tensor
@@ -26,15 +26,16 @@ class Pairs:
         return len(self.features)
 
     def __getitem__(self, rows):
-        return Pairs(self.features[rows], self.coefficients[rows])
+        return SyntheticFaces(self.features[rows], self.coefficients[rows])
 
     def to(self, device):
         """The same faces on another device."""
         true = self.coefficients
-        return Pairs(self.features.to(device), Coefficients(true.shape.to(device), true.texture.to(device)))
+        coefficients = Coefficients(true.shape.to(device), true.texture.to(device))
+        return SyntheticFaces(self.features.to(device), coefficients)
 
     def save(self, path):
-        """Write the pairs to a safetensors file."""
+        """Write the faces to a safetensors file."""
         tensors = dict(features=self.features, shape=self.coefficients.shape, texture=self.coefficients.texture)
         save_tensors(path, tensors, {})
 
@@ -45,11 +46,11 @@ class Pairs:
         return cls(tensors["features"], Coefficients(tensors["shape"], tensors["texture"]))
 
 
-def make_pairs(face_model, network, count, seed, distribution, folder, augmentation=None):
+def make_synthetic_faces(face_model, network, count, seed, distribution, folder, augmentation=None):
     """Draw random faces, render each in a random scene and keep the identity network's features (paper 3.3).
 
     Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
-    with chance of its own: an interrupted run goes on at the first missing shard, and a larger `count` adds shards.
+    with its own seed: an interrupted run goes on at the first missing shard, and a larger `count` adds shards.
 
     Parameters
     ----------
@@ -63,11 +64,11 @@ def make_pairs(face_model, network, count, seed, distribution, folder, augmentat
     folder : Path
         Where the shards lie (`shard-0000.safetensors`, ...).
     augmentation : Augmentation or None
-        Defects of the pictures; None for none.
+        Of the renders.
 
     Returns
     -------
-    Pairs
+    SyntheticFaces
     """
     settings = dict(seed=seed, network=network.fingerprint, face_model=digest_face_model(face_model))
     augmentation = augmentation or Augmentation()
@@ -75,8 +76,8 @@ def make_pairs(face_model, network, count, seed, distribution, folder, augmentat
     settings |= asdict(distribution) | asdict(augmentation)
     shards = []
     bar = progress(description="synthetic faces", total=count, unit="face")
-    for index, start in enumerate(range(0, count, FACES_A_SHARD)):
-        size = min(FACES_A_SHARD, count - start)
+    for index, start in enumerate(range(0, count, FACES_PER_SHARD)):
+        size = min(FACES_PER_SHARD, count - start)
         path = Path(folder) / f"shard-{index:04d}.safetensors"
         meta = dict(settings=fingerprint(settings), size=size)
         if path.is_file() and load_tensors(path)[1] == meta:
@@ -88,7 +89,7 @@ def make_pairs(face_model, network, count, seed, distribution, folder, augmentat
         bar.update(size)
     bar.close()
     joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
-    return Pairs(joined["features"], Coefficients(joined["shape"], joined["texture"]))
+    return SyntheticFaces(joined["features"], Coefficients(joined["shape"], joined["texture"]))
 
 
 @torch.no_grad()
@@ -102,6 +103,6 @@ def _make_shard(face_model, network, size, seed, distribution, augmentation):
         scene = sample_scenes(len(rows), generator, distribution).to(device)
         faces = Coefficients(shape[rows].to(device), texture[rows].to(device))
         images = render(face_model, faces, scene, network.crop)
-        defects = augmentation.draw(len(rows), generator)
-        features.append(network(defects.apply(images) if defects else images).features.cpu())
+        draw = augmentation.draw(len(rows), generator)
+        features.append(network(draw.apply(images) if draw else images).features.cpu())
     return dict(features=torch.cat(features), shape=shape, texture=texture)

@@ -1,4 +1,4 @@
-"""`lib.training.augmentation.Defects.apply` for the CPU: one kernel forward, one backward, a picture a thread.
+"""`lib.training.augmentation.AugmentationDraw.apply` for the CPU: one kernel forward, one backward, a picture a thread.
 
 In torch a dozen passes would stream all pictures through memory, which takes seven times as long.
 """

@@ -41,8 +41,13 @@ setup: $(SETUP) ## install everything into .venv (study and test do it by themse
 study: setup ## run the whole study: dvc repro
 	$(RUN) dvc repro
 
+# the parameters that differ, and three measures of one variant: `make experiments VARIANT=no_batch`
+VARIANT ?= full
 experiments: setup ## print the experiments side by side
-	@$(RUN) python -m lib.experiments
+	@$(RUN) dvc exp show --no-pager --hide-workspace --only-changed \
+		--drop '.*/|Created|(?!$(VARIANT)\.)[^.]+\.($(MEASURES))$$|[^.]+\.($(OTHER_MEASURES))$$'
+MEASURES := similarity|top1|mm
+OTHER_MEASURES := random_pose|emd|top5|consistency|shape_mean_square|texture_mean_square|reread_shape|reread_texture
 
 # one process begins with the pipeline's test, the other with all the rest; threads that wait must not take the other's cores
 test: setup ## run all tests

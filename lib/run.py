@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 from ruamel.yaml import YAML
@@ -87,6 +88,8 @@ def run_notebook(stage, variant=None):
 def execute_notebook(source, target, parameters):
     """Execute any notebook in a kernel of its own, which runs here; what its cells print is passed on.
 
+    The executed copy holds what the cells show and nothing of the run itself, so that equal runs give equal bytes.
+
     Parameters
     ----------
     source, target : path-like
@@ -115,6 +118,34 @@ def execute_notebook(source, target, parameters):
             # one of its threads says that it is idle while another closes what it says it through
             shutdown_kernel="immediate",
         )
+    executed = nbformat.read(target, 4)
+    write_atomically(target, lambda part: nbformat.write(without_traces(executed), part))
+
+
+def without_traces(notebook):
+    """Take out of an executed notebook what differs between equal runs: times, progress, papermill's random ids."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.id = "injected-parameters"
+        if cell.cell_type == "code":
+            cell.outputs = _without_progress(cell.outputs)
+    return notebook
+
+
+def _without_progress(outputs):
+    """Leave out the error stream, to which progress goes; it may have cut the other one in pieces anywhere."""
+    kept = []
+    for output in outputs:
+        if output.get("name") == "stderr":
+            continue
+        if kept and output.output_type == kept[-1].output_type == "stream":
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def _connection(path):

@@ -3,8 +3,9 @@
     for seed in 2 3; do dvc exp run -n seed-$seed -S stage1.seed=$seed -S stage2.seed=$seed; done
     python -m lib.seeds
 
-Prints two tables: mean and standard deviation of every measure over the seeds, for each regressor; and how far each of
-them is from `full`, seed by seed, with the 95 % interval of the mean of these differences (Student's t).
+Prints two tables: mean and standard deviation over the seeds of what `reports/metrics/summary` holds of each regressor;
+and how far each of them is from `full`, seed by seed, with the 95 % interval of the mean of these differences
+(Student's t).
 """
 
 import argparse
@@ -21,7 +22,7 @@ from scipy import stats
 
 from lib.core.errors import StudyError
 from lib.core.params import PARAMS_FILE, STAGE1
-from lib.evaluation.tables import METRICS, ROWS, look_up, to_markdown
+from lib.evaluation.tables import METRICS, ROWS, SUMMARY, to_markdown
 
 REFERENCE = "full"
 SEEDED = ("stage1", "stage2")
@@ -29,7 +30,7 @@ FEWEST_RUNS = 2
 
 
 class Run(NamedTuple):
-    """One run of the study: the seeds of both stages of training, and the metrics of each regressor by its name."""
+    """One run of the study: the seeds of both stages of training, and the summary of each regressor by its name."""
 
     seeds: tuple
     metrics: dict
@@ -72,11 +73,10 @@ def runs_of(experiments):
         seeds = tuple(params[section]["seed"] for section in SEEDED)
         rest = {name: {**values, "seed": None} if name in SEEDED else values for name, values in params.items()}
         wanted = wanted or rest
-        metrics = {
-            PurePosixPath(path).stem: file["data"]
-            for path, file in state["metrics"].items()
-            if PurePosixPath(path).parent == PurePosixPath(METRICS, "evaluate") and "data" in file
-        }
+        metrics = {}
+        for path, file in state["metrics"].items():
+            if PurePosixPath(path).parent == PurePosixPath(METRICS, "summary"):
+                metrics |= file.get("data", {})
         if rest == wanted and metrics:
             order = [STAGE1, *params.get("variants", {})]
             names = sorted(metrics, key=lambda name: order.index(name) if name in order else len(order))
@@ -121,22 +121,20 @@ def _interval(values):
 
 def _table(runs, names, text, reference=None):
     rows = {}
-    for key, title in ROWS.items():
-        values = {name: _values(runs, name, key) for name in {*names, *([reference] if reference else [])}}
+    for measure, key in SUMMARY.items():
+        values = {name: _values(runs, name, measure) for name in {*names, *([reference] if reference else [])}}
         if all(value is None for value in values.values()):
             continue
         base = values[reference] if reference else 0.0
         missing = base is None
-        rows[title] = ["" if missing or values[name] is None else text(values[name] - base) for name in names]
+        rows[ROWS[key]] = ["" if missing or values[name] is None else text(values[name] - base) for name in names]
     return pd.DataFrame(rows, index=names).T
 
 
-def _values(runs, name, key):
-    """One number a run, or None where some run has not measured it."""
-    cells = [look_up(run.metrics.get(name, {}), key) for run in runs]
-    if any(cell is None for cell in cells):
-        return None
-    return np.array([cell["value"] if isinstance(cell, dict) else cell for cell in cells])
+def _values(runs, name, measure):
+    """One number per run, or None where some run has not measured it."""
+    values = [run.metrics.get(name, {}).get(measure) for run in runs]
+    return None if None in values else np.array(values)
 
 
 def main(arguments=None):

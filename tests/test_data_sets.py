@@ -163,7 +163,7 @@ def test_sources_are_those_of_the_parameters():
     assert get_args(get_type_hints(PhotosParams)["source"]) == SOURCES
     assert source_folder("folder", "my/own") == Path("my/own")
     for name in ("lfw", *DATA_SETS):
-        assert source_folder(name, "my/own") == Path("data/raw") / name
+        assert source_folder(name, "my/own") == Path("my/own")
         assert f"`{name}/`" in README.read_text()
 
 

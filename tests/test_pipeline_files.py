@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import grimp
@@ -16,7 +17,8 @@ PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 LIB = grimp.build_graph("lib")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVALUATE_STAGE1 = "evaluate_stage1"
-STAGES = [name for name in PIPELINE["stages"] if name != EVALUATE_STAGE1]
+PAGES = "pages"
+STAGES = [name for name in PIPELINE["stages"] if name not in (EVALUATE_STAGE1, PAGES)]
 
 
 def body(stage):
@@ -62,6 +64,9 @@ def test_the_stages_are_the_studys():
     assert PIPELINE["stages"]["evaluate"]["foreach"] == "${variants}"
     alone = PIPELINE["stages"][EVALUATE_STAGE1]
     assert alone == body("evaluate") | {"vars": [{"key": STAGE1}]}
+    pages = PIPELINE["stages"][PAGES]
+    assert pages["cmd"] == "python -m lib.report.page" and "reports/notebooks" in pages["deps"]
+    assert all(module.startswith(("lib.core", "lib.report")) for module in LIB.find_upstream_modules("lib.report.page"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -98,20 +103,36 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_its_notebook(stage):
-    command, *pages = [body(stage)["cmd"]] if stage != "report" else body(stage)["cmd"]
-    assert pages == (["python -m lib.report.page"] if stage == "report" else [])
+    command = body(stage)["cmd"]
     variant = {"stage2": " --variant ${key}", "evaluate": " --variant ${key}"}.get(stage, "")
     assert command == f"python -m lib.run {stage}{variant}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_small_results_belong_to_git(stage):
-    for kind in ("outs", "metrics"):
-        for out in body(stage).get(kind, []):
-            path, settings = next(iter(out.items())) if isinstance(out, dict) else (out, {})
-            # the pages are large and may show people: git ignores them, DVC keeps them
-            small = path.startswith("reports/") and path not in ("reports/index.html", "reports/pages")
-            assert (settings.get("cache") is False) == small, path
+def test_only_metrics_and_plots_lie_outside_the_cache(stage):
+    """DVC skips the run cache for a stage that has any other uncached output."""
+    entry = body(stage)
+    assert entry["desc"] and all(isinstance(out, str) for out in entry["outs"])
+    assert f"reports/notebooks/{notebook_of(stage).stem}" in "".join(entry["outs"])
+    small = [*entry.get("metrics", []), *entry.get("plots", [])]
+    assert all(list(out.values()) == [{"cache": False}] for out in small)
+    paths = [next(iter(out)) for out in small]
+    assert all(path.startswith(("reports/metrics/summary/", "reports/plots/", "reports/figures/")) for path in paths)
+
+
+def test_git_has_what_dvc_does_not_keep_and_nothing_else():
+    entries = [body(stage) for stage in (*STAGES, PAGES)]
+    kept = [out.replace("${key}", "full") for entry in entries for out in entry["outs"]]
+    small = [next(iter(out)) for entry in entries for out in (*entry.get("metrics", []), *entry.get("plots", []))]
+    asked = subprocess.run(["git", "check-ignore", *kept, *small], cwd=ROOT, capture_output=True, text=True)
+    assert asked.stdout.split() == kept
+
+
+def test_trained_regressors_are_artifacts():
+    paths = {artifact["path"] for artifact in PIPELINE["artifacts"].values()}
+    assert paths == {
+        f"data/regressors/{name}.safetensors" for name in (STAGE1, *load_params(ROOT / "presets/default.yaml").variants)
+    }
 
 
 def test_a_variants_override_concerns_that_variant_and_what_compares_them():

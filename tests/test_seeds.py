@@ -11,19 +11,16 @@ from conftest import ROOT
 from scipy import stats
 
 from lib.core.errors import StudyError
-from lib.evaluation.tables import ROWS
+from lib.evaluation.tables import ROWS, SUMMARY
 from lib.seeds import Run, difference_table, main, runs_of, spread_table
 
-KEY, TITLE = next(iter(ROWS.items()))
+MEASURE, KEY = next(iter(SUMMARY.items()))
+TITLE = ROWS[KEY]
 
 
 def metrics(value):
-    """Nested metrics that hold `value`, measured, at the first row's key, and a bare number at no row's."""
-    *parts, last = KEY.split(".")
-    result = {last: dict(value=value, low=0, high=1, n=9)}
-    for part in reversed(parts):
-        result = {part: result}
-    return result | dict(other=1.0)
+    """A summary that holds `value` as its first measure, and one that no table has."""
+    return {MEASURE: value, "other": 1.0}
 
 
 def runs(full, other):
@@ -33,8 +30,8 @@ def runs(full, other):
 def state(seed, value, steps=5):
     params = dict(stage1=dict(seed=1), stage2=dict(seed=seed, steps=steps), variants=dict(zeal={}, full={}))
     names = ("full", "stage1", "zeal")
-    files = {f"reports/metrics/evaluate/{name}.json": dict(data=metrics(value)) for name in names}
-    files["reports/metrics/photos.json"] = dict(data={})
+    files = {f"reports/metrics/summary/{name}.json": dict(data={name: metrics(value)}) for name in names}
+    files["reports/metrics/summary/broken.json"] = dict(error="no JSON")
     return dict(params={"params.yaml": dict(data=params)}, metrics=files)
 
 
@@ -96,12 +93,12 @@ def test_real_experiments_are_found(tmp_path, monkeypatch, capsys):
         "seed = YAML(typ='safe').load(open('params.yaml'))['stage2']['seed']\n"
         f"text = {json.dumps(json.dumps(dict(full=metrics(0.125), no_batch=metrics(0.25))))}\n"
         "for name, content in json.loads(text.replace('0.', f'{seed}.')).items():\n"
-        "    json.dump(content, open(f'reports/metrics/evaluate/{name}.json', 'w'))\n"
+        "    json.dump({name: content}, open(f'reports/metrics/summary/{name}.json', 'w'))\n"
     )
     (tmp_path / "work.py").write_text(work)
     (tmp_path / "params.yaml").write_text("stage1: {seed: 1}\nstage2: {seed: 1}\n")
-    (tmp_path / "reports/metrics/evaluate").mkdir(parents=True)
-    outs = [{f"reports/metrics/evaluate/{name}.json": dict(cache=False)} for name in ("full", "no_batch")]
+    (tmp_path / "reports/metrics/summary").mkdir(parents=True)
+    outs = [{f"reports/metrics/summary/{name}.json": dict(cache=False)} for name in ("full", "no_batch")]
     stage = dict(cmd="python work.py", params=["stage1", "stage2"], metrics=outs)
     (tmp_path / "dvc.yaml").write_text(json.dumps(dict(stages=dict(evaluate=stage))))
     run("git", "init", "--quiet")

@@ -1,7 +1,7 @@
 """The tour of experiments (docs/experiments.md), command by command."""
 
 import csv
-import sys
+import re
 
 import pytest
 from documents import commands_of
@@ -10,8 +10,12 @@ from pipeline_study import stages_run, study_after_its_first_run
 pytestmark = pytest.mark.pipeline
 
 
-def test_the_tour_of_experiments(tmp_path_factory):
-    study, _ = study_after_its_first_run(tmp_path_factory, "tour")
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return study_after_its_first_run(tmp_path_factory, "tour")[0]
+
+
+def test_the_tour_of_experiments(study):
     said = {}
     for command in commands_of(study.folder / "docs/experiments.md"):
         said[command] = study.type(command)
@@ -29,14 +33,44 @@ def test_the_tour_of_experiments(tmp_path_factory):
         assert f'"rev": "{revision}"' in page and f"{revision}_reports_figures_ablations.png" in page
     assert "reports/plots/similarity/full.csv" in page
     names = {"more-loop", "less-loop", "strong-loop"}
-    lines = {line.split()[0]: line.split() for line in said["make experiments"].splitlines() if line}
-    assert names <= lines.keys() and "similarity" in said["make experiments"]
-    assert lines["more-loop"][1] == "0.2" and lines["less-loop"][1] == "0.05" and lines["strong-loop"][2] == "0.5"
-    assert max(map(len, said["make experiments"].splitlines())) <= 120
+    shown = said["make experiments"]
+    assert all(name in shown for name in names) and "similarity" in shown and "loop_weight" in shown
+    assert max(map(len, shown.splitlines())) <= 120
     table = said["dvc exp show --only-changed --hide-workspace --csv"]
     assert names <= {row["Experiment"] for row in csv.DictReader(table.splitlines())}
-    ablation = study.run(sys.executable, "-m", "lib.experiments", "--variant", "strong_loop")
-    measured = [line.split() for line in ablation.splitlines() if line.startswith("strong-loop")]
-    assert len(measured[0]) > 5
     # a run does not forget what a user tried
     assert "Running stage" not in said["dvc repro"] and all(name in said["dvc exp list"] for name in names)
+
+
+def test_an_experiments_notebooks_come_back_with_it(study):
+    def loop_weight():
+        """As the executed notebook shows it."""
+        text = (study.folder / "reports/notebooks/05_stage2-full.ipynb").read_text()
+        return re.search(r"\bloop_weight=([\d.]+)", text)[1]
+
+    def numbers():
+        return (study.folder / "reports/metrics/summary/full.json").read_text()
+
+    committed = numbers()
+    study.dvc("exp", "apply", "more-loop")
+    assert loop_weight() == "0.2" and numbers() != committed
+    study.run("git", "checkout", ".")
+    study.dvc("checkout")
+    assert loop_weight() == "0.07" and numbers() == committed
+
+    # the same by the run cache: parameters that were run before are not run again
+    study.set("stage2", loop_weight=0.2)
+    said = study.dvc("repro")
+    cached = set(re.findall(r"Stage '([^']+)' is cached - skipping run", said))
+    assert not stages_run(said) and cached >= {"stage2@full", "evaluate@full", "ablations", "comparison", "report"}
+    assert loop_weight() == "0.2" and numbers() != committed
+    study.run("git", "checkout", "params.yaml")
+    assert not stages_run(study.dvc("repro"))
+    assert loop_weight() == "0.07" and numbers() == committed
+    assert study.run("git", "status", "--porcelain") == ""
+
+
+def test_equal_runs_give_equal_bytes(study):
+    said = study.dvc("repro", "--force", "--single-item", "evaluate_stage1")
+    assert stages_run(said) == {"evaluate_stage1"}
+    assert study.run("git", "status", "--porcelain") == "", "dvc.lock has the hashes of all outputs"

@@ -17,7 +17,7 @@ STAGE1 = "stage1"
 class FaceModelParams:
     """Section `face_model`: which morphable model (paper 3.2)."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(pattern=r"^[^/\\]+$")]
     resolution: Literal["full", "light"]
     seed: Seed
     shape_samples: Annotated[int, Field(ge=200)]
@@ -28,6 +28,11 @@ class FaceModelParams:
     def path(self):
         """Where the stage `face_model` puts the model that all other stages read."""
         return Path("data/face_model") / f"{self.resolution}.h5"
+
+    @property
+    def source_file(self):
+        """Where a Basel file lies: in a folder that the pipeline watches."""
+        return Path("data/raw/face_model") / self.source
 
 
 @strict

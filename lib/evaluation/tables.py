@@ -40,6 +40,20 @@ ROWS = {
 }
 """Measures of the comparison, in its order, and what the tables call them."""
 
+SUMMARY = {
+    "similarity": "similarity.all.frontal",
+    "random_pose": "similarity.all.random_scene",
+    "emd": "earth_movers_distance.all.same",
+    "top1": "recall.all.top1",
+    "top5": "recall.all.top5",
+    "mm": "geometry.all.mean",
+    "consistency": "consistency.all.same",
+    "shape_mean_square": "coefficients.all.shape_mean_square",
+    "texture_mean_square": "coefficients.all.texture_mean_square",
+    "reread_shape": "loopback.all.shape",
+    "reread_texture": "loopback.all.texture",
+}
+"""The few measures by which `dvc exp show` compares experiments, and what it calls them."""
 
 GROUP_MEASURES = (
     (("similarity", "frontal"), "similarity"),
@@ -77,6 +91,12 @@ def look_up(metrics, key):
             return None
         metrics = metrics[part]
     return metrics
+
+
+def summary(metrics):
+    """Return the values of `SUMMARY` that were measured, a dict of str to float."""
+    found = {name: look_up(metrics, key) for name, key in SUMMARY.items()}
+    return {name: measured["value"] for name, measured in found.items() if measured is not None}
 
 
 def comparison(names):

@@ -12,10 +12,8 @@ SOURCES = ("simulated", "folder", "lfw", *DATA_SETS)
 
 
 def source_folder(source, path):
-    """Return where a source lies: `path` for a folder of one's own, ``data/raw/<source>`` for a published one."""
-    if source == "simulated":
-        return Path("data/photos/simulated")
-    return Path(path) if source == "folder" else Path("data/raw") / source
+    """Return where a source lies: `path`, but for simulated photographs."""
+    return Path("data/photos/simulated" if source == "simulated" else path)
 
 
 def list_photographs(source, path):

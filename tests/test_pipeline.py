@@ -111,15 +111,6 @@ def test_the_notebook_of_own_photographs_runs_by_hand_on_those_of_the_study(stud
     assert len(list((study.folder / "build/faces").glob("*.glb"))) == 6
 
 
-def test_results_are_shared_through_a_remote(study):
-    for command in commands_of(study.folder / "docs/paper-scale.md"):
-        if command == "dvc pull":
-            for folder in ("data/regressors", ".dvc/cache"):
-                shutil.rmtree(study.folder / folder)
-        study.type(command)
-    assert (study.folder / "data/regressors/full.safetensors").is_file()
-
-
 def test_own_meshes_stand_beside_the_method_that_made_them(study):
     guide = study.folder / "docs/compare-your-method.md"
     listing, repro, again = commands_of(guide)

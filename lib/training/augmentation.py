@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from lib.rendering.kernels.augmentation import SpoilOnCpu, gaussian_taps, normal_noise
+from lib.rendering.kernels.augmentation import AugmentOnCpu, gaussian_taps, normal_noise
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class AugmentationDraw:
             In [0, 1], on the same device. A picture's noise depends on its seed alone, not on the batch it is in.
         """
         if images.device.type == "cpu" and images.dtype == torch.float32:
-            return SpoilOnCpu.apply(images.contiguous(), self.blur, self.noise, self.seeds, self.contrast)
+            return AugmentOnCpu.apply(images.contiguous(), self.blur, self.noise, self.seeds, self.contrast)
         return self.apply_in_torch(images)
 
     def apply_in_torch(self, images):

@@ -1,4 +1,4 @@
-"""`lib.training.augmentation.AugmentationDraw.apply` for the CPU: one kernel forward, one backward, a picture a thread.
+"""Fast twin of `lib.training.augmentation.AugmentationDraw.apply` for the CPU: one picture per thread.
 
 In torch a dozen passes would stream all pictures through memory, which takes seven times as long.
 """
@@ -10,7 +10,6 @@ import torch
 from scipy.special import ndtri
 
 from lib.rendering.kernels.compile import f32, inlined, kernel, u64
-from lib.rendering.kernels.memory import recycled_empty
 from lib.rendering.kernels.threads import for_each
 
 _BITS = 12
@@ -22,7 +21,7 @@ NORMAL = (_quantiles / np.sqrt(np.mean(_quantiles**2))).astype(np.float32)
 
 @inlined
 def _mixed(seed, place):
-    """64 bits that hang on seed and place alone (splitmix64: Steele, Lea and Flood 2014)."""
+    """64 bits that depend on seed and place alone (splitmix64: Steele, Lea and Flood 2014)."""
     z = u64(seed) + (u64(place) + u64(1)) * u64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> u64(30))) * u64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> u64(27))) * u64(0x94D049BB133111EB)
@@ -80,8 +79,8 @@ def _blur(source, taps, across, wide, blurred):
 
 
 @inlined
-def _blur_back(gradient, taps, across, wide, to_source):
-    """Send the gradient of a blurred channel back to the channel."""
+def _blur_backward(gradient, taps, across, wide, to_source):
+    """Fill the gradient of a channel from that of the blurred one."""
     height, width = gradient.shape
     radius = len(taps) - 1
     for y in range(height):
@@ -100,7 +99,7 @@ def _blur_back(gradient, taps, across, wide, to_source):
 
 
 @kernel
-def _spoil(image, taps, deviation, seed, contrast, normal, result):
+def _augment(image, taps, deviation, seed, contrast, normal, result):
     """Fill `result` (3, H, W) with an image's blurred, noisy copy of another contrast."""
     _, height, width = image.shape
     across, wide = np.empty((height, width), np.float32), np.empty(width + 2 * len(taps) - 2, np.float32)
@@ -115,7 +114,7 @@ def _spoil(image, taps, deviation, seed, contrast, normal, result):
 
 
 @kernel
-def _send_back(result, gradient, taps, contrast, to_image):
+def _augment_backward(result, gradient, taps, contrast, to_image):
     """Fill `to_image` (3, H, W) with the gradient of the image from that of the result."""
     _, height, width = result.shape
     across, wide = np.empty((height, width), np.float32), np.empty(width + 2 * len(taps) - 2, np.float32)
@@ -128,7 +127,7 @@ def _send_back(result, gradient, taps, contrast, to_image):
     for i in range(len(flat)):
         flat[i] = kept * flat[i] + moved
     for channel in range(3):
-        _blur_back(passed[channel], taps, across, wide, to_image[channel])
+        _blur_backward(passed[channel], taps, across, wide, to_image[channel])
 
 
 @kernel
@@ -151,15 +150,15 @@ def gaussian_taps(deviation):
     return (weights / (2 * weights.sum() - weights[0])).astype(np.float32)
 
 
-class SpoilOnCpu(torch.autograd.Function):
-    """(images (S, 3, H, W) float32, contiguous, and the fields of `Defects`) -> spoilt images (S, 3, H, W)."""
+class AugmentOnCpu(torch.autograd.Function):
+    """(contiguous float32 images (S, 3, H, W), and the fields of `AugmentationDraw`) -> augmented images."""
 
     @staticmethod
     def forward(context, images, blur, deviations, seeds, contrast):
         taps = [gaussian_taps(deviation) for deviation in blur.tolist()]
         fixed = [values.numpy() for values in (deviations, seeds, contrast)]
-        pictures, result = images.numpy(), recycled_empty(images.shape)
-        for_each(lambda i: _spoil(pictures[i], taps[i], *(x[i] for x in fixed), NORMAL, result[i]), len(result))
+        pictures, result = images.numpy(), np.empty(images.shape, np.float32)
+        for_each(lambda i: _augment(pictures[i], taps[i], *(x[i] for x in fixed), NORMAL, result[i]), len(result))
         result = torch.from_numpy(result)
         context.save_for_backward(result, contrast)
         context.taps = taps
@@ -168,10 +167,10 @@ class SpoilOnCpu(torch.autograd.Function):
     @staticmethod
     def backward(context, gradient):
         result, contrast = (tensor.numpy() for tensor in context.saved_tensors)
-        gradient, to_images = gradient.contiguous().numpy(), recycled_empty(result.shape)
+        gradient, to_images = gradient.contiguous().numpy(), np.empty_like(result)
 
-        def send_back(i):
-            _send_back(result[i], gradient[i], context.taps[i], contrast[i], to_images[i])
+        def backward_of_picture(i):
+            _augment_backward(result[i], gradient[i], context.taps[i], contrast[i], to_images[i])
 
-        for_each(send_back, len(result))
+        for_each(backward_of_picture, len(result))
         return torch.from_numpy(to_images), None, None, None, None

@@ -1,4 +1,4 @@
-"""`lib.rendering.shading.shade` for the CPU: one pass over the pixels forward, one backward, a picture a thread.
+"""Fast twin of `lib.rendering.shading.shade` for the CPU: one picture per thread.
 
 In torch each of some sixty elementwise steps would stream full-size pictures through memory, three times as slow as
 rasterising. Here the covered pixels are worked on by the block (`lib.rendering.kernels.shading_block`).
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from lib.rendering.kernels.compile import f32, kernel, u64
-from lib.rendering.kernels.memory import recycled_empty
 from lib.rendering.kernels.shading_block import (
     BLOCK,
     LIGHT_RED,
@@ -16,15 +15,15 @@ from lib.rendering.kernels.shading_block import (
     SEEN_RED,
     add_ambient,
     add_lamp,
+    colours_backward,
+    directions_backward,
     encode_light,
-    finish_back,
     gather,
     gather_gradient,
+    light_backward,
     prepare,
     scatter,
-    send_back_colours,
-    send_back_directions,
-    start_back,
+    surface_backward,
     turn_to_lamp,
 )  # fmt: skip
 from lib.rendering.kernels.threads import for_each
@@ -32,11 +31,11 @@ from lib.rendering.kernels.threads import for_each
 
 @kernel
 def _shade(attributes, ids, lamps, ambient, eye, background, specular, linear, picture):
-    """Fill `picture` (3, P) and, for the way back, `linear` (P, 3); lamps (L, 6) are positions and colours."""
-    s, together, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK * 9, np.float32), np.empty(BLOCK, np.int64)
+    """Fill `picture` (3, P) and, for the backward pass, `linear` (P, 3); lamps (L, 6) are positions and colours."""
+    s, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK, np.int64)
     picture[:] = background
     for first in range(0, len(ids), BLOCK):
-        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, together, s)
+        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, s)
         prepare(s, count, eye)
         add_ambient(s, count, ambient)
         for lamp in range(len(lamps)):
@@ -52,24 +51,24 @@ def _shade(attributes, ids, lamps, ambient, eye, background, specular, linear, p
 
 
 @kernel
-def _send_back(
+def _shade_backward(
     attributes, ids, lamps, ambient, eye, specular, linear, picture, gradient,
     to_attributes, to_lamps, to_ambient, to_eye,
 ):  # fmt: skip
     """Fill the gradient of the attributes (P, 9) and add to those of lamps (L, 6), ambient and eye (3,)."""
-    s, together, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK * 9, np.float32), np.empty(BLOCK, np.int64)
+    s, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK, np.int64)
     to_attributes[:] = f32(0)
     for first in range(0, len(ids), BLOCK):
-        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, together, s)
+        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, s)
         prepare(s, count, eye)
         gather_gradient(linear, picture, gradient, listed, s, count)
-        start_back(s, count, ambient, to_ambient)
+        light_backward(s, count, ambient, to_ambient)
         for lamp in range(len(lamps)):
             turn_to_lamp(s, count, lamps[lamp], specular)
-            send_back_colours(s, count, lamps[lamp], to_lamps[lamp])
-            send_back_directions(s, count, lamps[lamp], to_lamps[lamp])
-        finish_back(s, count, to_eye)
-        scatter(s, count, listed, together, to_attributes)
+            colours_backward(s, count, lamps[lamp], to_lamps[lamp])
+            directions_backward(s, count, lamps[lamp], to_lamps[lamp])
+        surface_backward(s, count, to_eye)
+        scatter(s, count, listed, to_attributes)
 
 
 class ShadeOnCpu(torch.autograd.Function):
@@ -80,8 +79,8 @@ class ShadeOnCpu(torch.autograd.Function):
         count, height, width = ids.shape
         flat = attributes.view(count, -1, 9).numpy(), ids.view(count, -1).numpy()
         fixed = lamps.numpy(), ambient.numpy(), eye.numpy(), background.view(count, 3, -1).numpy()
-        linear = recycled_empty((count, height * width, 3))
-        picture = recycled_empty((count, 3, height * width))
+        linear = np.empty((count, height * width, 3), np.float32)
+        picture = np.empty((count, 3, height * width), np.float32)
         for_each(lambda i: _shade(*(x[i] for x in flat + fixed), f32(specular), linear[i], picture[i]), count)
         picture = torch.from_numpy(picture).view(count, 3, height, width)
         context.save_for_backward(attributes, ids, lamps, ambient, eye, torch.from_numpy(linear), picture)
@@ -95,15 +94,15 @@ class ShadeOnCpu(torch.autograd.Function):
         before = attributes.view(count, -1, 9), ids.view(count, -1), lamps, ambient, eye
         after = linear, picture.view(count, 3, -1), gradient.contiguous().view(count, 3, -1)
         before, after = ([tensor.numpy() for tensor in tensors] for tensors in (before, after))
-        to_attributes = recycled_empty(before[0].shape)
+        to_attributes = np.empty(before[0].shape, np.float32)
         sums = [np.zeros(tensor.shape) for tensor in (lamps, ambient, eye)]
 
-        def send_back(i):
-            _send_back(
+        def backward_of_picture(i):
+            _shade_backward(
                 *(x[i] for x in before), f32(context.specular), *(x[i] for x in after), to_attributes[i],
                 *(total[i] for total in sums),
             )  # fmt: skip
 
-        for_each(send_back, count)
+        for_each(backward_of_picture, count)
         sums = [torch.from_numpy(total).float() for total in sums]
         return torch.from_numpy(to_attributes).view_as(attributes), None, *sums, None, None

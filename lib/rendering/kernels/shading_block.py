@@ -1,19 +1,17 @@
-"""Phong's model for a block of pixels: the numba kernels that shade, and what the way back needs of them.
+"""Fast twin of `lib.rendering.shading.phong`: forward and backward, for a block of pixels.
 
 A block's values lie in `s`, a row a quantity, so that each loop over the pixels of a block is branch-free, stays in
-the nearest cache and becomes vector instructions. The formulas are those of `lib.rendering.shading.phong`.
+the nearest cache and becomes vector instructions.
 """
 
 import numpy as np
 
 from lib.rendering.kernels.compile import f32, f64, inlined, u64
-from lib.rendering.kernels.vectors import load, store, turn
 
 _ZERO, _ONE = f32(0), f32(1)
 
 BLOCK = 128
-"""Pixels that are worked on together; a multiple of eight."""
-_EIGHT, _NINE = (0,) * 8, (0,) * 9
+"""Pixels that are worked on together."""
 _rows = iter(range(64))
 
 
@@ -92,33 +90,26 @@ def _sixteenth_power(x):
 
 
 @inlined
-def gather(attributes, ids, first, last, listed, together, s):
-    """List the covered pixels among first ... last - 1 and copy their attributes; return their number.
-
-    `together` (BLOCK * 9,) is scratch.
-    """
+def gather(attributes, ids, first, last, listed, s):
+    """List the covered pixels among first ... last - 1 and copy their attributes; return their number."""
     count = u64(0)
     for pixel in range(first, last):
         listed[count] = pixel
         count += u64(ids[u64(pixel)] >= 0)
     for i in range(count):
-        store(together, u64(9 * i), load(attributes, u64(9) * u64(listed[u64(i)]), _NINE))
-    for i in range(0, count, len(_EIGHT)):
-        turn(together, 9 * i, 9, s, RED + u64(i), BLOCK, _EIGHT)
-        for k in range(i, i + len(_EIGHT)):
-            s[Z + u64(k)] = together[u64(9 * k + 8)]
+        p = u64(i)
+        for k in range(9):
+            s[RED + u64(k * BLOCK) + p] = attributes[u64(listed[p]), u64(k)]
     return count
 
 
 @inlined
-def scatter(s, count, listed, together, to_attributes):
-    """Copy what comes back to the attributes of the listed pixels; `together` (BLOCK * 9,) is scratch."""
-    for i in range(0, count, len(_EIGHT)):
-        turn(s, TO_RED + u64(i), BLOCK, together, 9 * i, 9, _EIGHT)
-        for k in range(i, i + len(_EIGHT)):
-            together[u64(9 * k + 8)] = s[TO_Z + u64(k)]
+def scatter(s, count, listed, to_attributes):
+    """Copy the gradients of the attributes to those of the listed pixels."""
     for i in range(count):
-        store(to_attributes, u64(9) * u64(listed[u64(i)]), load(together, u64(9 * i), _NINE))
+        p = u64(i)
+        for k in range(9):
+            to_attributes[u64(listed[p]), u64(k)] = s[TO_RED + u64(k * BLOCK) + p]
 
 
 @inlined
@@ -138,7 +129,7 @@ def prepare(s, count, eye):
 
 @inlined
 def add_ambient(s, count, ambient):
-    """Begin the sum of the light that is sent back with that from everywhere."""
+    """Begin the sum of the reflected light with that from everywhere."""
     red, green, blue = ambient[0], ambient[1], ambient[2]
     for i in range(count):
         p = u64(i)
@@ -163,7 +154,7 @@ def turn_to_lamp(s, count, lamp, specular):
 
 @inlined
 def add_lamp(s, count, lamp):
-    """Add what is sent back of one lamp, diffuse and mirrored, to the sum."""
+    """Add the reflected light of one lamp, diffuse and mirrored, to the sum."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
     for i in range(count):
         p = u64(i)
@@ -184,7 +175,7 @@ def encode_light(s, count):
 
 @inlined
 def gather_gradient(linear, picture, gradient, listed, s, count):
-    """Copy what the way forward left of the listed pixels, and the gradient of the picture there."""
+    """Copy the forward pass's results at the listed pixels, and the gradient of the picture there."""
     for i in range(count):
         p = u64(i)
         pixel = u64(listed[p])
@@ -195,7 +186,7 @@ def gather_gradient(linear, picture, gradient, listed, s, count):
 
 
 @inlined
-def start_back(s, count, ambient, to_ambient):
+def light_backward(s, count, ambient, to_ambient):
     """Gradients of the linear light, and through the ambient light."""
     red, green, blue = ambient[0], ambient[1], ambient[2]
     sum_red = sum_green = sum_blue = _ZERO
@@ -217,8 +208,8 @@ def start_back(s, count, ambient, to_ambient):
 
 
 @inlined
-def send_back_colours(s, count, lamp, to_lamp):
-    """Add what one lamp sends back to the albedo and to the lamp's own colour."""
+def colours_backward(s, count, lamp, to_lamp):
+    """Add the gradients of the albedo and of the lamp's colour, by way of one lamp."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
     sum_red = sum_green = sum_blue = _ZERO
     for i in range(count):
@@ -236,8 +227,8 @@ def send_back_colours(s, count, lamp, to_lamp):
 
 
 @inlined
-def send_back_directions(s, count, lamp, to_lamp):
-    """Add what one lamp sends back to normal, direction of the eye, place, and to the lamp's own place."""
+def directions_backward(s, count, lamp, to_lamp):
+    """Add the gradients of normal, direction of the eye, place, and of the lamp's place, by way of one lamp."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
     sum_x = sum_y = sum_z = _ZERO
     for i in range(count):
@@ -275,8 +266,8 @@ def send_back_directions(s, count, lamp, to_lamp):
 
 
 @inlined
-def finish_back(s, count, to_eye):
-    """From the decoded albedo and the directions to what they come from."""
+def surface_backward(s, count, to_eye):
+    """From the gradients of decoded albedo and directions to those of what they come from."""
     sum_x = sum_y = sum_z = _ZERO
     for i in range(count):
         p = u64(i)

@@ -1,39 +1,13 @@
-"""`lib.rendering.vertices.vertex_stage` for the CPU, in numba.
+"""Fast twin of `lib.rendering.vertices.vertex_stage` for the CPU: plain loops over triangles and vertices.
 
-In torch the gathers, scatters and concatenations over 100,000 triangles cost more than drawing the picture. Here eight
-faces go through the triangles side by side (`lib.rendering.kernels.interleave`); a few go one by one.
+In torch the gathers, scatters and concatenations over 100,000 triangles cost more than drawing the picture.
 """
 
 import numpy as np
 import torch
 
-from lib.rendering.kernels.compile import exact_inlined, exact_kernel, f32, kernel, u64
-from lib.rendering.kernels.interleave import BLOCK, add_apart, empty_side, join, lay_apart, lay_together
-from lib.rendering.kernels.memory import recycled_empty
+from lib.rendering.kernels.compile import exact_inlined, exact_kernel, f32, kernel
 from lib.rendering.kernels.threads import for_each
-from lib.rendering.kernels.vectors import add_up, filled, larger, load, multiply_add, square_root, store
-
-FEW = 7
-"""Up to so many faces go through the triangles one by one, shared out among the threads."""
-LONGEST_SUM = 512
-"""Vertices whose products are added up before they join the sum over all: shorter sums round less."""
-_SHORTEST = f32(1e-12)
-_ONE, _THREE, _FOUR, _EIGHT = (0,), (0,) * 3, (0,) * 4, (0,) * 8
-
-
-@exact_inlined
-def _three(values, vertex, lanes):
-    """x, y and z of a vertex."""
-    at, step = u64(3 * len(lanes)) * vertex, u64(len(lanes))
-    return load(values, at, lanes), load(values, at + step, lanes), load(values, at + u64(2) * step, lanes)
-
-
-@exact_inlined
-def _add_three(values, vertex, lanes, x, y, z):
-    at, step = u64(3 * len(lanes)) * vertex, u64(len(lanes))
-    store(values, at, load(values, at, lanes) + x)
-    store(values, at + step, load(values, at + step, lanes) + y)
-    store(values, at + u64(2) * step, load(values, at + u64(2) * step, lanes) + z)
 
 
 @exact_inlined
@@ -42,141 +16,90 @@ def _cross(px, py, pz, qx, qy, qz):
 
 
 @exact_inlined
-def _edges(places, a, b, c, lanes):
+def _edges(places, a, b, c):
     """From the first corner of a triangle to the second and to the third."""
-    ax, ay, az = _three(places, a, lanes)
-    bx, by, bz = _three(places, b, lanes)
-    cx, cy, cz = _three(places, c, lanes)
-    return bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
+    ax, ay, az = places[a, 0], places[a, 1], places[a, 2]
+    return (
+        places[b, 0] - ax, places[b, 1] - ay, places[b, 2] - az,
+        places[c, 0] - ax, places[c, 1] - ay, places[c, 2] - az,
+    )  # fmt: skip
+
+
+@exact_inlined
+def _add(totals, i, x, y, z):
+    totals[i, 0] += x
+    totals[i, 1] += y
+    totals[i, 2] += z
 
 
 @exact_kernel
-def _sum_normals(places, triangles, lanes, sums):
-    """Fill the sums (N * 3 * lanes,) of the normals about each vertex, as long as twice the triangles' areas."""
+def _fill_attributes(places, colours, triangles, sums, inverses, attributes):
+    """Fill the attributes (N, 9) of a face, and one over the lengths of the summed normals, (N,); `sums` is scratch."""
     sums[:] = f32(0)
-    for triangle in range(len(triangles)):
-        t = u64(triangle)
-        a, b, c = u64(triangles[t, 0]), u64(triangles[t, 1]), u64(triangles[t, 2])
-        px, py, pz, qx, qy, qz = _edges(places, a, b, c, lanes)
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        px, py, pz, qx, qy, qz = _edges(places, a, b, c)
         x, y, z = _cross(px, py, pz, qx, qy, qz)
-        _add_three(sums, a, lanes, x, y, z)
-        _add_three(sums, b, lanes, x, y, z)
-        _add_three(sums, c, lanes, x, y, z)
+        _add(sums, a, x, y, z)
+        _add(sums, b, x, y, z)
+        _add(sums, c, x, y, z)
+    for v in range(len(places)):
+        x, y, z = sums[v, 0], sums[v, 1], sums[v, 2]
+        inverses[v] = f32(1) / max(np.sqrt(x * x + y * y + z * z), f32(1e-12))
+        for k in range(3):
+            attributes[v, k] = colours[v, k]
+            attributes[v, 3 + k] = sums[v, k] * inverses[v]
+            attributes[v, 6 + k] = places[v, k]
 
 
 @exact_kernel
-def _attributes(places, colours, sums, lanes, block, inverses, attributes):
-    """Fill attributes (F, N * 9) of the faces (F, N * 3) that go together, and one over the sums' lengths (N * lanes,).
-
-    `block` (2, lanes, BLOCK * 3) is scratch.
-    """
-    vertices, step, normals = places.shape[1] // 3, u64(len(lanes)), block[0].reshape(-1)
-    shortest = filled(_SHORTEST, lanes)
-    for first in range(0, vertices, BLOCK):
-        count = min(BLOCK, vertices - first)
-        for vertex in range(count):
-            x, y, z = _three(sums, u64(first + vertex), lanes)
-            inverse = f32(1) / larger(square_root(x * x + y * y + z * z), shortest)
-            store(inverses, u64(first + vertex) * step, inverse)
-            at = u64(3 * vertex) * step
-            store(normals, at, x * inverse)
-            store(normals, at + step, y * inverse)
-            store(normals, at + u64(2) * step, z * inverse)
-        lay_apart(normals, 0, lanes, block[1])
-        for face in range(len(places)):
-            i = u64(face)
-            for vertex in range(count):
-                v = u64(first + vertex)
-                at, of = u64(9) * v, u64(3) * v
-                store(attributes[i], at, load(colours[i], of, _THREE))
-                store(attributes[i], at + u64(3), load(block[1, i], u64(3 * vertex), _THREE))
-                store(attributes[i], at + u64(6), load(places[i], of, _THREE))
+def _attributes_backward(places, attributes, inverses, triangles, gradient, of_sums, to_places, to_colours):
+    """Fill the gradients of places and colours, (N, 3); `of_sums` (N, 3) is scratch: that of the summed normals."""
+    for v in range(len(places)):
+        along = f32(0)
+        for k in range(3):
+            along += attributes[v, 3 + k] * gradient[v, 3 + k]
+        for k in range(3):
+            to_colours[v, k] = gradient[v, k]
+            of_sums[v, k] = (gradient[v, 3 + k] - along * attributes[v, 3 + k]) * inverses[v]
+            to_places[v, k] = gradient[v, 6 + k]
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        gx = of_sums[a, 0] + of_sums[b, 0] + of_sums[c, 0]
+        gy = of_sums[a, 1] + of_sums[b, 1] + of_sums[c, 1]
+        gz = of_sums[a, 2] + of_sums[b, 2] + of_sums[c, 2]
+        px, py, pz, qx, qy, qz = _edges(places, a, b, c)
+        bx, by, bz = _cross(qx, qy, qz, gx, gy, gz)
+        cx, cy, cz = _cross(gx, gy, gz, px, py, pz)
+        _add(to_places, a, -bx - cx, -by - cy, -bz - cz)
+        _add(to_places, b, bx, by, bz)
+        _add(to_places, c, cx, cy, cz)
 
 
 @kernel
 def _project(places, projection, clip):
-    """Fill clip coordinates (N * 4,) of places (N * 3,); the projection (16,) is transposed."""
-    along_x, along_y = load(projection, 0, _FOUR), load(projection, 4, _FOUR)
-    along_z, shift = load(projection, 8, _FOUR), load(projection, 12, _FOUR)
-    for vertex in range(len(clip) // 4):
-        v = u64(vertex)
-        x, y, z = places[u64(3) * v], places[u64(3) * v + u64(1)], places[u64(3) * v + u64(2)]
-        store(clip, u64(4) * v, multiply_add(x, along_x, multiply_add(y, along_y, multiply_add(z, along_z, shift))))
+    """Fill clip coordinates (N, 4)."""
+    for v in range(len(places)):
+        for k in range(4):
+            row = projection[k]
+            clip[v, k] = row[0] * places[v, 0] + row[1] * places[v, 1] + row[2] * places[v, 2] + row[3]
 
 
 @kernel
-def _send_back_clip(places, projection, gradient, to_places, to_projection):
-    """Add the gradient of clip coordinates (N * 4,) to that of the places (N * 3,), and fill that of the projection.
-
-    That is (16,) by x, y, z and 1, while the projection is by rows. Half of the vertices are not seen and skipped.
-    """
-    of_x, of_y = load(projection, 0, _THREE), load(projection, 4, _THREE)
-    of_z, of_w = load(projection, 8, _THREE), load(projection, 12, _THREE)
-    to_projection[:] = f32(0)
-    for first in range(0, len(gradient) // 4, LONGEST_SUM):
-        sum_x = sum_y = sum_z = total = filled(f32(0), _FOUR)
-        for vertex in range(first, min(first + LONGEST_SUM, len(gradient) // 4)):
-            v, at = u64(3 * vertex), u64(4 * vertex)
-            gx, gy, gz, gw = gradient[at], gradient[at + u64(1)], gradient[at + u64(2)], gradient[at + u64(3)]
-            if (gx == f32(0)) & (gy == f32(0)) & (gz == f32(0)) & (gw == f32(0)):
-                continue
-            pull = load(gradient, at, _FOUR)
-            sum_x, sum_y = multiply_add(places[v], pull, sum_x), multiply_add(places[v + u64(1)], pull, sum_y)
-            sum_z, total = multiply_add(places[v + u64(2)], pull, sum_z), total + pull
-            back = multiply_add(gx, of_x, multiply_add(gy, of_y, load(to_places, v, _THREE)))
-            store(to_places, v, multiply_add(gz, of_z, multiply_add(gw, of_w, back)))
-        for column, sums in enumerate((sum_x, sum_y, sum_z, total)):
-            at = u64(4 * column)
-            store(to_projection, at, load(to_projection, at, _FOUR) + sums)
-
-
-@exact_kernel
-def _through_attributes(attributes, inverses, gradient, lanes, block, of_sums, to_places, to_colours):
-    """Fill what comes back of attributes (F, N * 9) directly, and `of_sums`, what comes back to the summed normals."""
-    vertices = to_places.shape[1] // 3
-    block[:] = f32(0)
-    for first in range(0, vertices, BLOCK):
-        count = min(BLOCK, vertices - first)
-        for face in range(len(to_places)):
-            i = u64(face)
-            for vertex in range(count):
-                v = u64(first + vertex)
-                at, to = u64(9) * v, u64(3) * v
-                normal, pull = load(attributes[i], at + u64(3), _THREE), load(gradient[i], at + u64(3), _THREE)
-                store(block[i], u64(3 * vertex), pull - normal * add_up(normal * pull))
-                store(to_colours[i], to, load(gradient[i], at, _THREE))
-                store(to_places[i], to, load(gradient[i], at + u64(6), _THREE))
-        lay_together(block, first, lanes, of_sums)
-        for vertex in range(first, first + count):
-            inverse = load(inverses, u64(vertex * len(lanes)), lanes)
-            for k in range(3):
-                at = u64((3 * vertex + k) * len(lanes))
-                store(of_sums, at, load(of_sums, at, lanes) * inverse)
-
-
-@exact_kernel
-def _through_triangles(places, of_sums, triangles, lanes, to_places):
-    """Fill what the summed normals send back to the places (N * 3 * lanes,)."""
-    to_places[:] = f32(0)
-    for triangle in range(len(triangles)):
-        t = u64(triangle)
-        a, b, c = u64(triangles[t, 0]), u64(triangles[t, 1]), u64(triangles[t, 2])
-        ax, ay, az = _three(of_sums, a, lanes)
-        bx, by, bz = _three(of_sums, b, lanes)
-        cx, cy, cz = _three(of_sums, c, lanes)
-        gx, gy, gz = ax + bx + cx, ay + by + cy, az + bz + cz
-        px, py, pz, qx, qy, qz = _edges(places, a, b, c, lanes)
-        to_bx, to_by, to_bz = _cross(qx, qy, qz, gx, gy, gz)
-        to_cx, to_cy, to_cz = _cross(gx, gy, gz, px, py, pz)
-        _add_three(to_places, a, lanes, f32(0) - to_bx - to_cx, f32(0) - to_by - to_cy, f32(0) - to_bz - to_cz)
-        _add_three(to_places, b, lanes, to_bx, to_by, to_bz)
-        _add_three(to_places, c, lanes, to_cx, to_cy, to_cz)
-
-
-def _groups(faces):
-    """Faces that go together: a list of slices, and a tuple of as many lanes."""
-    lanes = _ONE if faces <= FEW else _EIGHT
-    return [slice(first, first + len(lanes)) for first in range(0, faces, len(lanes))], lanes
+def _project_backward(places, projection, gradient, to_places, to_projection):
+    """Add the gradient of clip coordinates (N, 4) to that of the places; fill that of the projection, in float64."""
+    to_projection[:] = 0.0
+    for v in range(len(places)):
+        gx, gy, gz, gw = gradient[v, 0], gradient[v, 1], gradient[v, 2], gradient[v, 3]
+        if gx == 0 and gy == 0 and gz == 0 and gw == 0:
+            continue  # half of the vertices are not seen
+        for axis in range(3):
+            of_x, of_y, of_z, of_w = projection[0, axis], projection[1, axis], projection[2, axis], projection[3, axis]
+            to_places[v, axis] += gx * of_x + gy * of_y + gz * of_z + gw * of_w
+        for k in range(4):
+            for axis in range(3):
+                to_projection[k, axis] += gradient[v, k] * places[v, axis]
+            to_projection[k, 3] += gradient[v, k]
 
 
 class VertexStageOnCpu(torch.autograd.Function):
@@ -184,55 +107,35 @@ class VertexStageOnCpu(torch.autograd.Function):
 
     @staticmethod
     def forward(context, vertices, albedo, triangles, projection):
-        faces, count = vertices.shape[:2]
-        places, colours = (x.view(faces, -1).numpy() for x in (vertices, albedo))
-        corners, cameras = triangles.numpy(), projection.mT.reshape(len(projection), -1).numpy()
-        groups, lanes = _groups(faces)
-        attributes = recycled_empty((faces, count * 9))
-        inverses = recycled_empty((len(groups), count * len(lanes)))
-        clip = recycled_empty((len(cameras), count * 4))
-        together = [None] * len(groups)
+        places, colours, cameras = vertices.numpy(), albedo.numpy(), projection.numpy()
+        (faces, count, _), corners = places.shape, triangles.numpy().view(np.uint32)
+        clip, attributes = (np.empty(shape, np.float32) for shape in ((len(cameras), count, 4), (faces, count, 9)))
+        inverses = np.empty((faces, count), np.float32)
 
-        def prepare(i):
-            some, sums = groups[i], empty_side(count, lanes)
-            together[i] = join(places[some], lanes)
-            _sum_normals(together[i], corners, lanes, sums)
-            block = np.empty((2, len(lanes), BLOCK * 3), np.float32)
-            _attributes(places[some], colours[some], sums, lanes, block, inverses[i], attributes[some])
+        def fill_attributes(i):
+            _fill_attributes(places[i], colours[i], corners, np.empty_like(places[i]), inverses[i], attributes[i])
 
-        for_each(prepare, len(groups))
+        for_each(fill_attributes, faces)
         for_each(lambda i: _project(places[i % faces], cameras[i], clip[i]), len(cameras))
-        clip, attributes = torch.from_numpy(clip), torch.from_numpy(attributes)
-        context.save_for_backward(vertices, triangles, projection, attributes, torch.from_numpy(inverses))
-        context.together = together
-        return clip.view(-1, count, 4), attributes.view(faces, count, 9)
+        clip, attributes, inverses = (torch.from_numpy(array) for array in (clip, attributes, inverses))
+        context.save_for_backward(vertices, triangles, projection, attributes, inverses)
+        return clip, attributes
 
     @staticmethod
     def backward(context, clip_gradient, attributes_gradient):
-        vertices, triangles, projection, attributes, inverses = context.saved_tensors
-        faces, count = vertices.shape[:2]
-        places, corners, inverses = vertices.view(faces, -1).numpy(), triangles.numpy(), inverses.numpy()
-        attributes, pulls = attributes.numpy(), attributes_gradient.contiguous().view(faces, -1).numpy()
-        cameras = projection.reshape(len(projection), -1).numpy()
-        clip_pulls = clip_gradient.contiguous().view(len(cameras), -1).numpy()
-        to_places, to_colours, to_cameras = (recycled_empty(x.shape) for x in (places, places, cameras))
-        groups, lanes = _groups(faces)
+        places, triangles, cameras, attributes, inverses = (tensor.numpy() for tensor in context.saved_tensors)
+        faces, corners = len(places), triangles.view(np.uint32)
+        of_clip, of_attributes = (x.contiguous().numpy() for x in (clip_gradient, attributes_gradient))
+        to_places, to_colours = np.empty_like(places), np.empty_like(places)
+        to_cameras = np.empty(cameras.shape)
 
-        def send_back_attributes(i):
-            some, block = groups[i], np.empty((len(lanes), BLOCK * 3), np.float32)
-            of_sums, to_normals = empty_side(count, lanes), empty_side(count, lanes)
-            _through_attributes(
-                attributes[some], inverses[i], pulls[some], lanes, block, of_sums, to_places[some], to_colours[some]
-            )
-            _through_triangles(context.together[i], of_sums, corners, lanes, to_normals)
-            add_apart(to_normals, lanes, block, to_places[some])
+        def backward_of_face(i):
+            _attributes_backward(
+                places[i], attributes[i], inverses[i], corners, of_attributes[i], np.empty_like(places[i]),
+                to_places[i], to_colours[i],
+            )  # fmt: skip
+            for view in range(i, len(cameras), faces):
+                _project_backward(places[i], cameras[view], of_clip[view], to_places[i], to_cameras[view])
 
-        def send_back_clip(face):
-            for i in range(face, len(cameras), faces):
-                _send_back_clip(places[face], cameras[i], clip_pulls[i], to_places[face], to_cameras[i])
-
-        for_each(send_back_attributes, len(groups))
-        for_each(send_back_clip, faces)
-        # no views of tensors: autograd adds what else comes back to the vertices in place
-        to_vertices, to_albedo = (torch.from_numpy(x.reshape(vertices.shape)) for x in (to_places, to_colours))
-        return to_vertices, to_albedo, None, torch.from_numpy(to_cameras).view(-1, 4, 4).mT
+        for_each(backward_of_face, faces)
+        return torch.from_numpy(to_places), torch.from_numpy(to_colours), None, torch.from_numpy(to_cameras).float()

@@ -1,232 +1,186 @@
-"""Which triangle each pixel sees: the numba kernels of the CPU rasteriser that decide coverage.
+"""Which triangle each pixel sees: the part of the CPU rasteriser that decides coverage, one picture per call.
 
-Most triangles of a face are smaller than a pixel. Vertices are projected once; triangles that face away or whose
-bounding box holds no pixel centre are dropped; the others are listed by the number of centres in their boxes, so that
-those of few are tested by the vector, without a branch. What a triangle covers is a key for the pixel: the upper half
-is the depth, the lower half the triangle. The smallest key wins, whatever the order.
+A pixel's key is ``depth << 32 | triangle``: the smallest key wins, whatever the order of the triangles. Edge functions
+are exact negatives of each other in the two triangles that share an edge, and a centre that lies on the edge belongs
+to the triangle that has it to the right or below: no cracks, no doubly covered pixels. That is why nothing here may be
+compiled with operations fused or reordered.
 
-Edge functions are exact negatives of each other in the two triangles that share an edge, and a centre that lies on
-the edge belongs to the triangle that has it to the right or below: no cracks, no doubly covered pixels. That is why
-these kernels are compiled without the fast-math flags that fuse or reorder operations.
-
-A picture with a vertex behind the camera, far off the picture or not finite is drawn by
-`lib.rendering.kernels.visibility_exact` instead.
+Where all vertices are well in front of the camera, triangles are drawn in float32 pixel coordinates. Other pictures
+are drawn with care: in float64 and in homogeneous coordinates, which need no clipping (Olano and Greer, "Triangle scan
+conversion using 2D homogeneous coordinates", 1997).
 """
+
+import math
 
 import numpy as np
 
-from lib.rendering.kernels.compile import exact_inlined, exact_kernel, f32, i32, i64, u32, u64
-from lib.rendering.kernels.vectors import add_up, filled, lane, larger, load, rounded_up, smaller, store, vector_of
-from lib.rendering.kernels.visibility_exact import DEPTH_STEPS, EMPTY, NEAREST_W, draw_carefully
+from lib.rendering.kernels.compile import exact_inlined, exact_kernel, f32, f64, i32, i64
 
-CHUNK = 4096
-"""Triangles that are listed before those are drawn: their lists stay in the cache."""
-ROW = CHUNK + 16
-"""From one quantity of a list to the next; a multiple of a page would bring all into the same lines of the cache."""
-MOST_CELLS = 0x7FFF
-"""Rows and columns that a cell can tell apart."""
-LARGE = 4
-"""Kind of the triangles whose boxes hold more than two rows or columns of pixel centres."""
-GUARD_BAND = f32(16)
-"""So many half pictures from the centre, float32 pixel coordinates are still fine enough to decide coverage."""
-GUARD_DEPTH = f32(2)
-_LEAST = f32(1e-45)
-_LANES = (0,) * 4
+DEPTH_STEPS = f32(2**29)
+EMPTY = np.int64((2**30 + 1) << 32)
+"""Key of a pixel that sees nothing: just behind the farthest depth (-1 <= z / w <= 1 are 0 ... 2^30 steps)."""
+NEAREST_W = f32(1e-6)
+GUARD_BAND, GUARD_DEPTH = f32(16), f32(2)
+"""So many half pictures from the centre, float32 pixel coordinates are fine enough to decide coverage."""
 
 
 @exact_kernel
-def nearest_triangles(clip, triangles, first, last, width, height, both_sides, buffers, keys):
-    """Fill `keys` (H W,) with the nearest among the triangles first ... last - 1, as ``depth << 32 | triangle``.
-
-    `buffers` is what `visibility_buffers` returns.
-    """
-    screen, cells, found, counts, integers, corners, depths = buffers
-    keys.fill(EMPTY)
-    if max(width, height) > MOST_CELLS or _project(clip, width, height, screen, cells):
-        draw_carefully(clip, triangles, first, last, width, height, both_sides, keys)
-        return
-    for start in range(first, last, CHUNK):
-        count = _find(cells, triangles, start, min(start + CHUNK, last), found)
-        _list(screen, cells, triangles, found, count, both_sides, counts, integers, corners)
-        _draw_small(integers[0], corners[0], counts[0], (0,), (0,), width, depths, keys)
-        _draw_small(integers[1], corners[1], counts[1], (0,), (0, 0), width, depths, keys)
-        _draw_small(integers[2], corners[2], counts[2], (0, 0), (0,), width, depths, keys)
-        _draw_small(integers[3], corners[3], counts[3], (0, 0), (0, 0), width, depths, keys)
-        _draw_large(integers[LARGE], corners[LARGE], counts[LARGE], width, height, keys)
+def nearest_triangles(clip, triangles, width, height, both_sides, keys):
+    """Fill `keys` (H W,) with the nearest triangle of each pixel."""
+    keys[:] = EMPTY
+    screen, cells = np.empty((len(clip), 3), np.float32), np.empty((len(clip), 2), np.int32)
+    if _project(clip, width, height, screen, cells):
+        found = np.empty(len(triangles), np.int32)
+        count = _find(cells, triangles, found)
+        _draw(screen, cells, triangles, found[:count], width, both_sides, keys)
+    else:
+        _draw_carefully(clip, triangles, width, height, both_sides, keys)
 
 
-def visibility_buffers(vertices):
-    """Return the work space of `nearest_triangles` for a mesh of so many vertices: a tuple of arrays."""
-    return (
-        np.empty((vertices, 4), np.float32),
-        np.empty(vertices, np.int32),
-        np.empty(CHUNK, np.int32),
-        np.empty(LARGE + 1, np.int64),
-        np.empty((LARGE + 1, 3 * ROW), np.int32),
-        np.empty((LARGE + 1, 10 * ROW), np.float32),
-        np.empty(4 * ROW, np.int32),
-    )
+@exact_inlined
+def _covers(edge, along_x, along_y):
+    """Does a triangle cover a point, as far as one edge goes? By its edge function there, and the function's slopes."""
+    return edge > 0 or (edge == 0 and (along_x > 0 or (along_x == 0 and along_y > 0)))
+
+
+# ------------------------------------------------------------------------------------------ in float32
 
 
 @exact_kernel
 def _project(clip, width, height, screen, cells):
-    """Find pixel coordinates (centres at whole numbers, y down), depth steps and cells; return whether any are unsafe.
+    """Find pixel coordinates, depth steps and cells of the vertices; return whether all of them are safe.
 
-    `screen` is (N, 4); its last column means nothing. A cell, ``row << 16 | column``, is the first centre that does
-    not lie before the vertex.
+    Pixel centres are at whole numbers, y points down. A cell is the first column and the first row of centres that do
+    not lie before the vertex, within the picture.
     """
-    half_width, half_height, none = f32(0.5 * width), f32(0.5 * height), filled(f32(0), _LANES)
-    scale = vector_of((half_width, -half_height, DEPTH_STEPS, f32(0)))
-    middle = vector_of((half_width - f32(0.5), half_height - f32(0.5), DEPTH_STEPS, f32(0)))
-    border = vector_of((f32(width), f32(height), f32(0), f32(0)))
-    nearest, farthest, not_finite = filled(f32(np.inf), _LANES), none, none
-    for vertex in range(len(clip)):
-        at = u64(4 * vertex)
-        place = load(clip, at, _LANES)
-        seen = place * (f32(1) / clip[u64(vertex), 3])
-        nearest, farthest = smaller(place, nearest), larger(larger(seen, none - seen), farthest)
-        not_finite = not_finite + (seen - seen)
-        place = seen * scale + middle
-        store(screen, at, place)
-        cell = rounded_up(smaller(larger(place, none), border))
-        cells[u64(vertex)] = (i32(lane(cell, 1)) << i32(16)) | i32(lane(cell, 0))
-    safe = (lane(nearest, 3) > NEAREST_W) & (add_up(not_finite) == f32(0)) & (lane(farthest, 2) < GUARD_DEPTH)
-    return not (safe & (max(lane(farthest, 0), lane(farthest, 1)) < GUARD_BAND))
-
-
-@exact_inlined
-def _ceil(x, most):
-    """Whole number not below x, in 0 ... most (`math.ceil` is a library call)."""
-    x = min(max(x, f32(0)), most)
-    whole = i32(x)
-    return whole + i32(f32(whole) < x)
+    safe = True
+    for v in range(len(clip)):
+        inverse = f32(1) / clip[v, 3]
+        x, y, z = clip[v, 0] * inverse, clip[v, 1] * inverse, clip[v, 2] * inverse
+        # false as well for what is not a number
+        safe &= (clip[v, 3] > NEAREST_W) & (abs(x) < GUARD_BAND) & (abs(y) < GUARD_BAND) & (abs(z) < GUARD_DEPTH)
+        x, y = (x + f32(1)) * f32(0.5 * width) - f32(0.5), (f32(1) - y) * f32(0.5 * height) - f32(0.5)
+        screen[v, 0], screen[v, 1], screen[v, 2] = x, y, (z + f32(1)) * DEPTH_STEPS
+        cells[v, 0] = i32(np.ceil(min(max(x, f32(0)), f32(width))))
+        cells[v, 1] = i32(np.ceil(min(max(y, f32(0)), f32(height))))
+    return safe
 
 
 @exact_kernel
-def _find(cells, triangles, first, last, found):
-    """Note the triangles whose corners are in several rows and columns of cells; return their number.
+def _find(cells, triangles, found):
+    """Note the triangles whose corners are in several columns and rows of cells; return their number.
 
-    The boxes of all others hold no centre, or one on their lower or right border, which is not theirs.
+    The bounding boxes of the others hold no centre: most triangles of a face are smaller than a pixel.
     """
-    count = u64(0)
-    for triangle in range(first, last):
-        t = u64(triangle)
-        a, b, c = cells[u32(triangles[t, 0])], cells[u32(triangles[t, 1])], cells[u32(triangles[t, 2])]
-        differ = u32((a ^ b) | (a ^ c))
-        found[count] = triangle
-        count += u64((differ > u32(0xFFFF)) & ((differ & u32(0xFFFF)) > u32(0)))
-    return i64(count)
+    count = 0
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        columns = (cells[a, 0] != cells[b, 0]) | (cells[a, 0] != cells[c, 0])
+        rows = (cells[a, 1] != cells[b, 1]) | (cells[a, 1] != cells[c, 1])
+        found[count] = t
+        count += columns & rows  # a branch that cannot be predicted would take longer
+    return count
 
 
 @exact_kernel
-def _list(screen, cells, triangles, found, count, both_sides, counts, integers, corners):
-    """Sort triangles by how many rows and columns of centres their boxes hold, and collect what drawing them needs.
-
-    Kinds are 2 rows + columns - 3 for up to two of either, and LARGE; what faces away is left out. Of each kind's
-    triangles, `integers` takes number, first row and first column, `corners` x, y and depth of the corners (the second
-    and third in turn where it faces away) and one over twice the area.
-    """
-    counts[:] = 0
-    for k in range(count):
-        t = u64(found[u64(k)])
-        a, b, c = u32(triangles[t, 0]), u32(triangles[t, 1]), u32(triangles[t, 2])
-        ax, ay = screen[a, 0], screen[a, 1]
-        area = (screen[c, 0] - ax) * (screen[b, 1] - ay) - (screen[b, 0] - ax) * (screen[c, 1] - ay)
-        if not ((area > f32(0)) | (both_sides & (area < f32(0)))):
+def _draw(screen, cells, triangles, found, width, both_sides, keys):
+    """Draw the triangles that were found, and that do not face away."""
+    for t in found:
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        area = (cx - ax) * (by - ay) - (bx - ax) * (cy - ay)
+        if not (area > 0 or (both_sides and area < 0)):
             continue
-        row_a, row_b, row_c = cells[a] >> i32(16), cells[b] >> i32(16), cells[c] >> i32(16)
-        column_a, column_b, column_c = cells[a] & i32(0xFFFF), cells[b] & i32(0xFFFF), cells[c] & i32(0xFFFF)
-        row, column = min(row_a, min(row_b, row_c)), min(column_a, min(column_b, column_c))
-        rows, columns = max(row_a, max(row_b, row_c)) - row, max(column_a, max(column_b, column_c)) - column
-        kind = u64(2) * u64(rows) + u64(columns) - u64(3) if (rows <= 2) & (columns <= 2) else u64(LARGE)
-        b, c = c if area < f32(0) else b, b if area < f32(0) else c
-        n = u64(counts[kind])
-        counts[kind] += 1
-        integers[kind, n] = t
-        integers[kind, u64(ROW) + n] = row
-        integers[kind, u64(2 * ROW) + n] = column
-        for axis in range(3):
-            corners[kind, u64(axis * ROW) + n] = screen[a, axis]
-            corners[kind, u64((3 + axis) * ROW) + n] = screen[b, axis]
-            corners[kind, u64((6 + axis) * ROW) + n] = screen[c, axis]
-        corners[kind, u64(9 * ROW) + n] = f32(1) / abs(area)
+        if area < 0:
+            b, c, bx, by, cx, cy = c, b, cx, cy, bx, by
+        az, bz, cz, scale = screen[a, 2], screen[b, 2], screen[c, 2], f32(1) / abs(area)
+        left, right = min(cells[a, 0], cells[b, 0], cells[c, 0]), max(cells[a, 0], cells[b, 0], cells[c, 0])
+        top, bottom = min(cells[a, 1], cells[b, 1], cells[c, 1]), max(cells[a, 1], cells[b, 1], cells[c, 1])
+        for row in range(top, bottom):
+            for column in range(left, right):
+                x, y = f32(column), f32(row)
+                edge_a = (cx - x) * (by - y) - (bx - x) * (cy - y)
+                edge_b = (ax - x) * (cy - y) - (cx - x) * (ay - y)
+                edge_c = (bx - x) * (ay - y) - (ax - x) * (by - y)
+                covered = (edge_a >= 0) & (edge_b >= 0) & (edge_c >= 0)
+                if covered & (edge_a * edge_b * edge_c == 0):
+                    covered = (
+                        _covers(edge_a, cy - by, bx - cx)
+                        and _covers(edge_b, ay - cy, cx - ax)
+                        and _covers(edge_c, by - ay, ax - bx)
+                    )
+                depth = (edge_a * az + edge_b * bz + edge_c * cz) * scale
+                key, pixel = (i64(depth) << 32) | i64(t), row * width + column
+                if covered & (depth >= 0) & (key < keys[pixel]):
+                    keys[pixel] = key
 
 
-@exact_inlined
-def _entry(corners, k):
-    """Corners (x, y, depth) of entry k of `corners`, what its edge functions must reach, and one over twice its area.
-
-    Centres on a left or top edge belong to the triangle, others do not.
-    """
-    ax, ay, az = corners[u64(k)], corners[u64(ROW + k)], corners[u64(2 * ROW + k)]
-    bx, by, bz = corners[u64(3 * ROW + k)], corners[u64(4 * ROW + k)], corners[u64(5 * ROW + k)]
-    cx, cy, cz = corners[u64(6 * ROW + k)], corners[u64(7 * ROW + k)], corners[u64(8 * ROW + k)]
-    least_a = f32(0) if (cy > by) | ((cy == by) & (bx > cx)) else _LEAST
-    least_b = f32(0) if (ay > cy) | ((ay == cy) & (cx > ax)) else _LEAST
-    least_c = f32(0) if (by > ay) | ((by == ay) & (ax > bx)) else _LEAST
-    scale = corners[u64(9 * ROW + k)]
-    return (ax, ay, az, bx, by, bz, cx, cy, cz), (least_a, least_b, least_c), scale
-
-
-@exact_inlined
-def _depth(places, least, scale, x, y):
-    """Depth steps of a triangle at a centre, those of EMPTY where it does not cover it."""
-    ax, ay, az, bx, by, bz, cx, cy, cz = places
-    edge_a = (cx - x) * (by - y) - (bx - x) * (cy - y)
-    edge_b = (ax - x) * (cy - y) - (cx - x) * (ay - y)
-    edge_c = (bx - x) * (ay - y) - (ax - x) * (by - y)
-    depth = (edge_a * az + edge_b * bz + edge_c * cz) * scale
-    covered = (edge_a >= least[0]) & (edge_b >= least[1]) & (edge_c >= least[2]) & (depth >= f32(0))
-    return i32(depth) if covered else i32(EMPTY >> 32)
+# ------------------------------------------------------------------------------------------ with care
 
 
 @exact_kernel
-def _draw_small(integers, corners, count, rows, columns, width, depths, keys):
-    """Draw the triangles of a kind, whose boxes hold len(rows) x len(columns) centres.
-
-    The numbers are parts of the tuples' types, so that the compiler unrolls these loops and makes vectors of the one
-    over triangles; the comparison with what a pixel has seen is left to a second loop.
-    """
-    for k in range(count):
-        places, least, scale = _entry(corners, k)
-        row, column = integers[u64(ROW + k)], integers[u64(2 * ROW + k)]
-        for i in range(len(rows)):
-            for j in range(len(columns)):
-                depth = _depth(places, least, scale, f32(column + i32(j)), f32(row + i32(i)))
-                depths[u64((i * len(columns) + j) * ROW + k)] = depth
-    for i in range(len(rows)):
-        for j in range(len(columns)):
-            for k in range(count):
-                row, column = i64(integers[u64(ROW + k)]) + i, i64(integers[u64(2 * ROW + k)]) + j
-                pixel = u64(row * width + column)
-                depth = i64(depths[u64((i * len(columns) + j) * ROW + k)])
-                keys[pixel] = min(keys[pixel], (depth << i64(32)) | i64(integers[u64(k)]))
+def _draw_carefully(clip, triangles, width, height, both_sides, keys):
+    """Draw triangles of any kind: those that reach behind the camera too, none that has no area or is not finite."""
+    for t in range(len(triangles)):
+        a, b, c = clip[triangles[t, 0]], clip[triangles[t, 1]], clip[triangles[t, 2]]
+        if _misses(a, b, c):
+            continue
+        edge_a, edge_b, edge_c = _edge(b, c), _edge(c, a), _edge(a, b)
+        volume = edge_a[0] * f64(a[0]) + edge_a[1] * f64(a[1]) + edge_a[2] * f64(a[3])
+        if volume < 0 and both_sides:
+            b, c, edge_a, edge_b, edge_c = c, b, _edge(c, b), _edge(b, a), _edge(a, c)
+        elif not volume > 0:
+            continue
+        left, right = _span(a[0], b[0], c[0], a[3], b[3], c[3], width)
+        from_below, to = _span(a[1], b[1], c[1], a[3], b[3], c[3], height)
+        for row in range(height - 1 - to, height - from_below):
+            y = 1.0 - (row + 0.5) * (2.0 / height)
+            for column in range(left, right + 1):
+                x = (column + 0.5) * (2.0 / width) - 1.0
+                at_a, at_b, at_c = _at(edge_a, x, y), _at(edge_b, x, y), _at(edge_c, x, y)
+                # y points up here
+                if not (
+                    _covers(at_a, edge_a[0], -edge_a[1])
+                    and _covers(at_b, edge_b[0], -edge_b[1])
+                    and _covers(at_c, edge_c[0], -edge_c[1])
+                ):
+                    continue
+                depth = at_a * a[2] + at_b * b[2] + at_c * c[2]
+                depth = (depth / (at_a * a[3] + at_b * b[3] + at_c * c[3]) + 1.0) * DEPTH_STEPS
+                if depth >= 0 and depth < 2.0**31:
+                    key, pixel = (i64(depth) << 32) | i64(t), row * width + column
+                    keys[pixel] = min(keys[pixel], key)
 
 
 @exact_kernel
-def _draw_large(integers, corners, count, width, height, keys):
-    """Draw the triangles of a kind row by row, between where their edges cross it (and a pixel on either side)."""
-    for k in range(count):
-        places, least, scale = _entry(corners, k)
-        ax, ay, _, bx, by, _, cx, cy, _ = places
-        lowest, rightmost = max(ay, max(by, cy)), max(ax, max(bx, cx))
-        for row in range(integers[u64(ROW + k)], _ceil(lowest, f32(height))):
-            y, leftmost = f32(row), f32(integers[u64(2 * ROW + k)])
-            low, high = _between(bx, by, cx, cy, y, leftmost, rightmost)
-            low, high = _between(cx, cy, ax, ay, y, low, high)
-            low, high = _between(ax, ay, bx, by, y, low, high)
-            for column in range(_ceil(low, f32(width)), _ceil(high, f32(width))):
-                pixel = u64(row * width + column)
-                depth = i64(_depth(places, least, scale, f32(column), y))
-                keys[pixel] = min(keys[pixel], (depth << i64(32)) | i64(integers[u64(k)]))
+def _misses(a, b, c):
+    """Is the triangle not finite, or wholly beyond one plane of the visible volume?"""
+    for k in range(4):
+        if not (math.isfinite(a[k]) and math.isfinite(b[k]) and math.isfinite(c[k])):
+            return True
+    for k in range(3):
+        if (a[k] > a[3] and b[k] > b[3] and c[k] > c[3]) or (a[k] < -a[3] and b[k] < -b[3] and c[k] < -c[3]):
+            return True
+    return False
 
 
-@exact_inlined
-def _between(from_x, from_y, to_x, to_y, y, low, high):
-    """Narrow low ... high to the inner side of an edge at height y, with a margin for rounding."""
-    crossing = from_x + (y - from_y) * ((to_x - from_x) / (to_y - from_y))
-    if to_y > from_y:
-        low = max(low, crossing - f32(1))
-    elif to_y < from_y:
-        high = min(high, crossing + f32(1))
-    return low, high
+@exact_kernel
+def _edge(p, q):
+    """Coefficients (of x, y and 1) of the edge function from p to q: positive to the left of it."""
+    px, py, pw, qx, qy, qw = f64(p[0]), f64(p[1]), f64(p[3]), f64(q[0]), f64(q[1]), f64(q[3])
+    return py * qw - pw * qy, pw * qx - px * qw, px * qy - py * qx
+
+
+@exact_kernel
+def _at(edge, x, y):
+    return edge[0] * x + edge[1] * y + edge[2]
+
+
+@exact_kernel
+def _span(a, b, c, a_w, b_w, c_w, size):
+    """First and last pixel that a triangle may cover along one axis: all of them if it reaches behind the camera."""
+    if min(a_w, b_w, c_w) <= NEAREST_W:
+        return 0, size - 1
+    a, b, c = f64(a) / a_w, f64(b) / b_w, f64(c) / c_w
+    low, high = max(min(a, b, c), -1.0), min(max(a, b, c), 1.0)
+    return max(int((low + 1) * 0.5 * size - 1.5), 0), min(int((high + 1) * 0.5 * size + 0.5), size - 1)

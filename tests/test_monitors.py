@@ -92,15 +92,19 @@ def test_curves_and_pictures_of_a_run_grow_and_survive_a_stop(tmp_path, monitor,
     monkeypatch.chdir(tmp_path)
     monitor, truth = monitor
     folder, regressor = tmp_path / "live" / "full", Knows(truth)
-    live = LiveRun(folder, monitor)
+    plots = tmp_path / "stage2/full.csv", monitor, tmp_path / "monitors/full.csv"
+    live = LiveRun(folder, *plots)
     live.start([])
     looks = [live.look(regressor, 0)]
     live.record(dict(step=1, identity=0.5, pictures_per_second=9.0))
     looks.append(live.look(Knows(truth, 0.5), 50))
     live.look(Knows(truth, 3.0), 100)
     assert list(progress_pictures(folder)) == ["photograph", "0", "50", "100"]
+    # what DVC plots is there while the run goes on, without times
+    assert pd.read_csv(plots[0]).to_dict("list") == dict(step=[1], identity=[0.5])
+    assert list(pd.read_csv(plots[2])["step"]) == [0, 50, 100]
     # stopped after step 100, the checkpoint is of step 50
-    again = LiveRun(folder, monitor)
+    again = LiveRun(folder, *plots)
     again.start([dict(step=1, identity=0.5, pictures_per_second=9.0)], looks)
     again.record(dict(step=60, identity=0.25, pictures_per_second=8.0))
     pictures = progress_pictures(folder)
@@ -110,7 +114,8 @@ def test_curves_and_pictures_of_a_run_grow_and_survive_a_stop(tmp_path, monitor,
     curve = pd.read_csv(folder / "plots/metrics/identity.tsv", sep="\t")
     assert curve.to_dict("list") == dict(step=[1, 60], identity=[0.5, 0.25])
     likeness = pd.read_csv(folder / "plots/metrics/likeness_frontal.tsv", sep="\t")
-    assert list(likeness["step"]) == [0, 50]
+    assert list(likeness["step"]) == [0, 50] == list(pd.read_csv(plots[2])["step"])
+    assert list(pd.read_csv(plots[0])["step"]) == [1, 60]
     with Image.open(folder / "plots/images/progress.png") as picture:
         assert picture.size == (3 * SIZE, 3 * SIZE)
     page = (folder / "report.html").read_text()
@@ -122,7 +127,7 @@ def test_a_new_run_forgets_the_old_ones_pictures(tmp_path, monitor, monkeypatch)
     monkeypatch.chdir(tmp_path)
     monitor, truth = monitor
     for steps in ((0, 50, 100), (0,)):
-        live = LiveRun(tmp_path / "live", monitor)
+        live = LiveRun(tmp_path / "live", tmp_path / "a.csv", monitor, tmp_path / "b.csv")
         live.start([])
         for step in steps:
             live.look(Knows(truth), step)
@@ -132,7 +137,7 @@ def test_a_new_run_forgets_the_old_ones_pictures(tmp_path, monitor, monkeypatch)
 def test_a_long_run_shows_ten_rows_with_the_first_and_the_last(tmp_path, monitor, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monitor, truth = monitor
-    live = LiveRun(tmp_path / "live", monitor)
+    live = LiveRun(tmp_path / "live", tmp_path / "a.csv", monitor, tmp_path / "b.csv")
     live.start([])
     for step in range(0, 250, 10):
         live.look(Knows(truth), step)
@@ -142,7 +147,7 @@ def test_a_long_run_shows_ten_rows_with_the_first_and_the_last(tmp_path, monitor
 
 def test_a_run_without_validation_people_has_curves_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    live = LiveRun(tmp_path / "stage1")
+    live = LiveRun(tmp_path / "stage1", tmp_path / "stage1.csv")
     live.start([dict(epoch=1, loss=3.0)])
     live.record(dict(epoch=2, loss=2.0))
     curve = pd.read_csv(tmp_path / "stage1/plots/metrics/loss.tsv", sep="\t")

@@ -5,7 +5,8 @@ early, and so that parameters can be chosen without a look at the people of the 
 
 A run has one folder outside git and outside DVC's outputs, since it holds times that differ from run to run:
 `report.html` (curves and pictures; the page reloads itself), `plots/metrics/*.tsv` (a curve each, also for
-`dvc plots show`), `plots/images/progress.png` and `faces/` (the pictures one by one).
+`dvc plots show`), `plots/images/progress.png` and `faces/` (the pictures one by one). The stage's plots in `dvc.yaml`
+are written from the start too, without times, so that editors with DVC support draw them while the run goes on.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from dvclive import Live
 from PIL import Image
@@ -30,6 +32,7 @@ MONITOR_YAW = math.radians(30)
 PICTURES = 8
 PROGRESS_ROWS = 10
 RENDER_BATCH = 16
+SPEEDS = ("faces_per_second", "pictures_per_second")
 
 
 def split_validation(persons, people):
@@ -127,13 +130,17 @@ class LiveRun:
     ----------
     folder : path-like
         Of this run alone, such as `data/live/full`.
+    plots : path-like
+        The CSV file of what training records.
     monitor : Monitor or None
         None where a run has curves only.
+    monitor_plots : path-like or None
+        The CSV file of what the monitor measures.
     """
 
-    def __init__(self, folder, monitor=None):
-        self.folder, self.monitor = Path(folder), monitor
-        self._live = None
+    def __init__(self, folder, plots, monitor=None, monitor_plots=None):
+        self.folder, self.monitor, self._plots = Path(folder), monitor, (plots, monitor_plots)
+        self._live, self._entries = None, None
 
     def start(self, losses, monitors=()):
         """Begin with what an earlier, stopped part of the run has recorded; nothing for a new run.
@@ -145,8 +152,11 @@ class LiveRun:
         """
         # DVCLive removes its own files of an earlier run
         self._live = Live(str(self.folder), report="html", save_dvc_exp=False, dvcyaml=None)
+        self._entries = list(losses), list(monitors)
         for entry in (*losses, *monitors):
             self._log(entry)
+        self._plot(0)
+        self._plot(1)
         if not self.monitor:
             return
         kept = {_name(entry["step"]) for entry in monitors}
@@ -158,16 +168,27 @@ class LiveRun:
 
     def record(self, entry):
         """Add one recorded step's numbers to the curves."""
-        self._log(entry)
-        self._live.make_report()
+        self._add(0, entry)
 
     def look(self, regressor, step):
         """Measure the validation people, draw their faces, and return the numbers with `step`."""
         entry = dict(step=step) | self.monitor.measure(regressor)
         _write_pictures(self.folder / "faces" / _name(step), self.monitor.faces(regressor))
         self._show()
-        self.record(entry)
+        self._add(1, entry)
         return entry
+
+    def _add(self, kind, entry):
+        self._log(entry)
+        self._live.make_report()
+        self._entries[kind].append(entry)
+        self._plot(kind)
+
+    def _plot(self, kind):
+        """Write the losses (0) or what the monitor measured (1) as the stage's plot."""
+        if self._entries[kind]:
+            table = pd.DataFrame(self._entries[kind]).drop(columns=list(SPEEDS), errors="ignore")
+            write_atomically(self._plots[kind], lambda part: table.to_csv(part, index=False, float_format="%.6g"))
 
     def _log(self, entry):
         self._live.step = entry["step"] if "step" in entry else entry["epoch"]

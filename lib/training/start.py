@@ -109,7 +109,8 @@ def live_folder(variant):
 
 def _train(start, params, variant):
     checkpoint = Path(f"data/checkpoints/stage2-{variant}.safetensors")
-    live = LiveRun(live_folder(variant), start.monitor) if rank() == 0 else None
+    plots = f"reports/plots/stage2/{variant}.csv", start.monitor, f"reports/plots/monitors/{variant}.csv"
+    live = LiveRun(live_folder(variant), *plots) if rank() == 0 else None
     stage2 = params.variant(variant)
     return train_stage2(start.regressor, start.inputs, stage2, params.stage1, checkpoint, live), checkpoint
 

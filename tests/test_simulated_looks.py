@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.open_model.build import FaceGenerator
-from lib.open_model.mesh import Part
+from lib.open_model.parts import Part
 from lib.photos.simulated.hair import CENTRE, hair, sample_covering, sample_hair_style, skull, skull_radii
 from lib.photos.simulated.looks import dress, sample_looks
 from lib.photos.simulated.mesh import Mesh, join, loft, rolled_grid, tube

@@ -10,7 +10,7 @@ from lib.evaluation.protocol import evaluate_faces
 from lib.face_model.model import Coefficients, FaceModel
 from lib.photos.people import groups_of, read_people
 from lib.photos.photographed import load_photographed
-from lib.recognition.network import load_network
+from lib.recognition.network import load_centred, load_network
 from lib.rendering.scenes import SceneDistribution
 
 
@@ -106,7 +106,7 @@ def load_bench(params, store):
     Bench
     """
     training, judge, protocol = params.networks.training, params.networks.evaluation, params.evaluate
-    network = load_network(judge, "data/networks").with_centre(store.centre(judge))
+    network = load_centred(judge, store)
     everything = load_photographed(store, training, network)
     return Bench(
         everything,

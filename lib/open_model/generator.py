@@ -6,11 +6,10 @@ from functools import cache
 import numpy as np
 
 from lib.open_model.assets import load_base_mesh
-from lib.open_model.cut import cut
 from lib.open_model.expression import ExpressionSampler
 from lib.open_model.lips import LipClosure
 from lib.open_model.maps import draw_maps
-from lib.open_model.mesh import assemble
+from lib.open_model.mesh import assemble, cut
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import ShapeSampler
 

@@ -1,11 +1,9 @@
 """Neutral faces have closed lips: sliders of mouth and jaw often part them a little, and this closes them again."""
 
 import numpy as np
-import scipy.sparse as sparse
-from scipy.sparse.csgraph import connected_components
 
 from lib.open_model.assets import sample_mask
-from lib.open_model.mesh import Part
+from lib.open_model.parts import Part, connected_parts
 
 HALF_WIDTH = 23.5
 """Only lips within this distance (mm) of the middle are watched: the corners are closed anyway."""
@@ -84,9 +82,7 @@ def _lips(mesh, points):
     is_lip = sample_mask("lips", mesh.texture_coordinates) > 0.15
     is_lip &= np.abs(points[:, 0]) < HALF_WIDTH
     triangles = skin[is_lip[skin].all(axis=1)]
-    sides = np.stack([triangles, np.roll(triangles, 1, axis=1)], axis=2).reshape(-1, 2)
-    graph = sparse.coo_matrix((np.ones(len(sides)), sides.T), (len(points), len(points)))
-    component = connected_components(graph, directed=False)[1]
+    component = connected_parts(triangles, len(points))
     largest = np.bincount(component[triangles[:, 0]]).argsort()[::-1][:2]
     lips = [np.flatnonzero(component == name) for name in largest]
     return sorted(lips, key=lambda lip: -points[lip, 1].mean())

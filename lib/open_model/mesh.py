@@ -5,28 +5,14 @@ sampled, aligned and analysed on some five thousand cage vertices and refined on
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 import scipy.sparse as sparse
-from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
-from lib.open_model.eyeball import eyeball
-from lib.open_model.subdivision import subdivide
+from lib.open_model.parts import Part, connected_parts, eye_piece, open_edges, skin_piece, teeth_piece
 
-LONGEST_LIGHT_EDGE = 5.0
-"""Cage edges longer than this (mm) are split once in the light mesh."""
-
-
-class Part(IntEnum):
-    """What a triangle belongs to."""
-
-    SKIN = 0
-    LID_RIM = 1
-    MOUTH = 2
-    TEETH = 3
-    RIGHT_EYE = 4
-    LEFT_EYE = 5
+RIM_SMOOTHING_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -67,7 +53,7 @@ class FaceMesh:
 
 
 def assemble(base):
-    """Build the refined head with its inner parts; `lib.open_model.cut` trims it to the face.
+    """Build the refined head with its inner parts; `cut` trims it to the face.
 
     Parameters
     ----------
@@ -83,9 +69,9 @@ def assemble(base):
     cage = np.unique(np.concatenate([faces.ravel(), teeth.ravel(), *eye_vertices]))
     to_cage = np.full(len(base.vertices), -1)
     to_cage[cage] = np.arange(len(cage))
-    pieces = [_skin(base, cage, to_cage[faces], face_parts), _teeth(to_cage[teeth], len(cage))]
+    pieces = [skin_piece(base, cage, to_cage[faces], face_parts), teeth_piece(to_cage[teeth], len(cage))]
     for side, vertices in enumerate(eye_vertices):
-        pieces.append(_eye(base.vertices[vertices], to_cage[vertices], len(cage), side))
+        pieces.append(eye_piece(base.vertices[vertices], to_cage[vertices], len(cage), side))
     starts = np.cumsum([0] + [piece.operator.shape[0] for piece in pieces])
     operator = sparse.vstack([piece.operator for piece in pieces]).tocsr()
     return FaceMesh(
@@ -100,17 +86,6 @@ def assemble(base):
         light_triangles=np.concatenate([piece.light_triangles + start for piece, start in zip(pieces, starts)]),
         light_parts=np.concatenate([piece.light_parts for piece in pieces]),
     )
-
-
-@dataclass(frozen=True)
-class _Piece:
-    operator: sparse.csr_matrix
-    triangles: np.ndarray
-    parts: np.ndarray
-    light_triangles: np.ndarray
-    light_parts: np.ndarray
-    texture_coordinates: np.ndarray
-    eye_angles: np.ndarray
 
 
 def _choose_faces(base):
@@ -132,11 +107,9 @@ def _choose_faces(base):
 def _islands(base, centres):
     """Tell head, mouth cavity, eye sockets and neck apart: each is an island of the texture coordinates."""
     body = base.groups == "body"
-    sides = np.stack([base.texture_faces[body], np.roll(base.texture_faces[body], 1, axis=1)], axis=2).reshape(-1, 2)
-    count = len(base.texture_coordinates)
-    graph = sparse.coo_matrix((np.ones(len(sides)), sides.T), (count, count))
+    components = connected_parts(base.texture_faces[body], len(base.texture_coordinates))
     island = np.full(len(base.faces), -1)
-    island[body] = connected_components(graph, directed=False)[1][base.texture_faces[body, 0]]
+    island[body] = components[base.texture_faces[body, 0]]
     names = np.unique(island[body])
     middle = {name: centres[island == name].mean(axis=0) for name in names}
     highest = sorted(names, key=lambda name: -middle[name][1])
@@ -146,103 +119,135 @@ def _islands(base, centres):
     return island == central[0], island == central[1], np.isin(island, sockets), island == torso
 
 
-def _halve(quads):
-    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+def cut(mesh, reference):
+    """Trim the head to the face along a smooth curve, smooth the rim and drop unused vertices.
 
+    Parameters
+    ----------
+    mesh : FaceMesh
+        From `assemble`.
+    reference : ndarray (C, 3)
+        Mirror-symmetric cage of an average person, mm: the curve is drawn on it.
 
-def _skin(base, cage, faces, face_parts):
-    first = subdivide(faces, len(cage))
-    second = subdivide(first.faces, first.smooth.shape[0])
-    smooth, linear = (second.smooth @ first.smooth).tocsr(), (second.linear @ first.linear).tocsr()
-    triangles, parts = _halve(second.faces), np.tile(np.repeat(face_parts, 16), 2)
-    light, light_parts = _light_skin(first, faces, face_parts, smooth @ base.vertices[cage], len(cage))
-    # the mouth cavity is cut open at the back: one vertex in the middle of the hole closes it, at both resolutions
-    hole, light_hole = (open_edges(*each, Part.MOUTH) for each in ((triangles, parts), (light, light_parts)))
-    middle = sparse.csr_matrix(smooth[np.unique(hole)].mean(axis=0))
-    cap = smooth.shape[0]
-    coordinates = np.vstack([_skin_coordinates(base, cage, faces[face_parts == Part.SKIN], linear), [[np.nan] * 2]])
-    return _Piece(
-        operator=sparse.vstack([smooth, middle]).tocsr(),
-        triangles=np.concatenate([triangles, np.c_[hole, np.full(len(hole), cap)]]),
-        parts=np.concatenate([parts, np.full(len(hole), Part.MOUTH)]),
-        light_triangles=np.concatenate([light, np.c_[light_hole, np.full(len(light_hole), cap)]]),
-        light_parts=np.concatenate([light_parts, np.full(len(light_hole), Part.MOUTH)]),
-        texture_coordinates=coordinates,
-        eye_angles=np.full((cap + 1, 3), np.nan),
+    Returns
+    -------
+    FaceMesh
+    """
+    inside = _inside_face(mesh.operator @ reference) | np.isfinite(mesh.eye_angles[:, 0])
+    triangles, parts = _trim(mesh.triangles, mesh.parts, inside)
+    light_triangles, light_parts = _trim(mesh.light_triangles, mesh.light_parts, inside)
+    operator = _rim_smoother(triangles, parts, len(inside)) @ mesh.operator
+    used = np.unique(np.concatenate([triangles.ravel(), light_triangles.ravel()]))
+    renumber = np.full(len(inside), -1)
+    renumber[used] = np.arange(len(used))
+    light_rows, light_corners = np.unique(renumber[light_triangles], return_inverse=True)
+    operator = operator[used].tocsr()
+    return FaceMesh(
+        cage=mesh.cage,
+        cage_mirror=mesh.cage_mirror,
+        operator=operator,
+        triangles=renumber[triangles],
+        parts=parts,
+        texture_coordinates=mesh.texture_coordinates[used],
+        eye_angles=mesh.eye_angles[used],
+        light_rows=light_rows,
+        light_triangles=light_corners.reshape(-1, 3),
+        light_parts=light_parts,
+        mirror=_mirror_map(operator @ reference),
     )
 
 
-def _skin_coordinates(base, cage, skin_faces, linear):
-    """Texture coordinates of refined skin vertices; NaN where a neighbour in the cage is not skin."""
-    texture_index = np.full(len(cage), -1)
-    to_cage = np.full(len(base.vertices), -1)
-    to_cage[cage] = np.arange(len(cage))
-    is_skin = np.zeros(len(cage), bool)
-    is_skin[skin_faces] = True
-    inside = is_skin[to_cage[base.faces]].all(axis=1) & (to_cage[base.faces] >= 0).all(axis=1)
-    texture_index[to_cage[base.faces[inside]]] = base.texture_faces[inside]
-    known = texture_index >= 0
-    coordinates = np.where(known[:, None], base.texture_coordinates[texture_index], 0.0)
-    refined = linear @ coordinates
-    refined[linear @ (known & is_skin).astype(float) < 0.999] = np.nan
-    return refined
+def _inside_face(points):
+    """The face: from behind the ears, below the hairline, above the throat."""
+    x, y, z = points.T
+    return (z > -30 + 0.15 * np.maximum(-y, 0)) & (y - 0.50 * z < 66) & (y < 84 - 0.004 * x**2) & (y + 0.45 * z > -86)
 
 
-def _light_skin(first, faces, face_parts, points, cage_count):
-    """Triangles of the light skin: a cage quad in two, or a fan around its centre if it has long edges."""
-    lengths = np.round(np.linalg.norm(points[first.edges[:, 0]] - points[first.edges[:, 1]], axis=1), 6)
-    split = lengths > LONGEST_LIGHT_EDGE
-    triangles, parts = [], []
-    for index, (quad, edges) in enumerate(zip(faces, first.face_edges)):
-        if lengths[edges].max() < 0.95 * LONGEST_LIGHT_EDGE:
-            fan = [(quad[0], quad[1], quad[2]), (quad[0], quad[2], quad[3])]
-        else:
-            centre, fan = cage_count + len(first.edges) + index, []
-            for k in range(4):
-                start, end, middle = quad[k], quad[(k + 1) % 4], cage_count + edges[k]
-                halves = [(start, middle, centre), (middle, end, centre)]
-                fan += halves if split[edges[k]] else [(start, end, centre)]
-        triangles += fan
-        parts += [face_parts[index]] * len(fan)
-    return np.array(triangles), np.array(parts)
+def _trim(triangles, parts, inside):
+    """Keep skin inside the curve, and of it only the piece that holds the face, with all inner parts."""
+    keep = (parts != Part.SKIN) | inside[triangles].all(axis=1)
+    triangles, parts = triangles[keep], parts[keep]
+    component = connected_parts(triangles, len(inside))[triangles[:, 0]]
+    face = np.bincount(component[parts == Part.SKIN]).argmax()
+    keep = (component == face) | (parts >= Part.TEETH)
+    return triangles[keep], parts[keep]
 
 
-def _teeth(faces, cage_count):
-    step = subdivide(faces, cage_count)
-    triangles, light = _halve(step.faces), _halve(faces)
-    rows = step.smooth.shape[0]
-    return _Piece(
-        step.smooth,
-        triangles,
-        np.full(len(triangles), Part.TEETH),
-        light,
-        np.full(len(light), Part.TEETH),
-        np.full((rows, 2), np.nan),
-        np.full((rows, 3), np.nan),
-    )
+def _rim_smoother(triangles, parts, vertex_count):
+    """Linear map that moves each vertex of the cut towards its two neighbours along the cut, several times."""
+    edges = open_edges(triangles, parts, Part.SKIN)
+    both = np.concatenate([edges, edges[:, ::-1]])
+    neighbours = sparse.coo_matrix((np.ones(len(both)), both.T), (vertex_count, vertex_count)).tocsr()
+    degree = np.asarray(neighbours.sum(axis=1)).ravel()
+    share = 0.5 * (degree == 2)
+    step = sparse.diags(1 - share) + sparse.diags(share / np.maximum(degree, 1)) @ neighbours
+    smoother = sparse.eye(vertex_count, format="csr")
+    for _ in range(RIM_SMOOTHING_STEPS):
+        smoother = step @ smoother
+    return smoother
 
 
-def _eye(helper_points, cage_indices, cage_count, side):
-    ball = eyeball(helper_points)
-    spread = sparse.csr_matrix(
-        (np.ones(len(cage_indices)), (np.arange(len(cage_indices)), cage_indices)), (len(cage_indices), cage_count)
-    )
-    rows, part = len(ball.weights), Part.RIGHT_EYE + side
-    return _Piece(
-        sparse.csr_matrix(ball.weights) @ spread,
-        ball.triangles,
-        np.full(len(ball.triangles), part),
-        ball.light_triangles,
-        np.full(len(ball.light_triangles), part),
-        np.full((rows, 2), np.nan),
-        np.c_[np.full(rows, side), ball.angle_from_pupil, ball.angle_around_pupil],
-    )
+def _mirror_map(points):
+    distances, mirror = cKDTree(points).query(points * [-1, 1, 1])
+    if distances.max() > 1e-6 or not np.array_equal(mirror[mirror], np.arange(len(points))):
+        raise ValueError(
+            f"the mesh is not mirror-symmetric: a vertex lies {distances.max():.3g} mm off its mirror image"
+        )
+    return mirror
 
 
-def open_edges(triangles, parts, part):
-    """Edges (E, 2) that only one triangle has, that being of one part; against the direction of that triangle."""
-    sides = np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=2)
-    low, high = np.sort(sides.reshape(-1, 2), axis=1).astype(np.int64).T
-    _, index, count = np.unique(low * (high.max() + 1) + high, return_inverse=True, return_counts=True)
-    alone = (count[index].reshape(-1, 3) == 1) & (parts == part)[:, None]
-    return sides[alone][:, ::-1]
+def vertex_parts(mesh):
+    """Part of each vertex (N,): vertices between parts count to the skin first, then to the lower part."""
+    parts = np.full(mesh.operator.shape[0], len(Part))
+    np.minimum.at(parts, mesh.triangles, mesh.parts[:, None])
+    return parts
+
+
+def border(mesh, part):
+    """Vertices between the skin and another part: the lip line (mouth), the lid margins (lid rim)."""
+    return np.intersect1d(mesh.triangles[mesh.parts == Part.SKIN], mesh.triangles[mesh.parts == part])
+
+
+def find_landmarks(mesh, points, lips):
+    """Find the landmarks on the reference face, among vertices that both resolutions have.
+
+    Parameters
+    ----------
+    mesh : FaceMesh
+    points : ndarray (N, 3)
+        Mirror-symmetric reference, mm.
+    lips : ndarray (N,)
+        How much a vertex belongs to the lips, [0, 1].
+
+    Returns
+    -------
+    dict of str to int
+        Name to vertex of the full mesh.
+    """
+    light = np.zeros(len(points), bool)
+    light[mesh.light_rows] = True
+    skin = light & (vertex_parts(mesh) == Part.SKIN)
+    x, y, z = points.T
+    middle = np.flatnonzero(skin & (np.abs(x) < 1e-3))
+    tip = middle[z[middle].argmax()]
+    mouth_line = border(mesh, Part.MOUTH)
+    mouth_line = mouth_line[light[mouth_line]]
+    mouth_height = y[mouth_line].mean()
+    lip_middle = middle[(lips[middle] > 0.4) & (z[middle] > z[mouth_line].max() - 8)]
+    chin = middle[(y[middle] < mouth_height - 22) & (y[middle] > mouth_height - 45)]
+    landmarks = {
+        "center.nose.tip": tip,
+        "center.chin.tip": chin[z[chin].argmax()],
+        "center.lips.upper.outer": lip_middle[y[lip_middle].argmax()],
+        "center.lips.lower.outer": lip_middle[y[lip_middle].argmin()],
+        "right.lips.corner": mouth_line[x[mouth_line].argmin()],
+        "left.lips.corner": mouth_line[x[mouth_line].argmax()],
+    }
+    lid_margin = border(mesh, Part.LID_RIM)
+    for eye, (side, sign) in enumerate((("right", -1), ("left", 1))):
+        margin = lid_margin[light[lid_margin] & (x[lid_margin] * sign > 0)]
+        pupil = np.flatnonzero((mesh.eye_angles[:, 0] == eye) & (mesh.eye_angles[:, 1] == 0))
+        landmarks[f"{side}.eye.corner_inner"] = margin[np.abs(x[margin]).argmin()]
+        landmarks[f"{side}.eye.corner_outer"] = margin[np.abs(x[margin]).argmax()]
+        landmarks[f"{side}.eye.pupil.center"] = pupil[0]
+    return {name: int(vertex) for name, vertex in landmarks.items()}

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.open_model.eyes import paint_eyes
-from lib.open_model.fields import clipped_normal, smooth_step
-from lib.open_model.hair import paint_beard, paint_brows, paint_lashes, sample_hair_colour
-from lib.open_model.mesh import Part
+from lib.open_model.maps import clipped_normal, smooth_step
+from lib.open_model.parts import Part
+from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import look_up_skin_colour
 
 TYPICAL_MELANIN = np.log([0.33, 0.075, 0.024])
-"""Log melanin fraction typical of `open_face_shape.ANCESTRIES`; people of one ancestry differ by `MELANIN_SPREAD`."""
+"""Log melanin fraction typical of `ANCESTRIES`; people of one ancestry differ by `MELANIN_SPREAD`."""
 
 MELANIN_SPREAD = 0.36
 MELANIN_LIMITS = np.log([0.009, 0.62])
+
+ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
+LASH_COLOUR = np.array([0.10, 0.07, 0.06], np.float32)
+BROWN, BLUE, GREEN = np.array([0.20, 0.115, 0.065]), np.array([0.40, 0.52, 0.62]), np.array([0.42, 0.46, 0.30])
 
 
 @dataclass(frozen=True)
@@ -173,4 +176,92 @@ def _paint_mouth(colour, maps, complexion, random):
     colour[cavity] = brightness * (np.array([0.45, 0.19, 0.18]) * fading[:, None] + 0.02)
     colour[rim] = 0.45 * colour[rim] + 0.55 * np.array([0.62, 0.38, 0.34]) * (1 - 0.45 * complexion.darkness)
     colour[teeth] = whiteness * np.array([0.60, 0.56, 0.49])
+    return colour
+
+
+def sample_hair_colour(traits, darkness, random):
+    """Draw the colour of brows and beard.
+
+    Parameters
+    ----------
+    traits : Traits
+    darkness : float
+        Of the skin, 0 to 1.
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray (3,)
+        sRGB-encoded: from blond over red and brown to black, grey with age.
+    """
+    asian = traits.ancestry[ASIAN]
+    eumelanin = clipped_normal(random, 0.62 + 0.5 * darkness + 0.38 * asian, 0.2, 0.2, 1)
+    pheomelanin = clipped_normal(random, 0.25, 0.28, 0, 1) * (1 - darkness) * (1 - asian)
+    blond, black, red = np.array([0.62, 0.47, 0.30]), np.array([0.085, 0.062, 0.052]), np.array([0.10, -0.06, -0.12])
+    colour = blond * (1 - eumelanin) ** 1.3 + black + pheomelanin * (1 - eumelanin) * red
+    grey = smooth_step(traits.age + random.normal(0, 0.12), 0.36, 0.82)
+    return (colour * (1 - grey) + grey * np.array([0.55, 0.54, 0.53])).astype(np.float32)
+
+
+def paint_brows(colour, maps, traits, complexion, random):
+    """Paint brows (colour (n, 3) in and out): a soft arc whose strength, width and arch differ between people."""
+    female = 1 - traits.gender
+    lift, arch = random.normal(0, 0.7), random.normal(0, 1.2) + 0.7 * female
+    start, end = 9.5 + random.normal(0, 1.6), 50 + random.normal(0, 2.5)
+    thickness = clipped_normal(random, 3.0 + 1.1 * traits.gender, 0.7, 1.8, 5.2)
+    density = clipped_normal(random, 0.74 + 0.08 * traits.gender, 0.17, 0.28, 1)
+    along = np.clip((maps.across - start) / (end - start), -0.2, 1.25)
+    inside = np.clip(along, 0, 1)
+    middle = 18.5 + lift + (6.5 + arch) * np.sin(0.72 * np.pi * inside**1.35) - 7 * np.clip(along - 0.66, 0, 1)
+    half = thickness * (1 - 0.72 * smooth_step(along, 0.45, 1.05)) * smooth_step(along, -0.12, 0.1)
+    offset = (maps.height - middle) / np.maximum(half, 0.35)
+    mask = np.exp(-0.5 * np.abs(offset) ** 2.2) * smooth_step(along, 1.1, 0.94) * smooth_step(along, -0.14, 0.08)
+    mask *= density * (0.82 + 0.18 * maps.grain) * (half > 0.2) * (maps.part == Part.SKIN)
+    # a quarter of the skin shines through even dense brows
+    hair = 0.75 * (0.72 * complexion.hair + 0.02) + 0.15 * colour
+    return colour + np.clip(mask, 0, 1)[:, None] * (hair - colour)
+
+
+def paint_beard(colour, maps, traits, complexion, random):
+    """Paint stubble to full beard (colour (n, 3) in and out); over light skin the shadow is bluish."""
+    strength = traits.gender * clipped_normal(random, 0.34, 0.30, 0, 0.9) * (1 - 0.4 * traits.ancestry[ASIAN])
+    chin, moustache, side = (random.random(3) * [0.35, 0.4, 0.35] + [0.65, 0.6, 0.55]).tolist()
+    region = np.clip(chin * maps.chin_beard + moustache * maps.moustache + side * maps.side_beard, 0, 1)
+    amount = strength * region * (0.78 + 0.22 * maps.grain) * (maps.part == Part.SKIN)
+    shadow = colour.mean(axis=1, keepdims=True) * np.array([0.80, 0.85, 0.90], np.float32)
+    return colour + np.clip(amount, 0, 0.9)[:, None] * (0.65 * complexion.hair + 0.25 * shadow - colour)
+
+
+def paint_lashes(colour, maps, traits, complexion, random):
+    """Darken the margins of the lids, the upper ones more; make-up strengthens the line."""
+    usual = 0.55 + 0.25 * (1 - traits.gender) + 0.35 * complexion.make_up
+    strength = clipped_normal(random, usual, 0.18, 0.2, 1)
+    line = np.exp(-((maps.lid_distance / 1.25) ** 2)) * (0.45 + 0.55 * maps.upper_lid) * (maps.part == Part.SKIN)
+    return colour + np.clip(strength * line, 0, 0.92)[:, None] * (LASH_COLOUR - colour)
+
+
+def paint_eyes(colour, maps, traits, complexion, random):
+    """Paint both eyes (colour (n, 3) in and out, sRGB-encoded).
+
+    Light irises come with light skin and European ancestry only; hazel and green lie between brown and blue.
+    """
+    pupil_edge = clipped_normal(random, 8.6, 0.8, 6.5, 11)
+    iris_edge = random.normal(24.8, 0.4)
+    light = (1 - complexion.darkness) ** 2 * traits.ancestry[CAUCASIAN] ** 1.5 * random.beta(1.1, 0.9) * 1.15
+    green, brown_shade = 0.8 * random.random(), clipped_normal(random, 1, 0.2, 0.55, 1.6)
+    veins, brightness = clipped_normal(random, 0.5, 0.4, 0, 1.6), random.normal(0, 0.02)
+    eye = maps.part >= Part.RIGHT_EYE
+    degrees, around = np.rad2deg(maps.eye_angles[eye, 0]), maps.eye_angles[eye, 1]
+    light_colour = BLUE * (1 - green) + GREEN * green
+    iris = BROWN * brown_shade * (1 - np.clip(light, 0, 1)) + light_colour * np.clip(light, 0, 1)
+    rays = 1 + 0.10 * np.sin(16 * around + 0.8 * np.sin(3 * around))
+    iris = iris * (rays * (0.78 + 0.45 * smooth_step(degrees, 9, 17)))[:, None]
+    iris *= (1 - 0.55 * smooth_step(degrees, iris_edge - 4.5, iris_edge - 0.4))[:, None]
+    iris = iris * smooth_step(degrees, pupil_edge - 0.7, pupil_edge + 0.7)[:, None] + 0.012
+    sclera = np.array([0.86, 0.835, 0.82]) + brightness - veins * np.array([0.02, 0.05, 0.07])
+    sclera = sclera - complexion.darkness * np.array([0.02, 0.03, 0.06])
+    sclera = sclera - smooth_step(degrees, 42, 66)[:, None] * np.array([0.0, 0.05, 0.05])
+    white = smooth_step(degrees, iris_edge - 0.6, iris_edge + 1.2)[:, None]
+    shade = np.clip(0.62 + 0.38 * maps.openness[eye], 0.45, 1)[:, None]
+    colour[eye] = (iris * (1 - white) + sclera * white) * shade
     return colour

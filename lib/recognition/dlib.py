@@ -34,8 +34,7 @@ class DlibNetwork(nn.Module):
         self.descriptor = nn.Linear(self.feature_dimension, self.descriptor_dimension, bias=False)
 
     def forward(self, images):
-        """Map images (B, 3, 150, 150), sRGB in [0, 1], to pooled features (B, 256) and raw descriptors (B,
-        128)."""
+        """Map images (B, 3, 150, 150), sRGB in [0, 1], to pooled features (B, 256) and raw descriptors (B, 128)."""
         # dlib's (255 image - mean) / 256, in one pass
         normalised = torch.add(self.mean / -256, images, alpha=255 / 256)
         # dlib cuts off at 0 before it takes the largest of nine: the same, on four times as many numbers

@@ -23,8 +23,7 @@ class FaceNetNetwork(nn.Module):
         self.inception = InceptionResnetV1(pretrained=None, classify=False)
 
     def forward(self, images):
-        """Map images (B, 3, 160, 160), sRGB in [0, 1], to pooled features (B, 1792) and raw descriptors (B,
-        512)."""
+        """Map images (B, 3, 160, 160), sRGB in [0, 1], to pooled features (B, 1792) and raw descriptors (B, 512)."""
         layers = self.inception
         maps = (images * 255 - 127.5) / 128
         for name in (

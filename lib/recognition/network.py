@@ -9,6 +9,7 @@ therefore subtracts a centre, the mean descriptor of a reference set, before it 
 people have a cosine of about 0 and Eq. 4 sees contrast.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +45,8 @@ class NetworkKind:
 
     architecture: type[nn.Module]
     crop: Crop
-    find_source: callable
-    convert: callable
+    find_source: Callable
+    convert: Callable
 
 
 KINDS = {
@@ -199,6 +200,22 @@ def load_network(name, folder):
     except (SafetensorError, RuntimeError) as error:
         raise StudyError(f"{path} does not hold the {name} network ({error}): run the networks stage again.") from error
     return IdentityNetwork(name, body.to(memory_format=torch.channels_last), network_files.sha256_of(path))
+
+
+def load_centred(name, store):
+    """Load a network of the study that subtracts its mean descriptor of the training photographs.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETWORK_NAMES`.
+    store : lib.photos.store.FeatureStore
+
+    Returns
+    -------
+    IdentityNetwork
+    """
+    return load_network(name, "data/networks").with_centre(store.centre(name))
 
 
 def _kind(name):

@@ -11,7 +11,7 @@ from lib.core.params import PARAMS_FILE, STAGE1, load_params
 from lib.core.processes import best_device, joined, launch, rank
 from lib.face_model.model import FaceModel
 from lib.photos.store import TRAIN, load_feature_store
-from lib.recognition.network import load_network
+from lib.recognition.network import load_centred
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
@@ -48,7 +48,7 @@ def load_stage2(params, variant):
     """
     device, store = best_device(), load_feature_store("data/photos")
     face_model = FaceModel.load(params.face_model.path).to(device)
-    network, judge = (_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
+    network, judge = (load_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
     train = store.rows(TRAIN)
     trained, validation = split_validation(store.persons(train), params.variant(variant).validation_people)
     trained, validation = train[trained], train[validation]
@@ -113,10 +113,6 @@ def _train(start, params, variant):
     live = LiveRun(live_folder(variant), *plots) if rank() == 0 else None
     stage2 = params.variant(variant)
     return train_stage2(start.regressor, start.inputs, stage2, params.stage1, checkpoint, live), checkpoint
-
-
-def _centred(name, store):
-    return load_network(name, "data/networks").with_centre(store.centre(name))
 
 
 def main(arguments=None):

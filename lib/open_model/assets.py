@@ -69,12 +69,7 @@ def assets_folder():
 
 
 def load_base_mesh():
-    """Read MakeHuman's base mesh.
-
-    Returns
-    -------
-    BaseMesh
-    """
+    """Read MakeHuman's base mesh as a `BaseMesh`."""
     folder = assets_folder() / "mpfb2"
     vertices, texture_coordinates, corners, groups, group = [], [], [], [], ""
     for line in (folder / "3dobjs/base.obj").read_text().splitlines():
@@ -113,20 +108,7 @@ def face_unit_names():
 
 
 def load_target(name, vertices):
-    """Read the displacements of a morph target for some vertices of the base mesh.
-
-    Parameters
-    ----------
-    name : str
-        As from `target_names` or `face_unit_names`.
-    vertices : ndarray (n,)
-        Indices into the base mesh.
-
-    Returns
-    -------
-    ndarray (n, 3)
-        mm, float32; zero for vertices that the target leaves alone.
-    """
+    """Read a morph target's displacements (n, 3), float32 mm, of vertices (n,) of the base mesh."""
     packed = assets_folder() / "mpfb2/targets" / f"{name}.target.gz"
     if packed.is_file():
         text = gzip.decompress(packed.read_bytes()).decode()
@@ -142,19 +124,7 @@ def load_target(name, vertices):
 
 
 def sample_mask(name, texture_coordinates):
-    """Look up one of the grey masks of MakeHuman's skin (`lips`, `eyelids`, `ears`, …), bilinearly.
-
-    Parameters
-    ----------
-    name : str
-    texture_coordinates : ndarray (N, 2)
-        In [0, 1]; NaN where a vertex has none.
-
-    Returns
-    -------
-    ndarray (N,)
-        In [0, 1]; 0 where there are no texture coordinates.
-    """
+    """Look up a grey mask of MakeHuman's skin, bilinearly: (N,) in [0, 1]; 0 where coordinates (N, 2) are NaN."""
     with Image.open(assets_folder() / f"mpfb2/textures/mpfb_{name}.jpg") as image:
         mask = np.asarray(image.convert("L"), np.float64) / 255
     known = np.isfinite(texture_coordinates[:, 0])

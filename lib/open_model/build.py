@@ -200,16 +200,7 @@ class Modes:
     total_variance: float
 
     def assemble(self, even, odd):
-        """Put bases side by side in falling order of variance, zero columns for missing components.
-
-        Parameters
-        ----------
-        even, odd : ndarray (D, E), (D, O)
-
-        Returns
-        -------
-        ndarray (D, components)
-        """
+        """Put bases (D, E) and (D, O) side by side in falling order of variance: (D, components)."""
         basis = np.zeros((len(even), len(self.variance)), np.float32)
         basis[:, self.order[: even.shape[1]]] = even
         basis[:, self.order[even.shape[1] :]] = odd
@@ -217,21 +208,7 @@ class Modes:
 
 
 def mirrored_modes(even_gram, odd_gram, even_freedom, odd_freedom, components):
-    """Find the leading components from inner products of the samples' even and odd parts.
-
-    Parameters
-    ----------
-    even_gram, odd_gram : ndarray (n, n)
-        Inner products; those of the even parts after their mean was taken off.
-    even_freedom, odd_freedom : int
-        Divisors that make variances of sums of squares.
-    components : int
-        How many to keep.
-
-    Returns
-    -------
-    Modes
-    """
+    """Find the leading `Modes` from inner products (n, n) of even and odd parts and their degrees of freedom."""
     kinds = [_eigen(even_gram / even_freedom), _eigen(odd_gram / odd_freedom)]
     values = np.concatenate([values for values, _ in kinds])
     ranking = np.argsort(-values, kind="stable")[:components]

@@ -18,13 +18,7 @@ SIDE_DIFFERENCE = 0.25
 
 
 class ExpressionSampler:
-    """Draws expressions as displacements of the cage.
-
-    Parameters
-    ----------
-    cage : ndarray (C,)
-        Vertices of the cage in the base mesh.
-    """
+    """Draws expressions as displacements of a cage (C,), vertices of the base mesh."""
 
     def __init__(self, cage):
         self._vertex_count = len(cage)
@@ -36,17 +30,7 @@ class ExpressionSampler:
         self._chances = chances / chances.sum()
 
     def sample(self, random):
-        """Draw one expression.
-
-        Parameters
-        ----------
-        random : numpy.random.Generator
-
-        Returns
-        -------
-        ndarray (C, 3)
-            Displacements in mm.
-        """
+        """Draw one expression: displacements (C, 3) in mm."""
         ancestry = random.dirichlet([0.6] * 3)
         amounts = np.zeros(len(self._directions), np.float32)
         chosen = random.choice(len(self._actions), random.integers(2, 6), replace=False, p=self._chances)

@@ -14,15 +14,7 @@ OVERLAP = 0.5
 
 
 class LipClosure:
-    """Moves the lips of a cage together until no gap is seen from the front.
-
-    Parameters
-    ----------
-    mesh : FaceMesh
-        Uncut.
-    vertices : ndarray (C, 3)
-        The cage of the base mesh, mm.
-    """
+    """Moves the lips of a cage together until no gap is seen from the front."""
 
     def __init__(self, mesh, vertices):
         points = mesh.operator @ vertices

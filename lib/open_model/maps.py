@@ -78,19 +78,7 @@ class FaceMaps:
 
 
 def draw_maps(mesh, points):
-    """Draw all maps on the reference face.
-
-    Parameters
-    ----------
-    mesh : FaceMesh
-    points : ndarray (N, 3)
-        Mirror-symmetric reference, mm.
-
-    Returns
-    -------
-    tuple of (FaceMaps, dict of str to int)
-        The maps of the full mesh, and its landmarks.
-    """
+    """Draw `FaceMaps` on the mirror-symmetric reference (N, 3), mm, and find its landmarks (a dict)."""
     part = vertex_parts(mesh)
     mouth_line = border(mesh, Part.MOUTH)
     lips = smooth_step(sample_mask("lips", mesh.texture_coordinates), 0.12, 0.8)
@@ -270,18 +258,7 @@ def fine_field(points, length, count, random):
 
 
 def ambient_occlusion(points, triangles):
-    """Share of the surrounding light that reaches each vertex (from the front and the sides).
-
-    Parameters
-    ----------
-    points : ndarray (N, 3)
-    triangles : ndarray (T, 3)
-
-    Returns
-    -------
-    ndarray (N,)
-        1 in the open, towards 0 in clefts; weighted by the cosine to the normal.
-    """
+    """Share (N,) of the light that reaches each vertex: 1 in the open, towards 0 in clefts."""
     normals = unit_normals(points, triangles)
     corners = points[triangles]
     surface = np.concatenate([points, corners.mean(axis=1)])

@@ -53,17 +53,7 @@ class FaceMesh:
 
 
 def assemble(base):
-    """Build the refined head with its inner parts; `cut` trims it to the face.
-
-    Parameters
-    ----------
-    base : BaseMesh
-
-    Returns
-    -------
-    FaceMesh
-        Uncut, with unused rows; `mirror` is None and `light_rows` are all rows.
-    """
+    """Build the refined head with its inner parts, uncut: `mirror` is None and `light_rows` are all rows."""
     faces, face_parts, teeth = _choose_faces(base)
     eye_vertices = [np.unique(base.faces[base.groups == f"helper-{side}-eye"]) for side in "rl"]
     cage = np.unique(np.concatenate([faces.ravel(), teeth.ravel(), *eye_vertices]))
@@ -120,19 +110,7 @@ def _islands(base, centres):
 
 
 def cut(mesh, reference):
-    """Trim the head to the face along a smooth curve, smooth the rim and drop unused vertices.
-
-    Parameters
-    ----------
-    mesh : FaceMesh
-        From `assemble`.
-    reference : ndarray (C, 3)
-        Mirror-symmetric cage of an average person, mm: the curve is drawn on it.
-
-    Returns
-    -------
-    FaceMesh
-    """
+    """Trim the head along a smooth curve drawn on a symmetric cage (C, 3), mm; drop unused vertices."""
     inside = _inside_face(mesh.operator @ reference) | np.isfinite(mesh.eye_angles[:, 0])
     triangles, parts = _trim(mesh.triangles, mesh.parts, inside)
     light_triangles, light_parts = _trim(mesh.light_triangles, mesh.light_parts, inside)
@@ -209,21 +187,7 @@ def border(mesh, part):
 
 
 def find_landmarks(mesh, points, lips):
-    """Find the landmarks on the reference face, among vertices that both resolutions have.
-
-    Parameters
-    ----------
-    mesh : FaceMesh
-    points : ndarray (N, 3)
-        Mirror-symmetric reference, mm.
-    lips : ndarray (N,)
-        How much a vertex belongs to the lips, [0, 1].
-
-    Returns
-    -------
-    dict of str to int
-        Name to vertex of the full mesh.
-    """
+    """Find landmarks (name to vertex) on the reference (N, 3) among vertices that both resolutions have."""
     light = np.zeros(len(points), bool)
     light[mesh.light_rows] = True
     skin = light & (vertex_parts(mesh) == Part.SKIN)

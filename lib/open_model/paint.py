@@ -50,21 +50,7 @@ class Complexion:
 
 
 def paint_person(maps, traits, random):
-    """Paint one person's albedo.
-
-    Parameters
-    ----------
-    maps : FaceMaps
-        Of n vertices.
-    traits : Traits
-    random : numpy.random.Generator
-        The numbers drawn do not depend on the vertices: the same person comes out on any choice of them.
-
-    Returns
-    -------
-    ndarray (n, 3)
-        sRGB-encoded in [0, 1], float32.
-    """
+    """Paint one person's albedo (n, 3), float32 sRGB; the numbers drawn do not depend on the vertices."""
     complexion = _sample_complexion(traits, random)
     colour = _paint_skin(maps, traits, complexion, random)
     colour = _paint_age(colour, maps, traits, random)
@@ -180,20 +166,7 @@ def _paint_mouth(colour, maps, complexion, random):
 
 
 def sample_hair_colour(traits, darkness, random):
-    """Draw the colour of brows and beard.
-
-    Parameters
-    ----------
-    traits : Traits
-    darkness : float
-        Of the skin, 0 to 1.
-    random : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray (3,)
-        sRGB-encoded: from blond over red and brown to black, grey with age.
-    """
+    """Draw the sRGB colour (3,) of brows and beard: blond over red and brown to black, grey with age."""
     asian = traits.ancestry[ASIAN]
     eumelanin = clipped_normal(random, 0.62 + 0.5 * darkness + 0.38 * asian, 0.2, 0.2, 1)
     pheomelanin = clipped_normal(random, 0.25, 0.28, 0, 1) * (1 - darkness) * (1 - asian)

@@ -157,17 +157,7 @@ class _Eyeball:
 
 
 def _eyeball(helper_points):
-    """Fit a sphere to the helper vertices of an eye and cover its front with a polar grid.
-
-    Parameters
-    ----------
-    helper_points : ndarray (H, 3)
-        MakeHuman's eye helper, looking along +z.
-
-    Returns
-    -------
-    _Eyeball
-    """
+    """Fit a sphere to an eye's helper vertices (H, 3), which look along +z; cover its front with a polar grid."""
     centre = helper_points.mean(axis=0)
     radius = np.linalg.norm(helper_points - centre, axis=1).mean()
     around = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS

@@ -101,15 +101,7 @@ class _Slider:
 
 
 class ShapeSampler:
-    """Draws neutral cages of people from MakeHuman's sliders.
-
-    Parameters
-    ----------
-    base_vertices : ndarray (C, 3)
-        The cage of the base mesh, mm.
-    cage : ndarray (C,)
-        Its vertices in the base mesh.
-    """
+    """Draws neutral cages of people from sliders: base vertices (C, 3) in mm, and their indices (C,)."""
 
     def __init__(self, base_vertices, cage):
         self._base = base_vertices.astype(np.float32)
@@ -131,17 +123,7 @@ class ShapeSampler:
         self._directions = np.stack([load_target(name, cage).ravel() for name in names])
 
     def sample(self, random):
-        """Draw one person.
-
-        Parameters
-        ----------
-        random : numpy.random.Generator
-
-        Returns
-        -------
-        tuple of (ndarray (A,), Traits)
-            How much of each morph target makes the person's shape (see `cages`), and who it is.
-        """
+        """Draw one person: amounts (A,) of the morph targets (see `cages`), and who it is (`Traits`)."""
         traits = self.sample_traits(random)
         proportions = float(np.clip(random.normal(0.58, 0.17), 0, 1))
         amounts = np.zeros(len(self._directions), np.float32)
@@ -178,14 +160,7 @@ class ShapeSampler:
 
 
 def slider_pairs():
-    """Pair MakeHuman's detail targets to sliders.
-
-    Returns
-    -------
-    list of (name, sided, increase, decrease)
-        The slider's name without its side, whether it moves one side only, and its two targets; `decrease` is None
-        for a target without an opposite.
-    """
+    """Pair MakeHuman's targets to sliders: list of (name without side, sided, increase, decrease or None)."""
     targets = [name for folder in SLIDER_FOLDERS for name in target_names(folder) if not NOT_SLIDERS.search(name)]
     known, done, sliders = set(targets), set(), []
     for target in targets:

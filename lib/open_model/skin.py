@@ -88,18 +88,7 @@ def encode_srgb(linear):
 
 
 def look_up_skin_colour(log_melanin, blood):
-    """Look the colour up in a table, bilinearly: `skin_colour` for many vertices at once.
-
-    Parameters
-    ----------
-    log_melanin, blood : ndarray (N,)
-        Natural logarithm of the melanin fraction, and the blood fraction; clipped to the table.
-
-    Returns
-    -------
-    ndarray (N, 3)
-        sRGB-encoded in [0, 1], float32.
-    """
+    """`skin_colour` (N, 3), float32, of log melanin and blood fractions (N,), bilinearly from a table."""
     table = _table()
     row = (log_melanin - LOG_MELANIN[0]) / (LOG_MELANIN[1] - LOG_MELANIN[0])
     row = np.clip(row, 0, len(LOG_MELANIN) - 1.001)

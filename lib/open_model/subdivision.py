@@ -32,18 +32,7 @@ class Subdivision:
 
 
 def subdivide(faces, vertex_count):
-    """Work out one Catmull-Clark step.
-
-    Parameters
-    ----------
-    faces : ndarray (F, 4)
-        Quads, consistently oriented.
-    vertex_count : int
-
-    Returns
-    -------
-    Subdivision
-    """
+    """Work out one Catmull-Clark step of consistently oriented quads (F, 4)."""
     face_count = len(faces)
     sides = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
     keys, face_edges = np.unique(sides[:, 0] * vertex_count + sides[:, 1], return_inverse=True)

@@ -21,6 +21,7 @@ from lib.evaluation.protocol import (
     reconstruct_all,
     save_evaluation,
 )
+from lib.evaluation.setup import EvaluationSetup
 from lib.evaluation.tables import (
     ROWS,
     comparison,
@@ -41,11 +42,17 @@ from lib.training.losses import moments_of
 PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_a_person=3, geometry_people=4, smallest_group=2)
 PERSONS = np.repeat(np.array(list("abcdefgh"), object), 2)
 CONDITIONS = np.tile(np.array(["indoor", "outdoor"], object), 8)
-GROUPS = dict(gender=dict(female=PERSONS < "e", male=PERSONS >= "e"))
+PEOPLE = {person: dict(gender="female" if person < "e" else "male") for person in "abcdefgh"}
 
 
 def photographed_as(embeddings, persons=PERSONS, conditions=CONDITIONS):
     return Photographed(persons, conditions, torch.zeros(len(persons), 1), embeddings, np.arange(len(persons)))
+
+
+def setup_of(model, network, photographed=None, truth=None, people=None):
+    return EvaluationSetup(
+        photographed, photographed, people or {}, model, network, network, SceneDistribution(), PROTOCOL, truth
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,7 @@ def world(tmp_path_factory):
     model, network = small_face_model(tmp_path_factory.mktemp("world")), SmallNetwork()
     generator = torch.Generator().manual_seed(0)
     faces = Coefficients(*(torch.randn(8, n, generator=generator).repeat_interleave(2, 0) for n in (SHAPE, TEXTURE)))
-    reconstructed = reconstruct_all(faces, model, network, network.crop, SceneDistribution(), 3)
+    reconstructed = reconstruct_all(setup_of(model, network), faces)
     return model, network, faces, reconstructed
 
 
@@ -75,9 +82,7 @@ def metrics(world, truth):
     """Of faces that are the truth, for photographs that are alike to their renders."""
     model, network, faces, reconstructed = world
     photographed = photographed_as(reconstructed.frontal)
-    return evaluate_faces(
-        faces, photographed, model, network, network.crop, SceneDistribution(), PROTOCOL, truth, groups=GROUPS
-    )[0]
+    return evaluate_faces(setup_of(model, network, photographed, truth, PEOPLE), faces)[0]
 
 
 def test_a_perfect_likeness(metrics):
@@ -168,9 +173,7 @@ def test_caricatures_are_farther_from_the_mean_face(world):
     model, network, faces, reconstructed = world
     grown = Coefficients(3 * faces.shape, 3 * faces.texture)
     flat = Coefficients(0 * faces.shape, 0 * faces.texture)
-    exaggerated, mean = (
-        reconstruct_all(one, model, network, network.crop, SceneDistribution(), 3).distances for one in (grown, flat)
-    )
+    exaggerated, mean = (reconstruct_all(setup_of(model, network), one).distances for one in (grown, flat))
     assert exaggerated.mean() > 1.5 * reconstructed.distances.mean()
     assert mean == pytest.approx(0, abs=1e-4)
     assert 0.5 < reconstructed.distances.mean() < 2
@@ -266,5 +269,5 @@ def test_people_without_truth_do_not_count(world):
     truth = GroundTruth(None, ())
     model, network, faces, reconstructed = world
     photographed = photographed_as(reconstructed.frontal)
-    metrics, _ = evaluate_faces(faces, photographed, model, network, network.crop, SceneDistribution(), PROTOCOL, truth)
+    metrics, _ = evaluate_faces(setup_of(model, network, photographed, truth), faces)
     assert "geometry" not in metrics

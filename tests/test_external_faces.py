@@ -17,6 +17,7 @@ from lib.baselines.external_meshes import LANDMARK_NAMES, place_meshes, read_lan
 from lib.core.errors import StudyError
 from lib.core.params import EvaluateParams
 from lib.evaluation.distances import load_truth
+from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.file import FaceModelFile, LinearModel
 from lib.face_model.meshes import read_mesh, save_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
@@ -115,6 +116,11 @@ def photographed():
     return Photographed(persons, conditions.astype(object), torch.zeros(3, 12), embeddings, np.arange(3))
 
 
+def setup_of(model, truth=None):
+    network, seen = SmallNetwork(), photographed()
+    return EvaluationSetup(seen, seen, {}, model, network, network, SceneDistribution(), PROTOCOL, truth)
+
+
 def truth_of(faces, path):
     """The true faces of the two people, as `lib.evaluation.distances` reads them."""
     generator, people = faces
@@ -134,12 +140,12 @@ def test_a_folder_of_meshes_is_measured_like_every_method(tmp_path, faces, model
             tmp_path / f"{name}.{kind}", turned(person, 1), person.albedo, np.asarray(generator.triangles, np.int64)
         )
     (tmp_path / "ann/1.png").write_bytes(b"a texture, not a result")
-    network = SmallNetwork()
-    results = read_results(tmp_path, NAMES, [*NAMES, "eve/1.jpg"], model, network, network.crop, SceneDistribution(), 1)
+    setup = setup_of(model, truth_of(faces, tmp_path / "truth.h5"))
+    results = read_results(setup, tmp_path, NAMES, [*NAMES, "eve/1.jpg"])
     assert results.which.tolist() == [0, 2]
     assert results.reconstructed.pictures.shape == (2, 20, 20, 3) and results.reconstructed.pictures.std() > 10
     assert results.reconstructed.views["side"].shape == (2, 2, 6)
-    metrics, kept = evaluate_results(results, photographed(), PROTOCOL, truth_of(faces, tmp_path / "truth.h5"))
+    metrics, kept = evaluate_results(setup, results)
     assert metrics["similarity"]["all"]["frontal"]["n"] == 2
     # the meshes are the truth itself, in another place
     assert metrics["geometry"]["all"]["mean"]["value"] < 0.1
@@ -152,14 +158,13 @@ def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
     for name, pixels in (("ann/1", face), ("bob/1", face[:, ::-1]), ("ann/2", np.full_like(face, 90))):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    network = SmallNetwork()
     (tmp_path / "model").mkdir()
-    model = small_face_model(tmp_path / "model")
-    results = read_results(tmp_path, NAMES, NAMES, model, network, network.crop, None, 1)
+    setup = setup_of(small_face_model(tmp_path / "model"))
+    results = read_results(setup, tmp_path, NAMES, NAMES)
     # no face on a wall
     assert results.which.tolist() == [0, 2] and not results.placed
     assert results.reconstructed.views == {} and results.reconstructed.pictures.shape == (2, 20, 20, 3)
-    metrics, kept = evaluate_results(results, photographed(), PROTOCOL)
+    metrics, kept = evaluate_results(setup, results)
     assert metrics["recall"]["all"]["top1"]["n"] == 2 and "geometry" not in metrics and kept.errors is None
 
 

@@ -6,8 +6,10 @@ import torch
 from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
 from lib.core.params import EvaluateParams
-from lib.evaluation.loopback import loopback_table
+from lib.evaluation.protocol import loopback_table
+from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.model import Coefficients
+from lib.photos.photographed import Photographed
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
@@ -24,7 +26,9 @@ class Constant(Regressor):
 
 def table(regressor, faces, folder):
     model, network = small_face_model(folder), SmallNetwork()
-    return loopback_table(regressor, faces, PERSONS, model, network, SceneDistribution(), PROTOCOL)["all"]
+    photographed = Photographed(PERSONS, np.full(40, ""), torch.zeros(40, FEATURES), np.zeros((40, 1)), np.arange(40))
+    shared = photographed, photographed, {}, model, network, network, SceneDistribution(), PROTOCOL, None
+    return loopback_table(EvaluationSetup(*shared), regressor, faces)["all"]
 
 
 def test_the_difference_is_that_of_the_coefficients(tmp_path):

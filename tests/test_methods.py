@@ -1,5 +1,6 @@
-"""The bench on which all methods are measured, and the decoder that learns from fits."""
+"""The setup with which all methods are measured, and the decoder that learns from fits."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 
 from lib.baselines import methods
+from lib.core.errors import StudyError
 from lib.core.params import EvaluateParams, FitRegressedParams
 from lib.evaluation.distances import SurfaceErrors
-from lib.evaluation.protocol import load_evaluation, reconstruct_all
-from lib.evaluation.setup import Bench, padded
+from lib.evaluation.protocol import load_evaluation, padded, reconstruct_all
+from lib.evaluation.setup import EvaluationSetup
 from lib.evaluation.tables import METRICS, ROWS, read_metrics
 from lib.face_model.model import Coefficients
 from lib.photos.crops import Crops
@@ -24,19 +26,19 @@ PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_a_person=2, 
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    """-> the bench and the faces that are on its photographs, two of each of eight people."""
+def world(tmp_path_factory):
+    """-> the setup and the faces that are on its photographs, two of each of eight people."""
     model, network = small_face_model(tmp_path_factory.mktemp("world")), SmallNetwork()
     generator = torch.Generator().manual_seed(0)
     faces = Coefficients(*(torch.randn(8, n, generator=generator).repeat_interleave(2, 0) for n in (SHAPE, TEXTURE)))
     faces.shape[:, -1] = faces.texture[:, -1] = 0
-    seen = reconstruct_all(faces, model, network, network.crop, SceneDistribution(), 3)
+    fixed = {}, model, network, network, SceneDistribution(), PROTOCOL, None
+    seen = reconstruct_all(EvaluationSetup(None, None, *fixed), faces)
     persons = np.repeat(list("abcdefgh"), 2).astype(object)
     conditions = np.full(16, "", dtype=object)
     photographed = Photographed(persons, conditions, torch.zeros(16, FEATURES), seen.frontal, np.arange(16) + 100)
     people = {person: dict(gender="x" if person < "e" else "y") for person in "abcdefgh"}
-    measured = photographed, photographed, people, model, network, network, SceneDistribution(), PROTOCOL, None
-    return Bench(*measured), faces
+    return EvaluationSetup(photographed, photographed, people, *fixed[1:]), faces
 
 
 @pytest.fixture(autouse=True)
@@ -49,15 +51,15 @@ def leading(faces):
     return Coefficients(faces.shape[:, :-1], faces.texture[:, :-1])
 
 
-def test_faces_of_fewer_components_are_padded(bench):
-    bench, faces = bench
-    whole = padded(leading(faces), bench.face_model)
+def test_faces_of_fewer_components_are_padded(world):
+    setup, faces = world
+    whole = padded(leading(faces), setup.face_model)
     assert torch.equal(whole.shape, faces.shape) and torch.equal(whole.texture, faces.texture)
 
 
-def test_what_is_measured_is_kept(bench):
-    bench, faces = bench
-    methods.measure(bench, "right", leading(faces))
+def test_what_is_measured_is_kept(world):
+    setup, faces = world
+    methods.evaluate_method(setup, "right", leading(faces))
     kept = load_evaluation("data/methods/right.h5")
     assert kept["rows"].tolist() == list(range(100, 116)) and np.allclose(kept["similarity"], 1, atol=1e-5)
     metrics = read_metrics("right")
@@ -66,28 +68,28 @@ def test_what_is_measured_is_kept(bench):
     assert metrics["groups"]["gender"]["similarity"]["x"]["frontal"]["n"] == 8
 
 
-def test_a_method_of_few_photographs_stands_beside_the_others_with_its_number(bench):
-    bench, faces = bench
+def test_a_method_of_few_photographs_stands_beside_the_others_with_its_number(world):
+    setup, faces = world
     which = np.array([0, 1, 4, 5])
-    methods.measure(bench, "mean_face", Coefficients(torch.zeros(16, 1), torch.zeros(16, 1)))
-    methods.measure(bench, "few", faces[which], which)
+    methods.evaluate_method(setup, "mean_face", Coefficients(torch.zeros(16, 1), torch.zeros(16, 1)))
+    methods.evaluate_method(setup, "few", faces[which], which)
     assert "groups" not in read_metrics("few")  # the four are of one group
     table = methods.method_table(["mean_face", "few"])
     assert table.loc["photographs"].tolist() == ["16", "4"]
 
 
-def test_few_photographs_are_compared_by_what_was_kept(bench):
-    bench, faces = bench
+def test_few_photographs_are_compared_by_what_was_kept(world):
+    setup, faces = world
     which = np.array([0, 1, 4, 5])
     errors = SurfaceErrors(np.array(list("abc"), object), np.full(3, "all", object), np.array([1.0, 9.0, 2.0]))
-    methods.measure(bench, "few", faces[which], which)
-    methods.measure(bench, "one", faces[which[2:]], which[2:])
-    methods.measure(bench, "others", faces[8:], np.arange(8, 16))
+    methods.evaluate_method(setup, "few", faces[which], which)
+    methods.evaluate_method(setup, "one", faces[which[2:]], which[2:])
+    methods.evaluate_method(setup, "others", faces[8:], np.arange(8, 16))
     evaluations = {name: load_evaluation(f"data/methods/{name}.h5") for name in ("few", "one", "others")}
-    everything = dict(rows=bench.photographed.rows, frontal=bench.photographed.embeddings, errors=errors)
+    everything = dict(rows=setup.photographed.rows, frontal=setup.photographed.embeddings, errors=errors)
     everything["pictures"] = np.zeros((16, 2, 2, 3), np.uint8)
     evaluations["single"] = {name: values[:1] for name, values in evaluations["few"].items()}
-    table = methods.few_table(bench, dict(all=everything, **evaluations), which)
+    table = methods.few_table(setup, dict(all=everything, **evaluations), which)
     assert table.columns.tolist() == ["all", "few", "one", "single"]
     assert table.loc["top-1 recall"].str.startswith("1.000").all()
     # of the people on the four photographs, a and c
@@ -97,8 +99,8 @@ def test_few_photographs_are_compared_by_what_was_kept(bench):
     assert rest["all"].tolist() == rest["few"].tolist()
 
 
-def test_the_grid_has_a_place_for_every_face(bench):
-    bench, faces = bench
+def test_the_grid_has_a_place_for_every_face(world):
+    setup, faces = world
     pictures = np.arange(2, dtype=np.uint8)[:, None, None, None] + np.zeros((2, 4, 4, 3), np.uint8)
     store = SimpleNamespace(crops={7: "photograph 7", 9: "photograph 9"})
     evaluations = dict(
@@ -106,7 +108,7 @@ def test_the_grid_has_a_place_for_every_face(bench):
     )
     (first, _, empty), (second, face, one) = methods.comparison_rows(store, [7, 9], evaluations)
     assert (first, second) == ("photograph 7", "photograph 9")
-    assert (empty == methods.NO_FACE).all() and (face == 1).all() and (one == 0).all()
+    assert (empty == methods.EMPTY_GREY).all() and (face == 1).all() and (one == 0).all()
 
 
 class Store:
@@ -162,3 +164,18 @@ def test_people_are_held_out_whole(persons):
 
 def test_a_person_alone_is_trained_on():
     assert methods.held_out_people(np.array(["a"] * 3, object)).tolist() == [False, False, True]
+
+
+def test_an_evaluation_is_found_by_its_name(world):
+    setup, faces = world
+    methods.evaluate_method(setup, "mean_face", leading(faces))
+    assert methods.evaluation_file("mean_face") == Path("data/methods/mean_face.h5")
+    for folder in ("data/evaluate", "data/external"):
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "no_batch.h5").touch()
+    with pytest.raises(StudyError, match="two methods are called no_batch"):
+        methods.evaluation_file("no_batch")
+    with pytest.raises(StudyError, match="mofa has not been evaluated"):
+        methods.evaluation_file("mofa")
+    (Path("data/external") / "no_batch.h5").unlink()
+    assert methods.evaluation_file("no_batch") == Path("data/evaluate/no_batch.h5")

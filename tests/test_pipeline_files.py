@@ -93,7 +93,7 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
         read |= {"stage2", "variants"}
     if "load_stage2(params" in code:
         read |= {"face_model", "networks", "scenes", "augmentation", "stage1"}
-    if "load_bench(params" in code:
+    if "load_evaluation_setup(params" in code:
         read |= {"face_model", "networks", "scenes", "evaluate"}
     if "params.sections()" in code:
         read = sections

@@ -101,17 +101,15 @@ def find_results(folder, photographs, all_photographs):
     return results
 
 
-def read_results(folder, photographs, all_photographs, face_model, network, picture_crop, distribution, seed):
+def read_results(setup, folder, photographs, all_photographs):
     """Read, place, draw and embed the results of another method.
 
     Parameters
     ----------
+    setup : lib.evaluation.setup.EvaluationSetup
+        Meshes are brought into the frame of its face model.
     folder, photographs, all_photographs
         As `find_results`.
-    face_model : FaceModel
-        Whose frame meshes are brought into.
-    network, picture_crop, distribution, seed
-        As `lib.evaluation.protocol.reconstruct_all`.
 
     Returns
     -------
@@ -123,19 +121,19 @@ def read_results(folder, photographs, all_photographs, face_model, network, pict
         As `find_results`; a mesh cannot be read; or no picture shows a face.
     """
     results = find_results(folder, photographs, all_photographs)
-    network = centred_on_renders(network, face_model)
+    network = centred_on_renders(setup.network, setup.face_model)
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
-        return _read_pictures(results, network, picture_crop)
+        return _read_pictures(results, network, setup.trained_with.crop)
     meshes = {n: read_mesh(path, with_colours=True) for n, path in progress(results.items(), "meshes", unit="mesh")}
-    placed = place_meshes(meshes, face_model, read_landmarks(Path(folder)))
-    reconstructed = _draw(list(placed.values()), network, picture_crop, distribution, seed)
+    placed = place_meshes(meshes, setup.face_model, read_landmarks(Path(folder)))
+    reconstructed = _draw(setup, list(placed.values()), network)
     return ExternalResults(np.array(list(placed)), reconstructed, placed)
 
 
 @torch.no_grad()
-def _draw(faces, network, picture_crop, distribution, seed):
+def _draw(setup, faces, network):
     """Draw placed meshes as `reconstruct_all` draws faces of the model; topologies may differ, so one by one."""
-    scenes = sample_scenes(len(faces), torch.Generator().manual_seed(seed), distribution)
+    scenes = sample_scenes(len(faces), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
     studio, embeddings, pictures = frontal_scene(1), [], []
     sides = [replace(studio, angles=torch.tensor([[yaw, 0.0, 0.0]])) for yaw in (SIDE_YAW, -SIDE_YAW)]
     for number, face in enumerate(progress(faces, "renders", unit="mesh")):
@@ -144,7 +142,7 @@ def _draw(faces, network, picture_crop, distribution, seed):
         parts += [torch.from_numpy(mesh.triangles), [face.landmarks[name] for name in POINT_NAMES]]
         views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
         embeddings.append(network(torch.cat(views)).embedding)
-        image = render_meshes(*parts, studio, picture_crop)[0]
+        image = render_meshes(*parts, studio, setup.trained_with.crop)[0]
         pictures.append((image * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy())
     frontal, scene, *turned = torch.stack(embeddings, 1).numpy()
     return Reconstructed(frontal, np.stack(pictures), dict(random_scene=scene[None], side=np.stack(turned)))
@@ -172,18 +170,13 @@ def _read_pictures(results, network, picture_crop):
     )
 
 
-def evaluate_results(results, photographed, protocol, truth=None, groups=None):
-    """Measure another method as every other one.
+def evaluate_results(setup, results):
+    """Evaluate another method as every other one.
 
     Parameters
     ----------
+    setup : lib.evaluation.setup.EvaluationSetup
     results : ExternalResults
-    photographed : Photographed
-        All evaluated photographs, in the order of `results.which`.
-    protocol, truth
-        As `lib.evaluation.protocol.evaluate_faces`.
-    groups : dict of str to dict of str to ndarray (M,) or None
-        Of the photographs that have a result.
 
     Returns
     -------
@@ -192,11 +185,10 @@ def evaluate_results(results, photographed, protocol, truth=None, groups=None):
     reconstructed : Reconstructed
         Those of `results`, with the distances.
     """
-    reconstructed = results.reconstructed
-    if truth is not None and results.placed:
-        reconstructed = replace(reconstructed, errors=_errors(results, photographed, truth))
-    seen = photographed.take(results.which)
-    return evaluate_pictures(reconstructed, seen, protocol, groups), reconstructed
+    reconstructed, seen = results.reconstructed, setup.photographed.take(results.which)
+    if setup.truth is not None and results.placed:
+        reconstructed = replace(reconstructed, errors=_errors(results, setup.photographed, setup.truth))
+    return evaluate_pictures(reconstructed, seen, setup.protocol, setup.groups(seen)), reconstructed
 
 
 def _errors(results, photographed, truth):

@@ -7,9 +7,10 @@ import pandas as pd
 import torch
 
 from lib.baselines.external import evaluate_results, read_results
+from lib.core.errors import StudyError
 from lib.core.tensors import write_json
 from lib.evaluation.distances import average_by_condition
-from lib.evaluation.protocol import Reconstructed, evaluate_pictures, save_evaluation
+from lib.evaluation.protocol import Reconstructed, evaluate_faces, evaluate_pictures, save_evaluation
 from lib.evaluation.tables import ROWS, comparison, comparison_table, read_metrics
 from lib.face_model.model import Coefficients
 from lib.training.stage1 import VALIDATION_SHARE, train_stage1
@@ -18,36 +19,36 @@ from lib.training.synthetic import SyntheticFaces
 RESULTS, METRICS = Path("data/methods"), Path("reports/metrics/methods")
 REGRESSORS, EXTERNAL_RESULTS = Path("data/evaluate"), Path("data/external")
 FEW_ROWS = ("similarity.all.frontal", "recall.all.top1", "recall.all.top5", "geometry.all.mean", "consistency.all.same")
-NO_FACE = 200
+EMPTY_GREY = 200
 """Grey of an empty place in a grid of faces."""
 
 
-def measure(bench, name, coefficients, which=None, averaged=None):
+def evaluate_method(setup, name, coefficients, which=None, averaged=None):
     """Evaluate a method's faces and keep what came out.
 
     Parameters
     ----------
-    bench : lib.evaluation.setup.Bench
+    setup : lib.evaluation.setup.EvaluationSetup
     name : str
         Of the method: of ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``.
     coefficients, which, averaged
-        As `lib.evaluation.setup.Bench.evaluate`.
+        As `lib.evaluation.protocol.evaluate_faces`.
 
     Returns
     -------
     Reconstructed
     """
-    metrics, reconstructed = bench.evaluate(coefficients, which, averaged)
-    photographed = bench.photographed if which is None else bench.photographed.take(which)
+    metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
+    photographed = setup.photographed if which is None else setup.photographed.take(which)
     return _keep(RESULTS, name, metrics, photographed, reconstructed)
 
 
-def measure_external(bench, name, folder, store):
-    """Evaluate the results of another method, kept as those of `measure` (in ``data/external``).
+def evaluate_external(setup, name, folder, store):
+    """Evaluate the results of another method, kept as those of `evaluate_method` (in ``data/external``).
 
     Parameters
     ----------
-    bench : lib.evaluation.setup.Bench
+    setup : lib.evaluation.setup.EvaluationSetup
     name : str
     folder : path-like
         As ``docs/compare-your-method.md`` describes.
@@ -58,20 +59,9 @@ def measure_external(bench, name, folder, store):
     ExternalResults
     """
     paths = store.index.set_index("row")["path"]
-    results = read_results(
-        folder,
-        list(paths.loc[bench.photographed.rows]),
-        list(paths),
-        bench.face_model,
-        bench.network,
-        bench.trained_with.crop,
-        bench.distribution,
-        bench.protocol.seed,
-    )
-    photographed = bench.photographed.take(results.which)
-    groups = bench.groups(photographed)
-    metrics, reconstructed = evaluate_results(results, bench.photographed, bench.protocol, bench.truth, groups)
-    _keep(EXTERNAL_RESULTS, name, metrics, photographed, reconstructed)
+    results = read_results(setup, folder, list(paths.loc[setup.photographed.rows]), list(paths))
+    metrics, reconstructed = evaluate_results(setup, results)
+    _keep(EXTERNAL_RESULTS, name, metrics, setup.photographed.take(results.which), reconstructed)
     return results
 
 
@@ -81,11 +71,20 @@ def _keep(folder, name, metrics, photographed, reconstructed):
     return reconstructed
 
 
-def evaluation_file(name, external):
-    """Return where a method's results are: a regressor's, one of ours, or an external one's."""
-    if name in external:
-        return EXTERNAL_RESULTS / f"{name}.h5"
-    return (REGRESSORS if name in ("stage1", "full") else RESULTS) / f"{name}.h5"
+def evaluation_file(name):
+    """Return where a method's evaluation is kept: that of a regressor, of one of these methods, or of an external one.
+
+    Raises
+    ------
+    StudyError
+        There is none, or two methods have the same name.
+    """
+    found = [path for folder in (REGRESSORS, RESULTS, EXTERNAL_RESULTS) if (path := folder / f"{name}.h5").is_file()]
+    if not found:
+        raise StudyError(f"{name} has not been evaluated: run `dvc repro methods comparison`")
+    if len(found) > 1:
+        raise StudyError(f"two methods are called {name} ({', '.join(map(str, found))}): rename the external one")
+    return found[0]
 
 
 def photographs_of_people(store, split, people, photographs_a_person):
@@ -158,12 +157,12 @@ def method_table(names):
     return pd.concat([pd.DataFrame({name: str(count) for name, count in seen.items()}, index=["photographs"]), table])
 
 
-def few_table(bench, evaluations, which):
+def few_table(setup, evaluations, which):
     """Compare several methods on the same few photographs, from what was kept of each.
 
     Parameters
     ----------
-    bench : lib.evaluation.setup.Bench
+    setup : lib.evaluation.setup.EvaluationSetup
     evaluations : dict of str to dict
         By method what `lib.evaluation.protocol.load_evaluation` gives.
     which : ndarray (M,)
@@ -177,13 +176,13 @@ def few_table(bench, evaluations, which):
     """
     metrics = {}
     for name, kept in evaluations.items():
-        _, ours, numbers = np.intersect1d(bench.photographed.rows[which], kept["rows"], return_indices=True)
+        _, ours, numbers = np.intersect1d(setup.photographed.rows[which], kept["rows"], return_indices=True)
         if not len(ours):
             continue
-        photographed = bench.photographed.take(which[ours])
+        photographed = setup.photographed.take(which[ours])
         errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
         faces = Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
-        metrics[name] = evaluate_pictures(faces, photographed, bench.protocol)
+        metrics[name] = evaluate_pictures(faces, photographed, setup.protocol)
     table = comparison_table(metrics)
     return table[table.index.isin([ROWS[key] for key in FEW_ROWS])]
 
@@ -209,6 +208,6 @@ def comparison_rows(store, rows, evaluations):
         faces = []
         for kept in evaluations.values():
             place = np.flatnonzero(kept["rows"] == row)
-            faces.append(kept["pictures"][place[0]] if len(place) else np.full_like(kept["pictures"][0], NO_FACE))
+            faces.append(kept["pictures"][place[0]] if len(place) else np.full_like(kept["pictures"][0], EMPTY_GREY))
         grid.append([store.crops[row], *faces])
     return grid

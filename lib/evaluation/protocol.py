@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from lib.core.progress import progress
 from lib.evaluation.bootstrap import resample_people
@@ -26,7 +27,7 @@ from lib.evaluation.measures import (
 )
 from lib.face_model.model import Coefficients
 from lib.recognition.render_centre import centred_on_renders, reference_renders
-from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
+from lib.rendering.renderer import frontal_scene, render, render_meshes, sample_scenes
 
 RENDER_BATCH = 25
 SIDE_YAW = np.pi / 4
@@ -63,28 +64,24 @@ class Reconstructed:
 
 
 @torch.no_grad()
-def reconstruct_all(coefficients, face_model, network, picture_crop, distribution, seed):
+def reconstruct_all(setup, coefficients):
     """Render faces from the front, in a random scene and from both sides, and embed the renders.
+
+    Renders are centred as renders (`lib.recognition.render_centre`). Random scenes are the same for all methods.
 
     Parameters
     ----------
+    setup : lib.evaluation.setup.EvaluationSetup
     coefficients : Coefficients
         N faces.
-    face_model : FaceModel
-    network : IdentityNetwork
-        The evaluation network; renders are centred as renders (`lib.recognition.render_centre`).
-    picture_crop : Crop
-        Of the pictures that are kept: that of the photographs which they are shown beside.
-    distribution : SceneDistribution
-    seed : int
-        Of the random scenes; the same for all methods.
 
     Returns
     -------
     Reconstructed
     """
-    scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(seed), distribution)
-    reference, network = reference_renders(face_model, network), centred_on_renders(network, face_model)
+    face_model, picture_crop = setup.face_model, setup.trained_with.crop
+    scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
+    reference, network = reference_renders(face_model, setup.network), centred_on_renders(setup.network, face_model)
     embeddings, features, pictures = [], [], []
     for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "renders", unit="batch"):
         draw, studio = _drawing(face_model, coefficients[rows]), frontal_scene(len(rows))
@@ -113,47 +110,42 @@ def _turned(scene, yaw):
     return replace(scene, angles=scene.angles + torch.tensor([yaw, 0.0, 0.0]))
 
 
-def evaluate_faces(
-    coefficients,
-    photographed,
-    face_model,
-    network,
-    picture_crop,
-    distribution,
-    protocol,
-    truth=None,
-    averaged=None,
-    groups=None,
-):
+def evaluate_faces(setup, coefficients, which=None, averaged=None):
     """Evaluate a method that gives coefficients of the face model.
 
     Parameters
     ----------
+    setup : lib.evaluation.setup.EvaluationSetup
     coefficients : Coefficients
-        N faces, one a photograph.
-    photographed : Photographed
-        Of N photographs.
-    face_model, network, picture_crop, distribution
-        As `reconstruct_all`.
-    protocol : lib.core.params.EvaluateParams
-        Its `seed`, `bootstrap_samples` and `smallest_group` are used.
-    truth : lib.evaluation.distances.GroundTruth or None
-        None: no errors in mm.
+        One face per photograph; of a model with fewer components, the rest is zero.
+    which : ndarray (M,) or None
+        Numbers of the photographs; None: all.
     averaged : lib.evaluation.distances.AveragedShapes or None
-        One shape a person and condition; None: the mean of the coefficients, as for Tran et al. in the paper's Table 1.
-    groups : dict of str to dict of str to ndarray (N,) or None
-        From `lib.photos.people.groups_of`.
+        One shape per person and condition; None: the mean of the coefficients, as for Tran et al. in the paper's
+        Table 1.
 
     Returns
     -------
     metrics : dict
     reconstructed : Reconstructed
     """
-    reconstructed = reconstruct_all(coefficients, face_model, network, picture_crop, distribution, protocol.seed)
-    if truth is not None:
+    photographed = setup.photographed if which is None else setup.photographed.take(which)
+    coefficients = padded(coefficients, setup.face_model)
+    reconstructed = reconstruct_all(setup, coefficients)
+    if setup.truth is not None:
         averaged = averaged or averaged_shapes(coefficients.shape, photographed.persons, photographed.conditions)
-        reconstructed = replace(reconstructed, errors=shape_errors(averaged, face_model, truth))
-    return evaluate_pictures(reconstructed, photographed, protocol, groups), reconstructed
+        errors = shape_errors(averaged, setup.face_model, setup.truth)
+        reconstructed = replace(reconstructed, errors=errors)
+    return evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed)), reconstructed
+
+
+def padded(coefficients, face_model):
+    """Coefficients of the leading components alone as those of the whole model: the others are zero."""
+    missing = face_model.shape_dimension - coefficients.shape.shape[1]
+    shape = F.pad(coefficients.shape, (0, missing))
+    return Coefficients(
+        shape, F.pad(coefficients.texture, (0, face_model.texture_dimension - coefficients.texture.shape[1]))
+    )
 
 
 def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
@@ -165,10 +157,10 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
         Of N photographs; tables that need what is None or empty are left out.
     photographed : Photographed
         Of N photographs.
-    protocol
-        As `evaluate_faces`.
-    groups
-        As `evaluate_faces`.
+    protocol : lib.core.params.EvaluateParams
+        Its `seed`, `bootstrap_samples` and `smallest_group` are used.
+    groups : dict of str to dict of str to ndarray (N,) or None
+        From `lib.photos.people.groups_of`.
 
     Returns
     -------
@@ -211,11 +203,11 @@ def _geometry(errors, subsets, protocol, smallest=1):
     )
 
 
-def _by_row(subsets, measure):
-    """Turn what `measure` says of each subset, table -> column, into table -> row -> column."""
+def _by_row(subsets, columns_of):
+    """Turn what `columns_of` says of each subset, table -> column, into table -> row -> column."""
     tables = {}
     for row, chosen in subsets.items():
-        for table, columns in measure(chosen).items():
+        for table, columns in columns_of(chosen).items():
             if columns:
                 tables.setdefault(table, {})[row] = columns
     return tables
@@ -238,6 +230,40 @@ def _likeness(chosen, photographed, reconstructed, reference, resampling):
     if reconstructed.distances is not None:
         tables["exaggeration"] = dict(distance=resampling.mean(reconstructed.distances[chosen], persons))
     return tables
+
+
+@torch.no_grad()
+def loopback_table(setup, regressor, coefficients):
+    """Draw each face in a random scene, read the picture, and compare the coefficients with those of the face.
+
+    What the loopback loss asks for (paper 3.3.4).
+
+    Parameters
+    ----------
+    setup : lib.evaluation.setup.EvaluationSetup
+    regressor : Regressor
+    coefficients : Coefficients
+        N faces that it made of the evaluated photographs.
+
+    Returns
+    -------
+    dict
+        Of one row, `lib.evaluation.distances.EVERY_CONDITION`, with the columns `shape` and `texture`: the mean squared
+        difference of a coefficient, in variances of the model. 0: each face is read as itself; 2: as anybody's.
+    """
+    protocol, network, persons = setup.protocol, setup.trained_with, setup.photographed.persons
+    scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(protocol.seed), setup.distribution)
+    reread = []
+    for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "faces read again", unit="batch"):
+        images = render(setup.face_model, coefficients[rows], scenes[rows], network.crop)
+        reread.append(regressor(network(images).features).cat())
+    squares = (torch.cat(reread) - coefficients.cat()).square()
+    differences = Coefficients.split(squares, setup.face_model.shape_dimension)
+    resampling = resample_people(persons, protocol.bootstrap_samples, protocol.seed)
+    columns = {
+        name: resampling.mean(getattr(differences, name).mean(1).numpy(), persons) for name in ("shape", "texture")
+    }
+    return {EVERY_CONDITION: columns}
 
 
 def save_evaluation(path, photographed, reconstructed):

@@ -1,29 +1,26 @@
-"""The bench: test photographs, networks, truth and protocol that everything is measured with (paper section 4)."""
+"""Test photographs, networks, truth and protocol: what everything is measured with (paper section 4)."""
 
 from dataclasses import asdict, dataclass
 
-import torch
-import torch.nn.functional as F
-
-from lib.evaluation.distances import averaged_features, load_truth
-from lib.evaluation.protocol import evaluate_faces
-from lib.face_model.model import Coefficients, FaceModel
+from lib.core.params import EvaluateParams
+from lib.evaluation.distances import GroundTruth, averaged_features, load_truth
+from lib.face_model.model import FaceModel
 from lib.photos.people import groups_of, read_people
-from lib.photos.photographed import load_photographed
-from lib.recognition.network import load_centred, load_network
+from lib.photos.photographed import Photographed, load_photographed
+from lib.recognition.network import IdentityNetwork, load_centred, load_network
 from lib.rendering.scenes import SceneDistribution
 
 
 @dataclass(frozen=True)
-class Bench:
+class EvaluationSetup:
     """Everything that regressors and other methods have in common when they are measured.
 
     Attributes
     ----------
-    everything : lib.photos.photographed.Photographed
+    everything : Photographed
         All photographs of the test people.
-    photographed : lib.photos.photographed.Photographed
-        Those that are evaluated: at most so many a person.
+    photographed : Photographed
+        Those that are evaluated: at most so many per person.
     people : dict of str to dict
         Age, gender, ethnicity of the people (`lib.photos.people.read_people`).
     face_model : FaceModel
@@ -31,53 +28,25 @@ class Bench:
         That judges, centred on the training photographs.
     trained_with : IdentityNetwork
         Whose features regressors read, and in whose crop faces are shown.
-    distribution, protocol, truth
-        As `lib.evaluation.protocol.evaluate_faces`.
+    distribution : SceneDistribution
+        Of the renders in a random scene.
+    protocol : lib.core.params.EvaluateParams
+    truth : GroundTruth or None
+        None: no errors in mm.
     """
 
-    everything: object
-    photographed: object
+    everything: Photographed
+    photographed: Photographed
     people: dict
-    face_model: torch.nn.Module
-    network: torch.nn.Module
-    trained_with: torch.nn.Module
-    distribution: object
-    protocol: object
-    truth: object
-
-    def evaluate(self, coefficients, which=None, averaged=None):
-        """Evaluate faces of the model.
-
-        Parameters
-        ----------
-        coefficients : Coefficients
-            One face a photograph; of a model with fewer components, the rest is zero.
-        which : ndarray (M,) or None
-            Numbers of the photographs; None: all.
-        averaged : lib.evaluation.distances.AveragedShapes or None
-            As `evaluate_faces`.
-
-        Returns
-        -------
-        metrics : dict
-        reconstructed : Reconstructed
-        """
-        photographed = self.photographed if which is None else self.photographed.take(which)
-        return evaluate_faces(
-            padded(coefficients, self.face_model),
-            photographed,
-            self.face_model,
-            self.network,
-            self.trained_with.crop,
-            self.distribution,
-            self.protocol,
-            self.truth,
-            averaged,
-            self.groups(photographed),
-        )
+    face_model: FaceModel
+    network: IdentityNetwork
+    trained_with: IdentityNetwork
+    distribution: SceneDistribution
+    protocol: EvaluateParams
+    truth: GroundTruth | None
 
     def averaged(self, regressor):
-        """Regress one shape a test person and condition, from the mean of all features: `AveragedShapes`."""
+        """Regress one shape per test person and condition, from the mean of all features: `AveragedShapes`."""
         return averaged_features(
             regressor, self.everything.features, self.everything.persons, self.everything.conditions
         )
@@ -93,8 +62,8 @@ class Bench:
         return {"photographs": len(self.photographed), "people": people, "people whose true face is known": known}
 
 
-def load_bench(params, store):
-    """Set up the bench from the files of the study.
+def load_evaluation_setup(params, store):
+    """Read the setup from the files of the study.
 
     Parameters
     ----------
@@ -103,12 +72,12 @@ def load_bench(params, store):
 
     Returns
     -------
-    Bench
+    EvaluationSetup
     """
     training, judge, protocol = params.networks.training, params.networks.evaluation, params.evaluate
     network = load_centred(judge, store)
     everything = load_photographed(store, training, network)
-    return Bench(
+    return EvaluationSetup(
         everything,
         everything.at_most(protocol.photographs_a_person),
         read_people("data/photos"),
@@ -118,13 +87,4 @@ def load_bench(params, store):
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         protocol,
         load_truth("data/photos/truth.h5", protocol.geometry_people),
-    )
-
-
-def padded(coefficients, face_model):
-    """Coefficients of the leading components alone as those of the whole model: the others are zero."""
-    missing = face_model.shape_dimension - coefficients.shape.shape[1]
-    shape = F.pad(coefficients.shape, (0, missing))
-    return Coefficients(
-        shape, F.pad(coefficients.texture, (0, face_model.texture_dimension - coefficients.texture.shape[1]))
     )

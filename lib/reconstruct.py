@@ -13,6 +13,7 @@ from PIL import Image
 
 from lib.core.errors import StudyError
 from lib.core.params import PARAMS_FILE, load_params
+from lib.core.pictures import to_pictures, to_tensor
 from lib.core.progress import progress
 from lib.core.tensors import write_json
 from lib.face_model.meshes import FORMATS, save_mesh
@@ -81,7 +82,7 @@ class Reconstructor:
     @torch.inference_mode()
     def features(self, pictures):
         """Crops uint8 (B, H, W, 3) in the network's framing to identity features (B, F)."""
-        return self.network(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).features
+        return self.network(to_tensor(pictures)).features
 
     @torch.inference_mode()
     def faces(self, features):
@@ -93,8 +94,7 @@ class Reconstructor:
         images = render_meshes(
             vertices, albedo, model.triangles, model.alignment_vertices, frontal_scene(len(vertices)), PORTRAIT
         )
-        portraits = (images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
-        return coefficients, vertices.numpy(), albedo.numpy(), portraits.numpy()
+        return coefficients, vertices.numpy(), albedo.numpy(), to_pictures(images)
 
 
 def find_photographs(places):

@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from lib.core.pictures import picture_url
+from lib.core.pictures import picture_url, to_uint8
 
 LARGEST_MESH = 65536
 """Vertices that 16-bit indices, all that plain WebGL promises, can name."""
@@ -65,7 +65,7 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
         "extent": round(float(extent), 4),
         "triangles": _base64(triangles.astype("<u2")),
         "vertices": [_base64(face) for face in scaled],
-        "colours": [_base64(face) for face in np.rint(colours.clip(0, 1) * 255).astype("u1")],
+        "colours": [_base64(face) for face in to_uint8(colours)],
     }
     if photographs is not None:
         data["photographs"] = [picture_url(photograph) for photograph in photographs]

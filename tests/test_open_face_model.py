@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from lib.core.errors import StudyError
+from lib.core.pictures import encode_srgb
 from lib.face_model.model import FaceModel
 from lib.open_model import assets as open_face_assets
 from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_modes
 from lib.open_model.shape import slider_pairs
-from lib.open_model.skin import encode_srgb, look_up_skin_colour, skin_colour
+from lib.open_model.skin import look_up_skin_colour, skin_colour
 from lib.open_model.subdivision import subdivide
 from lib.rendering.vertices import unit_normals
 

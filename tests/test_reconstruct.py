@@ -17,7 +17,8 @@ from small_world import write_face_model
 
 from lib import reconstruct
 from lib.core.errors import StudyError
-from lib.face_model.meshes import linear_from_srgb, save_mesh
+from lib.core.pictures import decode_srgb
+from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients, FaceModel
 from lib.recognition.network import prepare_network
 from lib.run import execute_notebook
@@ -66,7 +67,7 @@ def test_a_photograph_becomes_meshes_coefficients_and_a_picture(tmp_path):
         mesh = trimesh.load(tmp_path / f"eileen.{kind}", process=False, force="mesh", maintain_order=True)
         assert np.abs(mesh.vertices - vertices * scale).max() < 1e-3 * scale
         assert np.array_equal(mesh.faces, model.triangles.numpy())
-        colours = linear_from_srgb(albedo) if kind == "glb" else albedo
+        colours = decode_srgb(albedo) if kind == "glb" else albedo
         if kind == "glb":  # trimesh drops colours beside a material where it joins a scene's meshes into one
             (mesh,) = trimesh.load_scene(tmp_path / "eileen.glb", process=False).geometry.values()
             assert mesh.visual.material.metallicFactor == 0

@@ -8,6 +8,7 @@ import torch
 
 from lib.baselines.external_meshes import place_meshes, read_landmarks
 from lib.core.errors import StudyError
+from lib.core.pictures import to_pictures, to_tensor
 from lib.core.progress import progress
 from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, surface_errors
 from lib.evaluation.protocol import SIDE_YAW, Reconstructed, evaluate_pictures
@@ -143,7 +144,7 @@ def _draw(setup, faces, network):
         views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
         embeddings.append(network(torch.cat(views)).embedding)
         image = render_meshes(*parts, studio, setup.trained_with.crop)[0]
-        pictures.append((image * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy())
+        pictures.append(to_pictures(image))
     frontal, scene, *turned = torch.stack(embeddings, 1).numpy()
     return Reconstructed(frontal, np.stack(pictures), dict(random_scene=scene[None], side=np.stack(turned)))
 
@@ -158,7 +159,7 @@ def _read_pictures(results, network, picture_crop):
     with progress(description="pictures", total=len(files), unit="picture") as bar:
         for records, cut in iterate_face_crops(files, crops, DETECTION_BATCH, workers=0):
             numbers += [number for record, number in zip(records, waiting) if not record["reason"]]
-            images = torch.from_numpy(cut["judge"]).permute(0, 3, 1, 2).float() / 255
+            images = to_tensor(cut["judge"])
             if len(images):
                 embeddings.append(network(images).embedding.numpy())
                 pictures.append(cut["picture"])

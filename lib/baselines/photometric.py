@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from lib.core.pictures import to_uint8
 from lib.face_model.model import Coefficients
 from lib.rendering.renderer import Scene, render_with_landmarks
 from lib.rendering.scenes import CONTROL_COLOURS, frontal_scene
@@ -142,7 +143,7 @@ def overlay(face_model, explanation, pictures, crop):
         uint8.
     """
     drawn = draw(face_model, explanation, crop)[0].permute(0, 2, 3, 1)
-    return torch.where(drawn[..., :1] >= 0, (drawn * 255 + 0.5).to(torch.uint8), pictures).numpy()
+    return torch.where(drawn[..., :1] >= 0, to_uint8(drawn), pictures).numpy()
 
 
 def photometric_loss(pictures, photographs):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from lib.core.pictures import to_pictures
 from lib.core.progress import progress
 from lib.evaluation.bootstrap import resample_people
 from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, averaged_shapes, geometry_columns, shape_errors
@@ -89,11 +90,11 @@ def reconstruct_all(setup, coefficients):
         seen = [network(draw(view, network.crop)) for view in views]
         embeddings.append(torch.stack([one.embedding for one in seen]))
         features.append(seen[0].features)
-        pictures.append((draw(studio, picture_crop) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1))
+        pictures.append(to_pictures(draw(studio, picture_crop)))
     frontal, scene, *sides = torch.cat(embeddings, 1).numpy()
     return Reconstructed(
         frontal,
-        torch.cat(pictures).numpy(),
+        np.concatenate(pictures),
         dict(random_scene=scene[None], side=np.stack(sides)),
         coefficients,
         ((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).numpy(),

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from lib.core.errors import StudyError
+from lib.core.pictures import to_tensor
 from lib.core.progress import progress
 from lib.evaluation.distances import AveragedShapes, averaged_features, shape_errors
 from lib.evaluation.scan_fit import fit_scan
@@ -189,7 +190,7 @@ def study_scans(scans, face_model, network, regressor, photographs=4, size=256, 
         features, found = [], []
         for records, pictures in iterate_face_crops(taken, {"crop": network.crop}, BATCH, 0):
             found += [not record["reason"] for record in records]
-            images = torch.from_numpy(pictures["crop"]).permute(0, 3, 1, 2).float() / 255
+            images = to_tensor(pictures["crop"])
             features.append(network(images).features)
     used = [photograph for photograph, there in zip(taken, found, strict=True) if there]
     if not used:

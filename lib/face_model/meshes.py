@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import orjson
-import torch
 import trimesh
 from trimesh.visual.color import to_rgba
 
 from lib.core.errors import StudyError
 from lib.core.files import write_atomically
-from lib.rendering.shading import encode_srgb
+from lib.core.pictures import decode_srgb, encode_srgb, to_uint8
 
 FORMATS = ("glb", "ply", "obj")
 MM_TO_M = 0.001
@@ -68,20 +67,14 @@ def save_mesh(path, vertices, albedo, triangles):
     elif kind == "ply":
         content = _mesh(vertices, albedo, triangles).export(file_type="ply")
     else:
-        mesh = _mesh(vertices * MM_TO_M, linear_from_srgb(albedo), triangles)
+        mesh = _mesh(vertices * MM_TO_M, decode_srgb(albedo), triangles)
         content = mesh.export(file_type="glb", tree_postprocessor=_add_material)
     write_atomically(path, lambda part: part.write_bytes(content))
 
 
-def linear_from_srgb(colours):
-    """Undo the sRGB transfer function (IEC 61966-2-1), [0, 1] to [0, 1]."""
-    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-
-
 def _mesh(vertices, colours, triangles):
     # process=False: the order of the vertices is the model's, and stays it
-    bytes_ = (np.clip(colours, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return trimesh.Trimesh(vertices.astype(np.float32), triangles, vertex_colors=bytes_, process=False)
+    return trimesh.Trimesh(vertices.astype(np.float32), triangles, vertex_colors=to_uint8(colours), process=False)
 
 
 def _add_material(tree):
@@ -149,7 +142,7 @@ def _read_albedo(mesh, path):
     if colours is None:
         return np.full((len(mesh.vertices), 3), GREY)
     colours = np.asarray(colours)[:, :3] / 255
-    return encode_srgb(torch.from_numpy(colours)).numpy() if glb else colours
+    return encode_srgb(colours) if glb else colours
 
 
 def _beside_a_material(path):

@@ -19,6 +19,8 @@ from functools import cache
 
 import numpy as np
 
+from lib.core.pictures import encode_srgb
+
 WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
 OXYHAEMOGLOBIN = np.array([
     266232, 466840, 480360, 246072, 102580, 62816, 44480, 33209.2, 26629.2, 23684.4, 20932.8, 20035.2, 24202.4,
@@ -78,13 +80,7 @@ def skin_colour(melanin, blood):
     reflectance = SURFACE_REFLECTION + GAIN * transmitted * dermis
     seen = _observer() * DAYLIGHT
     xyz = (reflectance[..., None, :] * seen).sum(axis=-1) / seen.sum(axis=1) * WHITE
-    return np.clip(encode_srgb(xyz @ XYZ_TO_SRGB.T), 0, 1)
-
-
-def encode_srgb(linear):
-    """Encode linear light (...) as sRGB; negative values become 0."""
-    linear = np.maximum(linear, 0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return encode_srgb(xyz @ XYZ_TO_SRGB.T)
 
 
 def look_up_skin_colour(log_melanin, blood):

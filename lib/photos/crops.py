@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lib.core.pictures import to_tensor
 from lib.photos.store import SKIPPED_ROW
 from lib.rendering.crop import POINT_NAMES, fit_similarity
 
@@ -35,7 +36,7 @@ class Crops:
 
     def images(self):
         """The crops as the renderer draws: float32 (N, 3, H, W), sRGB in [0, 1]."""
-        return self.pictures.permute(0, 3, 1, 2).float() / 255
+        return to_tensor(self.pictures)
 
 
 def load_crops(store, rows, network, crop):

@@ -16,6 +16,7 @@ import torch
 
 from lib.core.errors import StudyError
 from lib.core.files import write_atomically
+from lib.core.pictures import to_tensor
 from lib.core.progress import progress
 from lib.photos import detect as detection
 from lib.photos import read as pictures
@@ -178,7 +179,7 @@ def _describe(pictures, networks, crops_of):
     """Crops (n, S, S, 3) by network -> features, descriptors and the crops to keep, one row a face."""
     arrays = {CROPS: pictures[crops_of]}
     for name, network in networks.items():
-        images = torch.from_numpy(pictures[name]).permute(0, 3, 1, 2).to(network.centre.device).float() / 255
+        images = to_tensor(torch.from_numpy(pictures[name]).to(network.centre.device))
         parts = [network.descriptor(part) for part in images.split(NETWORK_BATCH_SIZE)]
         features, descriptors = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
         arrays |= {FEATURES_PREFIX + name: features, DESCRIPTORS_PREFIX + name: descriptors}

@@ -8,26 +8,13 @@ where Phong's model is the same as in any other and the attributes of a face ser
 import torch
 import torch.nn.functional as F
 
+from lib.core.pictures import decode_srgb, encode_srgb
 from lib.rendering.kernels.shading import ShadeOnCpu
 
 SPECULAR = 0.2
 """The constant c of K_s = c - c K_d: dark skin has the stronger highlights (paper 3.2.2)."""
 EXPONENT = 16
 """Phong's exponent; skin's highlights are broad. Four squarings compute the power."""
-
-
-def decode_srgb(values):
-    """sRGB in [0, 1] (cut off beyond) to linear light (IEC 61966-2-1)."""
-    values = values.clamp(0, 1)
-    return torch.where(values <= 0.04045, values / 12.92, ((values.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-def encode_srgb(values):
-    """Linear light to sRGB in [0, 1], cut off beyond (IEC 61966-2-1). The slope at black is 12.92, not infinite."""
-    values = values.clamp(0, 1)
-    curved = 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
-    # rounding may lead beyond white
-    return torch.where(values <= 0.0031308, values * 12.92, curved).clamp(max=1)
 
 
 def phong(attributes, lights, eye):

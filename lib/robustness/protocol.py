@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from lib.core.errors import StudyError
+from lib.core.pictures import to_tensor, to_uint8
 from lib.core.progress import progress
 from lib.evaluation.bootstrap import resample_people
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
@@ -151,7 +152,7 @@ def write_photographs(sitters, folder, steps, styles=tuple(STYLES)):
         name = f"{numbers[person]:03d}/{kind}-{step}.jpg".replace(" ", "-")
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.rint(image.clip(0, 1) * 255).astype(np.uint8)).save(path, quality=QUALITY)
+        Image.fromarray(to_uint8(image)).save(path, quality=QUALITY)
         lines.append(dict(file=name, person=person, kind=kind, step=step, strength=strength))
 
     for person, sitter in progress(sitters.items(), "stress photographs", unit="person"):
@@ -194,8 +195,8 @@ def see_photographs(index, folder, training, evaluation):
         for records, pictures in iterate_face_crops(photographs, framings, BATCH, 0):
             found += [not record["reason"] for record in records]
             crops.append(pictures["training"])
-            features.append(training(_to_images(pictures["training"])).features)
-            embeddings.append(evaluation(_to_images(pictures["evaluation"])).embedding.numpy())
+            features.append(training(to_tensor(pictures["training"])).features)
+            embeddings.append(evaluation(to_tensor(pictures["evaluation"])).embedding.numpy())
             bar.update(len(records))
     found = np.array(found)
     index = index.assign(row=np.where(found, np.cumsum(found) - 1, -1))
@@ -295,7 +296,3 @@ def _by_change(index, samples, seed, statistic):
         values = statistic(lines["row"].to_numpy(), unchanged[lines["person"]].to_numpy())
         result.setdefault(kind, {})[str(step)] = resampling.mean(values, lines["person"])
     return result
-
-
-def _to_images(crops):
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader, Dataset
 
+from lib.core.pictures import to_uint8
 from lib.core.progress import progress
 from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.photos.files import read_folder
@@ -263,7 +264,7 @@ def _camera(image, condition, rng):
     image = image ** rng.uniform(0.85, 1.2) * gain.astype(np.float32)
     noise = rng.uniform(0, condition.noise) * rng.standard_normal(image.shape, dtype=np.float32)
     image = image + gaussian_filter(noise, (NOISE_BLUR, NOISE_BLUR, 0))
-    picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    picture = Image.fromarray(to_uint8(image))
     compressed = io.BytesIO()
     picture.save(compressed, "JPEG", quality=int(rng.integers(*condition.quality, endpoint=True)))
     return Image.open(compressed).convert("RGB")

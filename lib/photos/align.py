@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from lib.core.pictures import to_tensor
 from lib.photos.detect import FaceDetector
 from lib.photos.read import UnreadablePictureError, read_picture
 from lib.rendering.crop import POINT_NAMES, fit_similarity
@@ -124,7 +125,7 @@ def warp_to_crop(image, points, crop):
     shrink = float(torch.hypot(a, b))
     image, left, top = _surroundings(image, a, b, shift_x, shift_y, crop.size, margin=3 * shrink + 2)
     shift_x, shift_y = shift_x - left, shift_y - top
-    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    picture = to_tensor(np.ascontiguousarray(image))[None]
     if shrink > 1.5:
         height, width = picture.shape[2:]
         smaller = (max(1, round(height * 1.25 / shrink)), max(1, round(width * 1.25 / shrink)))

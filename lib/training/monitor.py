@@ -21,6 +21,7 @@ from dvclive import Live
 from PIL import Image
 
 from lib.core.files import write_atomically
+from lib.core.pictures import to_pictures
 from lib.face_model.model import FaceModel
 from lib.recognition.network import IdentityNetwork
 from lib.recognition.render_centre import centred_on_renders
@@ -120,7 +121,7 @@ class Monitor:
         count = len(self.photographs)
         scene = frontal_scene(count).to(self.features.device)
         images = render(self.face_model, regressor(self.features[:count]), scene, self.crop)
-        return (images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return to_pictures(images)
 
 
 class LiveRun:

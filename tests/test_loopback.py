@@ -13,7 +13,7 @@ from lib.photos.photographed import Photographed
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
-PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_a_person=3, geometry_people=4, smallest_group=2)
+PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_per_person=3, geometry_people=4, smallest_group=2)
 PERSONS = np.repeat(np.array(list("abcdefghijklmnopqrst"), object), 2)
 
 

@@ -22,7 +22,7 @@ from lib.photos.photographed import Photographed
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
-PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_a_person=2, geometry_people=2, smallest_group=2)
+PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_per_person=2, geometry_people=2, smallest_group=2)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_the_decoder_learns_the_average_of_a_persons_fits(tmp_path):
     params = FitRegressedParams(
         seed=1,
         people=20,
-        photographs_a_person=2,
+        photographs_per_person=2,
         epochs=60,
         batch_size=10,
         learning_rate=1e-3,

@@ -87,14 +87,14 @@ def evaluation_file(name):
     return found[0]
 
 
-def photographs_of_people(store, split, people, photographs_a_person):
+def photographs_of_people(store, split, people, photographs_per_person):
     """Choose photographs of the first people of a split, in the order of their names.
 
     Parameters
     ----------
     store : lib.photos.store.FeatureStore
     split : {"train", "test"}
-    people, photographs_a_person : int
+    people, photographs_per_person : int
         At most.
 
     Returns
@@ -105,7 +105,7 @@ def photographs_of_people(store, split, people, photographs_a_person):
     rows = store.rows(split)
     persons = pd.Series(store.persons(rows), index=rows)
     persons = persons[persons.isin(sorted(persons.unique())[:people])]
-    return np.sort(persons.groupby(persons).head(photographs_a_person).index.to_numpy())
+    return np.sort(persons.groupby(persons).head(photographs_per_person).index.to_numpy())
 
 
 def regress_fits(regressor, crops, persons, fits, params, checkpoint):

@@ -138,7 +138,7 @@ class EvaluateParams:
 
     seed: Seed
     bootstrap_samples: Annotated[int, Field(ge=10)]
-    photographs_a_person: Count
+    photographs_per_person: Count
     geometry_people: Count
     smallest_group: Annotated[int, Field(ge=2)]
 
@@ -175,7 +175,7 @@ class FitRegressedParams:
 
     seed: Seed
     people: Annotated[int, Field(ge=2)]
-    photographs_a_person: Count
+    photographs_per_person: Count
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Positive

@@ -79,7 +79,7 @@ def load_evaluation_setup(params, store):
     everything = load_photographed(store, training, network)
     return EvaluationSetup(
         everything,
-        everything.at_most(protocol.photographs_a_person),
+        everything.at_most(protocol.photographs_per_person),
         read_people("data/photos"),
         FaceModel.load(params.face_model.path),
         network,

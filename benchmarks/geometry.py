@@ -21,9 +21,9 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
+from benchmarks.scan_study import load_scans, study_scans
 from lib.core.params import load_params
 from lib.evaluation.scan_fit import NOSE_TIP
-from lib.evaluation.scan_study import load_scans, study_scans
 from lib.evaluation.surfaces import Similarity, crop_to_sphere, make_surface, reconstruction_error, register
 from lib.face_model.model import FaceModel
 from lib.recognition.network import load_network

@@ -50,9 +50,9 @@ def test_a_statistic_that_resampling_lengthens_lies_within_its_interval():
     def length_of_mean(weights):
         return np.linalg.norm(weights @ values, axis=1) / weights.sum(1)
 
-    plain = resampling.measured(length_of_mean, 60)
+    plain = resampling.with_interval(length_of_mean, 60)
     assert plain["low"] > plain["value"]
-    corrected = resampling.measured(length_of_mean, 60, biased=True)
+    corrected = resampling.with_interval(length_of_mean, 60, biased=True)
     assert corrected["low"] < corrected["value"] < corrected["high"]
 
 

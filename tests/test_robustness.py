@@ -17,8 +17,8 @@ from lib.photos.align import POINT_COLUMNS
 from lib.photos.files import Photograph
 from lib.robustness import protocol as robustness
 from lib.robustness.changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, Change, change_pixels
-from lib.robustness.protocol import ARTWORK, UNCHANGED, PhotographedOnce, choose_people, write_photographs
-from lib.robustness.simulated import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, Sitter
+from lib.robustness.protocol import ARTWORK, UNCHANGED, SinglePhotograph, choose_people, write_photographs
+from lib.robustness.simulated import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, SimulatedSubject
 from lib.robustness.styles import STYLES, stylise
 
 POINTS = np.array([[40.0, 40.0], [60.0, 40.0], [42.0, 62.0], [58.0, 62.0]])
@@ -30,8 +30,8 @@ def image():
 
 
 @pytest.fixture(scope="module")
-def sitter():
-    return Sitter(FaceGenerator("light"), 1, 3, 96)
+def subject():
+    return SimulatedSubject(FaceGenerator("light"), 1, 3, 96)
 
 
 def test_strengths_grow_to_the_largest():
@@ -80,35 +80,35 @@ def test_an_unknown_change_is_refused(image):
 
 
 @pytest.mark.parametrize("change", SIMULATED_CHANGES, ids=lambda change: change.name)
-def test_a_sitter_changes_in_one_thing_alone(sitter, change):
-    plain = sitter.photograph()
-    assert np.array_equal(plain, sitter.photograph())
-    assert np.allclose(plain, sitter.photograph(change.name, change.none), atol=2e-3)
-    far = [np.abs(plain - sitter.photograph(change.name, strength)).mean() for strength in change.strengths(2)]
+def test_a_subject_changes_in_one_thing_alone(subject, change):
+    plain = subject.photograph()
+    assert np.array_equal(plain, subject.photograph())
+    assert np.allclose(plain, subject.photograph(change.name, change.none), atol=2e-3)
+    far = [np.abs(plain - subject.photograph(change.name, strength)).mean() for strength in change.strengths(2)]
     assert far[1] > far[0] > 1e-4
 
 
-def test_lamps_go_round_and_faces_turn(sitter):
-    plain = sitter.photograph()
-    lit = sitter.photograph(LIGHT.name, LIGHT.largest)
-    eyes = sitter.points[:2].mean(0)
+def test_lamps_go_round_and_faces_turn(subject):
+    plain = subject.photograph()
+    lit = subject.photograph(LIGHT.name, LIGHT.largest)
+    eyes = subject.points[:2].mean(0)
     left, right = ((slice(int(eyes[1]), None), slice(*side)) for side in ((36, 44), (52, 60)))
     assert abs(plain[left].mean() - plain[right].mean()) < 0.1 < abs(lit[left].mean() - lit[right].mean()) + 0.08
     assert lit.mean() < plain.mean()
-    turned = sitter.photograph(POSE.name, 45.0), sitter.photograph(EXPRESSION.name, 1.0)
+    turned = subject.photograph(POSE.name, 45.0), subject.photograph(EXPRESSION.name, 1.0)
     assert np.abs(turned[0] - plain).mean() > np.abs(turned[1] - plain).mean()
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_styles_redraw_and_are_the_same_twice(sitter, style):
-    plain = sitter.photograph()
+def test_styles_redraw_and_are_the_same_twice(subject, style):
+    plain = subject.photograph()
     drawn = stylise(plain, style)
     assert drawn.shape == plain.shape and drawn.min() >= 0 and drawn.max() <= 1
     assert np.abs(drawn - plain).mean() > 0.003 and np.array_equal(drawn, stylise(plain, style))
 
 
-def test_a_poster_has_five_inks_and_a_halftone_little_grey(sitter):
-    assert len(np.unique(stylise(sitter.photograph(), "poster").reshape(-1, 3).round(6), axis=0)) == 5
+def test_a_poster_has_five_inks_and_a_halftone_little_grey(subject):
+    assert len(np.unique(stylise(subject.photograph(), "poster").reshape(-1, 3).round(6), axis=0)) == 5
     dots = stylise(np.full((64, 64, 3), 0.5), "halftone")
     assert ((dots < 0.2) | (dots > 0.8)).mean() > 0.4 and dots.mean() == pytest.approx(0.5, abs=0.1)
 
@@ -127,19 +127,19 @@ def test_a_photograph_comes_with_its_landmarks_in_its_own_pixels(tmp_path):
     line = dict(path="a.png", person="a", row=0) | dict(zip(POINT_COLUMNS, 2 * POINTS.ravel()))
     skipped = dict(path="b.png", person="a", row=-1)
     index = pd.DataFrame([skipped, line, line | dict(path="none.png", row=1)])
-    found = robustness.photographed_once([Photograph(str(tmp_path), "a.png", "a")], index, ["a"])["a"]
+    found = robustness.single_photographs([Photograph(str(tmp_path), "a.png", "a")], index, ["a"])["a"]
     assert found.image.shape == (650, 1280, 3) and found.image.min() == 0 and found.image.max() == 1
     assert np.allclose(found.points, POINTS) and found.photograph() is found.image
     assert found.changes == PIXEL_CHANGES
 
 
 def test_everything_is_photographed(tmp_path, image):
-    sitters = {name: PhotographedOnce(image, POINTS) for name in ("a/b", "c")}
-    index = write_photographs(sitters, tmp_path, 2, ["poster"])
+    subjects = {name: SinglePhotograph(image, POINTS) for name in ("a/b", "c")}
+    index = write_photographs(subjects, tmp_path, 2, ["poster"])
     assert len(index) == 2 * (1 + 2 * len(PIXEL_CHANGES) + 1)
     assert all((tmp_path / name).is_file() for name in index["file"]) and index["file"].is_unique
     assert index.groupby("person")["kind"].first().tolist() == [UNCHANGED] * 2
-    works = write_photographs(sitters, tmp_path / "art", 1, [])
+    works = write_photographs(subjects, tmp_path / "art", 1, [])
     assert ARTWORK in works["kind"].tolist() and not works["kind"].isin(list(STYLES)).any()
     assert robustness.square_picture(tmp_path / index["file"][0], 50).shape == (50, 50, 3)
 
@@ -186,12 +186,12 @@ def test_a_person_whose_plain_photograph_shows_no_face_is_left_out():
     assert robustness.consistency(index, EMBEDDINGS, 50, 1)["pose"]["1"]["n"] == 1
 
 
-def test_photographs_without_faces_are_told_and_too_few_refused(tmp_path, sitter):
-    people = {"a": sitter, "nobody": PhotographedOnce(np.full((96, 96, 3), 0.5), POINTS)}
+def test_photographs_without_faces_are_told_and_too_few_refused(tmp_path, subject):
+    people = {"a": subject, "nobody": SinglePhotograph(np.full((96, 96, 3), 0.5), POINTS)}
     index = write_photographs(people, tmp_path, 1, [])
     with pytest.raises(StudyError, match="choose more people"):
         robustness.see_photographs(index, tmp_path, SmallNetwork(), SmallNetwork())
-    other = Sitter(sitter.generator, 1, 5, 96)
+    other = SimulatedSubject(subject.generator, 1, 5, 96)
     index = write_photographs(people | {"b": other}, tmp_path, 1, [])
     stressed = robustness.see_photographs(index, tmp_path, SmallNetwork(), SmallNetwork())
     rows = stressed.index["row"].to_numpy()

@@ -8,8 +8,8 @@ from conftest import ROOT, SHARED
 from PIL import Image
 from small_world import EXPRESSION, SHAPE, TEXTURE, SmallNetwork, write_face_model
 
+from benchmarks.scan_study import coloured_scan, load_scans, photograph_scans, study_scans
 from lib.core.errors import StudyError
-from lib.evaluation.scan_study import coloured_scan, load_scans, photograph_scans, study_scans
 from lib.evaluation.surfaces import make_surface
 from lib.face_model.model import ALIGNMENT_LANDMARKS, Coefficients, FaceModel
 from lib.recognition.network import load_network
@@ -60,7 +60,7 @@ def test_a_perfect_regressor_has_no_error(scan, model, monkeypatch):
         size = framings["crop"].size
         yield records, dict(crop=np.zeros((len(photographs) - 1, size, size, 3), np.uint8))
 
-    monkeypatch.setattr("lib.evaluation.scan_study.iterate_face_crops", crops)
+    monkeypatch.setattr("benchmarks.scan_study.iterate_face_crops", crops)
 
     def regressor(features):
         return Coefficients(TRUE.expand(len(features), -1), None)
@@ -89,9 +89,7 @@ def write_scan(folder, name="one"):
 
 def test_scans_are_read_with_the_colours_of_their_maps(tmp_path, model, monkeypatch):
     write_scan(tmp_path)
-    monkeypatch.setattr(
-        "lib.evaluation.scan_study.coloured_scan", lambda name, scan, albedo, model: (name, scan, albedo)
-    )
+    monkeypatch.setattr("benchmarks.scan_study.coloured_scan", lambda name, scan, albedo, model: (name, scan, albedo))
     name, scan, albedo = load_scans(tmp_path, tmp_path / "layout.obj", model)["one"]
     assert name == "one" and len(scan.vertices) == 4
     assert albedo.tolist() == [[0, 0, 1], [0, 0, 1], [1, 0, 0], [1, 0, 0]]

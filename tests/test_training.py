@@ -166,7 +166,7 @@ def test_bfloat16_layers_leave_losses_and_coefficients_in_float32(world, regress
 def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch):
     for has in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr("lib.core.processes.get_host_cpu_features", lambda has=has: {"avx512bf16": has})
         assert best_precision("auto") == ("bfloat16" if has else "float32")
         assert [best_precision(name) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
+from skimage.transform import SimilarityTransform
 
 from lib.core.errors import StudyError
 from lib.evaluation.scan_fit import NOSE_TIP, fit_scan, outer_skin
@@ -142,7 +142,4 @@ def _onto_landmarks(mesh, landmarks, face_model):
     """The mesh's vertices after the similarity that brings its landmarks nearest to the mean face's (Umeyama 1991)."""
     places = np.stack([mesh.vertices[list(landmarks[name])].mean(0) for name in LANDMARK_NAMES])
     wanted = _landmark_places(_face(face_model), face_model)
-    arms, goals = places - places.mean(0), wanted - wanted.mean(0)
-    rotation = Rotation.align_vectors(goals, arms)[0].as_matrix()
-    scale = (goals * (arms @ rotation.T)).sum() / np.square(arms).sum()
-    return scale * (mesh.vertices - places.mean(0)) @ rotation.T + wanted.mean(0)
+    return SimilarityTransform.from_estimate(places, wanted)(mesh.vertices)

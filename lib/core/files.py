@@ -14,7 +14,7 @@ def write_atomically(path, write):
     ----------
     path : path-like
         The file; an old one stays until the new one is complete. Its folder is made where it is missing.
-    write : callable
+    write : Callable
         Gets the path of a temporary file beside it and writes that.
     """
     path = Path(path)

@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 
 import torch
+from llvmlite.binding import get_host_cpu_features
 from torch import distributed
 
 from lib.core.errors import StudyError
@@ -24,8 +25,8 @@ def best_precision(wanted):
         return wanted
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    # public functions tell AVX-512 without its bfloat16 part, where autocast makes everything slower
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+    # torch tells of AVX-512 alone; without its bfloat16 part autocast makes everything slower
+    return "bfloat16" if get_host_cpu_features().get("avx512bf16") else "float32"
 
 
 @contextmanager

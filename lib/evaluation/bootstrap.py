@@ -37,12 +37,12 @@ class Resampling:
         np.add.at(sums, numbers, values)
         return sums
 
-    def measured(self, statistic, n, biased=False):
+    def with_interval(self, statistic, n, biased=False):
         """Compute a statistic and its interval.
 
         Parameters
         ----------
-        statistic : callable
+        statistic : Callable
             Maps weights of people (B, P) to the statistic of each of the B resamplings (B,).
         n : int
             How many photographs, pairs or people it is taken of, for the reader.
@@ -62,7 +62,7 @@ class Resampling:
 
     def mean(self, values, persons):
         """Measure the mean of one value a photograph: values (N,), persons (N,)."""
-        return self.measured(mean_of_people(*self.sums_and_counts(values, persons)), len(values))
+        return self.with_interval(mean_of_people(*self.sums_and_counts(values, persons)), len(values))
 
     def deviation(self, values, persons):
         """Measure the standard deviation (divided by n - 1) of one value a person; 0 for a single one."""
@@ -77,7 +77,7 @@ class Resampling:
             variance = weights @ squares / total - np.square(weights @ centred / total)
             return np.sqrt(share * np.maximum(variance, 0))
 
-        return self.measured(statistic, len(values))
+        return self.with_interval(statistic, len(values))
 
     def sums_and_counts(self, values, persons):
         """Return each person's sum of values (P, ...) and number of them (P,)."""
@@ -108,7 +108,7 @@ def mean_of_people(sums, counts):
 
     Returns
     -------
-    callable
+    Callable
         Maps weights (B, P) to means (B,) or (B, K); nan where nobody was drawn.
     """
 

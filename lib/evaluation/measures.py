@@ -192,9 +192,9 @@ def coefficient_columns(coefficients, persons, resampling):
         values = getattr(coefficients, name).double().numpy()
         moments = _Moments.of(values, persons, resampling)
         for column in ("mean_rms", "variance", "mean_square"):
-            columns[f"{name}_{column}"] = resampling.measured(getattr(moments, column), len(values), biased=True)
+            columns[f"{name}_{column}"] = resampling.with_interval(getattr(moments, column), len(values), biased=True)
         if moments.freedom.any():
-            columns[f"{name}_within_person"] = resampling.measured(moments.within_person, len(values), biased=True)
+            columns[f"{name}_within_person"] = resampling.with_interval(moments.within_person, len(values), biased=True)
     return columns
 
 

@@ -42,7 +42,7 @@ class DataSet:
     ----------
     name : str
         As `photos.source` calls it; also its folder in ``data/raw``.
-    read : callable
+    read : Callable
         Maps its folder (Path) to an iterator of its `lib.photos.files.Photograph`.
     layout : str
         What its folder has to hold, in a few words, for the error when it holds something else.

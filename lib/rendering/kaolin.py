@@ -57,7 +57,7 @@ def rasterize_with_kaolin(
     clip_vertices, triangles, attributes, height, width, cull_backfaces
         As `lib.rendering.rasterize.rasterize`; a triangle that reaches out of the near or the far plane is left out
         whole.
-    rasterizer : callable or None
+    rasterizer : Callable or None
         None: Kaolin's own; anything else with its signature.
     backend : {"cuda", "nvdiffrast"}
         Of Kaolin.

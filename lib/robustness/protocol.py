@@ -30,7 +30,7 @@ BATCH = 25
 
 
 @dataclass(frozen=True)
-class Stressed:
+class StressPhotographs:
     """What the networks see of the photographs in which a face was found.
 
     Attributes
@@ -53,7 +53,7 @@ class Stressed:
 
 
 @dataclass(frozen=True)
-class PhotographedOnce:
+class SinglePhotograph:
     """A photograph that is all there is of its person: changes are made to its pixels.
 
     Attributes
@@ -101,7 +101,7 @@ def choose_people(people, count, first):
     return [first, *(person for person in people if person != first)][:count]
 
 
-def photographed_once(photographs, index, people):
+def single_photographs(photographs, index, people):
     """Read one photograph of each person, with the landmarks that were found in it.
 
     Parameters
@@ -114,7 +114,7 @@ def photographed_once(photographs, index, people):
 
     Returns
     -------
-    dict of str to PhotographedOnce
+    dict of str to SinglePhotograph
     """
     files = {photograph.name: photograph.path for photograph in photographs}
     used = index[index["row"] >= 0].drop_duplicates("person").set_index("person")
@@ -123,16 +123,16 @@ def photographed_once(photographs, index, people):
         line = used.loc[person]
         picture = read_picture(files[line["path"]])
         points = line[list(POINT_COLUMNS)].to_numpy(float).reshape(4, 2) / np.array(picture.scale)
-        result[person] = PhotographedOnce(picture.pixels / 255, points)
+        result[person] = SinglePhotograph(picture.pixels / 255, points)
     return result
 
 
-def write_photographs(sitters, folder, steps, styles=tuple(STYLES)):
+def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
     """Photograph people unchanged, under every change at growing strength, and in every style.
 
     Parameters
     ----------
-    sitters : dict of str to (Sitter or PhotographedOnce)
+    subjects : dict of str to (SimulatedSubject or SinglePhotograph)
         By person.
     folder : Path
         Receives JPEG files.
@@ -144,9 +144,9 @@ def write_photographs(sitters, folder, steps, styles=tuple(STYLES)):
     Returns
     -------
     DataFrame
-        As `Stressed.index`, without `row`.
+        As `StressPhotographs.index`, without `row`.
     """
-    lines, numbers = [], {person: number for number, person in enumerate(sitters)}
+    lines, numbers = [], {person: number for number, person in enumerate(subjects)}
 
     def write(person, kind, step, strength, image):
         name = f"{numbers[person]:03d}/{kind}-{step}.jpg".replace(" ", "-")
@@ -155,12 +155,12 @@ def write_photographs(sitters, folder, steps, styles=tuple(STYLES)):
         Image.fromarray(to_uint8(image)).save(path, quality=QUALITY)
         lines.append(dict(file=name, person=person, kind=kind, step=step, strength=strength))
 
-    for person, sitter in progress(sitters.items(), "stress photographs", unit="person"):
-        plain = sitter.photograph()
+    for person, subject in progress(subjects.items(), "stress photographs", unit="person"):
+        plain = subject.photograph()
         write(person, UNCHANGED, 0, 0.0, plain)
-        for change in sitter.changes:
+        for change in subject.changes:
             for step, strength in enumerate(change.strengths(steps), 1):
-                write(person, change.name, step, strength, sitter.photograph(change.name, strength))
+                write(person, change.name, step, strength, subject.photograph(change.name, strength))
         for style in styles:
             write(person, style, 1, 1.0, stylise(plain, style))
         if not styles:
@@ -181,7 +181,7 @@ def see_photographs(index, folder, training, evaluation):
 
     Returns
     -------
-    Stressed
+    StressPhotographs
 
     Raises
     ------
@@ -202,7 +202,7 @@ def see_photographs(index, folder, training, evaluation):
     index = index.assign(row=np.where(found, np.cumsum(found) - 1, -1))
     if len(_unchanged_rows(index)) < 2:
         raise StudyError("fewer than two unchanged photographs show a face: choose more people (robustness.people)")
-    return Stressed(index, torch.cat(features), np.concatenate(embeddings), np.concatenate(crops))
+    return StressPhotographs(index, torch.cat(features), np.concatenate(embeddings), np.concatenate(crops))
 
 
 @torch.no_grad()
@@ -235,7 +235,7 @@ def consistency(index, embeddings, samples, seed):
     Parameters
     ----------
     index : DataFrame
-        `Stressed.index`.
+        `StressPhotographs.index`.
     embeddings : ndarray (N, E)
         Unit length: of neutral faces, or of the photographs themselves.
     samples, seed : int

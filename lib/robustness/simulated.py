@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from lib.open_model.generator import FaceGenerator
 from lib.photos.simulated.camera import FACE_POINTS, alignment_vertices_of, draw_mesh, simulated_person
 from lib.photos.simulated.looks import dress
 from lib.rendering.crop import Crop
@@ -27,7 +28,7 @@ LEAST_AMBIENT = 0.2
 
 
 @dataclass(frozen=True)
-class Sitter:
+class SimulatedSubject:
     """A simulated person who sits still: the same clothes, glasses and expression in all photographs.
 
     Attributes
@@ -39,7 +40,7 @@ class Sitter:
         Pixels of the square photographs.
     """
 
-    generator: object
+    generator: FaceGenerator
     seed: int
     number: int
     size: int

@@ -24,7 +24,7 @@ def for_each(kernel, items):
 
     Parameters
     ----------
-    kernel : callable
+    kernel : Callable
         Spends its time in code that releases the interpreter lock and touches memory that belongs to `i` alone: the
         result then does not depend on which thread takes which item.
     items : int

@@ -174,7 +174,7 @@ def study_scans(scans, face_model, network, regressor, photographs=4, size=256, 
     face_model : FaceModel
     network : IdentityNetwork
         That the regressor was trained with.
-    regressor : callable
+    regressor : Callable
         Features (B, F) to Coefficients.
     photographs, size, seed : int
         As `photograph_scans`.

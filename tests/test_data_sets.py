@@ -12,10 +12,9 @@ from PIL import Image
 
 from lib.core.errors import StudyError
 from lib.core.params import PhotosParams
-from lib.photos.data_sets import DATA_SETS, README, instructions
 from lib.photos.read import UnreadablePictureError, read_picture
 from lib.photos.simulated.camera import CONDITIONS
-from lib.photos.sources import SOURCES, list_photographs, source_folder
+from lib.photos.sources import DATA_SETS, README, SOURCES, instructions, list_photographs, source_folder
 from lib.photos.videos import extract_frames
 
 
@@ -160,7 +159,7 @@ def test_a_missing_data_set_tells_how_to_obtain_it(tmp_path, name, monkeypatch):
 
 
 def test_sources_are_those_of_the_parameters():
-    assert get_args(get_type_hints(PhotosParams)["source"]) == SOURCES
+    assert get_args(get_type_hints(PhotosParams)["source"]) == tuple(SOURCES)
     assert source_folder("folder", "my/own") == Path("my/own")
     for name in ("lfw", *DATA_SETS):
         assert source_folder(name, "my/own") == Path("my/own")

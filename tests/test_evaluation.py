@@ -12,7 +12,7 @@ from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 from lib.core.params import EvaluateParams
 from lib.core.tensors import write_json
 from lib.evaluation import paper_numbers
-from lib.evaluation.distances import GroundTruth, SurfaceErrors, load_truth
+from lib.evaluation.distances import SurfaceErrors
 from lib.evaluation.protocol import (
     Reconstructed,
     evaluate_faces,
@@ -36,6 +36,7 @@ from lib.evaluation.tables import (
 from lib.face_model.model import Coefficients
 from lib.figures import group_intervals
 from lib.photos.photographed import Photographed
+from lib.photos.truth import GroundTruth, load_truth
 from lib.rendering.scenes import SceneDistribution
 from lib.training.losses import moments_of
 

@@ -11,7 +11,6 @@ from torch import nn
 
 from lib.core.errors import StudyError
 from lib.face_model.model import Coefficients
-from lib.photos import data_sets
 from lib.photos import sources as photo_sources
 from lib.photos.files import inspect_file
 from lib.recognition import network as recognition
@@ -77,9 +76,9 @@ def test_a_data_set(tmp_path, monkeypatch):
 
     readme = tmp_path / "README.md"
     readme.write_text("## Mine: `mine/`\nAsk me for it.\n")
-    monkeypatch.setattr(data_sets, "README", readme)
-    monkeypatch.setitem(data_sets.DATA_SETS, "mine", data_sets.DataSet("mine", read_mine, "sessions of people"))
-    monkeypatch.setattr(photo_sources, "SOURCES", (*photo_sources.SOURCES, "mine"))
+    monkeypatch.setattr(photo_sources, "README", readme)
+    mine = photo_sources.DataSet("mine", read_mine, "sessions of people")
+    monkeypatch.setitem(photo_sources.SOURCES, "mine", mine.list)
     with pytest.raises(StudyError, match="(?s)mine is missing.*Ask me for it"):
         photo_sources.list_photographs("mine", tmp_path / "mine")
     picture = tmp_path / "mine/ada/indoor/1.jpg"

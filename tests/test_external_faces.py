@@ -16,13 +16,13 @@ from lib.baselines.external import evaluate_results, find_results, read_results
 from lib.baselines.external_meshes import LANDMARK_NAMES, place_meshes, read_landmarks
 from lib.core.errors import StudyError
 from lib.core.params import EvaluateParams
-from lib.evaluation.distances import load_truth
 from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.file import FaceModelFile, LinearModel
 from lib.face_model.meshes import read_mesh, save_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.open_model.generator import FaceGenerator
 from lib.photos.photographed import Photographed
+from lib.photos.truth import load_truth
 from lib.rendering.scenes import SceneDistribution
 
 PEOPLE = 6

@@ -1,9 +1,37 @@
 """Files are whole or not there, and progress reads well in a log."""
 
-import pytest
+import re
+from types import SimpleNamespace
 
-from lib.core.files import write_atomically
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from lib.core.files import write_atomically, write_hdf5
 from lib.core.progress import progress
+from lib.evaluation.protocol import save_evaluation
+from lib.photos.truth import save_truth
+
+
+def _interrupt(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+def fill_by_hand(path):
+    write_hdf5(path, _interrupt)
+
+
+def truth(path):
+    save_truth(path, ["ada"], np.zeros((1, 3, 3)), np.zeros((1, 3)))
+
+
+def evaluation(path):
+    ones = np.ones((1, 2))
+    save_evaluation(path, SimpleNamespace(embeddings=ones, rows=ones), SimpleNamespace(pictures=ones, frontal=ones))
+
+
+HDF5_WRITERS = [fill_by_hand, truth, evaluation]
 
 
 def test_a_file_appears_whole_in_a_folder_that_is_made(tmp_path):
@@ -24,6 +52,24 @@ def test_an_interruption_keeps_the_old_file_and_leaves_no_rest(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, write)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("write", HDF5_WRITERS, ids=lambda write: write.__name__)
+def test_an_interrupted_hdf5_file_keeps_the_old_one(tmp_path, monkeypatch, write):
+    path = tmp_path / "file.h5"
+    path.write_text("old")
+    monkeypatch.setattr(h5py.File, "__setitem__", _interrupt)
+    monkeypatch.setattr(h5py.Group, "__setitem__", _interrupt)
+    monkeypatch.setattr(h5py.Group, "create_dataset", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(path)
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file.h5"]
+
+
+def test_no_module_opens_an_hdf5_file_for_writing_itself():
+    pattern = re.compile(r"h5py\.File\([^)]*[\"'][wax]")
+    writers = [path.name for path in (ROOT / "lib").rglob("*.py") if pattern.search(path.read_text())]
+    assert writers == ["files.py"]
 
 
 def test_progress_writes_whole_lines_to_a_log(capfd):

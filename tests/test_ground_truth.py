@@ -13,14 +13,14 @@ from lib.evaluation.distances import (
     average_by_condition,
     averaged_features,
     averaged_shapes,
-    load_truth,
     shape_errors,
     surface_errors,
+    true_face,
 )
 from lib.evaluation.surfaces import make_surface
 from lib.face_model.model import Coefficients, FaceModel
-from lib.photos.scans import save_scans
-from lib.photos.simulated.camera import save_truth
+from lib.photos.simulated.camera import true_faces
+from lib.photos.truth import load_truth, save_scans, save_truth
 
 PERSONS = ["person-0000", "person-0003"]
 
@@ -48,12 +48,17 @@ def true_shapes():
     return torch.from_numpy(np.concatenate(draws)).float()
 
 
+def _save(model, path):
+    generator = Generator(model)
+    save_truth(path, PERSONS, true_faces(generator, PERSONS, 7), generator.triangles)
+
+
 def shapes_of(persons, shape):
     return AveragedShapes(np.array(persons, object), np.full(len(persons), "all", object), shape)
 
 
 def test_the_error_is_zero_for_the_truth_and_grows_away_from_it(tmp_path, model, true_shapes):
-    save_truth(Generator(model), tmp_path / "truth.h5", PERSONS, 7)
+    _save(model, tmp_path / "truth.h5")
     truth = load_truth(tmp_path / "truth.h5", 5)
     assert truth.persons == tuple(PERSONS)
     assert shape_errors(shapes_of(PERSONS, true_shapes), model, truth).distances.max() < 0.05
@@ -74,13 +79,13 @@ def test_scans_of_their_own_topology_are_as_good(tmp_path, model, true_shapes):
         finer.export(scans[person])
     save_scans(tmp_path / "truth.h5", scans)
     truth = load_truth(tmp_path / "truth.h5", 2)
-    assert len(truth.face("person-0003")[0].vertices) > len(faces[0])
+    assert len(true_face(truth, "person-0003")[0].vertices) > len(faces[0])
     assert shape_errors(shapes_of(PERSONS, true_shapes), model, truth).distances.max() < 0.2
     assert shape_errors(shapes_of(PERSONS, true_shapes + 2), model, truth).distances.min() > 0.4
 
 
 def test_a_face_that_is_the_same_in_all_conditions_is_measured_once(tmp_path, model, true_shapes, monkeypatch):
-    save_truth(Generator(model), tmp_path / "truth.h5", PERSONS, 7)
+    _save(model, tmp_path / "truth.h5")
     measured = []
 
     def counted(faces, truth, total):
@@ -95,7 +100,7 @@ def test_a_face_that_is_the_same_in_all_conditions_is_measured_once(tmp_path, mo
 
 
 def test_faces_in_another_unit_and_place_are_registered(tmp_path, model, true_shapes):
-    save_truth(Generator(model), tmp_path / "truth.h5", PERSONS, 7)
+    _save(model, tmp_path / "truth.h5")
     truth, nose = load_truth(tmp_path / "truth.h5", 2), model.landmarks["center.nose.tip"]
     faces = [0.95 * face + [30, -20, 400] for face in model.vertices(true_shapes).numpy()]
     meshes = [(person, make_surface(face, model.triangles.numpy()), face[nose]) for person, face in zip(PERSONS, faces)]
@@ -126,6 +131,6 @@ def test_averages_of_many_rows_keep_their_precision():
 
 
 def test_the_layout_of_both_files_is_as_documented(tmp_path, model):
-    save_truth(Generator(model), tmp_path / "one.h5", PERSONS, 7)
+    _save(model, tmp_path / "one.h5")
     with h5py.File(tmp_path / "one.h5") as file:
         assert set(file) == {"persons", "vertices", "triangles"}

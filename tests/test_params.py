@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+from typing import get_args, get_type_hints
 
 import pytest
 from conftest import ROOT
 
 from lib.core.errors import StudyError
-from lib.core.params import load_params
+from lib.core.params import NetworksParams, load_params
+from lib.recognition.network import KINDS
 from lib.run import apply_preset
 
 PUBLISHED = ROOT / "presets/default.yaml"
@@ -57,6 +59,7 @@ def test_whole_numbers_pass_for_real_ones(tmp_path):
         ("{batch_weight: 0.0}", "{batch_weight: -1.0}", "variants.no_batch.batch_weight"),
         ("[600.0, 1500.0]", "[1500.0, 600.0]", "distance_mm"),
         ("  full: {}", "  stage1: {}", "variants.stage1: that is the name of stage 1 alone"),
+        ("  full: {}", "  whole: {}", "variants.full is missing"),
         ("\nscenes:", "\nscene:", "scenes is missing"),
         ("\nscenes:", "\nscenes: [", "not YAML"),
     ],
@@ -64,6 +67,11 @@ def test_whole_numbers_pass_for_real_ones(tmp_path):
 def test_what_is_wrong_is_named(tmp_path, old, new, named):
     with pytest.raises(StudyError, match="(?s)" + named.replace("?", r"\?").replace(".", r"\.")):
         load(tmp_path, old, new)
+
+
+def test_networks_are_those_of_the_registry():
+    choices = get_type_hints(NetworksParams)
+    assert set(get_args(choices["evaluation"])) == set(KINDS) > set(get_args(choices["training"]))
 
 
 def test_a_missing_file_is_named(tmp_path):

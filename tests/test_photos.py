@@ -3,6 +3,7 @@
 import os
 import struct
 import subprocess
+import tarfile
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -16,14 +17,14 @@ from skimage import data
 from torch import nn
 
 from lib.core.errors import StudyError
+from lib.core.files import sha256_of
 from lib.photos import align as face_crops
 from lib.photos import embed as photo_embedding
-from lib.photos import lfw
+from lib.photos import sources
 from lib.photos.detect import FaceDetector
 from lib.photos.embed import embed_photographs, fill_cache
 from lib.photos.embed_processes import embed_in_processes
 from lib.photos.files import read_folder
-from lib.photos.lfw import fetch_lfw
 from lib.photos.read import LONGEST_SIDE, UnreadablePictureError, read_picture
 from lib.photos.sources import list_photographs
 from lib.photos.store import load_feature_store, split_people
@@ -203,14 +204,14 @@ def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
     def fail(**options):
         raise OSError("no network")
 
-    monkeypatch.setattr(lfw, "fetch_lfw_people", fail)
+    monkeypatch.setattr(sources, "fetch_lfw_people", fail)
     with pytest.raises(StudyError, match=r"lfw-funneled\.tgz") as error:
-        fetch_lfw(tmp_path)
+        sources.fetch_lfw(tmp_path)
     assert str(tmp_path / "lfw_home") in str(error.value)
     (tmp_path / "lfw_home").mkdir()
     (tmp_path / "lfw_home" / "lfw-funneled.tgz").write_bytes(b"something else")
     with pytest.raises(StudyError, match="SHA-256"):
-        fetch_lfw(tmp_path)
+        sources.fetch_lfw(tmp_path)
 
 
 def test_lfw_comes_as_folders_of_people(tmp_path, face, monkeypatch):
@@ -219,12 +220,46 @@ def test_lfw_comes_as_folders_of_people(tmp_path, face, monkeypatch):
         save(folder / "Ada_Lovelace" / "Ada_Lovelace_0001.jpg", face)
         (folder / "pairs.txt").write_text("10")
 
-    monkeypatch.setattr(lfw, "fetch_lfw_people", fetch)
+    monkeypatch.setattr(sources, "fetch_lfw_people", fetch)
     with pytest.raises(StudyError, match="1 photographs instead of 13233"):
         list_photographs("lfw", tmp_path)
-    monkeypatch.setattr(lfw, "LFW_PHOTOGRAPHS", 1)
+    monkeypatch.setattr(sources, "LFW_PHOTOGRAPHS", 1)
     (found,) = list_photographs("lfw", tmp_path)
     assert found.person == "Ada_Lovelace" and not found.problem
+
+
+@pytest.mark.parametrize("source", [name for name in sources.SOURCES if name not in ("simulated", "lfw")])
+def test_reading_a_source_leaves_the_users_files_as_they_are(tmp_path, face, source, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "mine"
+    places = "a/1.jpg", "dvd1/data/images/1/1_930831_fa_a.jpg", "train/n1/1.jpg", "s1/PTZ-Indoor/1.jpg", "1.jpg"
+    for place in places:
+        save(folder / place, face)
+    for place in ("pairs.txt", "a/notes.txt", "people.csv", ".hidden", "s1/Video/PTZ-Outdoor.mjpg"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text("the user's own")
+    before = files_of(folder)
+    assert any(not photograph.problem for photograph in list_photographs(source, folder))
+    assert files_of(folder) == before
+
+
+def test_lfw_put_there_by_hand_stays(tmp_path, face, monkeypatch):
+    save(tmp_path / "lfw_funneled" / "Ada_Lovelace" / "Ada_Lovelace_0001.jpg", face)
+    (tmp_path / "lfw_funneled" / "pairs_01.txt").write_text("10")
+    home = tmp_path / "home" / "lfw_home"
+    home.mkdir(parents=True)
+    with tarfile.open(home / sources.LFW_ARCHIVE, "w:gz") as archive:
+        archive.add(tmp_path / "lfw_funneled", "lfw_funneled")
+    monkeypatch.setattr(sources, "LFW_SHA256", sha256_of(home / sources.LFW_ARCHIVE))
+    monkeypatch.setattr(sources, "LFW_PHOTOGRAPHS", 1)
+    put = files_of(home)
+    for _ in range(2):
+        assert [photograph.person for photograph in list_photographs("lfw", tmp_path / "home")] == ["Ada_Lovelace"]
+        assert put.items() <= files_of(home).items()
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # --- pixels

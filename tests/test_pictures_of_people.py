@@ -10,7 +10,7 @@ FILES = [
     "reports/figures/pairs/full.png",
     "reports/index.html",
     "reports/figures/losses.svg",
-    "lib/photos/lfw.py",
+    "lib/photos/files.py",
     "data/a.jpg",
 ]
 

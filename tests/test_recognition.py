@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from lib.core.errors import StudyError
+from lib.core.files import download, sha256_of
 from lib.recognition import network as recognition
 from lib.recognition import sources as network_files
 from lib.recognition.dlib import Stem
@@ -395,7 +396,7 @@ def test_facenet_put_by_hand_is_the_packages_network(tmp_path, monkeypatch):
     original = facenet_file(path).eval()
     with pytest.raises(StudyError, match="damaged or another version"):
         prepare_network("facenet", tmp_path, path.parent)
-    monkeypatch.setattr(network_files, "FACENET_SHA256", network_files.sha256_of(path))
+    monkeypatch.setattr(network_files, "FACENET_SHA256", sha256_of(path))
     prepare_network("facenet", tmp_path, path.parent)
     images = torch.rand(2, 3, 160, 160)
     with torch.no_grad():
@@ -457,10 +458,10 @@ def test_a_download_is_checked_and_goes_on_where_it_ended(tmp_path, served):
     sha256 = hashlib.sha256(content).hexdigest()
     part = tmp_path / "file.pt.part"
     part.write_bytes(content[:1000])
-    network_files.download(url, tmp_path / "file.pt", sha256)
+    download(url, tmp_path / "file.pt", sha256)
     assert (tmp_path / "file.pt").read_bytes() == content and asked == ["bytes=1000-"] and not part.exists()
     part.write_bytes(content)  # interrupted between the last byte and the check
-    network_files.download(url, tmp_path / "file.pt", sha256)
+    download(url, tmp_path / "file.pt", sha256)
     assert (tmp_path / "file.pt").read_bytes() == content
 
 
@@ -492,11 +493,11 @@ def _replace_length(send_header, length, name, value):
 def test_a_wrong_download_is_thrown_away(tmp_path, served):
     url, _, asked = served
     with pytest.raises(StudyError, match="SHA-256"):
-        network_files.download(url, tmp_path / "file.pt", "0" * 64)
+        download(url, tmp_path / "file.pt", "0" * 64)
     assert asked == [None] and list(tmp_path.iterdir()) == []
 
 
 def test_an_unreachable_download_says_where_to_put_the_file(tmp_path):
     with pytest.raises(StudyError, match="put it at") as error:
-        network_files.download("http://127.0.0.1:9/file.pt", tmp_path / "file.pt", "0" * 64)
+        download("http://127.0.0.1:9/file.pt", tmp_path / "file.pt", "0" * 64)
     assert str(tmp_path / "file.pt") in str(error.value)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from lib.open_model.build import FaceGenerator
 from lib.photos.simulated import camera as simulated
-from lib.photos.simulated.camera import CONDITIONS, person_name, save_truth, simulate_photographs
+from lib.photos.simulated.camera import CONDITIONS, person_name, simulate_photographs, true_faces
+from lib.photos.truth import save_truth
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +61,12 @@ def test_processes_side_by_side_change_nothing(generator, tmp_path):
 
 
 def test_the_truth_is_the_person_without_expression(generator, tmp_path):
-    save_truth(generator, tmp_path / "truth.h5", ["person-0002", "person-0000"], 5)
+    persons = ["person-0002", "person-0000"]
+    save_truth(tmp_path / "truth.h5", persons, true_faces(generator, persons, 5), generator.triangles)
     with h5py.File(tmp_path / "truth.h5") as file:
         vertices, names = file["vertices"][()], [name.decode() for name in file["persons"]]
         assert (file["triangles"][()] == generator.triangles).all()
-    assert names == ["person-0002", "person-0000"]
+    assert names == persons
     again = generator.person(np.random.default_rng([5, 2])).vertices
     assert np.allclose(vertices[0], again) and not np.allclose(vertices[1], again, atol=0.1)
 

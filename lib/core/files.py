@@ -1,10 +1,18 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there: written, downloaded, checked against their SHA-256."""
 
 import hashlib
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import h5py
+
+from lib.core.errors import StudyError
+from lib.core.progress import progress
+
+DOWNLOAD_TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 20
 
 
 def write_atomically(path, write):
@@ -35,6 +43,69 @@ def write_hdf5(path, fill):
             fill(file)
 
     write_atomically(path, write)
+
+
+def sha256_of(path):
+    """Return the SHA-256 of a file, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path, sha256):
+    """Raise StudyError unless the file at `path` has this SHA-256 (hexadecimal)."""
+    found = sha256_of(path)
+    if found != sha256:
+        raise StudyError(
+            f"{path} is damaged or another version: its SHA-256 is {found}, expected {sha256}. "
+            "Delete it and run again, or put the right file there."
+        )
+
+
+def download(url, path, sha256):
+    """Download a file with progress, into ``<path>.part`` until it is complete and right.
+
+    An interrupted download is resumed by the next call.
+
+    Raises
+    ------
+    StudyError
+        There is no network, or the content's SHA-256 (hexadecimal) is not the expected one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        _download_rest(url, part)
+    except (OSError, urllib.error.URLError) as error:
+        raise StudyError(f"{url} cannot be downloaded ({error}). Fetch it elsewhere and put it at {path}.") from error
+    try:
+        check_sha256(part, sha256)
+    except StudyError:
+        part.unlink()
+        raise
+    part.replace(path)
+
+
+def _download_rest(url, part):
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left to fetch: the digest decides
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        rest = response.headers.get("Content-Length")
+        total = int(rest) + (have if resumed else 0) if rest else None
+        bar = progress(description=part.stem, total=total, unit="B", initial=have if resumed else 0)
+        with part.open("ab" if resumed else "wb") as file, bar:
+            while chunk := response.read(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and part.stat().st_size != total:
+        raise ConnectionError(f"it ended after {part.stat().st_size} of {total} bytes; run again to go on")
 
 
 def digest_of_sources(name):

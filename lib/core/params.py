@@ -10,7 +10,7 @@ from lib.core.errors import StudyError
 from lib.core.strict import Angle, Count, NotNegative, Positive, Seed, Share, build, read_yaml, strict, unknown
 
 PARAMS_FILE = "params.yaml"
-STAGE1 = "stage1"
+STAGE1, FULL = "stage1", "full"
 
 
 @strict
@@ -265,4 +265,6 @@ def load_params(path=PARAMS_FILE):
         params.variant(name)
     if STAGE1 in params.variants:
         raise StudyError(f"variants.{STAGE1}: that is the name of stage 1 alone; call the variant something else")
+    if FULL not in params.variants:
+        raise StudyError(f"variants.{FULL} is missing: the other variants are compared with it")
     return params

@@ -4,10 +4,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import torch
 
@@ -20,71 +18,22 @@ SIDE_BY_SIDE = 2
 """Faces that are measured at once: while one is in numpy, which takes one core, another looks for neighbours."""
 
 
-@dataclass(frozen=True)
-class GroundTruth:
-    """The file that the stage `photos` keeps of the test people, read face by face.
-
-    Attributes
-    ----------
-    path : Path
-        HDF5: `persons` (P,); either `vertices` (P, N, 3) and `triangles` (T, 3) of one topology
-        (`lib.photos.simulated.camera.save_truth`), or groups `faces/<number>` with `vertices` and `triangles` each
-        (`lib.photos.scans.save_scans`).
-    persons : tuple of str
-        Those that are measured.
-    scanned : bool
-        Each face has its own topology: that of a scanner, which sees the outer skin only.
-    """
-
-    path: Path
-    persons: tuple[str, ...]
-    scanned: bool = False
-
-    def face(self, person):
-        """Read a face, cropped to 95 mm around its nose tip.
-
-        Returns
-        -------
-        surface : Surface
-            mm.
-        nose_tip : ndarray (3,)
-            A scan has no landmarks: its foremost vertex.
-        """
-        return _true_face(self.path, self.persons.index(person))
-
-
 @lru_cache(maxsize=32)
-def _true_face(path, number):
-    """Several methods are measured against the same people: each face is prepared once."""
-    with h5py.File(path) as file:
-        if "faces" in file:
-            vertices, triangles = (file[f"faces/{number}/{name}"][()] for name in ("vertices", "triangles"))
-        else:
-            vertices, triangles = file["vertices"][number], file["triangles"][()]
-    tip = vertices[vertices[:, 2].argmax()].astype(np.float64)
-    return crop_to_sphere(make_surface(vertices, triangles), tip), tip
+def true_face(truth, person):
+    """Read a face of `lib.photos.truth.GroundTruth`, cropped to 95 mm around its nose tip.
 
-
-def load_truth(path, people):
-    """Open the true faces.
-
-    Parameters
-    ----------
-    path : path-like
-        ``data/photos/truth.h5``.
-    people : int
-        How many are measured at most.
+    Several methods are measured against the same people: each face is prepared once.
 
     Returns
     -------
-    GroundTruth or None
-        None where the photographs have no truth.
+    surface : Surface
+        mm.
+    nose_tip : ndarray (3,)
+        A scan has no landmarks: its foremost vertex.
     """
-    path = Path(path)
-    if not path.is_file():
-        return None
-    with h5py.File(path) as file:
-        return GroundTruth(path, tuple(name.decode() for name in file["persons"][:people]), "faces" in file)
+    vertices, triangles = truth.read(person)
+    tip = vertices[vertices[:, 2].argmax()].astype(np.float64)
+    return crop_to_sphere(make_surface(vertices, triangles), tip), tip
 
 
 @dataclass(frozen=True)
@@ -227,7 +176,7 @@ def surface_errors(faces, truth, total=None):
     measured, waiting = [], deque()
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         for person, face, nose_tip in progress(faces, "geometry", total=total, unit="face"):
-            true, true_tip = truth.face(person)
+            true, true_tip = true_face(truth, person)
             waiting.append(pool.submit(reconstruction_error, face.shifted(true_tip - nose_tip), true))
             if len(waiting) > SIDE_BY_SIDE:
                 measured.append(waiting.popleft().result())

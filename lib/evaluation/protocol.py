@@ -6,13 +6,13 @@ condition, and under `groups` those of each group of people. ``docs/metrics.md``
 
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from lib.core.files import write_hdf5
 from lib.core.pictures import to_pictures
 from lib.core.progress import progress
 from lib.evaluation.bootstrap import resample_people
@@ -269,9 +269,8 @@ def loopback_table(setup, regressor, coefficients):
 
 def save_evaluation(path, photographed, reconstructed):
     """Keep what the notebooks of the ablations and of the report show again, in one compressed HDF5 file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
+
+    def fill(file):
         file.create_dataset("pictures", data=reconstructed.pictures, compression="gzip", compression_opts=4)
         file["similarity"] = (photographed.embeddings * reconstructed.frontal).sum(1)
         file["rows"], file["frontal"] = photographed.rows, reconstructed.frontal
@@ -280,6 +279,8 @@ def save_evaluation(path, photographed, reconstructed):
         if reconstructed.errors is not None:
             for name, values in reconstructed.errors._asdict().items():
                 file[f"errors/{name}"] = values
+
+    write_hdf5(path, fill)
 
 
 def load_evaluation(path):

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass
 
 from lib.core.params import EvaluateParams
-from lib.evaluation.distances import GroundTruth, averaged_features, load_truth
+from lib.evaluation.distances import averaged_features
 from lib.face_model.model import FaceModel
 from lib.photos.people import groups_of, read_people
 from lib.photos.photographed import Photographed, load_photographed
+from lib.photos.truth import GroundTruth, load_truth
 from lib.recognition.network import IdentityNetwork, load_centred, load_network
 from lib.rendering.scenes import SceneDistribution
 

@@ -1,7 +1,7 @@
 """Photographs as files: folders of people and flat folders, with every file that was found.
 
 Files that cannot be used are listed too: they carry the problem, so that nothing is dropped silently. Reading
-pixels is `lib.photos.read`' matter; published data sets have layouts of their own (`lib.photos.data_sets`).
+pixels is `lib.photos.read`' matter; published data sets have layouts of their own (`lib.photos.sources`).
 """
 
 import os

@@ -1,19 +1,54 @@
-"""Sources of photographs by name: `photos.source` of `params.yaml`."""
+"""Sources of photographs by name, `photos.source` of `params.yaml`: simulated, a folder, LFW, published data sets.
 
+Where each data set comes from, under which terms, and where it has to lie is told once, in ``data/raw/README.md``: a
+section of it is the error when a data set is missing. Listings are streamed, folder by folder: VGGFace2 has 3.3 million
+files. No file of a user's is changed or deleted.
+"""
+
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib.core.errors import StudyError
-from lib.photos.data_sets import DATA_SETS
-from lib.photos.files import read_folder
-from lib.photos.lfw import fetch_lfw
-from lib.photos.simulated.camera import read_simulated
+from sklearn.datasets import fetch_lfw_people
 
-SOURCES = ("simulated", "folder", "lfw", *DATA_SETS)
+from lib.core import paths
+from lib.core.errors import StudyError
+from lib.core.files import check_sha256
+from lib.core.progress import progress
+from lib.photos.files import (
+    Photograph,
+    first_problems,
+    inspect_file,
+    is_folder,
+    iterate_folder,
+    list_folder,
+    printable,
+    read_folder,
+    read_person,
+)
+from lib.photos.simulated.camera import read_simulated
+from lib.photos.videos import VIDEO_SUFFIXES, extract_frames
+
+README = Path(__file__).parents[2] / "data" / "raw" / "README.md"
+
+MICC_CONDITIONS = {"Indoor-Cooperative": "cooperative", "PTZ-Indoor": "indoor", "PTZ-Outdoor": "outdoor"}
+"""The three videos of each subject, and what the paper calls them (4.2)."""
+MICC_VIDEOS = "Video"
+MICC_SCANS = "Model/frontal*/obj/*.obj"
+FRAMES_FOLDER = paths.CACHE / "frames"
+"""Where frames of videos are kept, which may be made again at any time."""
+FERET_IMAGES = "data/images"
+LFW_ARCHIVE = "lfw-funneled.tgz"
+LFW_URL = "https://ndownloader.figshare.com/files/5976015"
+LFW_SHA256 = "b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a"
+LFW_PHOTOGRAPHS = 13_233
 
 
 def source_folder(source, path):
     """Return where a source lies: `path`, but for simulated photographs."""
-    return Path("data/photos/simulated" if source == "simulated" else path)
+    return paths.PHOTOS / "simulated" if source == "simulated" else Path(path)
 
 
 def list_photographs(source, path):
@@ -22,10 +57,9 @@ def list_photographs(source, path):
     Parameters
     ----------
     source : str
-        "folder" (see `lib.photos.files.read_folder`), "simulated", "lfw" (see `lib.photos.lfw.fetch_lfw`), or one of
-        `lib.photos.data_sets.DATA_SETS`.
+        One of `SOURCES`.
     path : path-like
-        The folder; for "lfw" the place that the data set is, or will be, downloaded to.
+        Its folder; for "lfw" the place that the data set is, or will be, downloaded to.
 
     Returns
     -------
@@ -34,12 +68,154 @@ def list_photographs(source, path):
     Raises
     ------
     StudyError
-        When the source is unknown, or its folder is missing or holds no image file.
+        The source is unknown, or its folder is missing or holds no image file.
     """
     if source not in SOURCES:
         raise StudyError(f"There is no source of photographs {source!r}: choose one of {', '.join(SOURCES)}.")
-    if source in DATA_SETS:
-        return DATA_SETS[source].list(path)
-    if source == "simulated":
-        return read_simulated(path)
-    return read_folder(fetch_lfw(path) if source == "lfw" else path)
+    return SOURCES[source](path)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A published data set.
+
+    Attributes
+    ----------
+    name : str
+        As `photos.source` calls it; a section of ``data/raw/README.md`` is about it.
+    read : Callable
+        Maps its folder (Path) to an iterator of its `lib.photos.files.Photograph`.
+    layout : str
+        What its folder has to hold, in a few words, for the error when it holds something else.
+    """
+
+    name: str
+    read: Callable[[Path], Iterator[Photograph]]
+    layout: str
+
+    def list(self, folder):
+        """List all files of the data set; StudyError, with its section, where the folder is laid out differently."""
+        folder = Path(folder)
+        if not is_folder(folder):
+            raise StudyError(f"{folder} is missing.\n\n{instructions(self.name)}")
+        photographs = list(self.read(folder))
+        if all(photograph.problem for photograph in photographs):
+            found = first_problems(photographs)
+            raise StudyError(f"{folder} does not hold {self.layout}:{found}\n\n{instructions(self.name)}")
+        return photographs
+
+
+def instructions(name):
+    """Return the section of ``data/raw/README.md`` on a data set: how to obtain it, and where to put it."""
+    text = README.read_text(encoding="utf-8")
+    return re.search(rf"^#+ [^\n]*`{name}/`.*?(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)[0].strip()
+
+
+def read_lfw(data_home):
+    """List Labeled Faces in the Wild, without the data set's own lists of pairs (``*.txt``)."""
+    return [photograph for photograph in read_folder(fetch_lfw(data_home)) if not photograph.file.endswith(".txt")]
+
+
+def fetch_lfw(data_home):
+    """Find or download Labeled Faces in the Wild, funneled (233 MB), with scikit-learn's fetcher; return its folder."""
+    home = Path(data_home) / "lfw_home"
+    folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
+    if not folder.is_dir() and archive.is_file():  # put there by hand; scikit-learn wants its other files too
+        check_sha256(archive, LFW_SHA256)
+        with tarfile.open(archive) as files:
+            files.extractall(home, filter="data")
+    if not folder.is_dir():
+        try:
+            # its return value, pixels, is not needed: ask for the one person with 500 photographs, tiny
+            fetch_lfw_people(data_home=str(data_home), min_faces_per_person=500, resize=0.1)
+        except OSError as error:
+            raise StudyError(
+                f"Labeled Faces in the Wild cannot be downloaded ({error}). Fetch {LFW_URL} elsewhere, "
+                f"name it {LFW_ARCHIVE} and put it into {home}."
+            ) from error
+    found = sum(1 for _ in folder.glob("*/*.jpg"))
+    if found != LFW_PHOTOGRAPHS:
+        raise StudyError(
+            f"{folder} holds {found} photographs instead of {LFW_PHOTOGRAPHS} (an interrupted extraction?): "
+            "delete that folder and run again."
+        )
+    return folder
+
+
+def read_micc(folder):
+    """MICC Florence: three videos of each of 53 people, ``subject_01/Video/PTZ-Indoor.mjpg``, and scans.
+
+    Frames are extracted once, into `FRAMES_FOLDER`. Where somebody has put frames into a folder named as the video
+    (``subject_01/PTZ-Indoor/*.jpg``), those are read instead.
+    """
+    for subject in progress(_folders(folder), "frames of videos", unit="subject"):
+        scan = next((path.relative_to(folder).as_posix() for path in sorted(subject.glob(MICC_SCANS))), "")
+        for video, condition in MICC_CONDITIONS.items():
+            told = {"person": printable(subject.name), "condition": condition, "scan": scan}
+            inside = sorted(path for path in (subject / video).rglob("*") if not is_folder(path))
+            frames = [path for path in inside if path.suffix.lower() not in VIDEO_SUFFIXES]
+            for path in frames:
+                yield inspect_file(path, folder, **told)
+            beside = sorted((subject / MICC_VIDEOS).glob(f"{video}.*"))
+            for path in (path for path in (*beside, *inside) if path.suffix.lower() in VIDEO_SUFFIXES):
+                yield from _read_video(path, folder, told, "frames of this video lie beside it" if frames else "")
+
+
+def _read_video(video, folder, told, problem):
+    """Frames of a video as photographs, and the video itself where it has a problem."""
+    file = video.relative_to(folder)
+    if not problem:
+        frames_folder = FRAMES_FOLDER / folder.name
+        frames, problem = extract_frames(video, frames_folder / file)
+        for frame in frames:
+            yield inspect_file(frame, frames_folder, **told)
+    if problem:
+        yield Photograph(str(folder), file.as_posix(), problem=problem, **told)
+
+
+def read_feret(folder):
+    """Colour FERET: ``dvd1/data/images/00001/00001_930831_fa_a.ppm.bz2``; the pose (fa, ql, ...) is the condition."""
+    for disc in (folder, *_folders(folder)):
+        for person in _folders(disc / FERET_IMAGES):
+            for photograph in read_person(person, folder):
+                parts = Path(photograph.file).name.split(".")[0].split("_")
+                yield replace(photograph, condition=parts[2] if len(parts) > 2 else "")
+
+
+def read_bam(folder):
+    """BAM: artworks of unknown people, flat or in one folder a medium, which becomes the condition."""
+    for photograph in iterate_folder(folder):
+        medium, _, file = photograph.file.rpartition("/")
+        # nobody is known: every picture shows somebody else
+        yield replace(photograph, person=photograph.name, condition=printable(medium)) if file else photograph
+
+
+def read_vggface2(folder):
+    """VGGFace2: ``train/n000002/0001_01.jpg`` and ``test/n000001/...``, person folders of 3.3 million files."""
+    for part in ("train", "test"):
+        for person in _folders(folder / part):
+            yield from read_person(person, folder)
+
+
+def _folders(folder):
+    """Sub-folders that are not hidden, sorted; none where there is no folder."""
+    if not is_folder(folder):
+        return []
+    return [entry for entry in list_folder(folder) if is_folder(entry) and not entry.name.startswith(".")]
+
+
+DATA_SETS = {
+    data_set.name: data_set
+    for data_set in (
+        DataSet("micc", read_micc, f"{MICC_VIDEOS}/{{{','.join(MICC_CONDITIONS)}}}.mjpg in each subject's folder"),
+        DataSet("mofa", iterate_folder, "photographs"),
+        DataSet("feret", read_feret, f"{FERET_IMAGES} or dvd1/{FERET_IMAGES}"),
+        DataSet("bam", read_bam, "pictures"),
+        DataSet("vggface", iterate_folder, "one folder a person"),
+        DataSet("vggface2", read_vggface2, "train/ or test/ with one folder a person"),
+    )
+}
+
+SOURCES = {"simulated": read_simulated, "folder": read_folder, "lfw": read_lfw} | {
+    name: data_set.list for name, data_set in DATA_SETS.items()
+}

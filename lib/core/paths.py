@@ -1,0 +1,25 @@
+"""Where the study's files lie, from the root of the repository."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+RAW = Path("data/raw")
+CACHE = Path("data/cache")
+CHECKPOINTS = Path("data/checkpoints")
+LIVE = Path("data/live")
+
+FACE_MODEL = Path("data/face_model")
+NETWORKS = Path("data/networks")
+PHOTOS = Path("data/photos")
+STAGE1 = Path("data/stage1")
+REGRESSORS = Path("data/regressors")
+EVALUATE = Path("data/evaluate")
+METHODS = Path("data/methods")
+ROBUSTNESS = Path("data/robustness")
+
+METRICS = Path("reports/metrics")
+PLOTS = Path("reports/plots")
+FIGURES = Path("reports/figures")
+NOTEBOOKS = Path("reports/notebooks")
+PAGES = Path("reports/pages")

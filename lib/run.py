@@ -3,7 +3,7 @@
 `python -m lib.run --preset quick` writes a preset into `params.yaml` instead.
 
 The parameters are checked first, so that a slip is told in a line before anything starts. A failed notebook is kept
-half executed under `reports/notebooks`, where it can be opened.
+half executed in `build/failed`: under `reports/notebooks` DVC keeps those of whole runs.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from lib.core.strict import read_yaml, unknown
 
 NOTEBOOKS = Path("notebooks")
 EXECUTED = Path("reports/notebooks")
+FAILED = Path("build/failed")
 PRESETS = Path("presets")
 DEFAULT_PRESET = "default"
 PROCESS_SETTINGS = {
@@ -39,13 +40,7 @@ PROCESS_SETTINGS = {
 
 
 def notebook_of(stage):
-    """Return the notebook of a stage, `notebooks/NN_stage.ipynb`.
-
-    Raises
-    ------
-    StudyError
-        There is none.
-    """
+    """Return the notebook of a stage, `notebooks/NN_stage.ipynb`."""
     found = sorted(NOTEBOOKS.glob(f"[0-9][0-9]_{stage}.ipynb"))
     if not found:
         stages = ", ".join(path.stem[3:] for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")))
@@ -54,24 +49,7 @@ def notebook_of(stage):
 
 
 def run_notebook(stage, variant=None):
-    """Execute a stage's notebook.
-
-    Parameters
-    ----------
-    stage : str
-    variant : str or None
-        Passed to the notebook as its parameter `variant`, and part of the executed copy's name.
-
-    Returns
-    -------
-    Path
-        The executed copy.
-
-    Raises
-    ------
-    StudyError
-        The parameters are refused, or a cell failed: the message is the cell's own, and where to look.
-    """
+    """Execute a stage's notebook; return the executed copy, which the variant is part of the name of."""
     source = notebook_of(stage)
     load_params(PARAMS_FILE)
     EXECUTED.mkdir(parents=True, exist_ok=True)
@@ -81,7 +59,9 @@ def run_notebook(stage, variant=None):
         execute_notebook(source, target, {"variant": variant} if variant else {})
     except PapermillExecutionError as error:
         kind = "" if error.ename.endswith("StudyError") else f"{error.ename}: "
-        raise StudyError(f"{stage}: {kind}{error.evalue}\n(the cell that stopped is in {target})") from None
+        FAILED.mkdir(parents=True, exist_ok=True)
+        failed = target.replace(FAILED / target.name)
+        raise StudyError(f"{stage}: {kind}{error.evalue}\n(the cell that stopped is in {failed})") from None
     return target
 
 
@@ -89,18 +69,6 @@ def execute_notebook(source, target, parameters):
     """Execute any notebook in a kernel of its own, which runs here; what its cells print is passed on.
 
     The executed copy holds what the cells show and nothing of the run itself, so that equal runs give equal bytes.
-
-    Parameters
-    ----------
-    source, target : path-like
-        The notebook, and its executed copy.
-    parameters : dict
-        For its cell tagged `parameters`.
-
-    Raises
-    ------
-    papermill.exceptions.PapermillExecutionError
-        A cell failed.
     """
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         papermill.execute_notebook(
@@ -157,21 +125,10 @@ def _connection(path):
 
 
 def apply_preset(preset, path=PARAMS_FILE):
-    """Write a preset's values into a parameter file, with comments.
+    """Write a preset's values into a parameter file, with comments; atomically, and only when the result is valid.
 
-    Parameters
-    ----------
-    preset : str or Path
-        A name in `presets/`: `default` holds all parameters as published, any other names what it changes in them, so
-        that the result is the same whatever the file held before. Or the path of a YAML file with some sections and
-        names of `Params`: all that it does not name stays as it is.
-    path : str or Path
-        The file to change; written atomically, and only when the result is valid.
-
-    Raises
-    ------
-    StudyError
-        There is no such preset, or the result is refused by `load_params`.
+    A name in `presets/` gives the published values with its changes, whatever the file held before; the path of any
+    other YAML file changes what it names alone.
     """
     presets = {p.stem: p for p in sorted(PRESETS.glob("*.yaml"))}
     source = presets.get(str(preset), Path(preset))

@@ -46,22 +46,9 @@ def read_experiments():
 
 
 def runs_of(experiments):
-    """Choose the runs whose parameters are those of HEAD but for the seeds of training.
+    """Choose the runs whose parameters are those of HEAD but for the seeds of training, one for each pair of seeds.
 
-    Parameters
-    ----------
-    experiments : list of dict
-        As `dvc exp show --json` prints them.
-
-    Returns
-    -------
-    list of Run
-        One for each pair of seeds, in their order.
-
-    Raises
-    ------
-    StudyError
-        There are fewer than two.
+    `experiments` are as `dvc exp show --json` prints them; fewer than two such runs are refused.
     """
     head = next(entry for entry in experiments if entry["rev"] != "workspace")
     states = [head["data"]] + [rev["data"] for chain in head["experiments"] or () for rev in chain["revs"]]
@@ -95,18 +82,10 @@ def spread_table(runs):
 
 
 def difference_table(runs, reference=REFERENCE):
-    """Distance of each regressor from one of them, over the seeds.
+    """Distance of each regressor from one of them, over the seeds: a DataFrame of text, one row per measure.
 
-    Parameters
-    ----------
-    runs : list of Run
-    reference : str
-
-    Returns
-    -------
-    DataFrame
-        Text, one row a measure, one column a regressor: `-0.012 [-0.020, -0.004] *`, the mean of the differences at
-        equal seeds with its 95 % interval, and a star where that leaves zero out.
+    `-0.012 [-0.020, -0.004] *` is the mean of the differences at equal seeds with its 95 % interval, and a star where
+    that leaves zero out.
     """
     names = [name for name in runs[0].metrics if name != reference]
     return _table(runs, names, _interval, reference)

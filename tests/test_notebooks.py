@@ -42,9 +42,10 @@ def test_a_failed_cell_is_told_without_a_traceback_and_can_be_opened(project, ca
     folder = project("print('before')", "raise KeyError('the thing')")
     assert main(["demo"]) == 1
     output = capfd.readouterr().err
-    assert "error: demo: KeyError: 'the thing'" in output and "reports/notebooks/01_demo.ipynb" in output
+    assert "error: demo: KeyError: 'the thing'" in output and "build/failed/01_demo.ipynb" in output
     assert "Traceback" not in output
-    cells = nbformat.read(folder / "reports/notebooks/01_demo.ipynb", 4)["cells"]
+    assert not list((folder / "reports/notebooks").iterdir())
+    cells = nbformat.read(folder / "build/failed/01_demo.ipynb", 4)["cells"]
     assert [out["ename"] for cell in cells for out in cell.get("outputs", []) if out["output_type"] == "error"] == [
         "KeyError"
     ]

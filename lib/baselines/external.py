@@ -28,16 +28,9 @@ SOME = 3
 
 @dataclass(frozen=True)
 class ExternalResults:
-    """What another method gives for some of the photographs.
+    """What another method gives for the M photographs with the numbers `which`, ascending.
 
-    Attributes
-    ----------
-    which : ndarray (M,)
-        Numbers of the photographs, ascending.
-    reconstructed : Reconstructed
-        Of those M, without coefficients; of pictures also without other views.
-    placed : dict of int to lib.baselines.external_meshes.PlacedMesh
-        The meshes by the photograph's number; empty for a folder of pictures.
+    Faces without coefficients, and the placed meshes by the photograph's number (none for a folder of pictures).
     """
 
     which: np.ndarray
@@ -46,28 +39,11 @@ class ExternalResults:
 
 
 def find_results(folder, photographs, all_photographs):
-    """List the results in a folder by the photograph they are named after.
+    """List the results in a folder by the number of the photograph they are named after, ascending.
 
-    Parameters
-    ----------
-    folder : path-like
-        ``folder/<photograph's path without its ending>.<obj, ply, glb or png>``. Where there is a mesh, pictures are
-        taken for its textures.
-    photographs : sequence of str
-        Paths of those that are evaluated, as in the feature store's index.
-    all_photographs : sequence of str
-        Paths of all: results of the others are left alone.
-
-    Returns
-    -------
-    dict of int to Path
-        By the number of the photograph in `photographs`, ascending.
-
-    Raises
-    ------
-    StudyError
-        The folder is missing, a file is named after no photograph, two are named after the same one, or none is of a
-        photograph that is evaluated.
+    ``folder/<photograph's path without its ending>.<obj, ply, glb or png>``, the paths as in the feature store's index.
+    Where there is a mesh, pictures are taken for its textures; results of photographs that are not evaluated are left
+    alone. StudyError where the folder, a name, or a result is wrong.
     """
     folder = Path(folder)
     example = Path(photographs[0]).with_suffix(".obj")
@@ -103,24 +79,7 @@ def find_results(folder, photographs, all_photographs):
 
 
 def read_results(setup, folder, photographs, all_photographs):
-    """Read, place, draw and embed the results of another method.
-
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-        Meshes are brought into the frame of its face model.
-    folder, photographs, all_photographs
-        As `find_results`.
-
-    Returns
-    -------
-    ExternalResults
-
-    Raises
-    ------
-    StudyError
-        As `find_results`; a mesh cannot be read; or no picture shows a face.
-    """
+    """Read, place, draw and embed the results of another method in a folder (as `find_results`): `ExternalResults`."""
     results = find_results(folder, photographs, all_photographs)
     network = centred_on_renders(setup.network, setup.face_model)
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
@@ -172,19 +131,9 @@ def _read_pictures(results, network, picture_crop):
 
 
 def evaluate_results(setup, results):
-    """Evaluate another method as every other one.
+    """Evaluate another method as every other one: metrics and `Reconstructed`, of the photographs that have a result.
 
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    results : ExternalResults
-
-    Returns
-    -------
-    metrics : dict
-        Of the photographs that have a result. A person's distance in mm is the mean of that of their meshes.
-    reconstructed : Reconstructed
-        Those of `results`, with the distances.
+    A person's distance in mm is the mean of that of their meshes.
     """
     reconstructed, seen = results.reconstructed, setup.photographed.take(results.which)
     if setup.truth is not None and results.placed:

@@ -26,14 +26,7 @@ HEIGHTS = (110.0, 140.0, 175.0, 220.0, 275.0, 345.0)
 
 @dataclass(frozen=True)
 class PlacedMesh:
-    """An `Mesh` in the face model's frame, in mm, and the vertices of its `LANDMARK_NAMES`.
-
-    Attributes
-    ----------
-    mesh : lib.face_model.meshes.Mesh
-    landmarks : dict of str to tuple of int
-        Vertices whose mean is the landmark.
-    """
+    """A mesh in the face model's frame, in mm, and the vertices whose mean is each of its `LANDMARK_NAMES`."""
 
     mesh: Mesh
     landmarks: dict
@@ -45,13 +38,7 @@ class PlacedMesh:
 
 
 def read_landmarks(folder):
-    """Read the vertices of `LANDMARK_NAMES` that a folder names for all its meshes; None where it has no such file.
-
-    Raises
-    ------
-    StudyError
-        `landmarks.json` does not map each of the names to vertex numbers.
-    """
+    """Read the vertices of `LANDMARK_NAMES` that a folder names for all its meshes; None where it has no such file."""
     path = folder / LANDMARKS_FILE
     if not path.is_file():
         return None
@@ -66,23 +53,11 @@ def read_landmarks(folder):
 
 
 def place_meshes(meshes, face_model, landmarks=None):
-    """Bring meshes into the face model's frame and find their landmarks.
+    """Bring meshes into the face model's frame and find their landmarks: `PlacedMesh` by name.
 
-    Unit and position are found by closest points with isotropic scale on the mean face; then the model is fitted to the
-    mesh, and its own landmarks say where the mesh's are. Meshes of the same triangles have the same vertices for the
-    same points: they are fitted once, in their mean.
-
-    Parameters
-    ----------
-    meshes : dict of str to lib.face_model.meshes.Mesh
-        Upright and frontal within some 20 degrees, in any unit.
-    face_model : FaceModel
-    landmarks : dict of str to tuple of int or None
-        From `read_landmarks`.
-
-    Returns
-    -------
-    dict of str to PlacedMesh
+    Meshes are upright and frontal within some 20 degrees. Unit and position are found by closest points with isotropic
+    scale on the mean face; then the model is fitted to the mesh, and its own landmarks say where the mesh's are. Meshes
+    of the same triangles have the same vertices for the same points: they are fitted once, in their mean.
     """
     target = _matched_part(face_model)
     alike = defaultdict(list)

@@ -33,16 +33,7 @@ SMALLEST_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that a picture of a face depends on; standard normal values, B pictures.
-
-    Attributes
-    ----------
-    shape : Tensor (B, S)
-    texture : Tensor (B, K)
-    expression : Tensor (B, E)
-    view : Tensor (B, VIEW_DIMENSION)
-        Pose, place in the crop and light.
-    """
+    """All that B pictures of faces depend on, standard normal; `view` is pose, place and light."""
 
     shape: torch.Tensor
     texture: torch.Tensor
@@ -77,13 +68,7 @@ class Explanation:
 
 
 def scene_of(view):
-    """Turn views (B, VIEW_DIMENSION) into pose, lights and an empty background (`NOTHING`).
-
-    Returns
-    -------
-    Scene
-        Differentiable with respect to the views.
-    """
+    """Turn views (B, VIEW_DIMENSION) into pose, lights and an empty background (`NOTHING`): a differentiable Scene."""
     turn, distance, framing, lamps, brightness, tint = view.split([2, 1, 4, 3 * LAMPS, LAMPS + 1, 3], 1)
     studio = frontal_scene(len(view)).to(view.device)
     yaw, pitch = (turn * turn.new_tensor(TURN)).unbind(1)
@@ -147,20 +132,10 @@ def overlay(face_model, explanation, pictures, crop):
 
 
 def photometric_loss(pictures, photographs):
-    """Difference of renders and photographs over the pixels that show a face (MoFA's photometric term).
+    """Mean length (B,) of the colours' difference over the pixels that show a face (MoFA's photometric term).
 
-    Parameters
-    ----------
-    pictures : Tensor (B, 3, H, W)
-        From `draw`: `NOTHING` where there is no face.
-    photographs : Tensor (B, 3, H, W)
-        sRGB in [0, 1].
-
-    Returns
-    -------
-    Tensor (B,)
-        Mean over a picture's face pixels of the length of the difference of two colours. A length, not its square, so
-        that hair and glasses, which no face model has, do not outweigh the rest (their l2,1 norm).
+    A length, not its square, so that hair and glasses, which no face model has, do not outweigh the rest (their l2,1
+    norm).
     """
     covered = (pictures[:, 0] >= 0).float()
     squares = (pictures - photographs).square().sum(1)
@@ -175,52 +150,20 @@ def landmark_loss(places, detected):
 
 
 def prior(explanation):
-    """Squared length of an explanation under the models' standard normal distributions (MoFA's statistical term).
-
-    Returns
-    -------
-    Tensor (B,)
-        |shape|² + |texture|² + |expression|² + |view|².
-    """
+    """|shape|² + |texture|² + |expression|² + |view|² (B,): MoFA's statistical term."""
     return sum(values.square().sum(1) for values in explanation.state().values())
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Weights of the terms beside the photometric one, which has 1.
-
-    Attributes
-    ----------
-    landmarks : float
-        Of `landmark_loss`.
-    prior : float
-        Of `prior`: what a model believes of faces, against the noise of pixels.
-    """
+    """Weights of `landmark_loss` and `prior`; the photometric term has 1."""
 
     landmarks: float
     prior: float
 
 
 def pixel_energy(face_model, explanation, photographs, detected, crop, weights):
-    """Compute how badly explanations explain photographs.
-
-    Parameters
-    ----------
-    face_model : FaceModel
-    explanation : Explanation
-        Of B photographs.
-    photographs : Tensor (B, 3, crop.size, crop.size)
-        sRGB in [0, 1].
-    detected : Tensor (B, 4, 2)
-        Their landmarks (`landmarks_in_crop`).
-    crop : lib.rendering.crop.Crop
-    weights : Energy
-
-    Returns
-    -------
-    dict of str to Tensor (B,)
-        `photometric`, `landmarks`, `prior`, unweighted, and their weighted sum `total`.
-    """
+    """Terms (B,) of how badly explanations explain photographs (B, 3, H, W) and their landmarks; their sum is `total`."""
     pictures, places = draw(face_model, explanation, crop)
     terms = dict(
         photometric=photometric_loss(pictures, photographs),

@@ -38,22 +38,10 @@ class Resampling:
         return sums
 
     def with_interval(self, statistic, n, biased=False):
-        """Compute a statistic and its interval.
+        """Compute a statistic, a function of weights of people (B, P), and its interval; `n` is what it is taken of.
 
-        Parameters
-        ----------
-        statistic : Callable
-            Maps weights of people (B, P) to the statistic of each of the B resamplings (B,).
-        n : int
-            How many photographs, pairs or people it is taken of, for the reader.
-        biased : bool
-            True for a statistic that resampling itself pushes to one side, such as the length of a mean, which the
-            noise of the draw lengthens: the interval is then scaled so that the resamplings' median is the value.
-
-        Returns
-        -------
-        dict
-            As `with_interval` makes it.
+        `biased` is for a statistic that resampling itself pushes to one side, such as the length of a mean, which the
+        noise of the draw lengthens: the interval is then scaled so that the resamplings' median is the value.
         """
         value = statistic(np.ones((1, len(self.persons))))[0]
         values = statistic(self.weights)
@@ -104,12 +92,8 @@ def resample_people(persons, samples, seed):
 
 
 def mean_of_people(sums, counts):
-    """Return the statistic "mean of all values": sums (P,) or (P, K) and counts (P,) of each person.
-
-    Returns
-    -------
-    Callable
-        Maps weights (B, P) to means (B,) or (B, K); nan where nobody was drawn.
+    """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,); nan without
+    anybody.
     """
 
     def statistic(weights):
@@ -124,20 +108,9 @@ def _positive(total):
 
 
 def with_interval(value, values, n):
-    """Put a number beside its bootstrap.
+    """Put a number beside its bootstrap (B,): `value`, `low`, `high` (2.5 % and 97.5 % quantiles) and `n`.
 
-    Parameters
-    ----------
-    value : float
-    values : ndarray (B,)
-        In each resampling; nan where it happened to draw nobody whom the number concerns: left out.
-    n : int
-        How many photographs, pairs or people it is taken of, for the reader.
-
-    Returns
-    -------
-    dict
-        `value`, `low` and `high` (the 2.5 % and 97.5 % quantiles over the resamplings), `n`.
+    Resamplings that happened to draw nobody whom the number concerns are nan, and left out.
     """
     known = values[~np.isnan(values)]
     low, high = np.quantile(known, INTERVAL) if len(known) else (value, value)

@@ -38,15 +38,7 @@ def true_face(truth, person):
 
 @dataclass(frozen=True)
 class AveragedShapes:
-    """One shape of each person in each condition, and of each person in `EVERY_CONDITION` together.
-
-    Attributes
-    ----------
-    persons, conditions : ndarray (M,)
-        str.
-    shape : Tensor (M, S)
-        Coefficients.
-    """
+    """Shape coefficients (M, S) of each person in each condition, and of each person in `EVERY_CONDITION` together."""
 
     persons: np.ndarray
     conditions: np.ndarray
@@ -114,19 +106,9 @@ def averaged_shapes(shape, persons, conditions):
 
 
 def shape_errors(averaged, face_model, truth):
-    """Measure faces of the model against the truth; against scans, without what no scanner sees (backs of eyeballs).
+    """Measure faces of the model (`AveragedShapes`) against the truth: `SurfaceErrors`.
 
-    Parameters
-    ----------
-    averaged : AveragedShapes
-    face_model : FaceModel
-        With a landmark `center.nose.tip`.
-    truth : GroundTruth
-
-    Returns
-    -------
-    SurfaceErrors
-        Symmetric point-to-plane distances.
+    Against scans without what no scanner sees (backs of eyeballs).
     """
     rows, triangles = np.arange(face_model.vertex_count), face_model.triangles.numpy()
     if truth.scanned:
@@ -185,18 +167,5 @@ def surface_errors(faces, truth, total=None):
 
 
 def geometry_columns(errors, persons, resampling):
-    """Measure Table 1's columns.
-
-    Parameters
-    ----------
-    errors : ndarray (M,)
-        mm, one a person.
-    persons : ndarray (M,)
-    resampling : Resampling
-
-    Returns
-    -------
-    dict
-        `mean` and `deviation` over people, in mm.
-    """
+    """Measure Table 1's columns, `mean` and `deviation` over people, of errors (M,) in mm, one per person."""
     return dict(mean=resampling.mean(errors, persons), deviation=resampling.deviation(errors, persons))

@@ -16,14 +16,9 @@ BLOCK_ROWS = 256
 
 @dataclass(frozen=True)
 class PairDistributions:
-    """Cosines of all pairs of photographs (paper Fig. 5, top), in bins of 0.001 over [-1, 1].
+    """Cosines of all pairs of photographs (paper Fig. 5, top) by person: (P, BINS), int32; bins of 0.001 over [-1, 1].
 
-    Attributes
-    ----------
-    same_by_person : ndarray (P, BINS)
-        int32: pairs of two photographs of each person, names sorted.
-    different_by_person : ndarray (P, BINS)
-        int32: pairs of a photograph of each person and one of anybody else. Each such pair is in two rows.
+    A pair of two people is in the rows of both.
     """
 
     same_by_person: np.ndarray
@@ -40,19 +35,11 @@ class PairDistributions:
         return self.different_by_person.sum(0, dtype=np.int64) // 2
 
     def resampled(self, weights):
-        """Distributions of the photographs of people who count differently, as in a bootstrap over people.
+        """`same`, `different` (B, BINS) when people count by weights (B, P), as in a bootstrap over people.
 
-        Parameters
-        ----------
-        weights : ndarray (B, P)
-            How often each person counts.
-
-        Returns
-        -------
-        same, different : ndarray (B, BINS)
-            A pair of one person counts as often as the person. A pair of two people would count w_p w_q times; here it
-            counts w_p + w_q - 1 times, which is the same to first order in w - 1 (Hajek's projection of a
-            U-statistic) and needs no histogram of each pair of people. Bins that come out below 0 are 0.
+        A pair of two people would count w_p w_q times; here it counts w_p + w_q - 1 times, which is the same to first
+        order in w - 1 (Hajek's projection of a U-statistic) and needs no histogram of each pair of people. Bins that
+        come out below 0 are 0.
         """
         weights = weights.astype(np.float32)
         same = weights @ self.same_by_person.astype(np.float32)
@@ -186,20 +173,7 @@ def earth_movers_distances(counts, others):
 
 
 def retrieval_ranks(renders, photographs, render_persons, photograph_persons):
-    """Rank of the first photograph of the right person in each render's list of nearest photographs (paper 4.4).
-
-    Parameters
-    ----------
-    renders : ndarray (M, E)
-    photographs : ndarray (N, E)
-        Unit length, under the evaluation network.
-    render_persons, photograph_persons : array-like (M,), (N,)
-
-    Returns
-    -------
-    ndarray (M,)
-        0 where the nearest photograph is of the right person; recall at k is the share of ranks below k.
-    """
+    """Rank (M,) of each render's nearest photograph of the right person among all (N, E), from 0 (paper 4.4)."""
     render_persons, photograph_persons = np.asarray(render_persons), np.asarray(photograph_persons)
     ranks = np.empty(len(renders), np.int64)
     for start in range(0, len(renders), BLOCK_ROWS):

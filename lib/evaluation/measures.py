@@ -27,14 +27,7 @@ TOP = (1, 5)
 
 @dataclass(frozen=True)
 class PairReference:
-    """All pairs of photographs and their bootstrap: what similarities of photograph and render are held against.
-
-    Attributes
-    ----------
-    pairs : PairDistributions
-    same, different : ndarray (B, BINS)
-        The distributions in each resampling of people.
-    """
+    """All pairs of photographs, and their distributions (B, BINS) in each resampling of people."""
 
     pairs: PairDistributions
     same: np.ndarray
@@ -55,13 +48,7 @@ class PairReference:
 
 
 def photograph_columns(reference):
-    """Measure how alike photographs are to one another (paper Fig. 5, top).
-
-    Returns
-    -------
-    dict
-        `same`, `different`: mean cosine of the pairs.
-    """
+    """Measure the mean cosine of pairs of photographs (paper Fig. 5, top): `same`, `different`."""
     return {
         name: with_interval(mean_of(counts), mean_of(resampled), counts.sum())
         for name, counts, resampled in reference.kinds()
@@ -69,21 +56,10 @@ def photograph_columns(reference):
 
 
 def similarity_columns(cosines, persons, reference, resampling):
-    """Measure how alike photographs and their renders are (paper 4.3, Fig. 5).
+    """Measure how alike photographs and renders are (paper 4.3, Fig. 5), from cosines (M,) by kind of render.
 
-    Parameters
-    ----------
-    cosines : dict of str to ndarray (M,)
-        Of photograph and render by kind of render; `frontal` is among them.
-    persons : ndarray (M,)
-    reference : PairReference
-    resampling : Resampling
-
-    Returns
-    -------
-    dict
-        The mean of each kind; `same_below` and `different_above`, the shares of the pairs of photographs that are less,
-        or more, alike than the mean of `frontal`, as the text of paper 4.3 gives them.
+    The mean of each kind; and `same_below`, `different_above`, the shares of the pairs of photographs that are less, or
+    more, alike than the mean of `frontal`, as the text of paper 4.3 gives them.
     """
     columns = {name: resampling.mean(values, persons) for name, values in cosines.items()}
     sums, counts = resampling.sums_and_counts(cosines["frontal"], persons)
@@ -98,20 +74,7 @@ def similarity_columns(cosines, persons, reference, resampling):
 
 
 def distance_columns(frontal, persons, reference, resampling):
-    """Measure the earth mover's distance to pairs of photographs (paper Table 2).
-
-    Parameters
-    ----------
-    frontal : ndarray (M,)
-        Cosines of photograph and frontal render.
-    persons, reference, resampling
-        As `similarity_columns`.
-
-    Returns
-    -------
-    dict
-        `same`, `different`: to the pairs of one person and of two people.
-    """
+    """Measure the earth mover's distance of frontal cosines (M,) to `same` and `different` pairs (paper Table 2)."""
     numbers = resampling.numbers(persons)
     by_person = histogram_by_person(frontal, numbers, len(resampling.persons))
     drawn, whole = resampling.weights @ by_person, histogram(frontal)
@@ -122,21 +85,9 @@ def distance_columns(frontal, persons, reference, resampling):
 
 
 def recall_columns(renders, photographs, chosen, persons, resampling):
-    """Measure how often a render's nearest photographs are of the right person (paper 4.4, Table 3).
+    """Measure how often a chosen render's nearest photographs are of the right person (paper 4.4, Table 3).
 
-    Parameters
-    ----------
-    renders, photographs : ndarray (N, E)
-        Unit length.
-    chosen : ndarray (N,)
-        bool: which renders look for their person, among all photographs.
-    persons : ndarray (N,)
-    resampling : Resampling
-
-    Returns
-    -------
-    dict
-        `top1`, `top5`, and of a random order `random_top1`, `random_top5`.
+    `top1`, `top5`, and of a random order `random_top1`, `random_top5`.
     """
     people = persons[chosen]
     ranks = retrieval_ranks(renders[chosen], photographs, people, persons)
@@ -149,20 +100,8 @@ def recall_columns(renders, photographs, chosen, persons, resampling):
 
 
 def consistency_columns(renders, persons, resampling):
-    """Measure how alike renders are to one another: of several photographs of one person, and of different people.
-
-    Parameters
-    ----------
-    renders : ndarray (M, E)
-        Unit-length embeddings of frontal renders.
-    persons : ndarray (M,)
-    resampling : Resampling
-
-    Returns
-    -------
-    dict
-        `same` (1 when all photographs of a person give the same face), `different`: mean cosines; either is missing
-        where there is no such pair.
+    """Measure mean cosines of frontal renders (M, E): of one person's (`same`, 1 at best), of two people's
+    (`different`).
     """
     pairs = pair_distributions(renders, persons)
     weights = resampling.weights[:, resampling.numbers(np.unique(persons))]
@@ -170,22 +109,10 @@ def consistency_columns(renders, persons, resampling):
 
 
 def coefficient_columns(coefficients, persons, resampling):
-    """Compare coefficients with the model's distribution, and photographs of one person with each other.
+    """Compare coefficients with the model's distribution, as `lib.training.losses.moments_of`, and within people.
 
-    Parameters
-    ----------
-    coefficients : Coefficients
-        Of M faces.
-    persons : ndarray (M,)
-    resampling : Resampling
-
-    Returns
-    -------
-    dict
-        For shape and texture, as `lib.training.losses.moments_of`, `<name>_mean_rms`, `<name>_variance` and
-        `<name>_mean_square`; and `<name>_within_person`, the share of the variance that lies *within* a person: 0 when
-        all photographs of a person give the same face, 1 when they are as different as those of different people
-        (missing where nobody has two photographs).
+    `<name>_within_person` is the share of the variance that lies *within* a person: 0 when all photographs of a person
+    give the same face, 1 when they differ as those of different people; missing where nobody has two photographs.
     """
     columns = {}
     for name in ("shape", "texture"):
@@ -200,14 +127,9 @@ def coefficient_columns(coefficients, persons, resampling):
 
 @dataclass(frozen=True)
 class _Moments:
-    """Sums over each person's coefficients; each method maps weights (B, P) to a statistic (B,).
+    """Sums over each person's coefficients (P, K); each method maps weights (B, P) to a statistic (B,).
 
-    Attributes
-    ----------
-    counts, freedom : ndarray (P,)
-        Photographs, and photographs beyond the first: what a variance about a person's own mean is divided by.
-    sums, squares, within : ndarray (P, K)
-        Of the coefficients, their squares, and the squares of their distances to the person's own mean.
+    `freedom` counts photographs beyond the first; `within` are squared distances to the person's own mean.
     """
 
     counts: np.ndarray

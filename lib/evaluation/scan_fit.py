@@ -34,18 +34,9 @@ VIEW_RADIUS, VIEW_SIZE, COVER = 250.0, 512, 1.0
 
 @dataclass(frozen=True)
 class ScanFit:
-    """A scan and the model's face that was fitted to it, both in the model's frame.
+    """A scan and the model's face fitted to it (its outer skin), both in the model's frame.
 
-    Attributes
-    ----------
-    coefficients : ndarray (K,)
-        Shape coefficients, in standard deviations.
-    pose : Similarity
-        Moves the scan into the model's frame; its scale is 1.
-    face, scan : Surface
-        The fitted face (its outer skin), and the scan after `pose`.
-    nose_tip : ndarray (3,)
-        Of the fitted face.
+    `pose` moves the scan there, its scale is 1; `coefficients` are in standard deviations.
     """
 
     coefficients: np.ndarray

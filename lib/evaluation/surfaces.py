@@ -25,21 +25,10 @@ LEAST_PAIRS = 20
 
 @dataclass(frozen=True)
 class Surface:
-    """A triangle mesh with what distances to it need.
+    """A triangle mesh (mm) with its unit normals, its tree, and the vertices on its open border.
 
-    Attributes
-    ----------
-    vertices : ndarray (N, 3)
-        mm.
-    triangles : ndarray (T, 3)
-    normals : ndarray (N, 3)
-        Unit length.
-    border : ndarray (N,)
-        bool: vertices on the open border, where a closest point says nothing about the surface.
-    used : ndarray (N,)
-        Which of the vertices that the surface was made of are in it: those that some triangle uses.
-    origin : tuple of (Surface, Similarity) or None
-        Where a moved surface comes from: the tree there serves here too.
+    On the `border` a closest point says nothing about the surface. `used` are the vertices that it was made of, without
+    those that no triangle uses; `origin` is where a moved surface comes from: the tree there serves here too.
     """
 
     vertices: np.ndarray
@@ -191,19 +180,7 @@ def point_to_plane(source, target):
 
 
 def reconstruction_error(reconstruction, truth):
-    """Symmetric point-to-plane distance after registration (paper Table 1).
-
-    Parameters
-    ----------
-    reconstruction : Surface
-    truth : Surface
-        Cropped to 95 mm around its nose tip (`crop_to_sphere`); both roughly aligned, mm.
-
-    Returns
-    -------
-    float
-        mm: the mean of both directions' mean distances.
-    """
+    """Symmetric point-to-plane distance (mm) after registration to a truth cropped to 95 mm (paper Table 1)."""
     return symmetric_distance(reconstruction.moved(register(reconstruction, truth)), truth)
 
 

@@ -18,16 +18,7 @@ SCARF_HALF_WIDTH = 1.25
 
 @dataclass(frozen=True)
 class Change:
-    """One kind of change.
-
-    Attributes
-    ----------
-    name : str
-    unit : str
-        Of its strength, for people to read.
-    none, largest : float
-        The strength that changes nothing, and the strongest one.
-    """
+    """One kind of change: the strength that changes nothing and the strongest one, in `unit`."""
 
     name: str
     unit: str
@@ -47,23 +38,7 @@ PIXEL_CHANGES = (OCCLUSION, BLUR, DARKNESS, GAMMA)
 
 
 def change_pixels(image, points, kind, strength):
-    """Change a photograph.
-
-    Parameters
-    ----------
-    image : ndarray (H, W, 3)
-        float, sRGB in [0, 1].
-    points : ndarray (4, 2)
-        Landmarks `lib.rendering.crop.POINT_NAMES` in pixels.
-    kind : str
-        Name of one of `PIXEL_CHANGES`.
-    strength : float
-
-    Returns
-    -------
-    ndarray (H, W, 3)
-        A new picture in [0, 1]; equal to `image` at the strength `none`.
-    """
+    """Change a photograph (H, W, 3), sRGB in [0, 1], with landmarks (4, 2) in pixels, by one of `PIXEL_CHANGES`."""
     if kind == OCCLUSION.name:
         return _cover(image, points, strength)
     if kind == BLUR.name:

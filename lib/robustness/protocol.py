@@ -31,19 +31,11 @@ BATCH = 25
 
 @dataclass(frozen=True)
 class StressPhotographs:
-    """What the networks see of the photographs in which a face was found.
+    """What the networks see of the N stress photographs in which a face was found.
 
-    Attributes
-    ----------
-    index : DataFrame
-        One line a photograph, R lines: `file`, `person`, `kind` (`UNCHANGED`, a change or a style), `step` (from 1; 0
-        for unchanged), `strength`, `row` (of the arrays; -1 where no face was found).
-    features : Tensor (N, F)
-        Of the training network.
-    embeddings : ndarray (N, E)
-        Unit length, of the evaluation network.
-    crops : ndarray (N, S, S, 3)
-        uint8, the training network's view.
+    `index` has a line per photograph: `file`, `person`, `kind` (`UNCHANGED`, a change or a style), `step` (from 1; 0
+    for unchanged), `strength`, and `row` of the arrays (-1 where no face was found). `crops` are uint8, of the training
+    network, as the features; embeddings are of the evaluation network.
     """
 
     index: pd.DataFrame
@@ -54,15 +46,7 @@ class StressPhotographs:
 
 @dataclass(frozen=True)
 class SinglePhotograph:
-    """A photograph that is all there is of its person: changes are made to its pixels.
-
-    Attributes
-    ----------
-    image : ndarray (H, W, 3)
-        float, sRGB in [0, 1].
-    points : ndarray (4, 2)
-        Landmarks `lib.rendering.crop.POINT_NAMES` in pixels.
-    """
+    """A photograph that is all there is of its person, with its landmarks (4, 2): changes are made to its pixels."""
 
     image: np.ndarray
     points: np.ndarray

@@ -15,20 +15,7 @@ SIDE = 256
 
 
 def stylise(image, style):
-    """Redraw a picture.
-
-    Parameters
-    ----------
-    image : ndarray (H, W, 3)
-        float, sRGB in [0, 1].
-    style : str
-        Name of one of `STYLES`.
-
-    Returns
-    -------
-    ndarray (H, W, 3)
-        float in [0, 1]; the same at every call.
-    """
+    """Redraw a picture (H, W, 3), sRGB in [0, 1], in one of `STYLES`; the same at every call."""
     return STYLES[style](np.asarray(image, np.float64), max(image.shape[:2]) / SIDE).clip(0, 1)
 
 

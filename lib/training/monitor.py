@@ -37,22 +37,10 @@ SPEEDS = ("faces_per_second", "pictures_per_second")
 
 
 def split_validation(persons, people):
-    """Choose the photographs that training does without.
+    """Split photographs by their `persons`: a mask of those trained on, and the rows of the others' first photographs.
 
-    Parameters
-    ----------
-    persons : sequence of str
-        Who is on each photograph of the training split.
-    people : int
-        How many validation people: at most a tenth of all, at least one. The choice depends on the names alone, as that
-        of `lib.photos.store.split_people`.
-
-    Returns
-    -------
-    trained : ndarray (N,)
-        bool: the photographs of all other people. Where there is one person only, nobody is left out.
-    validation : ndarray (W,)
-        int64: the first photograph of each validation person.
+    Validation people are at most a tenth of all, at least one; their choice depends on the names alone. A person alone
+    is trained on too.
     """
     names, first, person = np.unique(np.asarray(persons, dtype=str), return_index=True, return_inverse=True)
     count = min(people, max(1, int(len(names) * LARGEST_SHARE)))
@@ -64,20 +52,10 @@ def split_validation(persons, people):
 
 @dataclass(frozen=True)
 class Monitor:
-    """Validation people, and all that it takes to measure and to draw them.
+    """Validation people and all that it takes to measure and to draw them.
 
-    Attributes
-    ----------
-    features : Tensor (W, F)
-        One photograph each, as the training network sees it.
-    embeddings : Tensor (W, E)
-        The same under the evaluation network, of unit length.
-    photographs : ndarray (P, S, S, 3)
-        uint8: the first of them, for people to look at, in `crop`.
-    crop : Crop
-    face_model : FaceModel
-    network : IdentityNetwork
-        The evaluation network with its centre.
+    One photograph each: `features` (W, F) of the training network and `embeddings` (W, E) of the evaluation network,
+    which is `network`. The first few `photographs` (P, S, S, 3), uint8, are in `crop`.
     """
 
     features: torch.Tensor
@@ -89,15 +67,11 @@ class Monitor:
 
     @torch.no_grad()
     def measure(self, regressor):
-        """Compare every photograph with the face that the regressor gives it.
+        """Compare every photograph with the face that the regressor gives it: dict of str to float.
 
-        Returns
-        -------
-        dict of str to float
-            `likeness_frontal` and `likeness_side`: mean cosine of the photograph with a render from the front and with
-            one turned by 30 degrees (a face that pleases from one side alone falls behind in the second);
-            `shape_mean_square` and `texture_mean_square` of the coefficients (1 over the model's own faces; more is
-            exaggeration).
+        `likeness_frontal` and `likeness_side` are mean cosines of photograph and render, from the front and turned by
+        30 degrees (a face that pleases from one side alone falls behind in the second); `shape_mean_square` and
+        `texture_mean_square` are 1 over the model's own faces, more is exaggeration.
         """
         coefficients, cosines = regressor(self.features), []
         network = centred_on_renders(self.network, self.face_model)

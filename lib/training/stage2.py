@@ -52,20 +52,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Stage2Inputs:
-    """What stays fixed in stage 2.
-
-    Attributes
-    ----------
-    face_model : FaceModel
-    network : IdentityNetwork
-        The training network, centred on renders.
-    photographs : Photographs
-        All training photographs.
-    synthetic : SyntheticFaces
-        Of stage 1.
-    distribution : SceneDistribution
-    augmentation : Augmentation
-    """
+    """What stays fixed in stage 2; `network` is the training network, centred on renders."""
 
     face_model: FaceModel
     network: IdentityNetwork
@@ -84,20 +71,10 @@ class Stage2Inputs:
 
 @dataclass(frozen=True)
 class Stage2Batch:
-    """What one process works on in one step of stage 2.
+    """What one process works on in one step.
 
-    Attributes
-    ----------
-    photographs : Photographs
-        All of the step, of all processes: the batch distribution loss is taken over them.
-    rendered : slice
-        The R photographs that this process renders (identity and loopback loss).
-    synthetic : SyntheticFaces
-        Of this process (parameter loss).
-    scene : Scene
-        V * R renders; view v of the r-th rendered photograph is entry v * R + r.
-    draw : AugmentationDraw or None
-        Of these renders.
+    The batch distribution loss is taken over the `photographs` of all processes; this one renders R of them,
+    `rendered`, in V views: view v of photograph r is entry v * R + r of `scene` and of `draw`.
     """
 
     photographs: Photographs
@@ -108,25 +85,9 @@ class Stage2Batch:
 
 
 def draw_batch(inputs, params, generator):
-    """Draw one step's batch, the same on all processes, and return this process's part of it.
+    """Draw one step's batch, the same on all processes, and return this process's part of it, a `Stage2Batch`.
 
-    Parameters
-    ----------
-    inputs : Stage2Inputs
-    params : Stage2Params
-        Each photograph has `views` random views; `frontal_identity` adds one from the front, behind all others.
-    generator : torch.Generator
-        In the same state on all processes, and moved on alike.
-
-    Returns
-    -------
-    Stage2Batch
-        On the face model's device.
-
-    Raises
-    ------
-    StudyError
-        There are fewer photographs than processes.
+    Each photograph has `params.views` random views; `frontal_identity` adds one from the front, behind all others.
     """
     device, photographs, synthetic = inputs.face_model.triangles.device, inputs.photographs, inputs.synthetic
     rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
@@ -150,27 +111,13 @@ def draw_batch(inputs, params, generator):
 
 
 def stage2_losses(regressor, inputs, batch, params, stage1_params):
-    """Compute the terms of Eq. 2 on one hybrid batch (paper 3.3).
+    """Compute the terms of Eq. 2 on one hybrid batch, unweighted, and their weighted sum `total`: dict of Tensor ().
 
     The views that the identity loss compares with the photographs are the ones that the loopback loss reads again: one
-    render and one pass of the network serve both. With `frontal_identity` (Fig. 3, "single view") the identity loss
-    has the frontal view alone and the loopback loss all others. Every process takes the batch distribution loss over
-    the photographs of all, since the regressor costs next to nothing; the other terms are means over its own equal
-    part. So the mean of the processes' losses is the loss of one process, and the mean of their gradients its gradient.
-
-    Parameters
-    ----------
-    regressor : Regressor
-    inputs : Stage2Inputs
-    batch : Stage2Batch
-    params : Stage2Params
-    stage1_params : Stage1Params
-        Its weights of shape and texture are Eq. 3's.
-
-    Returns
-    -------
-    dict of str to Tensor ()
-        `parameter`, `identity`, `batch`, `loop`, unweighted, and their weighted sum `total`.
+    render and one pass of the network serve both. With `frontal_identity` (Fig. 3, "single view") the identity loss has
+    the frontal view alone and the loopback loss all others. Every process takes the batch distribution loss over the
+    photographs of all, since the regressor costs next to nothing; the other terms are means over its own equal part. So
+    the mean of the processes' losses is the loss of one process, and the mean of their gradients its gradient.
     """
     weights = _loss_weights(params, stage1_params)
     photographs, synthetic = batch.photographs, batch.synthetic
@@ -208,14 +155,9 @@ def _loss_weights(params: Stage2Params, stage1_params: Stage1Params):
 class History:
     """What was recorded of a run of stage 2.
 
-    Attributes
-    ----------
-    losses : list of dict
-        Of the first step and every tenth: `step` (counted from 1), the terms of `stage2_losses` before that step's
-        update, `learning_rate`, `gradient_norm`, and `pictures_per_second`, the only number that chance has a part in.
-    monitors : list of dict
-        Before the first step and every `validation_steps`: `step` (the number of updates) and the values of
-        `lib.training.monitor.Monitor.measure`.
+    `losses` has the first step and every tenth: `step` (from 1), the terms before that step's update, `learning_rate`,
+    `gradient_norm` and `pictures_per_second`, the only number that chance has a part in. `monitors` has what
+    `Monitor.measure` gave before the first step and every `validation_steps`.
     """
 
     losses: list = field(default_factory=list)
@@ -223,25 +165,10 @@ class History:
 
 
 def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None):
-    """Train on batches of photographs and synthetic faces (paper 3.3, second stage).
+    """Train on batches of photographs and synthetic faces (paper 3.3, second stage); the regressor is changed in place.
 
-    Parameters
-    ----------
-    regressor : Regressor
-        As stage 1 left it, on the device of the face model; changed in place.
-    inputs : Stage2Inputs
-    params : Stage2Params
-        Of one variant.
-    stage1_params : Stage1Params
-    checkpoint : Path
-        Written every `checkpoint_steps`; a run that was stopped goes on from there and ends with the same bytes.
-    live : lib.training.monitor.LiveRun or None
-        Shows the run while it goes on and measures the validation people every `validation_steps`; on several
-        processes the first one has it.
-
-    Returns
-    -------
-    History
+    The checkpoint is written every `checkpoint_steps`; a run that was stopped goes on from there and ends with the same
+    bytes. On several processes the first one has `live`, a `lib.training.monitor.LiveRun` or None.
     """
     params = replace(params, precision=best_precision(params.precision))
     optimizer = make_optimizer(regressor, params)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.photos FOLDER [--json] [--counts 1000 2000 4000]
 
-FOLDER has one sub-folder a person, for example Labeled Faces in the Wild. Every photograph is read, detected, aligned
+FOLDER has one sub-folder per person, for example Labeled Faces in the Wild. Every photograph is read, detected, aligned
 and embedded by dlib's and FaceRes' networks (`data/networks`: run the networks stage before). Each count is a process
 of its own that goes on where the one before ended, so that the second thousand can be held against the first; a last
 one finds everything done. Memory is what this process and its worker hold for themselves, sampled ten times a second;

@@ -9,7 +9,7 @@ A head-like closed mesh of 53,292 vertices and 106,580 triangles fills about 70 
 others are a plain vectorised torch version, PyTorch3D, Kaolin (CUDA, and nvdiffrast through it) where installed, and
 the function ``rasterize(clip_vertices, triangles, attributes, height, width) -> image`` of a Python file, by --peer.
 
-Times are ms a picture, through autograd. The backends take turns, so that what else the machine does disturbs all of
+Times are ms per image, through autograd. The backends take turns, so that what else the machine does disturbs all of
 them; "best" and "median" are of the repeats, "ratio" that of the best times to ours. The torch version tests every
 triangle at every pixel; it is timed on four rows of the picture and multiplied, which is how its time grows. "peak
 MB" is the largest memory of the whole process while that backend drew.
@@ -225,7 +225,7 @@ def run(repeats, peer=None):
 
 
 def _rows(seconds, memory, pictures):
-    """Best and median in ms a picture and peak memory, by case."""
+    """Best and median in ms per image and peak memory, by case."""
     return {
         case: dict(
             best=1000 * min(times) / pictures,
@@ -247,11 +247,13 @@ def run_renders(repeats, model):
         crop, pictures = replace(DLIB_CROP, size=size), FACES * views
         scene = sample_scenes(pictures, generator)
         codes = Coefficients(*(torch.randn(FACES, 199, generator=generator).requires_grad_() for _ in range(2)))
-        pull = torch.randn(pictures, 3, size, size, generator=generator)
+        gradient = torch.randn(pictures, 3, size, size, generator=generator)
 
-        def whole(codes=codes, scene=scene, crop=crop, pull=pull):
+        def whole(codes=codes, scene=scene, crop=crop, gradient=gradient):
             start = time.perf_counter()
-            torch.autograd.grad(render(model, codes, scene, crop, backend="cpu"), (codes.shape, codes.texture), pull)
+            torch.autograd.grad(
+                render(model, codes, scene, crop, backend="cpu"), (codes.shape, codes.texture), gradient
+            )
             return time.perf_counter() - start
 
         alone = _rasteriser_of(model, codes, scene, crop)

@@ -1,1 +1,1 @@
-"""The study's library: one concept a module, read from top to bottom in the README's diagram."""
+"""The study's library: eleven packages, of which the README has a map."""

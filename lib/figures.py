@@ -1,4 +1,4 @@
-"""One function per plot, to be written as SVG; the order of the methods is the same everywhere."""
+"""One function per plot, written as SVG, with the methods in the same order everywhere."""
 
 import textwrap
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Faces in rows and columns: photographs beside renders (paper Figs. 1, 3, 4, 6, 7), to be written as PNG."""
+"""Grids of faces: photographs beside renders (paper Figs. 1, 3, 4, 6, 7), written as PNG."""
 
 import textwrap
 

@@ -2,8 +2,8 @@
 
 `python -m lib.run --preset quick` writes a preset into `params.yaml` instead.
 
-The parameters are checked first, so that a slip is told in a line before anything starts. A failed notebook is kept
-half executed in `build/failed`: under `reports/notebooks` DVC keeps those of whole runs.
+The parameters are checked first; a mistake is reported in one line before anything starts. A failed notebook is kept,
+half executed, in `build/failed`: under `reports/notebooks` DVC keeps those of complete runs.
 """
 
 import argparse

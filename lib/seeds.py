@@ -1,4 +1,4 @@
-"""What holds beyond chance: `python -m lib.seeds` puts DVC experiments that differ by their seeds alone side by side.
+"""Spread over seeds: `python -m lib.seeds` compares DVC experiments that differ only in their seeds.
 
     for seed in 2 3; do dvc exp run -n seed-$seed -S stage1.seed=$seed -S stage2.seed=$seed; done
     python -m lib.seeds

@@ -1,4 +1,4 @@
-"""Faces to turn and people to choose: HTML that needs nothing else, and is a picture where scripts do not run.
+"""Faces to turn and people to choose: self-contained HTML that shows a static image where scripts do not run.
 
 Notebooks read without a kernel, mail and printers show the picture; a browser replaces it by a plain WebGL view (drag
 or arrow keys turn, wheel or two fingers zoom, a double click goes back).

@@ -1,4 +1,4 @@
-"""What the paper compares with (4.1 to 4.4), measured as its own results are.
+"""The methods that the paper compares with (4.1 to 4.4), under the same protocol.
 
 Start at `methods.py`.
 """

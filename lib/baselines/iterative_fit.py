@@ -1,8 +1,8 @@
-"""Iterative fitting: the face, pose and light behind one photograph by analysis through synthesis.
+"""Iterative fitting: face, pose and light of one photograph by analysis by synthesis.
 
-The classical method (Blanz and Vetter 1999; survey of Levine and Yu 2009, [13] in the paper): draw, compare the pixels,
-improve all unknowns by gradient descent, and begin again, from a coarse picture to a fine one. Photographs do not learn
-from one another; they are fitted side by side only because that is faster.
+The classical method (Blanz and Vetter 1999; survey of Levine and Yu 2009, [13] in the paper): render, compare the
+pixels, improve all unknowns by gradient descent, from a coarse image to a fine one. Photographs are fitted in batches
+for speed alone; their fits are independent.
 """
 
 from dataclasses import asdict

@@ -1,8 +1,8 @@
 """A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017).
 
-The identity loss of this study asks who is seen and leaves pose, light and expression out. The methods that it is
-compared with explain every pixel instead, so that they have to find those too: this module holds their unknowns, the
-render of them, and the terms of their energy. No recognition network takes part.
+The identity loss of this study ignores pose, light and expression. Methods that explain every pixel must estimate
+them. This module holds their unknowns, the render of these, and the terms of their energy, without any recognition
+network.
 """
 
 from dataclasses import dataclass, fields

@@ -1,10 +1,9 @@
 """A decoder trained by pixels: the photometric autoencoder of Tewari et al. (MoFA, 2017), [27] in the paper.
 
-It begins where this study's stage 2 begins (stage 1's decoder, the identity network's features) and ends in the same
-renderer and face model; what differs is the loss. To explain a photograph's pixels it needs pose, light and expression
-too, which stage 2 never asks for. Those are what a recognition network is trained to forget, so that a small
-convolutional network reads them in the photograph itself: MoFA's encoder sees pixels as well. It begins with synthetic
-faces, whose pose and light are known, as the decoder of shape and texture does.
+It starts like stage 2 (stage 1's decoder, the identity network's features) and uses the same renderer and face model;
+only the loss differs. Explaining pixels requires pose, light and expression, which a recognition network is trained to
+ignore. A small convolutional network reads them from the photograph's pixels, as MoFA's encoder does. It starts on
+synthetic faces, whose pose and light are known.
 """
 
 import time

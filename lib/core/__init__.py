@@ -1,5 +1,5 @@
-"""What every package needs and no result is about: parameters, files, hashes, processes, progress.
+"""What every package needs: parameters, files, hashes, processes, progress.
 
-Start at `params.py`: `params.yaml` as frozen dataclasses, refused before any work starts where a name or type is wrong.
+Start at `params.py`: `params.yaml` as frozen dataclasses; wrong names and types are refused before any work starts.
 Imports nothing else of `lib`.
 """

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written, downloaded, checked against their SHA-256."""
+"""Files that are complete or not there: written, downloaded, checked against their SHA-256."""
 
 import hashlib
 import sys

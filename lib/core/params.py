@@ -1,4 +1,4 @@
-"""`params.yaml` as frozen dataclasses: an unknown or missing name or a wrong type is refused before any work starts."""
+"""`params.yaml` as frozen dataclasses; unknown or missing names and wrong types are refused before any work starts."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -80,7 +80,7 @@ class ScenesParams:
 
 @strict
 class AugmentationParams:
-    """Section `augmentation`: largest random defects of rendered pictures (`lib.training.augmentation`)."""
+    """Section `augmentation`: largest random changes of renders (`lib.training.augmentation`)."""
 
     shift: Share
     scale: Share

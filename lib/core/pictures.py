@@ -1,4 +1,4 @@
-"""Pictures as tensors, as bytes and as text on a page; the sRGB transfer function."""
+"""Images as tensors, as bytes and as data URLs; the sRGB transfer function."""
 
 import base64
 import io

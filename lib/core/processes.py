@@ -1,4 +1,4 @@
-"""One training run on several processes: who takes which part, and how their results become one."""
+"""One training run on several processes: how work is divided and results are combined."""
 
 import os
 import subprocess

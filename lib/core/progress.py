@@ -1,4 +1,4 @@
-"""Progress of long work: a live bar in a terminal, one line now and then in a log file."""
+"""Progress of long work: a live bar in a terminal, one line every ten seconds in a log file."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Values of YAML files as frozen dataclasses; what is refused, and in which words."""
+"""Values of YAML files as frozen dataclasses, with checks and their error messages."""
 
 import difflib
 import json

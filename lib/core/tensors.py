@@ -1,4 +1,4 @@
-"""Tensors and a little JSON in one safetensors file, written atomically."""
+"""Tensors and JSON metadata in one safetensors file, written atomically."""
 
 import hashlib
 import json

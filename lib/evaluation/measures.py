@@ -1,6 +1,6 @@
-"""The columns of the tables of section 4 for some of the photographs: each a value with its interval over people.
+"""The columns of section 4's tables over a subset of the photographs: each a value with its interval over people.
 
-What the keys mean is told once, in ``docs/metrics.md``.
+``docs/metrics.md`` defines the keys.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
-"""The numbers that the paper publishes: its Tables 1, 2 and 3, all rows, and those of its text.
+"""The paper's numbers: all rows of Tables 1 to 3, and those in its text.
 
-They come from the Basel Face Model 2017, FaceNet and VGG-Face, and from other photographs: they stand beside this
-study's for orientation only.
+They come from the Basel Face Model 2017, FaceNet, VGG-Face and other photographs: only their trend can be compared.
 """
 
 import pandas as pd

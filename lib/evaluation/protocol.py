@@ -1,7 +1,7 @@
-"""The paper's protocol (section 4) for any method: every number that the tables hold.
+"""The paper's protocol (section 4) for any method: every number of the tables.
 
-Metrics are nested as table -> row -> column -> {value, low, high, n}; rows are photographs: all of them, those of each
-condition, and under `groups` those of each group of people. ``docs/metrics.md`` tells the keys.
+Metrics are nested as table -> row -> column -> {value, low, high, n}. Rows are subsets of the photographs: all, each
+condition, and under `groups` each group of people. ``docs/metrics.md`` defines the keys.
 """
 
 from dataclasses import dataclass, replace

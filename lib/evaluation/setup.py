@@ -1,4 +1,4 @@
-"""Test photographs, networks, truth and protocol: what everything is measured with (paper section 4)."""
+"""What every method is measured with: test photographs, networks, truth and protocol (paper section 4)."""
 
 from dataclasses import asdict, dataclass
 

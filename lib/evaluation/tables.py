@@ -1,4 +1,4 @@
-"""The metrics that `dvc repro` wrote, side by side."""
+"""Tables that compare the metrics written by `dvc repro`."""
 
 import json
 from pathlib import Path

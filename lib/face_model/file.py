@@ -1,4 +1,4 @@
-"""The HDF5 layout of the Basel Face Model 2017, read with suspicion and written exactly.
+"""The HDF5 layout of the Basel Face Model 2017: read strictly, written exactly.
 
 Groups `shape`, `color` and `expression` each hold a linear model (`model/mean`, `pcaBasis`, `pcaVariance`,
 `noiseVariance`); `shape/representer` holds the mesh (`cells` (3, T), `points` (3, N)) and `metadata/landmarks/json`

@@ -46,7 +46,7 @@ def save_mesh(path, vertices, albedo, triangles):
     Parameters
     ----------
     path : Path
-        ``.glb``: in metres and linear sRGB, as glTF 2.0 wants (+y up, +z forward: the model frame). ``.ply`` (binary)
+        ``.glb``: in metres and linear sRGB, by glTF 2.0 (+y up, +z forward: the model frame). ``.ply`` (binary)
         and ``.obj``: in millimetres, colours in sRGB.
     vertices : ndarray (N, 3)
         Model frame, mm.

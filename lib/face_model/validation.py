@@ -1,7 +1,7 @@
 """How good a linear model is: compactness, generalisation and specificity (Styner et al., IPMI 2003).
 
-The three curves over the number of components that statistical shape models are judged by: how little a model needs,
-whether it can describe people whom it was not made from, and whether what it makes up looks like people.
+Three curves over the number of components: how few components a model needs, how well it describes unseen people, and
+whether its random faces resemble people.
 """
 
 from dataclasses import dataclass

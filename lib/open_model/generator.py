@@ -1,4 +1,4 @@
-"""People for the open model: the procedural generator that its principal components are fitted to."""
+"""The procedural generator of people to which the open model's principal components are fitted."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -1,4 +1,4 @@
-"""Neutral faces have closed lips: sliders of mouth and jaw often part them a little, and this closes them again."""
+"""Closed lips for neutral faces: sliders of mouth and jaw often part them slightly."""
 
 import numpy as np
 

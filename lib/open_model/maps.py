@@ -1,4 +1,4 @@
-"""Where things are on the reference face: maps of regions, folds and hair that the skin painter blends with.
+"""Maps of regions, folds and hair on the reference face, which the skin painter blends with.
 
 All maps are mirror-symmetric but for the fixed fine grain; distances are in mm.
 """

@@ -1,7 +1,7 @@
 """Albedo of people for the open model: skin painted vertex by vertex, then hair, make-up, mouth and eyes.
 
-The spread of every feature is wide where the eye tells people apart (brows, lips, beard, skin, eyes), and features vary
-in strength and colour rather than in place: a linear model follows the former well and turns the latter into halos.
+Features that distinguish people (brows, lips, beard, skin, eyes) vary widely, in strength and colour rather than in
+place: a linear model represents the former well and turns the latter into halos.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ import scipy.sparse as sparse
 
 @dataclass(frozen=True)
 class Subdivision:
-    """One step of refinement. New vertices are ordered: old vertices, one an edge, one a face.
+    """One step of refinement. New vertices are ordered: old vertices, one per edge, one per face.
 
     Attributes
     ----------

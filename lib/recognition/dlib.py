@@ -47,7 +47,7 @@ class Stem(nn.Conv2d):
     """A frozen convolution of odd size and stride 2, unpadded, whose gradient comes back fast on the CPU."""
 
     def forward(self, images):
-        # in bfloat16 the library's own way back is as fast
+        # in bfloat16 the library's own backward pass is as fast
         if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(images)
         return _StemOnCpu.apply(images, self.weight, self.bias)
@@ -56,7 +56,7 @@ class Stem(nn.Conv2d):
 class _StemOnCpu(torch.autograd.Function):
     """(images, weight, bias) -> their convolution of stride 2.
 
-    The library's way back to three channels takes four to five times as long as its way forward. Here it is a
+    The library's backward pass to three channels takes four to five times as long as its forward pass. Here it is a
     convolution of stride 1 to twelve channels, one for each channel of each pixel in a block of 2 x 2: a pixel meets
     every second row and column of the weights.
     """
@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
             # dlib's add_prev pads both with zeros at the end of channels, rows and columns to the larger size
             shape = [max(a, b) for a, b in zip(maps.shape[1:], residual.shape[1:], strict=True)]
             maps, residual = _pad_to(maps, shape), _pad_to(residual, shape)
-        # in place: no way back needs what a convolution gave, and memory holds these layers up
+        # in place: no backward pass needs a convolution's output, and memory bandwidth limits these layers
         return F.relu_(residual.add_(maps))
 
 

@@ -1,7 +1,7 @@
 """FaceRes (HSE-FaceRec's MobileNet trained on VGGFace2, Apache-2.0) as a torch module, from its TensorFlow.js
 files.
 
-It judges what another network trained, as VGG-Face does in the paper (section 4.3). The pooled 1024-D layer
+It evaluates what another network trained, as VGG-Face does in the paper (section 4.3). The pooled 1024-D layer
 is both its features and its descriptor. Values must be BGR in 0..255 minus a mean: with the RGB that the npm
 package feeds it, it recognises worse.
 """

@@ -2,7 +2,7 @@
 embedding.
 
 The decoder regresses from `features` (paper section 3.1), the identity loss compares embeddings (section
-3.3.2), and a network that took no part in training judges the result (section 4.3).
+3.3.2), and a network that took no part in training evaluates the result (section 4.3).
 
 dlib's and FaceRes' raw descriptors crowd around their mean: cosines of different people reach 0.85. A network
 therefore subtracts a centre, the mean descriptor of a reference set, before it normalises, so that different

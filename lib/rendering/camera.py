@@ -47,7 +47,7 @@ def alignment_points(vertices, alignment_vertices):
     """
     if hasattr(alignment_vertices, "keys"):
         alignment_vertices = [alignment_vertices[name] for name in POINT_NAMES]
-    # one look-up for all: each would send back a gradient as large as the mesh
+    # one look-up for all: the gradient of each would be as large as the mesh
     every = torch.cat([torch.as_tensor(indices) for indices in alignment_vertices]).to(vertices.device)
     parts = vertices.index_select(1, every).split([len(indices) for indices in alignment_vertices], 1)
     return torch.stack([part.mean(1) for part in parts], 1)
@@ -66,7 +66,7 @@ def crop_projection(angles, distance, points, crop, framing=None):
         Landmarks `POINT_NAMES` in the model's frame, mm.
     crop : Crop
     framing : Tensor (S, 4) or None
-        As `lib.rendering.scenes.Scene.framing`; None puts the landmarks where the crop wants them.
+        As `lib.rendering.scenes.Scene.framing`; None puts the landmarks on the crop's canonical points.
 
     Returns
     -------

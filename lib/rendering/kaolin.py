@@ -1,9 +1,9 @@
 """Rasteriser for CUDA: `kaolin.render.mesh.rasterize` behind the contract of `lib.rendering.rasterize`.
 
-Kaolin has the same pixel centres and gradients as we (to positions and features, never to depth nor ids), with three
-differences that are bridged here. It blends affinely in the picture, so that attributes / w and 1 / w, which *are*
-affine there, are handed over and divided per pixel; the largest z wins, so that it gets -z / w; and it draws both
-sides of every triangle, so that those which face away are declared invalid.
+Kaolin has our pixel centres and gradients (to positions and features, never to depth or ids). Three differences are
+bridged here. It interpolates affinely in the image: it gets attributes / w and 1 / w, which *are* affine there, and
+the results are divided per pixel. The largest z wins: it gets -z / w. It draws both sides of every triangle: those
+that face away are marked invalid.
 """
 
 import importlib

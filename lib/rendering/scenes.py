@@ -1,4 +1,4 @@
-"""Everything about a picture but the face: pose, lights, their colours, the background (paper 3.2.1, 3.2.2)."""
+"""A scene without its face: pose, lights, their colours, the background (paper 3.2.1, 3.2.2)."""
 
 import math
 from dataclasses import dataclass, fields
@@ -40,7 +40,7 @@ class Scene:
     light_positions : Tensor (S, L, 3)
         Camera frame, mm.
     light_colours : Tensor (S, L, 3)
-        Linear sRGB: the light that a white surface turned to the lamp sends back; 1 is the picture's white.
+        Linear sRGB: the light reflected by a white surface that faces the lamp; 1 is the image's white.
     ambient : Tensor (S, 3)
         The same for the light from everywhere.
     background : Tensor (S, 3, 6, 6)
@@ -96,7 +96,7 @@ class SceneDistribution:
     light_x, light_y, light_z : (least, most)
         Position of each of the two lights in the camera's frame: "several meters from the face" (paper 3.2.2).
     exposure : (darkest, brightest)
-        What a white surface that faces all lights would send back, as a multiple of the picture's white.
+        Light reflected by a white surface that faces all lights, as a multiple of the image's white.
     ambient_share : (least, most)
         Part of the exposure that comes from everywhere.
     key_share : (least, most)
@@ -108,7 +108,7 @@ class SceneDistribution:
     random_backgrounds : bool
         Behind each face a random colour, gradient or clouds of colours; else the grey wall of `frontal_scene`.
     crop_shift, crop_scale, crop_roll : float
-        Largest defects of the framing to either side (`Scene.framing`).
+        Largest random changes of the framing to either side (`Scene.framing`).
     """
 
     yaw: float = math.radians(30)

@@ -1,4 +1,4 @@
-"""From decoded faces to what the rasteriser takes: clip coordinates a view, surface attributes a face.
+"""From decoded faces to the rasteriser's input: clip coordinates per view, surface attributes per face.
 
 The attributes stay in the model's frame, where Phong's model is as good as in any other, so that all views of a face
 share them.

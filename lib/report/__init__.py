@@ -1,4 +1,4 @@
-"""One page of what came out, with the machine and parameters that it came from.
+"""The report: one page of results with the machine and parameters behind them.
 
 Start at `page.py`.
 """

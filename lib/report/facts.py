@@ -1,4 +1,4 @@
-"""On what and from what a run was made: for the reader of the report, never for metrics."""
+"""The machine, packages and inputs of a run, for the report's reader; metrics do not use them."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What makes a photograph harder, done to its pixels: something before the face, blur, darkness, a hard tone curve.
+"""Changes of a photograph's pixels that make it harder: occlusion, blur, darkness, a hard tone curve.
 
 For the stress test of photographs whose person cannot be photographed again (paper Fig. 6, section 4.5); simulated
 people change pose, light and expression themselves (`lib.robustness.simulated`).

@@ -1,4 +1,4 @@
-"""Photographs as drawings and paintings: input that is no photograph any more (paper Fig. 7).
+"""Photographs as drawings and paintings: input that is not a photograph (paper Fig. 7).
 
 The paper takes works of art from BAM; these filters make something of the kind from any photograph.
 """

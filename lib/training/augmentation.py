@@ -1,10 +1,9 @@
-"""Random augmentation of renders: what separates a photograph's crop from a render's (paper 3.2.2, 3.3.2).
+"""Random augmentation of renders: brings a render's crop closer to a photograph's (paper 3.2.2, 3.3.2).
 
-Landmarks of photographs are found to within a few pixels, and photographs are blurred, noisy and of any contrast, while
-renders are framed exactly and clean. Augmented renders keep training from pleasing the identity network by what only a
-clean render can show. The framing is part of the scene (`lib.rendering.scenes`), folded into the
-projection, so that no pixel is sampled twice; the rest is done to the picture, differentiably. The evaluation has no
-augmentation.
+Photographs are framed by detected landmarks, to within a few pixels, and are blurred, noisy and of any contrast;
+renders are framed exactly and clean. Augmentation keeps training from fooling the identity network with what only a
+clean render can show. The framing is part of the scene (`lib.rendering.scenes`), folded into the projection, so that no
+pixel is resampled; the rest changes the image, differentiably. The evaluation has no augmentation.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""The losses of the paper (section 3.3), one pure function an equation.
+"""The losses of the paper (section 3.3), one pure function per equation.
 
-All reduce the batch by its *mean*, where Eq. 3 writes a sum over b: so the published weights keep their meaning at any
-batch size, and on any number of processes.
+All reduce the batch by its *mean*, where Eq. 3 writes a sum over b: the published weights keep their meaning at any
+batch size and on any number of processes.
 """
 
 from dataclasses import dataclass

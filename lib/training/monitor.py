@@ -1,7 +1,7 @@
-"""A run of training while it goes on: likeness of validation people, curves by DVCLive, pictures of the same faces.
+"""Monitors training: likeness of validation people, curves by DVCLive, pictures of the same faces.
 
-The evaluation network judges, as at the end (paper 4.3), so that a run in which the training network is fooled shows it
-early, and so that parameters can be chosen without a look at the people of the test.
+The evaluation network measures likeness, as at the end (paper 4.3). This reveals early whether faces merely fool the
+training network, and lets parameters be chosen without the test people.
 
 A run has one folder outside git and outside DVC's outputs, since it holds times that differ from run to run:
 `report.html` (curves and pictures; the page reloads itself), `plots/metrics/*.tsv` (a curve each, also for

@@ -1,6 +1,6 @@
 """Stage 1 of training: synthetic faces alone (paper 3.3).
 
-A run can be stopped at any time and goes on from its checkpoint to the same bytes, on one process on a CPU.
+A stopped run resumes from its checkpoint to the same bytes, on one process on a CPU.
 """
 
 import time
@@ -40,7 +40,7 @@ def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=N
     Returns
     -------
     list of dict
-        One entry an epoch: `epoch`, `loss`, `validation_loss`, `shape_explained`, `texture_explained` (share of the
+        One entry per epoch: `epoch`, `loss`, `validation_loss`, `shape_explained`, `texture_explained` (share of the
         variance of the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean of the epoch) and
         `faces_per_second`.
     """

@@ -1,6 +1,6 @@
 """Stage 2 of training: photographs without labels and synthetic faces together (paper 3.3).
 
-A run can be stopped at any time and goes on from its checkpoint to the same bytes, on one process on a CPU.
+A stopped run resumes from its checkpoint to the same bytes, on one process on a CPU.
 """
 
 import time

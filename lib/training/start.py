@@ -1,4 +1,4 @@
-"""Stage 2 from the files of the study, on one process or on several (`torchrun -m lib.training.start VARIANT`)."""
+"""Runs stage 2 on the study's files, on one process or on several (`torchrun -m lib.training.start VARIANT`)."""
 
 import argparse
 from dataclasses import asdict

@@ -163,7 +163,7 @@ class Energy:
 
 
 def pixel_energy(face_model, explanation, photographs, detected, crop, weights):
-    """Terms (B,) of how badly explanations explain photographs (B, 3, H, W) and their landmarks; their sum is `total`."""
+    """Energy terms (B,) of explanations of photographs (B, 3, H, W) and their landmarks; their sum is `total`."""
     pictures, places = draw(face_model, explanation, crop)
     terms = dict(
         photometric=photometric_loss(pictures, photographs),

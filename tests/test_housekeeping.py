@@ -140,7 +140,9 @@ def test_make_help_lists_every_command():
 
 def test_make_bench_runs_every_benchmark():
     planned = re.findall(r"benchmarks\.(\w+) .*--json > build/benchmarks/\1\.json", make("--dry-run", "bench"))
-    commands = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    commands = {
+        path.stem for path in (ROOT / "benchmarks").glob("*.py") if '__name__ == "__main__"' in path.read_text()
+    }
     assert set(planned) == commands
 
 

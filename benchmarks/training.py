@@ -25,6 +25,7 @@ import torch
 from lib.core.params import load_params
 from lib.core.processes import best_precision
 from lib.face_model.model import Coefficients, FaceModel
+from lib.photos.store import Photographs
 from lib.recognition.dlib import DlibNetwork
 from lib.recognition.network import load_network
 from lib.rendering.scenes import SceneDistribution
@@ -32,7 +33,7 @@ from lib.training.augmentation import Augmentation
 from lib.training.loop import backward, make_optimizer
 from lib.training.monitor import Monitor
 from lib.training.regressor import Regressor
-from lib.training.stage2 import Photographs, Stage2Inputs, draw_batch, stage2_losses
+from lib.training.stage2 import Stage2Inputs, draw_batch, stage2_losses
 from lib.training.synthetic import SyntheticFaces
 
 PHOTOGRAPHS, VIEWS, FACES, VALIDATION = 16, 3, 200, 16

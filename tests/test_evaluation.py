@@ -35,7 +35,7 @@ from lib.evaluation.tables import (
 )
 from lib.face_model.model import Coefficients
 from lib.figures import group_intervals
-from lib.photos.photographed import Photographed
+from lib.photos.store import Photographs
 from lib.photos.truth import GroundTruth, load_truth
 from lib.rendering.scenes import SceneDistribution
 from lib.training.losses import moments_of
@@ -47,7 +47,7 @@ PEOPLE = {person: dict(gender="female" if person < "e" else "male") for person i
 
 
 def photographed_as(embeddings, persons=PERSONS, conditions=CONDITIONS):
-    return Photographed(persons, conditions, torch.zeros(len(persons), 1), embeddings, np.arange(len(persons)))
+    return Photographs(torch.zeros(len(persons), 1), embeddings, persons, conditions, np.arange(len(persons)))
 
 
 def setup_of(model, network, photographed=None, truth=None, people=None):

@@ -21,7 +21,7 @@ from lib.face_model.file import FaceModelFile, LinearModel
 from lib.face_model.meshes import read_mesh, save_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.open_model.generator import FaceGenerator
-from lib.photos.photographed import Photographed
+from lib.photos.store import Photographs
 from lib.photos.truth import load_truth
 from lib.rendering.scenes import SceneDistribution
 
@@ -113,7 +113,7 @@ def photographed():
     generator = torch.Generator().manual_seed(1)
     embeddings = torch.nn.functional.normalize(torch.randn(3, 6, generator=generator), dim=1).numpy()
     persons, conditions = np.array(["ann", "ann", "bob"], dtype=object), np.array(["indoor", "outdoor", "indoor"])
-    return Photographed(persons, conditions.astype(object), torch.zeros(3, 12), embeddings, np.arange(3))
+    return Photographs(torch.zeros(3, 12), embeddings, persons, conditions.astype(object), np.arange(3))
 
 
 def setup_of(model, truth=None):

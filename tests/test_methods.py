@@ -17,8 +17,7 @@ from lib.evaluation.protocol import load_evaluation, padded, reconstruct_all
 from lib.evaluation.setup import EvaluationSetup
 from lib.evaluation.tables import METRICS, ROWS, read_metrics
 from lib.face_model.model import Coefficients
-from lib.photos.crops import Crops
-from lib.photos.photographed import Photographed
+from lib.photos.store import Photographs
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
@@ -36,7 +35,7 @@ def world(tmp_path_factory):
     seen = reconstruct_all(EvaluationSetup(None, None, *fixed), faces)
     persons = np.repeat(list("abcdefgh"), 2).astype(object)
     conditions = np.full(16, "", dtype=object)
-    photographed = Photographed(persons, conditions, torch.zeros(16, FEATURES), seen.frontal, np.arange(16) + 100)
+    photographed = Photographs(torch.zeros(16, FEATURES), seen.frontal, persons, conditions, np.arange(16) + 100)
     people = {person: dict(gender="x" if person < "e" else "y") for person in "abcdefgh"}
     return EvaluationSetup(photographed, photographed, people, *fixed[1:]), faces
 
@@ -147,7 +146,7 @@ def test_the_decoder_learns_the_average_of_a_persons_fits(tmp_path):
         shape_weight=1.0,
         texture_weight=1.0,
     )
-    crops = Crops(features, None, None)
+    crops = Photographs(features)
     history = methods.regress_fits(regressor, crops, persons, fits, params, tmp_path / "run.safetensors")
     taught = regressor(features[:38]).shape
     assert (taught - means[:38]).abs().mean() < 0.1 * spread.abs().mean()

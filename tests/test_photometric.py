@@ -26,8 +26,8 @@ from lib.baselines.photometric import (
 from lib.baselines.pixel_autoencoder import VIEW_EPOCHS, PixelAutoencoder, teach_views, train_pixel_autoencoder
 from lib.core.params import IterativeFitParams, PixelAutoencoderParams
 from lib.face_model.model import FaceModel
-from lib.photos.crops import Crops, landmarks_in_crop
-from lib.rendering.crop import fit_similarity
+from lib.photos.store import Photographs
+from lib.rendering.crop import fit_similarity, landmarks_in_crop
 from lib.rendering.scenes import frontal_scene
 from lib.training.regressor import Regressor
 
@@ -55,7 +55,7 @@ def photographs_of(model, explanation, crop=CROP):
 def crops_of(model, explanation, crop=CROP):
     pictures, places = photographs_of(model, explanation, crop)
     pixels = (pictures * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
-    return Crops(torch.zeros(len(pixels), 12), pixels, places)
+    return Photographs(torch.zeros(len(pixels), 12), pictures=pixels, landmarks=places)
 
 
 def test_photometric_loss_by_hand():
@@ -222,7 +222,7 @@ def test_the_autoencoder_lowers_the_difference_and_leaves_missing_components_zer
 ):
     crops = crops_of(model, random_explanation(8, generator, 0.7))
     features = torch.randn(8, 12, generator=generator)
-    crops = Crops(features, crops.pictures, crops.landmarks)
+    crops = Photographs(features, pictures=crops.pictures, landmarks=crops.landmarks)
     history = train_pixel_autoencoder(autoencoder, leading, crops, CROP, AUTOENCODER, tmp_path / "c.safetensors")
     assert history[-1]["photometric"] < 0.6 * history[0]["photometric"]
     faces = autoencoder.regressor(features)

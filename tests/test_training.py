@@ -13,13 +13,14 @@ from lib.core.params import load_params
 from lib.core.processes import best_precision
 from lib.core.tensors import load_tensors, save_tensors
 from lib.face_model.model import Coefficients
+from lib.photos.store import Photographs
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.losses import identity_loss, loopback_loss
 from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
-from lib.training.stage2 import Photographs, Stage2Batch, Stage2Inputs, draw_batch, stage2_losses, train_stage2
+from lib.training.stage2 import Stage2Batch, Stage2Inputs, draw_batch, stage2_losses, train_stage2
 from lib.training.synthetic import SyntheticFaces, make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")

@@ -13,11 +13,12 @@ from small_world import EMBEDDING, SHAPE, TEXTURE, SmallNetwork, small_face_mode
 from lib.core.params import load_params
 from lib.core.processes import average_gradients, joined, mean_over_processes, rank
 from lib.core.tensors import save_tensors
+from lib.photos.store import Photographs
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
-from lib.training.stage2 import Photographs, Stage2Inputs, draw_batch, stage2_losses, train_stage2
+from lib.training.stage2 import Stage2Inputs, draw_batch, stage2_losses, train_stage2
 from lib.training.synthetic import make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")

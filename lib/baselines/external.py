@@ -135,7 +135,7 @@ def evaluate_results(setup, results):
 
     A person's distance in mm is the mean of that of their meshes.
     """
-    reconstructed, seen = results.reconstructed, setup.photographed.take(results.which)
+    reconstructed, seen = results.reconstructed, setup.photographed[results.which]
     if setup.truth is not None and results.placed:
         reconstructed = replace(reconstructed, errors=_errors(results, setup.photographed, setup.truth))
     return evaluate_pictures(reconstructed, seen, setup.protocol, setup.groups(seen)), reconstructed

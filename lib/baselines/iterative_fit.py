@@ -33,7 +33,7 @@ def fit_photographs(face_model, crops, crop, params, folder):
     ----------
     face_model : FaceModel
         With the components that are to be found.
-    crops : lib.baselines.photometric.Crops
+    crops : lib.photos.store.Photographs
         N photographs.
     crop : lib.rendering.crop.Crop
         Of the crops.

@@ -39,7 +39,7 @@ def evaluate_method(setup, name, coefficients, which=None, averaged=None):
     Reconstructed
     """
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
-    photographed = setup.photographed if which is None else setup.photographed.take(which)
+    photographed = setup.photographed if which is None else setup.photographed[which]
     return _keep(RESULTS, name, metrics, photographed, reconstructed)
 
 
@@ -61,7 +61,7 @@ def evaluate_external(setup, name, folder, store):
     paths = store.index.set_index("row")["path"]
     results = read_results(setup, folder, list(paths.loc[setup.photographed.rows]), list(paths))
     metrics, reconstructed = evaluate_results(setup, results)
-    _keep(EXTERNAL_RESULTS, name, metrics, setup.photographed.take(results.which), reconstructed)
+    _keep(EXTERNAL_RESULTS, name, metrics, setup.photographed[results.which], reconstructed)
     return results
 
 
@@ -115,7 +115,7 @@ def regress_fits(regressor, crops, persons, fits, params, checkpoint):
     ----------
     regressor : lib.training.regressor.Regressor
         As stage 1 left it; changed in place.
-    crops : lib.photos.crops.Crops
+    crops : lib.photos.store.Photographs
         N photographs.
     persons : ndarray (N,)
     fits : Coefficients
@@ -179,7 +179,7 @@ def few_table(setup, evaluations, which):
         _, ours, numbers = np.intersect1d(setup.photographed.rows[which], kept["rows"], return_indices=True)
         if not len(ours):
             continue
-        photographed = setup.photographed.take(which[ours])
+        photographed = setup.photographed[which[ours]]
         errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
         faces = Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
         metrics[name] = evaluate_pictures(faces, photographed, setup.protocol)

@@ -150,7 +150,7 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
         Changed in place.
     face_model : FaceModel
         With the components that the autoencoder gives.
-    crops : lib.baselines.photometric.Crops
+    crops : lib.photos.store.Photographs
         All training photographs.
     crop : lib.rendering.crop.Crop
         Of the crops.

@@ -130,7 +130,7 @@ def evaluate_faces(setup, coefficients, which=None, averaged=None):
     metrics : dict
     reconstructed : Reconstructed
     """
-    photographed = setup.photographed if which is None else setup.photographed.take(which)
+    photographed = setup.photographed if which is None else setup.photographed[which]
     coefficients = padded(coefficients, setup.face_model)
     reconstructed = reconstruct_all(setup, coefficients)
     if setup.truth is not None:
@@ -156,7 +156,7 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
     ----------
     reconstructed : Reconstructed
         Of N photographs; tables that need what is None or empty are left out.
-    photographed : Photographed
+    photographed : lib.photos.store.Photographs
         Of N photographs.
     protocol : lib.core.params.EvaluateParams
         Its `seed`, `bootstrap_samples` and `smallest_group` are used.

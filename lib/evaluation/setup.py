@@ -6,7 +6,7 @@ from lib.core.params import EvaluateParams
 from lib.evaluation.distances import averaged_features
 from lib.face_model.model import FaceModel
 from lib.photos.people import groups_of, read_people
-from lib.photos.photographed import Photographed, load_photographed
+from lib.photos.store import Photographs, load_photographs
 from lib.photos.truth import GroundTruth, load_truth
 from lib.recognition.network import IdentityNetwork, load_centred, load_network
 from lib.rendering.scenes import SceneDistribution
@@ -18,9 +18,9 @@ class EvaluationSetup:
 
     Attributes
     ----------
-    everything : Photographed
+    everything : Photographs
         All photographs of the test people.
-    photographed : Photographed
+    photographed : Photographs
         Those that are evaluated: at most so many per person.
     people : dict of str to dict
         Age, gender, ethnicity of the people (`lib.photos.people.read_people`).
@@ -36,8 +36,8 @@ class EvaluationSetup:
         None: no errors in mm.
     """
 
-    everything: Photographed
-    photographed: Photographed
+    everything: Photographs
+    photographed: Photographs
     people: dict
     face_model: FaceModel
     network: IdentityNetwork
@@ -77,7 +77,7 @@ def load_evaluation_setup(params, store):
     """
     training, judge, protocol = params.networks.training, params.networks.evaluation, params.evaluate
     network = load_centred(judge, store)
-    everything = load_photographed(store, training, network)
+    everything = load_photographs(store, store.rows("test"), training, network)
     return EvaluationSetup(
         everything,
         everything.at_most(protocol.photographs_per_person),

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lib.core.errors import StudyError
+from lib.core.pictures import to_tensor
+from lib.rendering.crop import POINT_NAMES, landmarks_in_crop
 
 INDEX_FILE = "index.parquet"
 SKIPPED_FILE = "skipped.csv"
@@ -20,6 +23,8 @@ CROPS = "crops"
 FEATURES_PREFIX, DESCRIPTORS_PREFIX = "features_", "descriptors_"
 TRAIN, TEST, SKIPPED_ROW = "train", "test", -1
 ROWS_AT_ONCE = 65_536
+TEST_PHOTOGRAPHS = 2
+"""Of a person, so that one can be recognised by another."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,14 @@ class FeatureStore:
 
     def persons(self, rows):
         """Return the names of the people on these rows, as an array of str in the same order."""
-        return self._column("person", rows)
+        return self.column("person", rows)
 
     def conditions(self, rows):
         """Return how these rows were photographed, as an array of str; empty where the source does not say."""
-        return self._column("condition", rows)
+        return self.column("condition", rows)
 
-    def _column(self, name, rows):
+    def column(self, name, rows):
+        """Return one of the index's columns for these rows, as an array of objects."""
         used = self.index[self.index["row"] != SKIPPED_ROW].sort_values("row")
         return used[name].to_numpy(dtype=object)[np.asarray(rows)]
 
@@ -116,7 +122,92 @@ def _map(path):
     return np.load(path, mmap_mode="r")
 
 
-def split_people(persons, test_people, seed, min_photographs=2):
+@dataclass(frozen=True)
+class Photographs:
+    """Some rows of the store in memory; what was not asked for is None.
+
+    Attributes
+    ----------
+    features : Tensor (N, F)
+        Of the training network.
+    embeddings : Tensor or ndarray (N, E)
+        Unit length: a tensor where they are trained with, an array where they are compared.
+    persons, conditions : ndarray (N,)
+        str; the condition is empty where a source has none.
+    rows : ndarray (N,)
+        Of the store.
+    pictures : Tensor (N, H, W, 3)
+        uint8, in the crop of the training network.
+    landmarks : Tensor (N, 4, 2)
+        `lib.rendering.crop.POINT_NAMES` as they were detected, in units of the crop.
+    """
+
+    features: torch.Tensor
+    embeddings: torch.Tensor | np.ndarray | None = None
+    persons: np.ndarray | None = None
+    conditions: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    pictures: torch.Tensor | None = None
+    landmarks: torch.Tensor | None = None
+
+    def __len__(self):
+        return len(self.features)
+
+    def __getitem__(self, which):
+        """Some of the photographs, by numbers or mask."""
+        return self._each(lambda values: values[which])
+
+    def to(self, device):
+        """The same photographs with their tensors on another device."""
+        return self._each(lambda values: values.to(device) if isinstance(values, torch.Tensor) else values)
+
+    def _each(self, change):
+        return Photographs(*(None if values is None else change(values) for values in vars(self).values()))
+
+    def images(self):
+        """The pictures as the renderer draws: float32 (N, 3, H, W), sRGB in [0, 1]."""
+        return to_tensor(self.pictures)
+
+    def at_most(self, photographs):
+        """Keep this many photographs of each person, evenly from their list, so that all conditions are among them."""
+        kept = []
+        for person in np.unique(self.persons):
+            theirs = np.flatnonzero(self.persons == person)
+            count = min(photographs, len(theirs))
+            kept.append(theirs[((np.arange(count) + 0.5) * len(theirs) / count).astype(int)])
+        return self[np.sort(np.concatenate(kept))]
+
+
+def load_photographs(store, rows, training, judge=None, crop=None):
+    """Read photographs from the store.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    rows : ndarray (N,)
+    training : str
+        The network whose features are read.
+    judge : IdentityNetwork or None
+        A network with its centre, whose embeddings are wanted as an array.
+    crop : lib.rendering.crop.Crop or None
+        The training network's framing, where pictures and landmarks are wanted.
+
+    Returns
+    -------
+    Photographs
+    """
+    embeddings = pictures = landmarks = None
+    if judge is not None:
+        embeddings = judge.embed(torch.from_numpy(store.descriptors[judge.name][rows])).numpy()
+    if crop is not None:
+        points = np.stack([store.column(f"{name}_{axis}", rows) for name in POINT_NAMES for axis in "xy"], 1)
+        landmarks = landmarks_in_crop(torch.from_numpy(points.astype(np.float32)).unflatten(1, (-1, 2)), crop)
+        pictures = torch.from_numpy(store.crops[rows])
+    features = torch.from_numpy(store.features[training][rows])
+    return Photographs(features, embeddings, store.persons(rows), store.conditions(rows), rows, pictures, landmarks)
+
+
+def split_people(persons, test_people, seed):
     """Divide people into those who are trained on and those who are tested on.
 
     The order in which people are chosen comes from a hash of their names: adding people moves few others.
@@ -126,11 +217,9 @@ def split_people(persons, test_people, seed, min_photographs=2):
     persons : sequence of str
         Who is on each usable photograph.
     test_people : int
-        How many people to test on; never more than half of all.
+        How many people to test on; never more than half of all. They have at least `TEST_PHOTOGRAPHS`; only where
+        nobody has (a flat folder of unknown people), they have one.
     seed : int
-    min_photographs : int
-        People to test on have at least this many photographs, so that one can be recognised by another. Only
-        where nobody has (a flat folder of unknown people), they have one.
 
     Returns
     -------
@@ -148,7 +237,7 @@ def split_people(persons, test_people, seed, min_photographs=2):
             f"Usable photographs show {len(counts)} person(s); at least 2 are needed, "
             "to train on one and test on another."
         )
-    candidates = list(counts.index[counts >= min_photographs]) or list(counts.index)
+    candidates = list(counts.index[counts >= TEST_PHOTOGRAPHS]) or list(counts.index)
     candidates.sort(key=lambda person: hashlib.sha256(f"{seed}:{person}".encode()).digest())
     tested = set(candidates[: min(test_people, len(counts) // 2)])
     return {person: TEST if person in tested else TRAIN for person in sorted(counts.index)}

@@ -53,3 +53,22 @@ def fit_similarity(source, target):
     shift_x = target_mean[..., 0] - (a * source_mean[..., 0] - b * source_mean[..., 1])
     shift_y = target_mean[..., 1] - (b * source_mean[..., 0] + a * source_mean[..., 1])
     return a, b, shift_x, shift_y
+
+
+def landmarks_in_crop(points, crop):
+    """Map the landmarks of photographs to where their crops show them.
+
+    Parameters
+    ----------
+    points : Tensor (B, 4, 2)
+        `POINT_NAMES`, pixels of the photograph (columns of the feature store's index).
+    crop : Crop
+
+    Returns
+    -------
+    Tensor (B, 4, 2)
+        In units of the crop.
+    """
+    a, b, shift_x, shift_y = (value[:, None] for value in fit_similarity(points, crop.canonical_points()))
+    x, y = points.unbind(2)
+    return torch.stack([a * x - b * y + shift_x, b * x + a * y + shift_y], 2)

@@ -15,6 +15,7 @@ from lib.core.processes import best_precision, mean_over_processes, own_part, ra
 from lib.core.progress import progress
 from lib.core.tensors import digest
 from lib.face_model.model import FaceModel, digest_face_model
+from lib.photos.store import Photographs
 from lib.recognition.network import IdentityNetwork
 from lib.rendering.renderer import Scene, SceneDistribution, render, sample_scenes
 from lib.training.augmentation import Augmentation, AugmentationDraw
@@ -30,24 +31,6 @@ from lib.training.losses import (
 from lib.training.synthetic import SyntheticFaces
 
 RECORD_STEPS = 10
-
-
-@dataclass(frozen=True)
-class Photographs:
-    """Real faces as stage 2 sees them: features (N, F) and unit-length embeddings (N, E) of the training network."""
-
-    features: torch.Tensor
-    embeddings: torch.Tensor
-
-    def __len__(self):
-        return len(self.features)
-
-    def __getitem__(self, rows):
-        return Photographs(self.features[rows], self.embeddings[rows])
-
-    def to(self, device):
-        """The same photographs on another device."""
-        return Photographs(self.features.to(device), self.embeddings.to(device))
 
 
 @dataclass(frozen=True)

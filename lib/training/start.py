@@ -10,14 +10,14 @@ import torch
 from lib.core.params import PARAMS_FILE, STAGE1, load_params
 from lib.core.processes import best_device, joined, launch, rank
 from lib.face_model.model import FaceModel
-from lib.photos.store import TRAIN, load_feature_store
+from lib.photos.store import TRAIN, Photographs, load_feature_store
 from lib.recognition.network import load_centred
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
 from lib.training.regressor import Regressor
-from lib.training.stage2 import Photographs, Stage2Inputs, train_stage2
+from lib.training.stage2 import Stage2Inputs, train_stage2
 from lib.training.synthetic import SyntheticFaces
 
 

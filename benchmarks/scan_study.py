@@ -19,7 +19,7 @@ from lib.core.pictures import to_tensor
 from lib.core.progress import progress
 from lib.evaluation.distances import AveragedShapes, averaged_features, shape_errors
 from lib.evaluation.scan_fit import fit_scan
-from lib.evaluation.surfaces import Surface, crop_to_sphere, make_surface
+from lib.evaluation.surfaces import Surface, make_surface
 from lib.face_model.meshes import read_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.photos.align import iterate_face_crops
@@ -53,7 +53,7 @@ class ColouredScan:
     alignment_vertices: list
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScanTruth:
     """Scans as the true faces of `lib.evaluation.distances.shape_errors`."""
 
@@ -65,11 +65,10 @@ class ScanTruth:
         """Names of the scans."""
         return tuple(self.scans)
 
-    def face(self, person):
-        """The scan within 95 mm of its nose tip, and that tip: its foremost vertex."""
+    def read(self, person):
+        """Vertices (N, 3) in mm and triangles (T, 3)."""
         surface = self.scans[person].surface
-        tip = surface.vertices[surface.vertices[:, 2].argmax()]
-        return crop_to_sphere(surface, tip), tip
+        return surface.vertices, surface.triangles
 
 
 def load_scans(folder, layout, face_model):

@@ -29,7 +29,7 @@ TITLES = dict(
 
 
 def title_of(name):
-    """Return how figures and tables call a regressor; a variant of one's own goes by its name in `params.yaml`."""
+    """Return how figures and tables call a regressor; an added variant goes by its name in `params.yaml`."""
     return TITLES.get(name, name.replace("_", " "))
 
 

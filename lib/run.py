@@ -66,7 +66,7 @@ def run_notebook(stage, variant=None):
 
 
 def execute_notebook(source, target, parameters):
-    """Execute any notebook in a kernel of its own, which runs here; what its cells print is passed on.
+    """Execute any notebook in its own kernel, from the current folder; the output of its cells is printed.
 
     The executed copy holds what the cells show and nothing of the run itself, so that equal runs give equal bytes.
     """

@@ -54,7 +54,7 @@ def test_whole_numbers_pass_for_real_ones(tmp_path):
         ("identity_weight: 2000.0", "identity_weight: .nan", "stage2.identity_weight"),
         ("resolution: full", "resolution: medium", "face_model.resolution"),
         ("training: dlib", "training: vgg", "networks.training"),
-        ("evaluation: faceres", "evaluation: dlib", "cannot judge"),
+        ("evaluation: faceres", "evaluation: dlib", "cannot evaluate"),
         ("{batch_weight: 0.0}", "{batch_wait: 0.0}", "variants.no_batch.batch_wait is unknown"),
         ("{batch_weight: 0.0}", "{batch_weight: -1.0}", "variants.no_batch.batch_weight"),
         ("[600.0, 1500.0]", "[1500.0, 600.0]", "distance_mm"),

@@ -39,7 +39,7 @@ def fit_photographs(face_model, crops, crop, params, folder):
         Of the crops.
     params : lib.core.params.IterativeFitParams
     folder : Path
-        Keeps the fits, batch by batch: an interrupted run goes on at the first missing one.
+        Keeps the fits, batch by batch: an interrupted run resumes at the first missing one.
 
     Returns
     -------

@@ -122,7 +122,7 @@ def regress_fits(regressor, crops, persons, fits, params, checkpoint):
         Of the N photographs, of all components.
     params : lib.core.params.FitRegressedParams
     checkpoint : Path
-        Written every epoch; a run that was stopped goes on from there.
+        Written every epoch; a stopped run resumes from there.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def held_out_people(persons):
 
 
 def method_table(names):
-    """Put all measures of all methods side by side, with the number of photographs of each in front.
+    """Compare all measures of all methods, with the number of photographs of each in front.
 
     Returns
     -------

@@ -156,7 +156,7 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
         Of the crops.
     params : lib.core.params.PixelAutoencoderParams
     checkpoint : Path
-        Written every `checkpoint_steps`; a run that was stopped goes on from there.
+        Written every `checkpoint_steps`; a stopped run resumes from there.
 
     Returns
     -------

@@ -45,7 +45,7 @@ class NetworksParams:
     def __post_init__(self):
         if self.training == self.evaluation:
             raise ValueError(
-                f"training and evaluation are both {self.training!r}: a network cannot judge what was trained to "
+                f"training and evaluation are both {self.training!r}: a network cannot evaluate what was trained to "
                 "please it (paper 4.3); choose two different ones"
             )
 

@@ -26,7 +26,7 @@ class PairDistributions:
 
     @property
     def same(self):
-        """Counts (BINS,) of the pairs of one person; zeros when nobody has two photographs."""
+        """Counts (BINS,) of the pairs of one person; zeros when no person has two photographs."""
         return self.same_by_person.sum(0, dtype=np.int64)
 
     @property

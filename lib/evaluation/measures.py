@@ -112,7 +112,7 @@ def coefficient_columns(coefficients, persons, resampling):
     """Compare coefficients with the model's distribution, as `lib.training.losses.moments_of`, and within people.
 
     `<name>_within_person` is the share of the variance that lies *within* a person: 0 when all photographs of a person
-    give the same face, 1 when they differ as those of different people; missing where nobody has two photographs.
+    give the same face, 1 when they differ as those of different people; missing where no person has two photographs.
     """
     columns = {}
     for name in ("shape", "texture"):

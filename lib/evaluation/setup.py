@@ -26,7 +26,7 @@ class EvaluationSetup:
         Age, gender, ethnicity of the people (`lib.photos.people.read_people`).
     face_model : FaceModel
     network : IdentityNetwork
-        That judges, centred on the training photographs.
+        The evaluation network, centred on the training photographs.
     trained_with : IdentityNetwork
         Whose features regressors read, and in whose crop faces are shown.
     distribution : SceneDistribution

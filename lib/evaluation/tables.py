@@ -100,7 +100,7 @@ def summary(metrics):
 
 
 def comparison(names):
-    """Put all measures of several regressors side by side.
+    """Compare all measures of several regressors.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def comparison(names):
     Returns
     -------
     DataFrame
-        One row a measure (those that nobody has are left out), one column a regressor; text, `0.41 [0.38, 0.44]` where
+        One row per measure (unmeasured ones are left out), one column per regressor; text, `0.41 [0.38, 0.44]` where
         there is an interval.
     """
     return comparison_table({name: read_metrics(name) for name in names})

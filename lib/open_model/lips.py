@@ -6,7 +6,7 @@ from lib.open_model.assets import sample_mask
 from lib.open_model.parts import Part, connected_parts
 
 HALF_WIDTH = 23.5
-"""Only lips within this distance (mm) of the middle are watched: the corners are closed anyway."""
+"""Only lips within this distance (mm) of the middle are checked: the corners are closed anyway."""
 
 COLUMN_WIDTH = 4.0
 OVERLAP = 0.5

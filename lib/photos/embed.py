@@ -1,6 +1,6 @@
 """Photographs in, feature store out: each is read, detected, aligned and embedded once.
 
-Results go into shards of 256 photographs in a cache folder, so that an interrupted run goes on where it
+Results go into shards of 256 photographs in a cache folder, so that an interrupted run resumes where it
 ended, and a later run embeds only what is new or changed; many processes may fill it (`lib.photos.embed_processes`).
 They are then gathered, in the order of the source, into the store's arrays.
 """
@@ -176,7 +176,7 @@ def _number_rows(records, row):
 
 @torch.inference_mode()
 def _describe(pictures, networks, crops_of):
-    """Crops (n, S, S, 3) by network -> features, descriptors and the crops to keep, one row a face."""
+    """Crops (n, S, S, 3) by network -> features, descriptors and the crops to keep, one row per face."""
     arrays = {CROPS: pictures[crops_of]}
     for name, network in networks.items():
         images = to_tensor(torch.from_numpy(pictures[name]).to(network.centre.device))

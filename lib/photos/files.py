@@ -68,7 +68,7 @@ def read_folder(folder):
     ----------
     folder : path-like
         Either one sub-folder a person (``folder/person/photograph.jpg``) or a flat folder of photographs of
-        unknown people, who each count as a person of their own. Links are followed.
+        unknown people, who each count as a separate person. Links are followed.
 
     Returns
     -------

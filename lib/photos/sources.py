@@ -1,8 +1,8 @@
 """Sources of photographs by name, `photos.source` of `params.yaml`: simulated, a folder, LFW, published data sets.
 
-Where each data set comes from, under which terms, and where it has to lie is told once, in ``data/raw/README.md``: a
-section of it is the error when a data set is missing. Listings are streamed, folder by folder: VGGFace2 has 3.3 million
-files. No file of a user's is changed or deleted.
+``data/raw/README.md`` says where each data set comes from, under which terms, and where to put it; its section is the
+error message when a data set is missing. Listings are streamed, folder by folder: VGGFace2 has 3.3 million files. No
+file of the user's is changed or deleted.
 """
 
 import re
@@ -120,7 +120,7 @@ def fetch_lfw(data_home):
     """Find or download Labeled Faces in the Wild, funneled (233 MB), with scikit-learn's fetcher; return its folder."""
     home = Path(data_home) / "lfw_home"
     folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
-    if not folder.is_dir() and archive.is_file():  # put there by hand; scikit-learn wants its other files too
+    if not folder.is_dir() and archive.is_file():  # put there by hand; scikit-learn needs its other files too
         check_sha256(archive, LFW_SHA256)
         with tarfile.open(archive) as files:
             files.extractall(home, filter="data")
@@ -183,7 +183,7 @@ def read_feret(folder):
 
 
 def read_bam(folder):
-    """BAM: artworks of unknown people, flat or in one folder a medium, which becomes the condition."""
+    """BAM: artworks of unknown people, flat or in one folder per medium, which becomes the condition."""
     for photograph in iterate_folder(folder):
         medium, _, file = photograph.file.rpartition("/")
         # nobody is known: every picture shows somebody else

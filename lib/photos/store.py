@@ -69,8 +69,8 @@ class FeatureStore:
         return used[name].to_numpy(dtype=object)[np.asarray(rows)]
 
     def centre(self, network):
-        """Return the mean raw descriptor (E,) of the training photographs, float32: what `with_centre`
-        wants."""
+        """Return the mean raw descriptor (E,) of the training photographs, float32, for
+        `IdentityNetwork.with_centre`."""
         rows, descriptors = self.rows(TRAIN), self.descriptors[network]
         total = np.zeros(descriptors.shape[1])
         for start in range(0, len(rows), ROWS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Read dlib's stream of serialised networks (``.dat``) with numpy alone: one record a layer, no dlib, no C++
+"""Read dlib's stream of serialised networks (``.dat``) with numpy alone: one record per layer, no dlib, no C++
 type.
 
 The stream of a ``dnn`` network starts with a run of small version integers from the outermost layer inwards

@@ -55,7 +55,7 @@ def reference_renders(face_model, network):
     ----------
     face_model : FaceModel
     network : IdentityNetwork
-        On the same device; both are told apart by identity, not by value, and asked but once.
+        On the same device. Results are cached by the identity of both objects, not by their values.
 
     Returns
     -------

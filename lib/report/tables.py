@@ -74,7 +74,7 @@ def recall_table(methods):
 
 
 def methods_table(methods):
-    """All measures of some methods, side by side."""
+    """All measures of some methods in one table."""
     return comparison_table(methods).rename(columns=title_of)
 
 
@@ -121,7 +121,7 @@ def found_table(robustness):
 
 
 def verification_table():
-    """How well the identity networks know the people of the test photographs; None where nobody has two."""
+    """How well the identity networks separate the test people; None where no person has two photographs."""
     networks = json.loads((tables.METRICS / "photos.json").read_text()).get("verification")
     if not networks:
         return None
@@ -139,7 +139,7 @@ def verification_table():
 
 
 def _measures(methods, keys):
-    """One row per method, one column per key; None where nobody was measured."""
+    """One row per method, one column per key; None where nothing was measured."""
     rows = {
         title_of(name): [interval_text(look_up(metrics, key)) for key in keys.values()]
         for name, metrics in methods.items()

@@ -76,7 +76,7 @@ def choose_people(people, count, first):
     Raises
     ------
     StudyError
-        There is nobody of this name.
+        No person has this name.
     """
     if first == "first":
         return people[:count]

@@ -6,7 +6,7 @@ training network, and lets parameters be chosen without the test people.
 A run has one folder outside git and outside DVC's outputs, since it holds times that differ from run to run:
 `report.html` (curves and pictures; the page reloads itself), `plots/metrics/*.tsv` (a curve each, also for
 `dvc plots show`), `plots/images/progress.png` and `faces/` (the pictures one by one). The stage's plots in `dvc.yaml`
-are written from the start too, without times, so that editors with DVC support draw them while the run goes on.
+are written from the start too, without times, so that editors with DVC support draw them during the run.
 """
 
 import hashlib

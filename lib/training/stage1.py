@@ -30,9 +30,9 @@ def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=N
     synthetic : SyntheticFaces
     params : Stage1Params
     checkpoint : Path
-        Written every epoch; a run that was stopped goes on from there.
+        Written every epoch; a stopped run resumes from there.
     live : lib.training.monitor.LiveRun or None
-        Shows the run while it goes on.
+        Shows the run in progress.
     held_out : Tensor (M,) or None
         bool: the faces that tell how much of the coefficients' variance is explained and are not trained on; None: the
         last 5 %.

@@ -150,7 +150,7 @@ class History:
 def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None):
     """Train on batches of photographs and synthetic faces (paper 3.3, second stage); the regressor is changed in place.
 
-    The checkpoint is written every `checkpoint_steps`; a run that was stopped goes on from there and ends with the same
+    The checkpoint is written every `checkpoint_steps`; a stopped run resumes from there and ends with the same
     bytes. On several processes the first one has `live`, a `lib.training.monitor.LiveRun` or None.
     """
     params = replace(params, precision=best_precision(params.precision))

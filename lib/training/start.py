@@ -103,7 +103,7 @@ def run_stage2(start, params, variant):
 
 
 def live_folder(variant):
-    """Return where a variant's training can be watched (`lib.training.monitor.LiveRun`)."""
+    """Return the folder with a variant's live report (`lib.training.monitor.LiveRun`)."""
     return Path("data/live") / variant
 
 

@@ -50,7 +50,7 @@ def make_synthetic_faces(face_model, network, count, seed, distribution, folder,
     """Draw random faces, render each in a random scene and keep the identity network's features (paper 3.3).
 
     Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
-    with its own seed: an interrupted run goes on at the first missing shard, and a larger `count` adds shards.
+    with its own seed: an interrupted run resumes at the first missing shard, and a larger `count` adds shards.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
     folder : Path
         Receives `person-0000/0-cooperative.jpg`, ...
     people, photographs : int
-        Numbers of people and of photographs a person, which take the conditions in turn.
+        Numbers of people and of photographs per person, which take the conditions in turn.
     size : int
         Pixels of the square photographs.
     seed : int

@@ -25,7 +25,7 @@ def glasses(eyes, bridge, half_width, random, dark=False):
         From the middle of the head to where the temples lie, before the ears, mm.
     random : numpy.random.Generator
     dark : bool
-        True: sunglasses, whose lenses nobody sees through.
+        True: sunglasses, with opaque lenses.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Fast twin of `lib.rendering.shading.phong`: forward and backward, for a block of pixels.
 
-A block's values lie in `s`, a row a quantity, so that each loop over the pixels of a block is branch-free, stays in
+A block's values lie in `s`, one row per quantity, so that each loop over the pixels of a block is branch-free, stays in
 the nearest cache and becomes vector instructions.
 """
 

@@ -1,6 +1,6 @@
 """Numba kernels on as many threads as torch uses.
 
-The kernels release the interpreter lock, so that plain Python threads run them side by side. Numba's own threading is
+The kernels release the interpreter lock, so that plain Python threads run them in parallel. Numba's own threading is
 not used: its default layers must not be entered from two threads at once, and a second OpenMP beside torch's spins
 for work on the cores that the other one needs.
 """

@@ -27,26 +27,10 @@ mean face in the coarsest picture, and the best one goes on."""
 
 
 def fit_photographs(face_model, crops, crop, params, folder):
-    """Fit each photograph.
+    """Fit each photograph of `crops`: their Explanation, and the photometric term (N,) that is left of each.
 
-    Parameters
-    ----------
-    face_model : FaceModel
-        With the components that are to be found.
-    crops : lib.photos.store.Photographs
-        N photographs.
-    crop : lib.rendering.crop.Crop
-        Of the crops.
-    params : lib.core.params.IterativeFitParams
-    folder : Path
-        Keeps the fits, batch by batch: an interrupted run resumes at the first missing one.
-
-    Returns
-    -------
-    explanation : Explanation
-        Of the N photographs.
-    photometric : Tensor (N,)
-        The photometric term that is left of each.
+    The face model has the components that are to be found. The folder keeps the fits, batch by batch: an interrupted
+    run goes on at the first missing one.
     """
     fitted = []
     settings = asdict(params) | dict(face_model=digest_face_model(face_model), sizes=SIZES, starts=STARTS)

@@ -88,20 +88,7 @@ def evaluation_file(name):
 
 
 def photographs_of_people(store, split, people, photographs_per_person):
-    """Choose photographs of the first people of a split, in the order of their names.
-
-    Parameters
-    ----------
-    store : lib.photos.store.FeatureStore
-    split : {"train", "test"}
-    people, photographs_per_person : int
-        At most.
-
-    Returns
-    -------
-    ndarray (N,)
-        Rows of the store, ascending.
-    """
+    """Choose so many photographs at most of each of the first people of a split: rows of the store, ascending."""
     rows = store.rows(split)
     persons = pd.Series(store.persons(rows), index=rows)
     persons = persons[persons.isin(sorted(persons.unique())[:people])]
@@ -111,23 +98,9 @@ def photographs_of_people(store, split, people, photographs_per_person):
 def regress_fits(regressor, crops, persons, fits, params, checkpoint):
     """Train the decoder to give each photograph the average of the fits of its person (Tran et al. 2017).
 
-    Parameters
-    ----------
-    regressor : lib.training.regressor.Regressor
-        As stage 1 left it; changed in place.
-    crops : lib.photos.store.Photographs
-        N photographs.
-    persons : ndarray (N,)
-    fits : Coefficients
-        Of the N photographs, of all components.
-    params : lib.core.params.FitRegressedParams
-    checkpoint : Path
-        Written every epoch; a stopped run resumes from there.
-
-    Returns
-    -------
-    list of dict
-        As `lib.training.stage1.train_stage1`; the last 5 % of the people are held out.
+    The regressor, as stage 1 left it, is changed in place; the last 5 % of the people are held out. The checkpoint is
+    written every epoch; a run that was stopped goes on from there. Returns what `lib.training.stage1.train_stage1`
+    does.
     """
     people, _, means = average_by_condition(fits.cat(), persons, np.full(len(persons), ""))
     number = {person: row for row, person in enumerate(people)}
@@ -145,34 +118,17 @@ def held_out_people(persons):
 
 
 def method_table(names):
-    """Compare all measures of all methods, with the number of photographs of each in front.
-
-    Returns
-    -------
-    DataFrame
-        As `lib.evaluation.tables.comparison`; its first rows are `photographs` and `people`.
-    """
+    """Compare all measures of all methods, with the numbers of photographs and people in front: a DataFrame."""
     table = comparison(names)
     seen = {name: read_metrics(name)["similarity"]["all"]["frontal"]["n"] for name in names}
     return pd.concat([pd.DataFrame({name: str(count) for name, count in seen.items()}, index=["photographs"]), table])
 
 
 def few_table(setup, evaluations, which):
-    """Compare several methods on the same few photographs, from what was kept of each.
+    """Compare several methods on the same few photographs `which`, from what was kept of each: a DataFrame of
+    `FEW_ROWS`.
 
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    evaluations : dict of str to dict
-        By method what `lib.evaluation.protocol.load_evaluation` gives.
-    which : ndarray (M,)
-        Numbers of the few photographs. A method that gave faces of some of them alone is measured on those, one that
-        gave none is left out.
-
-    Returns
-    -------
-    DataFrame
-        As `lib.evaluation.tables.comparison`, of the measures in `FEW_ROWS`.
+    A method that gave faces of some of them alone is measured on those, one that gave none is left out.
     """
     metrics = {}
     for name, kept in evaluations.items():
@@ -188,20 +144,9 @@ def few_table(setup, evaluations, which):
 
 
 def comparison_rows(store, rows, evaluations):
-    """Lay out the comparison grid (paper Fig. 4): a photograph and each method's face of it in each row.
+    """Lay out the comparison grid (paper Fig. 4): a photograph of the store and each method's face of it in each row.
 
-    Parameters
-    ----------
-    store : lib.photos.store.FeatureStore
-    rows : ndarray (R,)
-        Photographs, as rows of the store.
-    evaluations : dict of str to dict
-        By method what `lib.evaluation.protocol.load_evaluation` gives.
-
-    Returns
-    -------
-    list of list of ndarray (H, W, 3)
-        uint8; plain grey where a method has no face of that photograph.
+    Pictures are uint8 (H, W, 3), plain grey where a method has no face of that photograph.
     """
     grid = []
     for row in rows:

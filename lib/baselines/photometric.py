@@ -112,21 +112,7 @@ def draw(face_model, explanation, crop):
 
 @torch.no_grad()
 def overlay(face_model, explanation, pictures, crop):
-    """Draw explained faces over their photographs, for people to look at.
-
-    Parameters
-    ----------
-    face_model : FaceModel
-    explanation : Explanation
-    pictures : Tensor (B, H, W, 3)
-        uint8, the photographs in the crop.
-    crop : lib.rendering.crop.Crop
-
-    Returns
-    -------
-    ndarray (B, H, W, 3)
-        uint8.
-    """
+    """Draw explained faces over their photographs (B, H, W, 3), uint8, in the crop, for people to look at."""
     drawn = draw(face_model, explanation, crop)[0].permute(0, 2, 3, 1)
     return torch.where(drawn[..., :1] >= 0, to_uint8(drawn), pictures).numpy()
 

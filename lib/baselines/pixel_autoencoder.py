@@ -97,22 +97,10 @@ class PixelAutoencoder(nn.Module):
 
 
 def teach_views(autoencoder, face_model, crop, count, seed):
-    """Teach pose, light and expression on synthetic faces, as stage 1 teaches shape and texture.
+    """Teach pose, light and expression on `count` synthetic faces, as stage 1 teaches shape and texture.
 
-    Parameters
-    ----------
-    autoencoder : PixelAutoencoder
-        Changed in place: all but its regressor.
-    face_model : FaceModel
-    crop : lib.rendering.crop.Crop
-    count : int
-        Faces of random shape, texture, expression, pose and light that are drawn.
-    seed : int
-
-    Returns
-    -------
-    list of float
-        Mean squared error of each epoch, in squared standard deviations.
+    All but the autoencoder's regressor is changed in place. Returns the mean squared error of each epoch, in squared
+    standard deviations.
     """
     generator = torch.Generator().manual_seed(seed)
     small, pictures, truth = Crop(PICTURE_SIZE, crop.points), [], []
@@ -142,27 +130,11 @@ def teach_views(autoencoder, face_model, crop, count, seed):
 
 
 def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkpoint):
-    """Train by the photometric energy alone.
+    """Train by the photometric energy alone; the autoencoder is changed in place.
 
-    Parameters
-    ----------
-    autoencoder : PixelAutoencoder
-        Changed in place.
-    face_model : FaceModel
-        With the components that the autoencoder gives.
-    crops : lib.photos.store.Photographs
-        All training photographs.
-    crop : lib.rendering.crop.Crop
-        Of the crops.
-    params : lib.core.params.PixelAutoencoderParams
-    checkpoint : Path
-        Written every `checkpoint_steps`; a stopped run resumes from there.
-
-    Returns
-    -------
-    list of dict
-        Every tenth step: `step`, `photometric`, `landmarks`, `prior`, their weighted sum `total`, `learning_rate` and
-        `seconds`.
+    The face model has the components that the autoencoder gives. The checkpoint is written every `checkpoint_steps`; a
+    run that was stopped goes on from there. Returns the energy's terms, `learning_rate` and `seconds` of every tenth
+    step.
     """
     optimizer, generator = make_optimizer(autoencoder, params), torch.Generator().manual_seed(params.seed)
     inputs = digest(crops.features, crops.pictures, *autoencoder.state_dict().values())

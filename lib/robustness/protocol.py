@@ -58,25 +58,9 @@ class SinglePhotograph:
 
 
 def choose_people(people, count, first):
-    """Choose whom to photograph.
+    """Choose at most `count` people of the test set, the one named `first` before all others ("first": as they are).
 
-    Parameters
-    ----------
-    people : list of str
-        Of the test set, in order.
-    count : int
-    first : str
-        Who comes first, or "first" for the first of the list.
-
-    Returns
-    -------
-    list of str
-        `count` people, or all where there are fewer.
-
-    Raises
-    ------
-    StudyError
-        No person has this name.
+    StudyError where there is nobody of this name.
     """
     if first == "first":
         return people[:count]
@@ -86,20 +70,7 @@ def choose_people(people, count, first):
 
 
 def single_photographs(photographs, index, people):
-    """Read one photograph of each person, with the landmarks that were found in it.
-
-    Parameters
-    ----------
-    photographs : list of lib.photos.files.Photograph
-        Of the source.
-    index : DataFrame
-        Of the feature store.
-    people : list of str
-
-    Returns
-    -------
-    dict of str to SinglePhotograph
-    """
+    """Read one photograph of each person, with the landmarks that were found in it: dict of str to SinglePhotograph."""
     files = {photograph.name: photograph.path for photograph in photographs}
     used = index[index["row"] >= 0].drop_duplicates("person").set_index("person")
     result = {}
@@ -112,23 +83,10 @@ def single_photographs(photographs, index, people):
 
 
 def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
-    """Photograph people unchanged, under every change at growing strength, and in every style.
+    """Photograph people unchanged, under every change at growing strength, and in every style, into JPEG files.
 
-    Parameters
-    ----------
-    subjects : dict of str to (SimulatedSubject or SinglePhotograph)
-        By person.
-    folder : Path
-        Receives JPEG files.
-    steps : int
-        Strengths of each change.
-    styles : sequence of str
-        Names of `lib.robustness.styles.STYLES`; empty for works of art, which are in a style (`ARTWORK`) as they are.
-
-    Returns
-    -------
-    DataFrame
-        As `StressPhotographs.index`, without `row`.
+    `subjects` are SimulatedSubject or SinglePhotograph by person; without `styles` they are works of art, in a style
+    (`ARTWORK`) as they are. Returns a DataFrame as `StressPhotographs.index`, without `row`.
     """
     lines, numbers = [], {person: number for number, person in enumerate(subjects)}
 
@@ -154,23 +112,10 @@ def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
 
 @torch.no_grad()
 def see_photographs(index, folder, training, evaluation):
-    """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does.
+    """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does: StressPhotographs.
 
-    Parameters
-    ----------
-    index : DataFrame
-    folder : Path
-    training, evaluation : IdentityNetwork
-        The evaluation network with its centre.
-
-    Returns
-    -------
-    StressPhotographs
-
-    Raises
-    ------
-    StudyError
-        Fewer than two people have a face in their unchanged photograph.
+    The evaluation network has its centre. StudyError where fewer than two people have a face in their unchanged
+    photograph.
     """
     photographs = [Photograph(str(folder), line.file, line.person) for line in index.itertuples()]
     framings = dict(training=training.crop, evaluation=evaluation.crop)
@@ -214,40 +159,19 @@ def found_shares(index, samples, seed):
 
 
 def consistency(index, embeddings, samples, seed):
-    """Compare each face with that of the same person's unchanged photograph.
+    """Compare each face (N, E), unit length, with that of the same person's unchanged photograph.
 
-    Parameters
-    ----------
-    index : DataFrame
-        `StressPhotographs.index`.
-    embeddings : ndarray (N, E)
-        Unit length: of neutral faces, or of the photographs themselves.
-    samples, seed : int
-        Of the bootstrap over people.
-
-    Returns
-    -------
-    dict
-        By kind and step the mean cosine as {value, low, high, n}; photographs without a face are left out.
+    By kind and step the mean cosine as {value, low, high, n}; photographs without a face are left out. The embeddings
+    are of neutral faces, or of the photographs themselves.
     """
     return _by_change(index, samples, seed, lambda now, before: (embeddings[now] * embeddings[before]).sum(1))
 
 
 def spread(index, values, samples, seed):
-    """Distance of coefficients to those of the unchanged photograph, relative to the distance of two people.
+    """Distance of coefficients (N, S) to those of the unchanged photograph, relative to the distance of two people.
 
-    Parameters
-    ----------
-    index : DataFrame
-    values : ndarray (N, S)
-        Coefficients of shape, or of texture.
-    samples, seed : int
-
-    Returns
-    -------
-    dict
-        By kind and step the mean over people as {value, low, high, n}: 0 for the same face, 1 when a person's two
-        photographs give faces as far apart as those of two people (root mean square over all pairs of them).
+    As `consistency`: 0 for the same face, 1 when a person's two photographs give faces as far apart as those of two
+    people (root mean square over all pairs of them).
     """
     unchanged = values[_unchanged_rows(index).to_numpy()]
     apart = np.sqrt(np.square(unchanged[:, None] - unchanged).sum(2)[np.triu_indices(len(unchanged), 1)].mean())

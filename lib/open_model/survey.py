@@ -31,7 +31,6 @@ DISTANCES = {
     "MAXFRBR": 6986,
     "BIZYGOBR": 7572,
     "BIGONLBR": 7459,
-    "NROOTBR": 6898,
     "NOSEBR": 11669,
     "LIPLTH": 7272,
     "SUBNASAL": (SUBNASALE, SELLION),
@@ -39,7 +38,10 @@ DISTANCES = {
     "NOSEPRO": (SUBNASALE, PRONASALE),
 }
 """Calipers by the survey's codes: two vertices, or a vertex and its mirror image (euryon, frontotemporale,
-zygofrontale, zygion, gonion, the nose's side at the height of the sellion, alare, cheilion)."""
+zygofrontale, zygion, gonion, alare, cheilion)."""
+
+ROOT_OF_NOSE = (SELLION, 6904, 6898, 6893, 6888)
+"""From the bridge of the nose to its side, at the height of the sellion."""
 
 ARCS = {"BITCOR": None, "BITFRONT": GLABELLA, "BITSUBN": SUBNASALE, "BITCHIN": POGONION}
 """Tapes from tragion to tragion: over a vertex, or straight upwards over the top of the head."""
@@ -47,8 +49,9 @@ ARCS = {"BITCOR": None, "BITFRONT": GLABELLA, "BITSUBN": SUBNASALE, "BITCHIN": P
 LOOPS = {"HEADCIRC": ((0.0, 1.0, -0.02), GLABELLA), "NECKCIRC": ((0.0, 0.95, 0.3), LARYNX)}
 """Tapes around the head and the neck: normal of their plane, and a vertex or place in it."""
 
-MEASUREMENTS = (*LOOPS, *ARCS, *DISTANCES, "INTPUPBR")
-"""The survey's codes. INTPUPBR is the distance between the centres of the eyeballs."""
+MEASUREMENTS = (*LOOPS, *ARCS, *DISTANCES, "NROOTBR", "INTPUPBR")
+"""The survey's codes. NROOTBR is the breadth of the nose half as deep behind the sellion as the eyes are, INTPUPBR the
+distance between the centres of the eyeballs."""
 
 EAR_RADIUS = 36.0
 """The tape passes under what lies farther out than the tragion within this distance (mm) of it: the ear."""
@@ -94,6 +97,7 @@ class HeadSurvey:
         first = subdivide(self._row[faces], len(self.vertices))
         second = subdivide(first.faces, first.smooth.shape[0])
         self._refine = (second.smooth @ first.smooth).tocsr()
+        self._corneas = [self._row[eye[mesh.vertices[eye, 2].argmax()]] for eye in eyes]
         centres = [np.full(len(eye), 1 / len(eye)) for eye in eyes]
         columns = self._row[np.concatenate(eyes)]
         rows = np.repeat([0, 1], [len(eye) for eye in eyes])
@@ -119,8 +123,20 @@ class HeadSurvey:
         for name, ends in DISTANCES.items():
             ends = ends if isinstance(ends, tuple) else (ends, self._mirror[ends])
             values[name] = _distance(place(self._refine[self._row[list(ends)]], heads))
+        values["NROOTBR"] = self._root_breadth(heads)
         values["INTPUPBR"] = _distance(place(self._eyeballs, heads))
         return np.stack([values[name] for name in MEASUREMENTS], axis=1)
+
+    def _root_breadth(self, heads):
+        """Breadth (n,) of the nasal root, where its sides are half as deep as the eyes."""
+        breadth = 0.0
+        for row, cornea in zip((self._mirror[list(ROOT_OF_NOSE)], ROOT_OF_NOSE), self._corneas, strict=True):
+            points = place(self._refine[self._row[list(row)]], heads)
+            depths = points[:, :1, 2] - points[:, :, 2]
+            wanted = 0.5 * (points[:, :1, 2] - heads[:, [cornea], 2])
+            shares = np.clip((wanted - depths[:, :-1]) / np.diff(depths, axis=1), 0, 1)
+            breadth += np.abs((shares * np.diff(points[:, :, 0], axis=1)).sum(axis=1))
+        return breadth
 
     def _loop(self, points, quads, normal, through):
         """The tape around the head in a plane."""

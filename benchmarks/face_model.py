@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lib.core import paths
 from lib.core.params import load_params
 from lib.evaluation.scan_fit import fit_scan
 from lib.evaluation.surfaces import make_surface
@@ -49,7 +50,7 @@ def identity(model, seed=0, block=30):
     shape = torch.randn(IDENTITIES, model.shape_dimension, generator=generator)
     texture = torch.randn(IDENTITIES, model.texture_dimension, generator=generator)
     scenes = sample_scenes(VIEWS * IDENTITIES, generator)
-    network, detector = load_network("dlib", "data/networks"), FaceDetector()
+    network, detector = load_network("dlib", paths.NETWORKS), FaceDetector()
     persons = torch.arange(IDENTITIES).repeat(VIEWS)
     both, alone = Coefficients(shape, texture), Coefficients(torch.zeros_like(shape), texture)
     descriptors, found = {"shape_and_texture": [], "texture_alone": []}, 0

@@ -22,6 +22,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from benchmarks.scan_study import load_scans, study_scans
+from lib.core import paths
 from lib.core.params import load_params
 from lib.evaluation.scan_fit import NOSE_TIP
 from lib.evaluation.surfaces import Similarity, crop_to_sphere, make_surface, reconstruction_error, register
@@ -101,7 +102,7 @@ def scans(model, folder, regressor, training):
     if not list(Path(folder).glob("*.ply")):
         return {}
     found = load_scans(folder, Path(folder) / "example.obj", model)
-    table = study_scans(found, model, load_network(training, "data/networks"), Regressor.load(regressor))
+    table = study_scans(found, model, load_network(training, paths.NETWORKS), Regressor.load(regressor))
     table.loc["mean"], table.loc["deviation"] = table.mean(), table.std()
     return table.round(3).to_dict("index")
 
@@ -112,7 +113,7 @@ def main():
     parts = ("exactness", "speed", "scans")
     parser.add_argument("parts", nargs="*", help=f"some of {', '.join(parts)}; none: all")
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
-    parser.add_argument("--regressor", default="data/regressors/full.safetensors")
+    parser.add_argument("--regressor", default=paths.REGRESSORS / "full.safetensors")
     parser.add_argument("--scans", default="../shared/scans/facefuns", help="folder of scans with colour maps, mm")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(parts):

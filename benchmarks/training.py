@@ -22,6 +22,7 @@ from dataclasses import asdict, replace
 
 import torch
 
+from lib.core import paths
 from lib.core.params import load_params
 from lib.core.processes import best_precision
 from lib.face_model.model import Coefficients, FaceModel
@@ -47,8 +48,8 @@ def seconds_of(work):
 
 def small_study(params):
     """The real model and networks, with random photographs: what a step takes, and a monitor."""
-    model, network = FaceModel.load("data/face_model/full.h5"), load_network("dlib", "data/networks")
-    judge = load_network("faceres", "data/networks")
+    model, network = FaceModel.load(paths.FACE_MODEL / "full.h5"), load_network("dlib", paths.NETWORKS)
+    judge = load_network("faceres", paths.NETWORKS)
     embeddings = torch.nn.functional.normalize(torch.randn(FACES, network.embedding_dimension), dim=1)
     photographs = Photographs(torch.rand(FACES, network.feature_dimension), embeddings)
     true = Coefficients(torch.randn(FACES, model.shape_dimension), torch.randn(FACES, model.texture_dimension))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.pictures import to_pictures, to_tensor
@@ -65,12 +66,12 @@ class Reconstructor:
         """
         if Path(regressor).suffix != ".safetensors":
             raise StudyError(f"{regressor} is no regressor: those are the .safetensors files in data/regressors")
-        for path in (regressor, face_model, f"data/networks/{network_name}.safetensors"):
+        for path in (regressor, face_model, paths.NETWORKS / f"{network_name}.safetensors"):
             if not Path(path).is_file():
                 raise StudyError(f"{path} is missing: run the study first (make study, or dvc repro)")
         # neutral faces: of the expressions the least that a model can have is read
         model = FaceModel.load(face_model, expression_dimension=1)
-        result = cls(load_network(network_name, "data/networks"), Regressor.load(regressor), model)
+        result = cls(load_network(network_name, paths.NETWORKS), Regressor.load(regressor), model)
         wanted = len(result.regressor.feature_mean)
         if wanted != result.network.feature_dimension:
             raise StudyError(
@@ -247,7 +248,7 @@ def _parse(arguments):
     )
     parser.add_argument(
         "--regressor",
-        default="data/regressors/full.safetensors",
+        default=paths.REGRESSORS / "full.safetensors",
         metavar="FILE",
         help="a trained regressor (default: %(default)s)",
     )

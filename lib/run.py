@@ -19,13 +19,13 @@ from ruamel.yaml import YAML
 from traitlets.config import Config
 from zmq import IPC_PATH_MAX_LEN
 
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import write_atomically
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.strict import read_yaml, unknown
 
 NOTEBOOKS = Path("notebooks")
-EXECUTED = Path("reports/notebooks")
 FAILED = Path("build/failed")
 PRESETS = Path("presets")
 DEFAULT_PRESET = "default"
@@ -52,9 +52,9 @@ def run_notebook(stage, variant=None):
     """Execute a stage's notebook; return the executed copy, which the variant is part of the name of."""
     source = notebook_of(stage)
     load_params(PARAMS_FILE)
-    EXECUTED.mkdir(parents=True, exist_ok=True)
+    paths.NOTEBOOKS.mkdir(parents=True, exist_ok=True)
     os.environ.update(PROCESS_SETTINGS | os.environ)
-    target = EXECUTED / f"{source.stem}{f'-{variant}' if variant else ''}.ipynb"
+    target = paths.NOTEBOOKS / f"{source.stem}{f'-{variant}' if variant else ''}.ipynb"
     try:
         execute_notebook(source, target, {"variant": variant} if variant else {})
     except PapermillExecutionError as error:

@@ -1,5 +1,6 @@
 """Files are whole or not there, and progress reads well in a log."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from conftest import ROOT
 
 from lib.core.files import write_atomically, write_hdf5
 from lib.core.progress import progress
+from lib.core.tensors import read_json, write_json
 from lib.evaluation.protocol import save_evaluation
 from lib.photos.truth import save_truth
 
@@ -70,6 +72,17 @@ def test_no_module_opens_an_hdf5_file_for_writing_itself():
     pattern = re.compile(r"h5py\.File\([^)]*[\"'][wax]")
     writers = [path.name for path in (ROOT / "lib").rglob("*.py") if pattern.search(path.read_text())]
     assert writers == ["files.py"]
+
+
+def test_numbers_that_are_none_become_valid_json(tmp_path):
+    path, content = tmp_path / "metrics.json", {"a": [1.5, float("nan")], "b": {"c": np.float64("nan"), "d": "text"}}
+    write_json(path, content)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    assert json.loads(path.read_text(), parse_constant=refuse) == {"a": [1.5, None], "b": {"c": None, "d": "text"}}
+    assert str(read_json(path)) == str({"a": [1.5, float("nan")], "b": {"c": float("nan"), "d": "text"}})
 
 
 def test_progress_writes_whole_lines_to_a_log(capfd):

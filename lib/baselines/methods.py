@@ -1,12 +1,11 @@
 """The methods that the paper compares with (4.1 to 4.4), measured by the same protocol on the same photographs."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 
 from lib.baselines.external import evaluate_results, read_results
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.tensors import write_json
 from lib.evaluation.distances import average_by_condition
@@ -16,8 +15,7 @@ from lib.face_model.model import Coefficients
 from lib.training.stage1 import VALIDATION_SHARE, train_stage1
 from lib.training.synthetic import SyntheticFaces
 
-RESULTS, METRICS = Path("data/methods"), Path("reports/metrics/methods")
-REGRESSORS, EXTERNAL_RESULTS = Path("data/evaluate"), Path("data/external")
+METRICS = paths.METRICS / "methods"
 FEW_ROWS = ("similarity.all.frontal", "recall.all.top1", "recall.all.top5", "geometry.all.mean", "consistency.all.same")
 EMPTY_GREY = 200
 """Grey of an empty place in a grid of faces."""
@@ -40,7 +38,7 @@ def evaluate_method(setup, name, coefficients, which=None, averaged=None):
     """
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
     photographed = setup.photographed if which is None else setup.photographed[which]
-    return _keep(RESULTS, name, metrics, photographed, reconstructed)
+    return _keep(paths.METHODS, name, metrics, photographed, reconstructed)
 
 
 def evaluate_external(setup, name, folder, store):
@@ -58,10 +56,10 @@ def evaluate_external(setup, name, folder, store):
     -------
     ExternalResults
     """
-    paths = store.index.set_index("row")["path"]
-    results = read_results(setup, folder, list(paths.loc[setup.photographed.rows]), list(paths))
+    files = store.index.set_index("row")["path"]
+    results = read_results(setup, folder, list(files.loc[setup.photographed.rows]), list(files))
     metrics, reconstructed = evaluate_results(setup, results)
-    _keep(EXTERNAL_RESULTS, name, metrics, setup.photographed[results.which], reconstructed)
+    _keep(paths.EXTERNAL, name, metrics, setup.photographed[results.which], reconstructed)
     return results
 
 
@@ -79,7 +77,9 @@ def evaluation_file(name):
     StudyError
         There is none, or two methods have the same name.
     """
-    found = [path for folder in (REGRESSORS, RESULTS, EXTERNAL_RESULTS) if (path := folder / f"{name}.h5").is_file()]
+    found = [
+        path for folder in (paths.EVALUATE, paths.METHODS, paths.EXTERNAL) if (path := folder / f"{name}.h5").is_file()
+    ]
     if not found:
         raise StudyError(f"{name} has not been evaluated: run `dvc repro methods comparison`")
     if len(found) > 1:

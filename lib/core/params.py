@@ -1,11 +1,11 @@
 """`params.yaml` as frozen dataclasses; unknown or missing names and wrong types are refused before any work starts."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.strict import Angle, Count, NotNegative, Positive, Seed, Share, build, read_yaml, strict, unknown
 
@@ -27,12 +27,12 @@ class FaceModelParams:
     @property
     def path(self):
         """Where the stage `face_model` puts the model that all other stages read."""
-        return Path("data/face_model") / f"{self.resolution}.h5"
+        return paths.FACE_MODEL / f"{self.resolution}.h5"
 
     @property
     def source_file(self):
         """Where a Basel file lies: in a folder that the pipeline watches."""
-        return Path("data/raw/face_model") / self.source
+        return paths.RAW / "face_model" / self.source
 
 
 @strict

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-PARAMS = Path("params.yaml")
-
 RAW = Path("data/raw")
 CACHE = Path("data/cache")
 CHECKPOINTS = Path("data/checkpoints")
@@ -16,10 +14,9 @@ STAGE1 = Path("data/stage1")
 REGRESSORS = Path("data/regressors")
 EVALUATE = Path("data/evaluate")
 METHODS = Path("data/methods")
-ROBUSTNESS = Path("data/robustness")
+EXTERNAL = Path("data/external")
 
 METRICS = Path("reports/metrics")
 PLOTS = Path("reports/plots")
-FIGURES = Path("reports/figures")
 NOTEBOOKS = Path("reports/notebooks")
 PAGES = Path("reports/pages")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -55,8 +56,26 @@ def load_tensors(path):
 
 
 def write_json(path, content):
-    """Write JSON atomically, with a stable layout that git can compare."""
-    write_atomically(path, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
+    """Write JSON atomically, with a stable layout that git can compare; not-a-number, which JSON lacks, is null."""
+    text = json.dumps(_replace(content, _is_nan, None), indent=2, allow_nan=False)
+    write_atomically(path, lambda part: part.write_text(text + "\n"))
+
+
+def read_json(path):
+    """Read numbers that `write_json` wrote: null is not-a-number."""
+    return _replace(json.loads(Path(path).read_text()), lambda value: value is None, float("nan"))
+
+
+def _is_nan(value):
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _replace(content, unwanted, other):
+    if isinstance(content, dict):
+        return {key: _replace(value, unwanted, other) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_replace(value, unwanted, other) for value in content]
+    return other if unwanted(content) else content
 
 
 def fingerprint(content):

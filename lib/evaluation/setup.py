@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from lib.core import paths
 from lib.core.params import EvaluateParams
 from lib.evaluation.distances import averaged_features
 from lib.face_model.model import FaceModel
@@ -81,11 +82,11 @@ def load_evaluation_setup(params, store):
     return EvaluationSetup(
         everything,
         everything.at_most(protocol.photographs_per_person),
-        read_people("data/photos"),
+        read_people(paths.PHOTOS),
         FaceModel.load(params.face_model.path),
         network,
-        load_network(training, "data/networks"),
+        load_network(training, paths.NETWORKS),
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         protocol,
-        load_truth("data/photos/truth.h5", protocol.geometry_people),
+        load_truth(paths.PHOTOS / "truth.h5", protocol.geometry_people),
     )

@@ -1,14 +1,13 @@
 """Tables that compare the metrics written by `dvc repro`."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 
+from lib.core import paths
 from lib.core.errors import StudyError
+from lib.core.tensors import read_json
 from lib.evaluation.paper_numbers import BESIDE
 
-METRICS = Path("reports/metrics")
+METRICS = paths.METRICS
 
 ROWS = {
     "similarity.all.frontal": "similarity of photograph and frontal render",
@@ -78,7 +77,7 @@ def read_metrics(name):
     for folder in ("evaluate", "methods"):
         path = METRICS / folder / f"{name}.json"
         if path.is_file():
-            return json.loads(path.read_text())
+            return read_json(path)
     raise StudyError(
         f"{METRICS} has no metrics of {name}; run `dvc repro evaluate@{name}`, or `dvc repro methods` for those"
     )
@@ -262,7 +261,7 @@ def run_table(params):
     -------
     DataFrame
     """
-    model, photos = (json.loads((METRICS / f"{stage}.json").read_text()) for stage in ("face_model", "photos"))
+    model, photos = (read_json(METRICS / f"{stage}.json") for stage in ("face_model", "photos"))
     stage1, stage2 = params.stage1, params.stage2
     rows = {
         "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",

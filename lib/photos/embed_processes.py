@@ -9,14 +9,14 @@ The photos stage does this itself for `photos.processes` above 1. On several mac
 import argparse
 import os
 
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.processes import launch
 from lib.photos.embed import fill_cache
 from lib.photos.sources import list_photographs
 from lib.recognition.network import load_network
 
-CACHE_FOLDER = "data/cache/photos"
-NETWORKS_FOLDER = "data/networks"
+CACHE_FOLDER = paths.CACHE / "photos"
 
 
 def embed_in_processes(processes, source, path, networks, cache_folder=CACHE_FOLDER, **options):
@@ -60,7 +60,7 @@ def main(arguments=None):
     parser.add_argument("--source", required=True)
     parser.add_argument("--path", required=True, help="the source's folder")
     parser.add_argument("--networks", nargs="+", default=["dlib", "faceres"], help="the first one's crops are kept")
-    parser.add_argument("--networks-folder", default=NETWORKS_FOLDER)
+    parser.add_argument("--networks-folder", default=paths.NETWORKS)
     parser.add_argument("--cache-folder", default=CACHE_FOLDER)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of, write_atomically
 from lib.recognition import sources as network_files
@@ -215,7 +216,7 @@ def load_centred(name, store):
     -------
     IdentityNetwork
     """
-    return load_network(name, "data/networks").with_centre(store.centre(name))
+    return load_network(name, paths.NETWORKS).with_centre(store.centre(name))
 
 
 def _kind(name):

@@ -9,17 +9,17 @@ reconstruction, so it is the same for every method.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 
+from lib.core import paths
 from lib.core.files import digest_of_sources
 from lib.core.processes import rank
 from lib.core.tensors import fingerprint, load_tensors, save_tensors
 from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import frontal_scene, render
 
-KEPT = Path("data/cache/reference_renders")
+KEPT = paths.CACHE / "reference_renders"
 """What was seen is kept here, under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
 
 FACES = 200

@@ -24,12 +24,13 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
+from lib.core import paths
 from lib.core.files import write_atomically
 from lib.core.pictures import data_url, picture_url
 from lib.core.progress import progress
 
 TEMPLATE = Path("templates/page.html")
-NOTEBOOKS, PAGES, REPORT = Path("reports/notebooks"), Path("reports/pages"), Path("reports/index.html")
+REPORT = Path("reports/index.html")
 REPORT_NOTEBOOK = "11_report"
 WEBP_QUALITY = 90
 
@@ -102,8 +103,9 @@ def note(text, kind="missing"):
 def notebook_links():
     """Link to the pages of the executed notebooks, by their titles."""
     lines = [
-        f'<li><a href="{PAGES.name}/{path.stem}.html">{path.stem}</a>: {html.escape(_title_of(nbformat.read(path, 4)))}'
-        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+        f'<li><a href="{paths.PAGES.name}/{path.stem}.html">{path.stem}</a>: '
+        + html.escape(_title_of(nbformat.read(path, 4)))
+        for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
         if path.stem != REPORT_NOTEBOOK
     ]
     return HTML(f"<ul>{''.join(lines)}</ul>") if lines else note("There are no executed notebooks here.")
@@ -134,13 +136,13 @@ def page_of(notebook, code=True):
 
 def main():
     """Write the report, and a page of each other executed notebook into a folder beside it."""
-    shutil.rmtree(PAGES, ignore_errors=True)
-    for path in progress(sorted(NOTEBOOKS.glob("*.ipynb")), "pages", unit="page"):
+    shutil.rmtree(paths.PAGES, ignore_errors=True)
+    for path in progress(sorted(paths.NOTEBOOKS.glob("*.ipynb")), "pages", unit="page"):
         is_report = path.stem == REPORT_NOTEBOOK
         text = page_of(nbformat.read(path, 4), code=not is_report)
         if not is_report:  # links start in notebooks/, which is as deep as reports/
             text = text.replace('href="../', 'href="../../')
-        target = REPORT if is_report else PAGES / f"{path.stem}.html"
+        target = REPORT if is_report else paths.PAGES / f"{path.stem}.html"
         write_atomically(target, lambda part, text=text: part.write_text(text, encoding="utf-8"))
 
 

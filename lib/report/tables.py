@@ -1,10 +1,9 @@
 """The report's tables, from the JSON and CSV files that the stages wrote; None where a stage measured nothing."""
 
-import json
-
 import pandas as pd
 
 from lib.core.params import STAGE1
+from lib.core.tensors import read_json
 from lib.evaluation import paper_numbers, tables
 from lib.evaluation.tables import comparison_table, interval_text, look_up, read_metrics
 from lib.figures import TITLES, title_of
@@ -23,7 +22,7 @@ def read_methods(names):
 def read_robustness():
     """Read the metrics of the stress test; None where it has not been run."""
     path = tables.METRICS / "robustness.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def summary(methods):
@@ -122,7 +121,7 @@ def found_table(robustness):
 
 def verification_table():
     """How well the identity networks separate the test people; None where no person has two photographs."""
-    networks = json.loads((tables.METRICS / "photos.json").read_text()).get("verification")
+    networks = read_json(tables.METRICS / "photos.json").get("verification")
     if not networks:
         return None
     titles = {

@@ -2,11 +2,11 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from lib.core import paths
 from lib.core.params import PARAMS_FILE, STAGE1, load_params
 from lib.core.processes import best_device, joined, launch, rank
 from lib.face_model.model import FaceModel
@@ -46,7 +46,7 @@ def load_stage2(params, variant):
     StudyError
         A file is missing or damaged.
     """
-    device, store = best_device(), load_feature_store("data/photos")
+    device, store = best_device(), load_feature_store(paths.PHOTOS)
     face_model = FaceModel.load(params.face_model.path).to(device)
     network, judge = (load_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
     train = store.rows(TRAIN)
@@ -64,7 +64,7 @@ def load_stage2(params, variant):
         face_model,
         centred_on_renders(network.to(device), face_model),
         photographs,
-        SyntheticFaces.load("data/stage1/pairs.safetensors"),
+        SyntheticFaces.load(paths.STAGE1 / "pairs.safetensors"),
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         Augmentation.from_degrees(**asdict(params.augmentation)),
     )
@@ -76,7 +76,7 @@ def load_stage2(params, variant):
         face_model=face_model,
         network=judge.to(device),
     )
-    return Stage2(Regressor.load(f"data/regressors/{STAGE1}.safetensors").to(device), inputs, monitor)
+    return Stage2(Regressor.load(paths.REGRESSORS / f"{STAGE1}.safetensors").to(device), inputs, monitor)
 
 
 def run_stage2(start, params, variant):
@@ -104,12 +104,12 @@ def run_stage2(start, params, variant):
 
 def live_folder(variant):
     """Return the folder with a variant's live report (`lib.training.monitor.LiveRun`)."""
-    return Path("data/live") / variant
+    return paths.LIVE / variant
 
 
 def _train(start, params, variant):
-    checkpoint = Path(f"data/checkpoints/stage2-{variant}.safetensors")
-    plots = f"reports/plots/stage2/{variant}.csv", start.monitor, f"reports/plots/monitors/{variant}.csv"
+    checkpoint = paths.CHECKPOINTS / f"stage2-{variant}.safetensors"
+    plots = paths.PLOTS / f"stage2/{variant}.csv", start.monitor, paths.PLOTS / f"monitors/{variant}.csv"
     live = LiveRun(live_folder(variant), *plots) if rank() == 0 else None
     stage2 = params.variant(variant)
     return train_stage2(start.regressor, start.inputs, stage2, params.stage1, checkpoint, live), checkpoint

@@ -6,9 +6,8 @@ import pytest
 from lib.open_model.build import FaceGenerator
 from lib.open_model.parts import Part
 from lib.photos.simulated.hair import CENTRE, hair, sample_covering, sample_hair_style, skull, skull_radii
-from lib.photos.simulated.looks import dress, sample_looks
+from lib.photos.simulated.looks import BEFORE_THE_EYES, dress, glasses, sample_looks
 from lib.photos.simulated.mesh import Mesh, join, loft, rolled_grid, tube
-from lib.photos.simulated.wear import BEFORE_THE_EYES, glasses
 
 
 @pytest.fixture(scope="module")

@@ -84,23 +84,11 @@ def embed_photographs(
 
 
 def fill_cache(photographs, networks, cache_folder, crops_of="dlib", batch_size=32, workers=1, process=0, processes=1):
-    """Embed what the cache does not have, or one of several processes' share of it.
+    """Embed what the cache does not have, or one of several processes' share of it; return the keys of all photographs
+    in the cache ("": a file that is not to be opened) and the cache.
 
     Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
     photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.
-
-    Parameters
-    ----------
-    photographs, networks, cache_folder, crops_of, batch_size, workers
-        As `embed_photographs`.
-    process, processes : int
-        This process's number, from 0, and how many there are.
-
-    Returns
-    -------
-    keys : list of str
-        The cache's key of each photograph, "" for a file that is not to be opened.
-    cache : lib.photos.embedding_cache.EmbeddingCache
     """
     if crops_of not in networks:
         raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")

@@ -17,15 +17,9 @@ FORMAT_VERSION = 1
 class EmbeddingCache:
     """Results by photograph, in shards that are written once and never changed.
 
-    A photograph is recognised by its name, size and time of change: when one of them differs it is not found,
-    and so embedded again. Results depend on the recipe (networks, detector): each recipe has a folder of its
-    own. The whole cache may be deleted at any time.
-
-    Parameters
-    ----------
-    folder : path-like
-    recipe : dict
-        Everything that results depend on besides the photograph, fit for JSON.
+    A photograph is recognised by its name, size and time of change: when one of them differs it is not found, and so
+    embedded again. Each recipe (a dict of all that results depend on besides, such as networks) has its own folder. The
+    whole cache may be deleted at any time.
     """
 
     def __init__(self, folder, recipe):

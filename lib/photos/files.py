@@ -62,24 +62,14 @@ class Photograph:
 
 
 def read_folder(folder):
-    """List a folder of photographs.
+    """List a folder of photographs by name: one sub-folder per person, or a flat folder of unknown people.
 
-    Parameters
-    ----------
-    folder : path-like
-        Either one sub-folder a person (``folder/person/photograph.jpg``) or a flat folder of photographs of
-        unknown people, who each count as a separate person. Links are followed.
-
-    Returns
-    -------
-    list of Photograph
-        Sorted by name. Other files, hidden ones, and folders inside a person's folder are listed with their
-        problem.
+    Each of those counts as a person of their own. Links are followed; other files are listed with their problem.
 
     Raises
     ------
     StudyError
-        When the folder is missing, unreadable or without a single image file.
+        The folder is missing, unreadable or without a single image file.
     """
     photographs = sorted(iterate_folder(folder), key=lambda photograph: photograph.name)
     if all(photograph.problem for photograph in photographs):
@@ -121,19 +111,7 @@ def list_folder(folder):
 
 
 def read_person(person, folder):
-    """List the files of one person's folder, sorted.
-
-    Parameters
-    ----------
-    person : Path
-        The folder; its name is the person's.
-    folder : Path
-        The source's, which holds it.
-
-    Returns
-    -------
-    list of Photograph
-    """
+    """List the files of one person's folder, sorted, as `Photograph` of the source's folder."""
     name, file = printable(person.name), person.relative_to(folder).as_posix()
     if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
         return [Photograph(str(folder), file, name, "a link back to a folder that holds it")]

@@ -25,15 +25,8 @@ class UnreadablePictureError(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded photograph.
-
-    Attributes
-    ----------
-    pixels : ndarray (H, W, 3)
-        uint8, RGB, upright (EXIF orientation applied), at most `LONGEST_SIDE` a side.
-    scale : tuple of float
-        (x, y): a position in these pixels times this is the position in the upright photograph's own pixels.
-    """
+    """A decoded photograph: `pixels` (H, W, 3) uint8, RGB, upright, at most `LONGEST_SIDE` per side; a position in them
+    times `scale` (x, y) is the position in the upright photograph's own pixels."""
 
     pixels: np.ndarray
     scale: tuple[float, float]

@@ -208,28 +208,11 @@ def load_photographs(store, rows, training, judge=None, crop=None):
 
 
 def split_people(persons, test_people, seed):
-    """Divide people into those who are trained on and those who are tested on.
+    """Divide the people of usable photographs: dict of str to "train" or "test", at most half of them to test on.
 
-    The order in which people are chosen comes from a hash of their names: adding people moves few others.
-
-    Parameters
-    ----------
-    persons : sequence of str
-        Who is on each usable photograph.
-    test_people : int
-        How many people to test on; never more than half of all. They have at least `TEST_PHOTOGRAPHS`; only where
-        nobody has (a flat folder of unknown people), they have one.
-    seed : int
-
-    Returns
-    -------
-    dict of str to str
-        Person to "train" or "test".
-
-    Raises
-    ------
-    StudyError
-        When there are fewer than two people.
+    The order in which people are chosen comes from a hash of their names: adding people moves few others. People to
+    test on have `TEST_PHOTOGRAPHS` at least; only where nobody has (a flat folder of unknown people), they have one.
+    StudyError where there are fewer than two people.
     """
     counts = pd.Series(list(persons), dtype=object).value_counts()
     if len(counts) < 2:

@@ -16,22 +16,10 @@ RECORD = "video.json"
 
 
 def extract_frames(video, folder):
-    """Write every `FRAME_STEP`-th frame of a video as a JPEG, unless that is done already.
+    """Write every `FRAME_STEP`-th frame of a video as a JPEG named by its number, unless that is done already.
 
-    Parameters
-    ----------
-    video : Path
-        Anything that FFmpeg's libraries read.
-    folder : Path
-        Receives ``000000.jpg``, ``000010.jpg``, ... (numbers of frames) and a record of the video they are of: when its
-        size or time of change differs, they are written anew.
-
-    Returns
-    -------
-    frames : list of Path
-        Sorted; those before the damage where a video is damaged.
-    problem : str
-        Why there are no more of them; empty when the video was read to its end.
+    Frames of a video whose size or time of change differs from the record are written anew. Return the frames, sorted,
+    and why there are no more of them ("": the video was read to its end).
     """
     try:
         status = video.stat()

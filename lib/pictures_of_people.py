@@ -14,20 +14,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".html", ".ipynb")
 
 
 def pictures_of_people(files, source):
-    """Choose the files that show people who have not agreed to be published.
-
-    Parameters
-    ----------
-    files : sequence of str
-        That would be committed, relative to the repository.
-    source : str
-        `photos.source` of the run that made the reports.
-
-    Returns
-    -------
-    list of str
-        Pictures and pages below `reports/`, unless the people are simulated, and pictures below `data/` in any case.
-    """
+    """Choose the files that show people who have not agreed to be published."""
     pictures = [file for file in files if PurePath(file).suffix.lower() in PICTURES]
     return [
         file

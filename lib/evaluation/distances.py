@@ -23,13 +23,6 @@ def true_face(truth, person):
     """Read a face of `lib.photos.truth.GroundTruth`, cropped to 95 mm around its nose tip.
 
     Several methods are measured against the same people: each face is prepared once.
-
-    Returns
-    -------
-    surface : Surface
-        mm.
-    nose_tip : ndarray (3,)
-        A scan has no landmarks: its foremost vertex.
     """
     vertices, triangles = truth.read(person)
     tip = vertices[vertices[:, 2].argmax()].astype(np.float64)

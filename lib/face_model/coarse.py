@@ -21,25 +21,7 @@ def load_coarse_model(path, shape_dimension, texture_dimension, expression_dimen
 
 
 def coarsened(data, source="the face model"):
-    """Keep some of a model's vertices, its landmarks among them.
-
-    Parameters
-    ----------
-    data : FaceModelFile
-        Not changed.
-    source : str
-        Where the data come from, named in errors.
-
-    Returns
-    -------
-    FaceModelFile
-        The same components over a subset of the vertices: coefficients mean what they meant.
-
-    Raises
-    ------
-    StudyError
-        The landmarks cannot be read.
-    """
+    """Keep some of a model's vertices, its landmarks among them."""
     mean, triangles = data.shape.mean.reshape(-1, 3), data.cells.T.astype(np.int64)
     graph = _edges(mean, triangles)
     kept = _spread(graph, sorted(set(landmark_vertices(source, data.landmarks, mean).values())))

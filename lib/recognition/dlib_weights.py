@@ -33,25 +33,7 @@ class DlibLayer:
 
 
 def read_dlib_network(path):
-    """Read all layers of a network that ends in a metric loss.
-
-    Parameters
-    ----------
-    path : path-like
-        For example dlib's ``dlib_face_recognition_resnet_model_v1.dat``.
-
-    Returns
-    -------
-    list of DlibLayer
-        From the input layer to the loss. Kinds with arrays: ``input_rgb_image_sized`` (``mean`` (3,), RGB in
-        [0, 255]), ``con`` (``weight`` (O, I, H, W), ``bias`` (O,)), ``affine`` (``weight``, ``bias``), ``fc``
-        (``weight`` (O, I)).
-
-    Raises
-    ------
-    DlibFormatError
-        When the bytes do not make sense as such a network; the message says where.
-    """
+    """Read all layers of a network that ends in a metric loss; DlibFormatError says where that fails."""
     stream = _Stream(Path(path))
     try:
         return _read_layers(stream)

@@ -36,23 +36,7 @@ class FaceNetNetwork(nn.Module):
 
 
 def convert_facenet_weights(path):
-    """Turn facenet-pytorch's published weights into the state of `FaceNetNetwork`.
-
-    Parameters
-    ----------
-    path : path-like
-        ``20180402-114759-vggface2.pt``: a dictionary of tensors, read without running code from the file.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Without the classifier over VGGFace2's people.
-
-    Raises
-    ------
-    StudyError
-        When the file is no such dictionary.
-    """
+    """Turn facenet-pytorch's published weights into the state of `FaceNetNetwork`."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         state = {

@@ -76,22 +76,7 @@ class SamePaddedConvolution(nn.Conv2d):
 
 
 def convert_faceres_weights(path):
-    """Turn the TensorFlow.js model into the state of `FaceResNetwork`.
-
-    Parameters
-    ----------
-    path : path-like
-        ``faceres.json``; the weights (``faceres.bin``) lie beside it.
-
-    Returns
-    -------
-    dict of str to float32 Tensor
-
-    Raises
-    ------
-    StudyError
-        When arrays are missing or have other shapes than this network's.
-    """
+    """Turn the TensorFlow.js model into the state of `FaceResNetwork`."""
     arrays = read_tfjs_weights(path)
     network, state = FaceResNetwork(), {}
     try:
@@ -132,23 +117,7 @@ def _tensor(values):
 
 
 def read_tfjs_weights(path):
-    """Read the arrays of a TensorFlow.js model.
-
-    Parameters
-    ----------
-    path : path-like
-        The model's JSON; the files that its ``weightsManifest`` names lie beside it.
-
-    Returns
-    -------
-    dict of str to ndarray
-        By name, in their original type; float16 and affinely quantised (scale, min) arrays are expanded.
-
-    Raises
-    ------
-    StudyError
-        When the JSON has no manifest, or a weight file is missing, too short or too long.
-    """
+    """Read the arrays of a TensorFlow.js model."""
     path = Path(path)
     try:
         groups = json.loads(path.read_text(encoding="utf-8"))["weightsManifest"]

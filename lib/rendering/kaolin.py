@@ -29,13 +29,7 @@ def kaolin_is_installed():
 
 
 def load_kaolin_rasterizer():
-    """Import Kaolin, which takes seconds, and return `kaolin.render.mesh.rasterize`.
-
-    Raises
-    ------
-    StudyError
-        Kaolin is missing, or is the empty placeholder 0.1 of the ordinary package index.
-    """
+    """Import Kaolin, which takes seconds, and return `kaolin.render.mesh.rasterize`."""
     if not kaolin_is_installed():
         raise StudyError(f"the rasteriser backend 'kaolin' needs NVIDIA Kaolin, which is not installed. {REMEDY}")
     try:
@@ -50,23 +44,7 @@ def load_kaolin_rasterizer():
 def rasterize_with_kaolin(
     clip_vertices, triangles, attributes, height, width, cull_backfaces=True, rasterizer=None, backend="cuda"
 ):
-    """Draw meshes with Kaolin.
-
-    Parameters
-    ----------
-    clip_vertices, triangles, attributes, height, width, cull_backfaces
-        As `lib.rendering.rasterize.rasterize`; a triangle that reaches out of the near or the far plane is left out
-        whole.
-    rasterizer : Callable or None
-        None: Kaolin's own; anything else with its signature.
-    backend : {"cuda", "nvdiffrast"}
-        Of Kaolin.
-
-    Returns
-    -------
-    triangle_ids : Tensor (B, H, W), int32
-    attributes : Tensor (B, H, W, C)
-    """
+    """Draw meshes with Kaolin."""
     rasterizer = rasterizer or load_kaolin_rasterizer()
     triangles = triangles.to(clip_vertices.device, torch.long)
     attributes = attributes.repeat(len(clip_vertices) // len(attributes), 1, 1)

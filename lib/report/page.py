@@ -112,19 +112,7 @@ def notebook_links():
 
 
 def page_of(notebook, code=True):
-    """Make a page of an executed notebook.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-    code : bool
-        Show the cells' code too.
-
-    Returns
-    -------
-    str
-        HTML, the same for the same notebook.
-    """
+    """Make a page of an executed notebook."""
     body, _ = _Exporter(exclude_input=not code).from_notebook_node(notebook)
     lead, heading, rest = body.partition("<h2 ")
     contents = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)

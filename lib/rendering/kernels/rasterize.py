@@ -13,13 +13,7 @@ from lib.rendering.kernels.visibility import EMPTY, nearest_triangles
 
 
 def checked_triangles(triangles, vertices):
-    """Return the indices as a contiguous int32 Tensor (T, 3) on the CPU; none leads a kernel out of its arrays.
-
-    Raises
-    ------
-    ValueError
-        An index is negative or not below `vertices`.
-    """
+    """Return the indices as a contiguous int32 Tensor (T, 3) on the CPU; none leads a kernel out of its arrays."""
     indices = triangles.cpu().contiguous()
     least, most = torch.aminmax(indices) if indices.numel() else (0, -1)
     if least < 0 or most >= vertices:

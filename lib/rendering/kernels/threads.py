@@ -20,20 +20,7 @@ def workers():
 
 
 def for_each(kernel, items):
-    """Call ``kernel(i)`` for i = 0 ... items - 1, each once, on `workers` threads.
-
-    Parameters
-    ----------
-    kernel : Callable
-        Spends its time in code that releases the interpreter lock and touches memory that belongs to `i` alone: the
-        result then does not depend on which thread takes which item.
-    items : int
-
-    Raises
-    ------
-    Exception
-        The first one that a kernel raised.
-    """
+    """Call ``kernel(i)`` for i = 0 ... items - 1, each once, on `workers` threads."""
     threads = min(workers(), items)
     if threads <= 1:
         for i in range(items):

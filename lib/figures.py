@@ -53,10 +53,6 @@ def similarity_distributions(same, different, similarities, edges):
     similarities : dict of str to ndarray (N,)
         Cosines of photograph and render for each regressor.
     edges : ndarray
-
-    Returns
-    -------
-    Figure
     """
     coarse = np.linspace(-0.6, 1.0, 65)
     figure, axes = plt.subplots(
@@ -103,10 +99,6 @@ def verification(networks, edges):
         By network: `raw` and `centred`, each (same, different) of histograms (K,) with the bins `edges`, and `roc`
         (false accepts, true accepts), arrays.
     edges : ndarray (K + 1,)
-
-    Returns
-    -------
-    Figure
     """
     figure, axes = plt.subplots(
         len(networks), 3, figsize=(10, 2.7 * len(networks)), layout="constrained", squeeze=False
@@ -142,10 +134,6 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), log
     names : sequence of str
     logarithmic : bool
         Where all values are positive.
-
-    Returns
-    -------
-    Figure
     """
     figure, axes = plt.subplots(1, len(names), figsize=(3.1 * len(names), 2.7), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names):
@@ -171,10 +159,6 @@ def interval_bars(table, titles):
     table : dict of str to list of dict
         For each regressor one {value, low, high} per measure, in the order of `titles`.
     titles : sequence of str
-
-    Returns
-    -------
-    Figure
     """
     figure, axes = plt.subplots(1, len(titles), figsize=(2.5 * len(titles), 2.4), layout="constrained", squeeze=False)
     for axis, title, column in zip(axes[0], titles, zip(*table.values())):
@@ -193,10 +177,6 @@ def validation_curves(curves, units):
     curves : dict of str to lib.face_model.validation.ValidationCurves
     units : dict of str to str
         Of each model's distances.
-
-    Returns
-    -------
-    Figure
     """
     figure, axes = plt.subplots(len(curves), 3, figsize=(9, 2.5 * len(curves)), layout="constrained", squeeze=False)
     for row, colour, (name, curve) in zip(axes, COLOURS, curves.items()):
@@ -225,10 +205,6 @@ def group_intervals(overall, groups):
         A column per measure, by its title.
     groups : dict of str to dict of str to dict of str to (dict or None)
         {value, low, high} by attribute (a row each), group and title; None where nobody of a group was measured.
-
-    Returns
-    -------
-    Figure
     """
     heights = [len(by_group) for by_group in groups.values()]
     size = (2.6 * len(overall) + 1, 0.32 * sum(heights) + 0.5 * len(groups) + 0.4)
@@ -270,10 +246,6 @@ def stress_curves(changes, steps, consistency, between_people):
         By regressor (and `PHOTOGRAPHS`) what `lib.robustness.protocol.consistency` gives.
     between_people : dict of str to float
         By regressor the mean cosine of two people's faces: the floor.
-
-    Returns
-    -------
-    Figure
     """
     figure, axes = plt.subplots(
         1, len(changes), figsize=(2.3 * len(changes), 3.0), sharey=True, layout="constrained", squeeze=False

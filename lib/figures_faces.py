@@ -26,10 +26,6 @@ def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
         Inches per picture; 1.25 shows 150 pixels as they are.
     group : int or None
         Rows that belong together; a gap parts them from the next ones. None: all.
-
-    Returns
-    -------
-    Figure
     """
     columns, group = len(rows[0]), group or len(rows)
     groups = -(-len(rows) // group)
@@ -72,10 +68,6 @@ def stress_grid(changes, steps, pictures):
     pictures : dict of str to list of (ndarray, ndarray or None)
         For each change by name photograph and face, unchanged first and then by growing strength; no face where none
         was found.
-
-    Returns
-    -------
-    Figure
     """
     rows, titles, names = [], [], []
     for change in changes:
@@ -96,10 +88,6 @@ def style_grid(styles, pictures):
         What each pair of rows shows.
     pictures : list of list of (ndarray or None, ndarray or None)
         For each style photograph and face of each person; None where no face was found.
-
-    Returns
-    -------
-    Figure
     """
     rows, names = [], []
     for style, pairs in zip(styles, pictures):

@@ -101,10 +101,6 @@ class Reconstructor:
 def find_photographs(places):
     """List files, and the image files of folders and their sub-folders, under a name of their own each.
 
-    Parameters
-    ----------
-    places : list of path-like
-
     Returns
     -------
     dict of str to Path
@@ -136,18 +132,9 @@ def find_photographs(places):
 
 
 def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1):
-    """Make a face of each photograph.
+    """Make a face of each of the photographs that `find_photographs` gives.
 
-    Parameters
-    ----------
-    reconstructor : Reconstructor
-    photographs : dict of str to Path
-        As `find_photographs` gives them.
-    folder : Path
-    formats : sequence of str
-        Of the meshes.
-    workers : int
-        Processes that read photographs and detect faces ahead; 0 for few photographs.
+    `workers` processes read photographs and detect faces ahead; 0 for few photographs.
 
     Returns
     -------

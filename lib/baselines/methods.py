@@ -31,10 +31,6 @@ def evaluate_method(setup, name, coefficients, which=None, averaged=None):
         Of the method: of ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``.
     coefficients, which, averaged
         As `lib.evaluation.protocol.evaluate_faces`.
-
-    Returns
-    -------
-    Reconstructed
     """
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
     photographed = setup.photographed if which is None else setup.photographed[which]
@@ -51,10 +47,6 @@ def evaluate_external(setup, name, folder, store):
     folder : path-like
         As ``docs/compare-your-method.md`` describes.
     store : lib.photos.store.FeatureStore
-
-    Returns
-    -------
-    ExternalResults
     """
     files = store.index.set_index("row")["path"]
     results = read_results(setup, folder, list(files.loc[setup.photographed.rows]), list(files))

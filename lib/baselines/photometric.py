@@ -87,19 +87,12 @@ def scene_of(view):
 
 
 def draw(face_model, explanation, crop):
-    """Render explanations in the framing of a crop.
-
-    Parameters
-    ----------
-    face_model : FaceModel
-    explanation : Explanation
-        B pictures.
-    crop : lib.rendering.crop.Crop
+    """Render B explanations in the framing of a crop, differentiably.
 
     Returns
     -------
     pictures : Tensor (B, 3, crop.size, crop.size)
-        sRGB in [0, 1]; `NOTHING` where there is no face. Differentiable with respect to the whole explanation.
+        sRGB in [0, 1]; `NOTHING` where there is no face.
     places : Tensor (B, 4, 2)
         Where the landmarks of the drawn face lie, in units of the picture.
     """

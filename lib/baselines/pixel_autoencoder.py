@@ -77,10 +77,6 @@ class PixelAutoencoder(nn.Module):
             Of the training network.
         photographs : Tensor (B, 3, H, W)
             The crops, sRGB in [0, 1].
-
-        Returns
-        -------
-        Explanation
         """
         faces = self.regressor(features)
         values = self.view_of(photographs)

@@ -250,10 +250,6 @@ def load_params(path=PARAMS_FILE):
     path : str or Path
         A YAML file with exactly the sections and names of `Params`.
 
-    Returns
-    -------
-    Params
-
     Raises
     ------
     StudyError

@@ -79,12 +79,6 @@ def average_gradients(parameters):
 def launch(module, processes, *arguments):
     """Run ``python -m module arguments`` on several processes of this machine through torchrun.
 
-    Parameters
-    ----------
-    module : str
-    processes : int
-    *arguments : str
-
     Raises
     ------
     StudyError

@@ -8,25 +8,11 @@ LOG_INTERVAL_SECONDS = 10.0
 
 
 def progress(iterable=None, description="", total=None, unit="it", initial=0, silent=False):
-    """Wrap an iterable in a progress bar.
+    """Wrap an iterable in a progress bar (tqdm); None gives a bar to be moved by hand with ``.update``.
 
-    Parameters
-    ----------
-    iterable : iterable or None
-        What is worked through; None gives a bar to be moved by hand with ``.update``.
-    description : str
-        What is being done, in a few words.
-    total, initial : int
-        As in tqdm: the number of items in all, and of those that were done before (a resumed run).
-    unit : str
-        The name of one item.
-    silent : bool
-        Show nothing: one of several processes speaks for all.
-
-    Returns
-    -------
-    tqdm.tqdm
-        Redrawn in place on a terminal; elsewhere (log files, papermill) a full line at most every ten seconds.
+    `initial` items of `total` were done before, in a resumed run; `silent` shows nothing: one of several processes
+    speaks for all. Redrawn in place on a terminal; elsewhere (log files, papermill) a full line at most every ten
+    seconds.
     """
     terminal = sys.stderr.isatty()
     return tqdm(

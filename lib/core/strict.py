@@ -38,20 +38,10 @@ def read_yaml(path):
 
 
 def build(kind, values, prefix):
-    """Make a strict dataclass of nested dicts.
+    """Make a dataclass that `strict` decorates of nested dicts.
 
-    Parameters
-    ----------
-    kind : type
-        Decorated by `strict`.
-    values : dict
-    prefix : str
-        Put before the names in messages, as `variants.full`; empty for the whole file.
-
-    Raises
-    ------
-    StudyError
-        Names each value that is unknown, missing, of the wrong type or out of range.
+    StudyError names each value that is unknown, missing, of the wrong type or out of range; `prefix` stands before the
+    names, as `variants.full`, and is empty for the whole file.
     """
     try:
         # through JSON, since pydantic's strict mode takes mappings for dataclasses only from there

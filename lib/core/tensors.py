@@ -15,14 +15,7 @@ _META_KEY = "study"
 
 
 def save_tensors(path, tensors, meta):
-    """Write tensors and JSON-compatible `meta`; after a crash there is the old file or the new one, never half of one.
-
-    Parameters
-    ----------
-    path : str or Path
-    tensors : dict of str to Tensor
-    meta : dict
-    """
+    """Write tensors and JSON-compatible `meta`; a crash leaves the old file or the new one, never half of one."""
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         write_atomically(path, lambda part: save_file(copies, part, metadata={_META_KEY: json.dumps(meta)}))

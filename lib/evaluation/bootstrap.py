@@ -81,10 +81,6 @@ def resample_people(persons, samples, seed):
         Names, any number of times.
     samples : int
     seed : int
-
-    Returns
-    -------
-    Resampling
     """
     names = np.unique(np.asarray(persons))
     chances = np.full(len(names), 1 / len(names))

@@ -56,10 +56,6 @@ def pair_distributions(embeddings, persons):
         Unit length.
     persons : array-like (N,)
         Who is in each photograph.
-
-    Returns
-    -------
-    PairDistributions
     """
     names, person = np.unique(np.asarray(persons), return_inverse=True)
     order = np.argsort(person, kind="stable")
@@ -128,10 +124,6 @@ def pair_auc(pairs):
 
 def roc_curve(pairs):
     """Receiver operating characteristic of "the same person when the cosine is at least a threshold".
-
-    Parameters
-    ----------
-    pairs : PairDistributions
 
     Returns
     -------

@@ -75,10 +75,6 @@ def reconstruct_all(setup, coefficients):
     setup : lib.evaluation.setup.EvaluationSetup
     coefficients : Coefficients
         N faces.
-
-    Returns
-    -------
-    Reconstructed
     """
     face_model, picture_crop = setup.face_model, setup.trained_with.crop
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
@@ -124,11 +120,6 @@ def evaluate_faces(setup, coefficients, which=None, averaged=None):
     averaged : lib.evaluation.distances.AveragedShapes or None
         One shape per person and condition; None: the mean of the coefficients, as for Tran et al. in the paper's
         Table 1.
-
-    Returns
-    -------
-    metrics : dict
-    reconstructed : Reconstructed
     """
     photographed = setup.photographed if which is None else setup.photographed[which]
     coefficients = padded(coefficients, setup.face_model)

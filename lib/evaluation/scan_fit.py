@@ -73,10 +73,6 @@ def fit_scan(face_model, scan, components):
         taken for the nose tip.
     components : int
         How many of the leading shape components may be used.
-
-    Returns
-    -------
-    ScanFit
     """
     rows, triangles = outer_skin(face_model)
     mean, directions = _shape_model(face_model, components, rows)

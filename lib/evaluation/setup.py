@@ -65,17 +65,7 @@ class EvaluationSetup:
 
 
 def load_evaluation_setup(params, store):
-    """Read the setup from the files of the study.
-
-    Parameters
-    ----------
-    params : lib.core.params.Params
-    store : lib.photos.store.FeatureStore
-
-    Returns
-    -------
-    EvaluationSetup
-    """
+    """Read the setup from the files of the study."""
     training, judge, protocol = params.networks.training, params.networks.evaluation, params.evaluate
     network = load_centred(judge, store)
     everything = load_photographs(store, store.rows("test"), training, network)

@@ -165,10 +165,6 @@ def _linear_step(vertices, normals, points):
 def point_to_plane(source, target):
     """Distances of the source's vertices to the target's tangent planes, within the region of intersection.
 
-    Parameters
-    ----------
-    source, target : Surface
-
     Returns
     -------
     ndarray (M,)

@@ -101,10 +101,6 @@ def summary(metrics):
 def comparison(names):
     """Compare all measures of several regressors.
 
-    Parameters
-    ----------
-    names : sequence of str
-
     Returns
     -------
     DataFrame
@@ -180,10 +176,6 @@ def metrics_table(metrics, tables):
 def group_table(metrics):
     """Show one method's measures by group of people.
 
-    Parameters
-    ----------
-    metrics : dict
-
     Returns
     -------
     DataFrame
@@ -251,16 +243,7 @@ def paper_table(name):
 
 
 def run_table(params):
-    """List what a run was made of: model, networks, photographs and the sizes of both stages.
-
-    Parameters
-    ----------
-    params : lib.core.params.Params
-
-    Returns
-    -------
-    DataFrame
-    """
+    """List what a run was made of: model, networks, photographs and the sizes of both stages."""
     model, photos = (read_json(METRICS / f"{stage}.json") for stage in ("face_model", "photos"))
     stage1, stage2 = params.stage1, params.stage2
     rows = {

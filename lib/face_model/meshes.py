@@ -108,10 +108,6 @@ def read_mesh(path, with_colours=False):
         as they are in the file; otherwise those that differ in their texture coordinates or normals alone become one,
         since a seam of a texture is no border.
 
-    Returns
-    -------
-    Mesh
-
     Raises
     ------
     StudyError

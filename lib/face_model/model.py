@@ -92,10 +92,6 @@ class FaceModel(torch.nn.Module):
         shape_dimension, texture_dimension, expression_dimension : int
             Components to keep of each linear model.
 
-        Returns
-        -------
-        FaceModel
-
         Raises
         ------
         StudyError

@@ -71,16 +71,7 @@ class FaceGenerator:
         self.maps = self.parts.maps.take(self.rows) if light else self.parts.maps
 
     def person(self, random):
-        """Draw one person.
-
-        Parameters
-        ----------
-        random : numpy.random.Generator
-
-        Returns
-        -------
-        Person
-        """
+        """Draw one person."""
         amounts, traits = self.parts.shapes.sample(random)
         cage = self.parts.neutral_cages(amounts[None])[0]
         albedo = paint_person(self.maps, traits, random)

@@ -105,21 +105,7 @@ def _cut(faces, crop):
 
 
 def warp_to_crop(image, points, crop):
-    """Cut a face out of a photograph in a network's framing.
-
-    Parameters
-    ----------
-    image : ndarray (H, W, 3)
-        uint8 in [0, 255], RGB.
-    points : array-like (4, 2)
-        Landmarks `POINT_NAMES` in pixels, x to the right and y downwards; the first pixel's centre is at (0.5, 0.5).
-    crop : Crop
-
-    Returns
-    -------
-    Tensor (3, size, size)
-        float32 in [0, 1]; black beyond the photograph's border. Antialiased when the photograph is shrunk.
-    """
+    """Cut a face out of a photograph in a network's framing."""
     points = torch.as_tensor(np.asarray(points), dtype=torch.float32)
     a, b, shift_x, shift_y = fit_similarity(crop.canonical_points() * crop.size, points)
     shrink = float(torch.hypot(a, b))

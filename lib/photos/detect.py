@@ -1,38 +1,12 @@
 """Find the face in a photograph: MTCNN of the facenet-pytorch package, whose wheel brings the weights."""
 
-import sys
-import types
 from collections import defaultdict
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-
-@contextmanager
-def _without_torch_compiler():
-    """Let torchvision, which facenet-pytorch imports, pass without loading torch's compiler.
-
-    Its RoIAlign, which nothing here uses, only asks whether it could be compiled; the import takes a second.
-    """
-    if "torch._dynamo" in sys.modules:
-        yield
-        return
-    utils = types.ModuleType("torch._dynamo.utils")
-    utils.is_compile_supported = lambda device: False
-    package = types.ModuleType("torch._dynamo")
-    package.utils = utils
-    sys.modules |= {package.__name__: package, utils.__name__: utils}
-    try:
-        yield
-    finally:
-        del sys.modules[package.__name__], sys.modules[utils.__name__]
-
-
-with _without_torch_compiler():
-    from facenet_pytorch import MTCNN
+from facenet_pytorch import MTCNN
 
 DETECTION_SIDE = 512
 """Pixels: larger pictures are searched at this size first."""

@@ -62,10 +62,6 @@ def embed_photographs(
     workers : int
         Processes that read and detect while this one embeds; 0 does all in this one.
 
-    Returns
-    -------
-    lib.photos.store.FeatureStore
-
     Raises
     ------
     StudyError

@@ -20,20 +20,10 @@ CACHE_FOLDER = paths.CACHE / "photos"
 
 
 def embed_in_processes(processes, source, path, networks, cache_folder=CACHE_FOLDER, **options):
-    """Fill the cache of a source's photographs on this machine.
+    """Fill the cache of a source's photographs on this machine by several processes.
 
-    Parameters
-    ----------
-    processes : int
-        How many; each also has a worker that reads and detects.
-    source, path
-        As `lib.photos.sources.list_photographs`.
-    networks : sequence of str
-        Names; the first one's crops are kept.
-    cache_folder : path-like
-        That of `lib.photos.embed.embed_photographs`.
-    **options
-        Further options of the command line: `networks_folder`, `batch_size`, `workers`.
+    Each also has a worker that reads and detects. The crops of the first network are kept. `options` are further ones
+    of the command line: `networks_folder`, `batch_size`, `workers`.
 
     Raises
     ------

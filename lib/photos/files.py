@@ -65,11 +65,6 @@ def read_folder(folder):
     """List a folder of photographs by name: one sub-folder per person, or a flat folder of unknown people.
 
     Each of those counts as a person of their own. Links are followed; other files are listed with their problem.
-
-    Raises
-    ------
-    StudyError
-        The folder is missing, unreadable or without a single image file.
     """
     photographs = sorted(iterate_folder(folder), key=lambda photograph: photograph.name)
     if all(photograph.problem for photograph in photographs):

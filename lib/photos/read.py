@@ -41,10 +41,6 @@ def read_picture(path):
         Any format that Pillow knows: also CMYK, palette, 16-bit, greyscale, with alpha (laid over grey); of
         an animation the first frame; also compressed by bzip2 (``.ppm.bz2``).
 
-    Returns
-    -------
-    Picture
-
     Raises
     ------
     UnreadablePictureError

@@ -61,10 +61,6 @@ def list_photographs(source, path):
     path : path-like
         Its folder; for "lfw" the place that the data set is, or will be, downloaded to.
 
-    Returns
-    -------
-    list of lib.photos.files.Photograph
-
     Raises
     ------
     StudyError

@@ -86,14 +86,6 @@ class FeatureStore:
 def load_feature_store(folder):
     """Open what `lib.photos.embed.embed_photographs` wrote.
 
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    FeatureStore
-
     Raises
     ------
     StudyError
@@ -191,10 +183,6 @@ def load_photographs(store, rows, training, judge=None, crop=None):
         A network with its centre, whose embeddings are wanted as an array.
     crop : lib.rendering.crop.Crop or None
         The training network's framing, where pictures and landmarks are wanted.
-
-    Returns
-    -------
-    Photographs
     """
     embeddings = pictures = landmarks = None
     if judge is not None:

@@ -142,21 +142,9 @@ class IdentityNetwork(nn.Module):
 
 
 def prepare_network(name, folder, raw_folder):
-    """Find or fetch a network's published file, check its SHA-256 and convert it.
+    """Find or fetch a network's published file, check its SHA-256 and convert it to ``<name>.safetensors`` in `folder`.
 
-    Parameters
-    ----------
-    name : str
-        One of `NETWORK_NAMES`.
-    folder : path-like
-        Receives ``<name>.safetensors``.
-    raw_folder : path-like
-        Where files put there by hand are looked for, and fetched ones are kept (``data/raw/networks``).
-
-    Returns
-    -------
-    Path
-        Of the converted file.
+    Files put there by hand are looked for in `raw_folder` (``data/raw/networks``), where fetched ones are kept.
 
     Raises
     ------
@@ -172,14 +160,7 @@ def prepare_network(name, folder, raw_folder):
 
 
 def load_network(name, folder):
-    """Load a network that `prepare_network` made.
-
-    Parameters
-    ----------
-    name : str
-        One of `NETWORK_NAMES`.
-    folder : path-like
-        Holds ``<name>.safetensors``.
+    """Load a network that `prepare_network` made: ``<name>.safetensors`` in `folder`.
 
     Returns
     -------
@@ -211,10 +192,6 @@ def load_centred(name, store):
     name : str
         One of `NETWORK_NAMES`.
     store : lib.photos.store.FeatureStore
-
-    Returns
-    -------
-    IdentityNetwork
     """
     return load_network(name, paths.NETWORKS).with_centre(store.centre(name))
 

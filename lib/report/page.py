@@ -44,10 +44,6 @@ def figure(path, missing=""):
         PNG (becomes WebP, a fifth of its size) or SVG.
     missing : str
         What to say where the file does not exist.
-
-    Returns
-    -------
-    IPython.display.HTML
     """
     path = Path(path)
     if not path.is_file():
@@ -80,10 +76,6 @@ def table(frame, missing="", folded=""):
         What to say where there is nothing in it.
     folded : str
         If given, the table is shown when the reader asks for it under this title.
-
-    Returns
-    -------
-    IPython.display.HTML
     """
     frame = pd.DataFrame({"": frame}) if isinstance(frame, dict) else frame
     if frame is None or frame.empty:

@@ -22,12 +22,7 @@ def make_optimizer(regressor, params):
 
 
 def set_learning_rate(optimizer, peak, step, steps):
-    """Cosine decay to zero, a pure function of the step, so that a resumed run needs no scheduler's state.
-
-    Returns
-    -------
-    float
-    """
+    """Cosine decay to zero, a pure function of the step, so that a resumed run needs no scheduler's state."""
     rate = peak * 0.5 * (1 + math.cos(math.pi * step / steps))
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -49,20 +44,9 @@ def backward(regressor, optimizer, loss):
 
 
 def refuse_nan(losses, gradient_norm, unit, number, checkpoint):
-    """Stop a run before a value that is no number reaches the weights and the checkpoint.
+    """Stop a run before a value that is no number reaches the weights: StudyError names the first such loss.
 
-    Parameters
-    ----------
-    losses : dict of str to float
-    gradient_norm : float
-    unit, number
-        Where the run is, such as "step", 12.
-    checkpoint : Path
-
-    Raises
-    ------
-    StudyError
-        Names the first such loss, or the gradient where all losses are finite.
+    The gradient is named where all losses are finite, and where the run is: `unit` and `number`, such as "step", 12.
     """
     values = {f"{name} loss": value for name, value in losses.items()} | {"gradient's norm": gradient_norm}
     for name, value in values.items():
@@ -74,22 +58,10 @@ def refuse_nan(losses, gradient_norm, unit, number, checkpoint):
 
 
 def save_run(path, module, optimizer, generator, step, history, settings):
-    """Write the whole state of a training run, so that it can go on as if it had never stopped.
+    """Write the whole state of a training run after `step` steps, so that it can go on as if it had never stopped.
 
-    Parameters
-    ----------
-    path : str or Path
-    module : Module
-        What is trained.
-    optimizer : Optimizer
-    generator : torch.Generator
-        The only source of chance in the run.
-    step : int
-        Steps done.
-    history : list of dict
-        One entry a recorded step.
-    settings : dict
-        All that the run depends on; a run of other settings is refused by `load_run`.
+    `generator` is the only source of chance in the run; `settings` is all that it depends on: `load_run` refuses
+    another run's.
     """
     state = optimizer.state_dict()
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
@@ -100,12 +72,7 @@ def save_run(path, module, optimizer, generator, step, history, settings):
 
 
 def load_run(path, module, optimizer, generator, settings):
-    """Put a run back where `save_run` left it.
-
-    Returns
-    -------
-    tuple of (int, list of dict)
-        Steps done, and the history.
+    """Put a run back where `save_run` left it; return the steps done and the history.
 
     Raises
     ------

@@ -32,15 +32,6 @@ class Stage2(NamedTuple):
 def load_stage2(params, variant):
     """Read what the earlier stages left.
 
-    Parameters
-    ----------
-    params : lib.core.params.Params
-    variant : str
-
-    Returns
-    -------
-    Stage2
-
     Raises
     ------
     StudyError
@@ -80,16 +71,9 @@ def load_stage2(params, variant):
 
 
 def run_stage2(start, params, variant):
-    """Train one variant to its end, on as many processes as its `processes` says.
+    """Train one variant to its end, on as many processes as its `processes` says; changes the regressor in place.
 
     Several processes leave their last checkpoint, from which this one goes on with nothing left to do.
-
-    Parameters
-    ----------
-    start : Stage2
-        Its regressor is changed in place.
-    params : lib.core.params.Params
-    variant : str
 
     Returns
     -------

@@ -65,10 +65,6 @@ def make_synthetic_faces(face_model, network, count, seed, distribution, folder,
         Where the shards lie (`shard-0000.safetensors`, ...).
     augmentation : Augmentation or None
         Of the renders.
-
-    Returns
-    -------
-    SyntheticFaces
     """
     settings = dict(seed=seed, network=network.fingerprint, face_model=digest_face_model(face_model))
     augmentation = augmentation or Augmentation()

@@ -164,24 +164,7 @@ def alignment_vertices_of(generator):
 
 
 def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, size, rng):
-    """Photograph any mesh of a face in one condition: light, pose, framing, lens, sensor.
-
-    Parameters
-    ----------
-    vertices, albedo : ndarray (N, 3)
-        Model frame, mm; sRGB in [0, 1].
-    triangles : ndarray (T, 3)
-    alignment_vertices : sequence
-        As `lib.rendering.renderer.render_meshes`.
-    condition : Condition
-    size : int
-        Pixels a side.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    PIL.Image.Image
-    """
+    """Photograph any mesh of a face in one condition: light, pose, framing, lens, sensor."""
     distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
     scene = replace(scene, background=_muted(scene.background))
@@ -191,20 +174,9 @@ def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, 
 
 @torch.no_grad()
 def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
-    """Draw a mesh as a perfect camera sees it, with `OVERSAMPLING` times as many samples a side averaged.
+    """Draw a mesh as a perfect camera sees it: (crop.size, crop.size, 3) float32, sRGB in [0, 1].
 
-    Parameters
-    ----------
-    vertices, albedo, triangles, alignment_vertices
-        As of `photograph_mesh`.
-    scene : Scene
-        One picture.
-    crop : Crop
-
-    Returns
-    -------
-    ndarray (crop.size, crop.size, 3)
-        float32, sRGB in [0, 1].
+    `OVERSAMPLING` times as many samples per side are averaged.
     """
     image = render_meshes(
         torch.as_tensor(vertices)[None],

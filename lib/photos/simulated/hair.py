@@ -103,10 +103,6 @@ def hair(style, radii, colour, random):
     colour : ndarray (3,)
         sRGB in [0, 1]; strands differ about it.
     random : numpy.random.Generator
-
-    Returns
-    -------
-    Mesh
     """
     azimuth = np.linspace(0, 2 * np.pi, HAIR_COLUMNS, endpoint=False)
     from_front = np.degrees(np.abs((azimuth + np.pi) % (2 * np.pi) - np.pi))

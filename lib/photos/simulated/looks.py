@@ -45,22 +45,9 @@ def sample_looks(generator, person, random):
 
 
 def dress(generator, person, looks, vertices, sunglasses, random):
-    """Put a face on a body for one photograph.
+    """Put a face with its expression (`vertices`, mm) on a body for one photograph: a Mesh, the face's vertices first.
 
-    Parameters
-    ----------
-    generator, person, looks
-        As of `sample_looks`.
-    vertices : ndarray (N, 3)
-        The face with its expression, mm.
-    sunglasses : float
-        Chance of dark lenses.
-    random : numpy.random.Generator
-
-    Returns
-    -------
-    Mesh
-        The face's vertices come first.
+    `sunglasses` is the chance of dark lenses; the rest is as of `sample_looks`.
     """
     parts = [Mesh(vertices, person.albedo, generator.triangles), looks.bare]
     cloth, fabric = (_cloth_colour(random) for _ in range(2))
@@ -123,10 +110,6 @@ def glasses(eyes, bridge, half_width, random, dark=False):
     random : numpy.random.Generator
     dark : bool
         True: sunglasses, with opaque lenses.
-
-    Returns
-    -------
-    Mesh
     """
     colour = FRAME_COLOURS[random.integers(len(FRAME_COLOURS))]
     radius, wide, high = random.uniform(0.7, 2.2), random.uniform(22, 26), random.uniform(16, 21)
@@ -180,10 +163,6 @@ def body(chin, skin_colour, cloth_colour, broad, random, neck_colour=None):
     random : numpy.random.Generator
     neck_colour : ndarray (3,) or None
         Of a scarf about the neck; None: skin.
-
-    Returns
-    -------
-    Mesh
     """
     top, wide = chin[1] + 25, 47 + 8 * broad
     middle = -18.0

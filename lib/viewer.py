@@ -92,24 +92,14 @@ def _base64(values):
 
 
 def person_picker(sheets, row_titles):
-    """Make the list and the pictures.
+    """Make the list and the pictures as HTML for `IPython.display.HTML`, the same for the same pictures.
 
     Parameters
     ----------
     sheets : dict of str to list of ndarray (C, H, W, 3)
-        By person one array per row, uint8: the same rows for all people, the same number C of pictures in all rows of a
-        person.
+        By person one uint8 array per row: the same rows for all people (else ValueError), the same number C of pictures
+        in all rows of a person.
     row_titles : sequence of str
-
-    Returns
-    -------
-    str
-        HTML for `IPython.display.HTML`, the same for the same pictures.
-
-    Raises
-    ------
-    ValueError
-        There is nobody, or a person's rows are not those of `row_titles`.
     """
     if not sheets or any(len(rows) != len(row_titles) for rows in sheets.values()):
         raise ValueError(f"{len(sheets)} people: give at least one, and {len(row_titles)} rows for each")

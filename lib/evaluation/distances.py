@@ -60,14 +60,10 @@ class SurfaceErrors(NamedTuple):
 
 
 def average_by_condition(values, persons, conditions):
-    """Average rows over the photographs of one person in one condition, and over all photographs of the person.
+    """Average rows (N, F) over the photographs of one person in one condition, and over all photographs of the person.
 
-    Parameters
-    ----------
-    values : Tensor (N, F)
-        The paper averages the identity features of a video's frames and reconstructs once (4.2).
-    persons, conditions : ndarray (N,)
-        str; an empty condition belongs to none.
+    The paper averages the identity features of a video's frames and reconstructs once (4.2). An empty condition belongs
+    to none.
 
     Returns
     -------

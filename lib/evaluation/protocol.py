@@ -230,13 +230,6 @@ def loopback_table(setup, regressor, coefficients):
 
     What the loopback loss asks for (paper 3.3.4).
 
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    regressor : Regressor
-    coefficients : Coefficients
-        N faces that it made of the evaluated photographs.
-
     Returns
     -------
     dict

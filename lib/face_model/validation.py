@@ -45,18 +45,9 @@ class ValidationCurves:
 
 
 def validate(model, held_out, components, seed):
-    """Measure a linear model against samples it was not made from.
+    """Measure a linear model against samples (n, N, 3) it was not made from, at rising numbers of leading components.
 
-    Parameters
-    ----------
-    model : lib.face_model.file.LinearModel
-        Of N points.
-    held_out : ndarray (n, N, 3)
-        Samples of what the model describes, n >= 2.
-    components : sequence of int
-        At which numbers of leading components; rising.
-    seed : int
-        Of the n random faces that specificity draws; they are the same ones, with more or fewer components.
+    `seed` is that of the n random faces that specificity draws; they are the same ones at any number of components.
 
     Returns
     -------

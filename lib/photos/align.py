@@ -22,22 +22,14 @@ NO_FACE = "no face found"
 
 
 def iterate_face_crops(photographs, crops, batch_size, workers):
-    """Cut the faces out of photographs.
+    """Cut the faces out of photographs, in the framing of each of the `crops`.
 
-    Parameters
-    ----------
-    photographs : list of lib.photos.files.Photograph
-    crops : dict of str to lib.rendering.crop.Crop
-        The framings that are wanted.
-    batch_size : int
-        Photographs a batch.
-    workers : int
-        Processes that work ahead; 0 does it in this one.
+    `workers` processes work ahead, batch by batch; 0 does it in this one.
 
     Yields
     ------
     records : list of dict
-        One a photograph, in order: `reason` (why there is no face, or empty), `faces` (how many were found)
+        One per photograph, in order: `reason` (why there is no face, or empty), `faces` (how many were found)
         and, with a face, `MEASURE_COLUMNS` in pixels of the upright photograph.
     pictures : dict of str to uint8 ndarray (n, size, size, 3)
         The crops, RGB, of the n photographs with a face, in order.

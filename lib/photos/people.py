@@ -19,19 +19,11 @@ SAME_AS = {"ancestry": "ethnicity"}
 
 
 def read_people(folder):
-    """Read what is known of the people of a folder of photographs.
+    """Read what is known of the people of a folder of photographs: attributes of each, empty where there is no file.
 
-    Parameters
-    ----------
-    folder : path-like
-        With `people.json`, a mapping of person to a mapping with some of `ATTRIBUTES`; or `people.csv` with the columns
-        `person` and some of `ATTRIBUTES`. A person is called as the folder of the photographs (of a flat folder, as the
-        photograph's file). Age is in years; the others are words. What is not known is left out, empty or NA.
-
-    Returns
-    -------
-    dict of str to dict
-        Attributes of each person; empty where there is no such file.
+    `people.json` is a mapping of person to a mapping with some of `ATTRIBUTES`; `people.csv` has the columns `person` and
+    some of `ATTRIBUTES`. A person is called as the folder of the photographs (of a flat folder, as the photograph's
+    file). Age is in years; the others are words. What is not known is left out, empty or NA.
 
     Raises
     ------
@@ -47,22 +39,15 @@ def read_people(folder):
 
 
 def groups_of(people, persons, smallest):
-    """Divide photographs by age band, gender and ethnicity.
+    """Divide photographs by age band, gender and ethnicity of the `persons` (N,) on them, as `read_people` knows them.
 
-    Parameters
-    ----------
-    people : dict of str to dict
-        As `read_people` gives them; people who are not in it are in no group.
-    persons : ndarray (N,)
-        Who is on each photograph.
-    smallest : int
-        Groups of fewer people are left out: their numbers would say more about persons than about groups.
+    Groups of fewer than `smallest` people are left out: their numbers would say more about persons than about groups.
+    So are attributes with fewer than two groups, since there is nothing to compare.
 
     Returns
     -------
     dict of str to dict of str to ndarray (N,)
-        By attribute and group: bool, which photographs; attributes with fewer than two such groups are left out, since
-        there is nothing to compare.
+        By attribute and group: bool, which photographs.
     """
     result = {}
     for attribute in ATTRIBUTES:

@@ -20,7 +20,11 @@ def workers():
 
 
 def for_each(kernel, items):
-    """Call ``kernel(i)`` for i = 0 ... items - 1, each once, on `workers` threads."""
+    """Call ``kernel(i)`` for i = 0 ... items - 1, each once, on `workers` threads.
+
+    A kernel releases the interpreter lock and touches memory that belongs to `i` alone: the result then does not depend
+    on which thread takes which item.
+    """
     threads = min(workers(), items)
     if threads <= 1:
         for i in range(items):

@@ -21,9 +21,9 @@ SAME_AS = {"ancestry": "ethnicity"}
 def read_people(folder):
     """Read what is known of the people of a folder of photographs: attributes of each, empty where there is no file.
 
-    `people.json` is a mapping of person to a mapping with some of `ATTRIBUTES`; `people.csv` has the columns `person` and
-    some of `ATTRIBUTES`. A person is called as the folder of the photographs (of a flat folder, as the photograph's
-    file). Age is in years; the others are words. What is not known is left out, empty or NA.
+    `people.json` maps a person to some of `ATTRIBUTES`; `people.csv` has the columns `person` and some of `ATTRIBUTES`.
+    A person is called as the folder of the photographs (of a flat folder, as the photograph's file). Age is in years;
+    the others are words. What is not known is left out, empty or NA.
 
     Raises
     ------

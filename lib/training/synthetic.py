@@ -50,21 +50,8 @@ def make_synthetic_faces(face_model, network, count, seed, distribution, folder,
     """Draw random faces, render each in a random scene and keep the identity network's features (paper 3.3).
 
     Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
-    with its own seed: an interrupted run resumes at the first missing shard, and a larger `count` adds shards.
-
-    Parameters
-    ----------
-    face_model : FaceModel
-    network : IdentityNetwork
-        The training network.
-    count : int
-        Number of faces; the last shard may be a part.
-    seed : int
-    distribution : SceneDistribution
-    folder : Path
-        Where the shards lie (`shard-0000.safetensors`, ...).
-    augmentation : Augmentation or None
-        Of the renders.
+    with its own seed, in `folder` (`shard-0000.safetensors`, ...): an interrupted run resumes at the first missing
+    shard, and a larger `count` adds shards.
     """
     settings = dict(seed=seed, network=network.fingerprint, face_model=digest_face_model(face_model))
     augmentation = augmentation or Augmentation()

@@ -51,6 +51,8 @@ def notebook_of(stage):
 def run_notebook(stage, variant=None):
     """Execute a stage's notebook; return the executed copy, which the variant is part of the name of."""
     source = notebook_of(stage)
+    if ("variant" in papermill.inspect_notebook(str(source))) != bool(variant):
+        raise StudyError(f"{stage} {'has no variants' if variant else 'needs --variant, a name under variants'}")
     load_params(PARAMS_FILE)
     paths.NOTEBOOKS.mkdir(parents=True, exist_ok=True)
     os.environ.update(PROCESS_SETTINGS | os.environ)
@@ -163,8 +165,8 @@ def main(arguments=None):
     """Run one stage, or write a preset into `params.yaml`; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.run", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("stage", nargs="?", help="a stage of dvc.yaml")
-    what.add_argument("--preset", metavar="NAME", help="a file in presets/, without its ending")
+    what.add_argument("stage", nargs="?", help="a stage that has a notebook")
+    what.add_argument("--preset", metavar="NAME", help="a file in presets/, without its ending, or another YAML file")
     parser.add_argument("--variant", help="of a stage that has several")
     chosen = parser.parse_args(arguments)
     try:

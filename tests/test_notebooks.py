@@ -21,8 +21,8 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "notebooks").mkdir()
 
-    def write(*cells):
-        parameters = nbformat.v4.new_code_cell('variant = "none"', metadata={"tags": ["parameters"]})
+    def write(*cells, parameters="seed = 1"):
+        parameters = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
         kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
         cells = [parameters, *map(nbformat.v4.new_code_cell, cells)]
         book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -33,7 +33,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_variant_reaches_the_notebook_and_names_the_copy(project):
-    folder = project("from pathlib import Path\nPath('seen').write_text(variant)")
+    folder = project("from pathlib import Path\nPath('seen').write_text(variant)", parameters='variant = "none"')
     assert run_notebook("demo", "full").as_posix() == "reports/notebooks/01_demo-full.ipynb"
     assert (folder / "seen").read_text() == "full"
 
@@ -120,3 +120,13 @@ def test_an_unknown_stage_is_refused(project):
     project()
     with pytest.raises(StudyError, match="no stage 'stage3'; stages: demo"):
         notebook_of("stage3")
+
+
+def test_a_variant_is_named_where_there_are_some_and_nowhere_else(project):
+    folder = project()
+    with pytest.raises(StudyError, match="demo has no variants"):
+        run_notebook("demo", "full")
+    project(parameters='variant = "full"')
+    with pytest.raises(StudyError, match="demo needs --variant"):
+        run_notebook("demo")
+    assert not (folder / "reports").exists()

@@ -99,7 +99,7 @@ def speed(model):
 
 def scans(model, folder, regressor, training):
     """Distances in mm of each scan and of all of them, by condition."""
-    if not list(Path(folder).glob("*.ply")):
+    if not folder or not list(Path(folder).glob("*.ply")):
         return {}
     found = load_scans(folder, Path(folder) / "example.obj", model)
     table = study_scans(found, model, load_network(training, paths.NETWORKS), Regressor.load(regressor))
@@ -114,7 +114,7 @@ def main():
     parser.add_argument("parts", nargs="*", help=f"some of {', '.join(parts)}; none: all")
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
     parser.add_argument("--regressor", default=paths.REGRESSORS / "full.safetensors")
-    parser.add_argument("--scans", default="../shared/scans/facefuns", help="folder of scans with colour maps, mm")
+    parser.add_argument("--scans", help="folder of scans with colour maps, mm; scans are left out without it")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")

@@ -1,6 +1,7 @@
 """The cache of compiled kernels notices an edit of any file of their folder, constants included."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ _MODULES = {
 
 def test_an_edit_of_an_inlined_function_or_constant_is_noticed(tmp_path):
     """The library's own code beside two modules of the test, as one package."""
+    shutil.copytree(ROOT / "lib/core", tmp_path / "lib/core")
     folder = tmp_path / "lib/rendering/kernels"
     folder.mkdir(parents=True)
     (folder / "compile.py").write_text((ROOT / "lib/rendering/kernels/compile.py").read_text())

@@ -67,7 +67,7 @@ def test_what_was_seen_of_something_else_is_not_taken(world, monkeypatch, tmp_pa
         network = SmallNetwork()
         network.fingerprint = "another"
     else:
-        monkeypatch.setattr(lib.recognition.render_centre, "digest_of_sources", lambda name: "edited")
+        monkeypatch.setattr(lib.recognition.render_centre, "digest_of_sources", lambda *folders: "edited")
     reference_renders.cache_clear()
     reference_renders(model, network)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2

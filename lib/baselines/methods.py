@@ -80,7 +80,7 @@ def evaluation_file(name):
 
 
 def photographs_of_people(store, split, people, photographs_per_person):
-    """Choose so many photographs at most of each of the first people of a split: rows of the store, ascending."""
+    """Choose at most this many photographs of each of the first people of a split: rows of the store, ascending."""
     rows = store.rows(split)
     persons = pd.Series(store.persons(rows), index=rows)
     persons = persons[persons.isin(sorted(persons.unique())[:people])]

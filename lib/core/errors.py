@@ -2,4 +2,4 @@
 
 
 class StudyError(Exception):
-    """Something that a user can mend: the message names the thing, what was found, what was expected and the remedy."""
+    """An error that the user can fix: the message names the thing, what was found, what was expected and the remedy."""

@@ -1,7 +1,6 @@
 """Files that are complete or not there: written, downloaded, checked against their SHA-256."""
 
 import hashlib
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -76,7 +75,7 @@ def download(url, path, sha256):
     part = path.with_name(path.name + ".part")
     try:
         _download_rest(url, part)
-    except (OSError, urllib.error.URLError) as error:
+    except OSError as error:
         raise StudyError(f"{url} cannot be downloaded ({error}). Fetch it elsewhere and put it at {path}.") from error
     try:
         check_sha256(part, sha256)
@@ -108,13 +107,7 @@ def _download_rest(url, part):
         raise ConnectionError(f"it ended after {part.stat().st_size} of {total} bytes; run again to go on")
 
 
-def digest_of_sources(name):
-    """SHA-256 of a module and of all modules of this package that it takes functions or classes from, at any depth."""
-    package, waiting, sources = name.partition(".")[0], {name}, {}
-    while waiting:
-        name = waiting.pop()
-        module = sys.modules[name]
-        sources[name] = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
-        homes = {getattr(value, "__module__", None) or "" for value in vars(module).values()}
-        waiting |= {home for home in homes if home.partition(".")[0] == package} - set(sources)
-    return hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
+def digest_of_sources(*folders):
+    """SHA-256 of all Python files below the folders, so that an edit of any function or constant gives another."""
+    paths = sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

@@ -48,7 +48,7 @@ def build(kind, values, prefix):
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(values, default=str))
     except pydantic.ValidationError as error:
         lines = [_explain(problem, kind, prefix) for problem in error.errors()]
-        raise StudyError("params.yaml is refused:\n" + "\n".join(f"  {line}" for line in lines)) from None
+        raise StudyError("the parameters are refused:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
 def _explain(problem, kind, prefix):

@@ -70,7 +70,7 @@ def read_folder(folder):
     if all(photograph.problem for photograph in photographs):
         raise StudyError(
             f"The folder {folder} holds no photograph that can be used ({len(photographs)} other files). "
-            "Put one sub-folder a person there, or photographs themselves (.jpg, .png, ...)."
+            "Put one sub-folder per person there, or photographs themselves (.jpg, .png, ...)."
             + first_problems(photographs)
         )
     return photographs

@@ -207,8 +207,8 @@ DATA_SETS = {
         DataSet("mofa", iterate_folder, "photographs"),
         DataSet("feret", read_feret, f"{FERET_IMAGES} or dvd1/{FERET_IMAGES}"),
         DataSet("bam", read_bam, "pictures"),
-        DataSet("vggface", iterate_folder, "one folder a person"),
-        DataSet("vggface2", read_vggface2, "train/ or test/ with one folder a person"),
+        DataSet("vggface", iterate_folder, "one folder per person"),
+        DataSet("vggface2", read_vggface2, "train/ or test/ with one folder per person"),
     )
 }
 

@@ -9,6 +9,7 @@ reconstruction, so it is the same for every method.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
@@ -22,6 +23,7 @@ from lib.rendering.renderer import frontal_scene, render
 KEPT = paths.CACHE / "reference_renders"
 """What was seen is kept here, under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
 
+_LIB = Path(__file__).parents[1]
 FACES = 200
 SEED = 2018
 BATCH = 25
@@ -75,8 +77,8 @@ def reference_renders(face_model, network):
 
 def _recipe(face_model, network):
     """Digest of the model, the network, how many faces are drawn, and of the code that draws and looks."""
-    code = digest_of_sources(__name__), digest_of_sources(type(network).__module__)
-    return fingerprint([digest_face_model(face_model), network.fingerprint, FACES, SEED, *code])
+    code = digest_of_sources(*(_LIB / package for package in ("face_model", "rendering", "recognition")))
+    return fingerprint([digest_face_model(face_model), network.fingerprint, FACES, SEED, code])
 
 
 def _see(face_model, network):

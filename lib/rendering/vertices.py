@@ -15,16 +15,8 @@ from lib.rendering.kernels.vertices import VertexStageOnCpu
 def vertex_stage(vertices, albedo, triangles, projection):
     """Project meshes and collect what shading needs of their surfaces.
 
-    Parameters
-    ----------
-    vertices : Tensor (B, N, 3)
-        Model frame, mm.
-    albedo : Tensor (B, N, 3)
-        sRGB in [0, 1].
-    triangles : Tensor (T, 3), integer
-        Counter-clockwise as seen from outside.
-    projection : Tensor (S, 4, 4)
-        As `lib.rendering.camera.crop_projection`; S is a multiple of B, projection i belongs to mesh i % B.
+    Meshes are those of `lib.rendering.renderer.render_meshes`; `projection` (S, 4, 4) is that of
+    `lib.rendering.camera.crop_projection`, S a multiple of B: projection i belongs to mesh i % B.
 
     Returns
     -------

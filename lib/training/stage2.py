@@ -139,7 +139,7 @@ class History:
     """What was recorded of a run of stage 2.
 
     `losses` has the first step and every tenth: `step` (from 1), the terms before that step's update, `learning_rate`,
-    `gradient_norm` and `pictures_per_second`, the only number that chance has a part in. `monitors` has what
+    `gradient_norm` and `pictures_per_second`, the only value that differs between equal runs. `monitors` has what
     `Monitor.measure` gave before the first step and every `validation_steps`.
     """
 

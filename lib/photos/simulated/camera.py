@@ -61,7 +61,7 @@ FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
 
 
 def simulate_photographs(generator, folder, people, photographs, size, seed):
-    """Draw people and photograph them into one sub-folder a person.
+    """Draw people and photograph them into one sub-folder per person.
 
     Parameters
     ----------

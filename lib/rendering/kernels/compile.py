@@ -4,7 +4,6 @@ Numba's cache knows the file that a kernel stands in, but not those whose functi
 Its folder is therefore named after a digest of all files here, below the user's cache folder or `NUMBA_CACHE_DIR`.
 """
 
-import hashlib
 import os
 from functools import partial
 from pathlib import Path
@@ -14,16 +13,13 @@ import numpy as np
 from numba import njit
 from platformdirs import user_cache_path
 
+from lib.core.files import digest_of_sources
+
 f32, f64, i32, i64, u32, u64 = np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64
 
 
-def digest_of_kernels(folder=Path(__file__).parent):
-    """SHA-256 of all sources in the folder of the kernels."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
-
-
 CACHE = Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("unsupervised-3dmm-regression"))
-numba.config.CACHE_DIR = str(CACHE / digest_of_kernels()[:16])
+numba.config.CACHE_DIR = str(CACHE / digest_of_sources(Path(__file__).parent)[:16])
 
 EXACT_MATH = {"nsz", "arcp"}
 """Flags under which edge functions stay exact negatives of each other."""

@@ -21,7 +21,7 @@ EMPTY = np.int64((2**30 + 1) << 32)
 """Key of a pixel that sees nothing: just behind the farthest depth (-1 <= z / w <= 1 are 0 ... 2^30 steps)."""
 NEAREST_W = f32(1e-6)
 GUARD_BAND, GUARD_DEPTH = f32(16), f32(2)
-"""So many half pictures from the centre, float32 pixel coordinates are fine enough to decide coverage."""
+"""Within this many half-widths of the centre, float32 pixel coordinates are precise enough to decide coverage."""
 
 
 @exact_kernel

@@ -74,7 +74,7 @@ bench: setup ## time and check every part that has a benchmark; results in build
 	$(RUN) python -m benchmarks.photos data/photos/simulated --counts 300 600 1200 --json > build/benchmarks/photos.json
 
 lab: setup ## open the notebooks in JupyterLab
-	JUPYTER_CONFIG_PATH=.jupyter $(RUN) jupyter lab --notebook-dir=.
+	$(RUN) jupyter lab
 
 clean: ## remove what can be made again (not data/raw, not DVC's cache)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis reports/notebooks data/cache data/checkpoints data/live

@@ -5,13 +5,15 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 
+CELL = 1.25
+"""Inches per picture: shows 150 pixels as they are."""
 GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
 """Size of the titles in points; inches for a line of titles and between groups of rows."""
 LETTER = 0.0078
 """Inches that a letter takes, for each point of its size."""
 
 
-def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
+def face_grid(rows, titles=None, row_titles=None, group=None):
     """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4, 6, 7) or random faces.
 
     Parameters
@@ -22,8 +24,6 @@ def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
         Above the columns; of several sequences each stands above a group of rows.
     row_titles : sequence of str or None
         Beside the rows.
-    cell : float
-        Inches per picture; 1.25 shows 150 pixels as they are.
     group : int or None
         Rows that belong together; a gap parts them from the next ones. None: all.
     """
@@ -33,26 +33,26 @@ def face_grid(rows, titles=None, row_titles=None, cell=1.25, group=None):
         titles = [titles] + [None] * (groups - 1)
     left = _width_of(row_titles) if row_titles else 0.0
     above = [0.0] * groups if titles is None else [TITLE_HEIGHT if names else 0.0 for names in titles]
-    tops = [cell * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
-    width, height = left + cell * columns, tops[-1] + cell
+    tops = [CELL * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
+    width, height = left + CELL * columns, tops[-1] + CELL
     figure = plt.figure(figsize=(width, height))
     for r, (top, row) in enumerate(zip(tops, rows)):
         for c, picture in enumerate(row):
             if picture is None:
-                x, y = (left + (c + 0.5) * cell) / width, 1 - (top + cell / 2) / height
+                x, y = (left + (c + 0.5) * CELL) / width, 1 - (top + CELL / 2) / height
                 figure.text(x, y, "no face found", ha="center", va="center", fontsize=9, color="#777777")
                 continue
-            place = [(left + c * cell) / width, 1 - (top + cell) / height, cell / width, cell / height]
+            place = [(left + c * CELL) / width, 1 - (top + CELL) / height, CELL / width, CELL / height]
             axes = figure.add_axes(place)
             axes.imshow(np.asarray(picture))
             axes.axis("off")
         if row_titles:
-            y = 1 - (top + cell / 2) / height
+            y = 1 - (top + CELL / 2) / height
             figure.text((left - 0.1) / width, y, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
         if titles is not None and r % group == 0 and titles[r // group]:
-            size = min(GRID_TEXT, cell / (LETTER * max(map(len, titles[r // group]))))
+            size = min(GRID_TEXT, CELL / (LETTER * max(map(len, titles[r // group]))))
             for c, title in enumerate(titles[r // group]):
-                x, y = (left + (c + 0.5) * cell) / width, 1 - (top - 0.07) / height
+                x, y = (left + (c + 0.5) * CELL) / width, 1 - (top - 0.07) / height
                 figure.text(x, y, title, ha="center", va="bottom", fontsize=size)
     return figure
 

@@ -81,14 +81,14 @@ def spread_table(runs):
     return _table(runs, list(runs[0].metrics), lambda values: f"{values.mean():.3f} ± {values.std(ddof=1):.3f}")
 
 
-def difference_table(runs, reference=REFERENCE):
-    """Distance of each regressor from one of them, over the seeds: a DataFrame of text, one row per measure.
+def difference_table(runs):
+    """Distance of each regressor from `full`, over the seeds: a DataFrame of text, one row per measure.
 
     `-0.012 [-0.020, -0.004] *` is the mean of the differences at equal seeds with its 95 % interval, and a star where
     that leaves zero out.
     """
-    names = [name for name in runs[0].metrics if name != reference]
-    return _table(runs, names, _interval, reference)
+    names = [name for name in runs[0].metrics if name != REFERENCE]
+    return _table(runs, names, _interval, REFERENCE)
 
 
 def _interval(values):

@@ -35,6 +35,11 @@ EYES = np.array([[204.9, 101.0], [246.4, 102.6]])
 """The subject's right and left eye in scikit-image's astronaut (512 x 512)."""
 
 
+@pytest.fixture(autouse=True)
+def _no_workers(monkeypatch):
+    monkeypatch.setattr(photo_embedding, "WORKERS", 0)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Pictures here are small: threads would wait for one another longer than they work."""
@@ -429,7 +434,7 @@ def test_a_store_of_good_and_bad_files(tmp_path, face, networks):
     (folder / "person_1" / "text.jpg").write_text("no")
     (folder / "person_1" / "notes.txt").write_text("no")
     found = read_folder(folder)
-    store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
+    store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0)
 
     used = store.index[store.index["row"] >= 0]
     assert used["row"].tolist() == list(range(6)) and used["reason"].eq("").all() and used["faces"].eq(1).all()
@@ -505,7 +510,7 @@ def test_no_kind_of_file_stops_a_run_or_gets_lost(tmp_path, face, networks, monk
     expected = write_all_kinds(tmp_path / "photos" / "ada", face)
     save(tmp_path / "photos" / "bob" / "1.png", face)
     found = read_folder(tmp_path / "photos")
-    store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
+    store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0)
     index = store.index.set_index("path")
     assert set(index.index) == {f"ada/{name}" for name in expected} | {"bob/1.png"}
     for name, reason in expected.items():
@@ -520,13 +525,7 @@ def test_landmarks_are_in_the_photographs_own_pixels(tmp_path, face, networks):
     for person, size in (("a", 250), ("b", 2500)):
         Image.fromarray(face).resize((size, size)).save(save(tmp_path / "photos" / person / "1.png", face))
     store = embed_photographs(
-        read_folder(tmp_path / "photos"),
-        networks,
-        tmp_path / "store",
-        tmp_path / "cache",
-        1,
-        seed=0,
-        workers=0,
+        read_folder(tmp_path / "photos"), networks, tmp_path / "store", tmp_path / "cache", 1, seed=0
     )
     columns = ["right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y"]
     small, large = store.index[columns].to_numpy()
@@ -557,7 +556,7 @@ def test_nothing_is_done_twice(tmp_path, face, networks, detected):
     def run():
         detected.clear()
         found = read_folder(folder)
-        store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
+        store = embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0)
         return store, detected["pictures"]
 
     first, count = run()
@@ -591,6 +590,7 @@ def test_nothing_is_done_twice(tmp_path, face, networks, detected):
 def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, face, networks, detected, monkeypatch):
     folder = people_folder(tmp_path / "photos", face)
     monkeypatch.setattr(photo_embedding, "SHARD_SIZE", 2)
+    monkeypatch.setattr(photo_embedding, "BATCH_SIZE", 1)
     arguments = (networks, tmp_path / "store", tmp_path / "cache", 1, 0)
     original = face_crops.read_picture
 
@@ -601,55 +601,40 @@ def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, face, networks, det
 
     monkeypatch.setattr(face_crops, "read_picture", fail_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        embed_photographs(read_folder(folder), *arguments, batch_size=1, workers=0)
+        embed_photographs(read_folder(folder), *arguments)
     with pytest.raises(StudyError, match="not a feature store"):
         load_feature_store(tmp_path / "store")
     monkeypatch.setattr(face_crops, "read_picture", original)
     detected.clear()
-    store = embed_photographs(read_folder(folder), *arguments, batch_size=1, workers=0)
+    store = embed_photographs(read_folder(folder), *arguments)
     assert detected["pictures"] == 4 and len(store.crops) == 6  # the first shard of two was kept
-    fresh = embed_photographs(
-        read_folder(folder),
-        networks,
-        tmp_path / "fresh",
-        tmp_path / "other",
-        1,
-        seed=0,
-        batch_size=1,
-        workers=0,
-    )
+    fresh = embed_photographs(read_folder(folder), networks, tmp_path / "fresh", tmp_path / "other", 1, seed=0)
     assert fresh.index.equals(store.index) and np.array_equal(fresh.features["dlib"], store.features["dlib"])
 
 
-def test_workers_change_nothing(tmp_path, face, networks):
+def test_workers_change_nothing(tmp_path, face, networks, monkeypatch):
     found = read_folder(people_folder(tmp_path / "photos", face))
-    stores = [
-        embed_photographs(
-            found,
-            networks,
-            tmp_path / f"store{workers}",
-            tmp_path / f"cache{workers}",
-            1,
-            0,
-            batch_size=2,
-            workers=workers,
-        )
-        for workers in (0, 2)
-    ]
+    monkeypatch.setattr(photo_embedding, "BATCH_SIZE", 2)
+    stores = []
+    for workers in (0, 2):
+        monkeypatch.setattr(photo_embedding, "WORKERS", workers)
+        places = tmp_path / f"store{workers}", tmp_path / f"cache{workers}"
+        stores.append(embed_photographs(found, networks, *places, 1, seed=0))
     assert stores[0].index["path"].equals(stores[1].index["path"])
     assert np.allclose(stores[0].features["faceres"], stores[1].features["faceres"], atol=1e-3)
 
 
-def test_processes_share_the_work_and_give_the_same_store(tmp_path, face, networks, detected):
+def test_processes_share_the_work_and_give_the_same_store(tmp_path, face, networks, detected, monkeypatch):
+    monkeypatch.setattr(photo_embedding, "BATCH_SIZE", 3)
     folder = people_folder(tmp_path / "photos", face, people=4)
     (folder / "person_1" / "notes.txt").write_text("no")
     found = read_folder(folder)
     for process in (1, 0):
-        fill_cache(found, networks, tmp_path / "shared", batch_size=3, workers=0, process=process, processes=2)
+        fill_cache(found, networks, tmp_path / "shared", "dlib", 3, 0, process=process, processes=2)
         assert detected["pictures"] == {1: 3, 0: 8}[process]  # batches of 3, 3 and 2 in turn
-    shared = embed_photographs(found, networks, tmp_path / "a", tmp_path / "shared", 1, 0, batch_size=3, workers=0)
+    shared = embed_photographs(found, networks, tmp_path / "a", tmp_path / "shared", 1, 0)
     assert detected["pictures"] == 8
-    alone = embed_photographs(found, networks, tmp_path / "b", tmp_path / "alone", 1, 0, batch_size=3, workers=0)
+    alone = embed_photographs(found, networks, tmp_path / "b", tmp_path / "alone", 1, 0)
     assert_same_stores(shared, alone)
 
 
@@ -660,18 +645,19 @@ def assert_same_stores(one, other):
         assert np.array_equal(one.descriptors[name], other.descriptors[name])
 
 
-def test_torchrun_gives_the_same_store(tmp_path, face):
+def test_torchrun_gives_the_same_store(tmp_path, face, monkeypatch):
     """Two real processes with dlib's network, as photos.processes: 2 starts them."""
+    monkeypatch.setattr(photo_embedding, "BATCH_SIZE", 2)
     folder = people_folder(tmp_path / "photos", face)
     prepare_network("dlib", tmp_path / "networks", tmp_path / "raw")
     networks = {"dlib": load_network("dlib", tmp_path / "networks")}
-    options = {"networks_folder": tmp_path / "networks", "batch_size": 2, "workers": 0}
-    embed_in_processes(2, "folder", folder, ["dlib"], tmp_path / "shared", **options)
+    folders = {"networks_folder": tmp_path / "networks", "cache_folder": tmp_path / "shared"}
+    embed_in_processes(2, "folder", folder, ["dlib"], **folders, batch_size=2, workers=0)
     assert len(list((tmp_path / "shared").glob("*/*.parquet"))) == 2
     found = read_folder(folder)
-    shared = embed_photographs(found, networks, tmp_path / "a", tmp_path / "shared", 1, 0, batch_size=2, workers=0)
+    shared = embed_photographs(found, networks, tmp_path / "a", tmp_path / "shared", 1, 0)
     assert len(list((tmp_path / "shared").glob("*/*.parquet"))) == 2  # nothing was left to do
-    alone = embed_photographs(found, networks, tmp_path / "b", tmp_path / "alone", 1, 0, batch_size=2, workers=0)
+    alone = embed_photographs(found, networks, tmp_path / "b", tmp_path / "alone", 1, 0)
     assert_same_stores(shared, alone)
 
 
@@ -686,15 +672,7 @@ def test_no_usable_face_is_an_error_that_says_why(tmp_path, face, networks):
     save(tmp_path / "photos" / "ada" / "blank.png", np.full_like(face, 128))
     (tmp_path / "photos" / "ada" / "text.jpg").write_text("no")
     with pytest.raises(StudyError, match=r"ada/blank\.png") as error:
-        embed_photographs(
-            read_folder(tmp_path / "photos"),
-            networks,
-            tmp_path / "store",
-            tmp_path / "cache",
-            1,
-            seed=0,
-            workers=0,
-        )
+        embed_photographs(read_folder(tmp_path / "photos"), networks, tmp_path / "store", tmp_path / "cache", 1, seed=0)
     assert "1 x no face found" in str(error.value) and "1 x not an image" in str(error.value)
     listed = pd.read_csv(tmp_path / "store" / "skipped.csv")
     assert listed["path"].tolist() == ["ada/blank.png", "ada/text.jpg"] and "skipped.csv" in str(error.value)
@@ -704,7 +682,7 @@ def test_stores_that_are_not_whole_are_named(tmp_path, face, networks):
     with pytest.raises(StudyError, match="run the photos stage"):
         load_feature_store(tmp_path / "nowhere")
     found = read_folder(people_folder(tmp_path / "photos", face, people=2))
-    embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0, workers=0)
+    embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0)
     np.save(tmp_path / "store" / "features_dlib.npy", np.zeros((3, 3), np.float32))
     with pytest.raises(StudyError, match=r"features_dlib\.npy has 3 rows, the index 4"):
         load_feature_store(tmp_path / "store")

@@ -34,13 +34,13 @@ from lib.photos.store import (
 )
 
 SHARD_SIZE = 256
+BATCH_SIZE, WORKERS = 32, 1
+"""Photographs in memory at a time, for each worker; processes that read and detect while this one embeds (0: none)."""
 NETWORK_BATCH_SIZE = 8
 """Crops a forward pass: more do not fit the CPU's cache and take up to twice as long each."""
 
 
-def embed_photographs(
-    photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib", batch_size=32, workers=1
-):
+def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib"):
     """Make the feature store of a list of photographs.
 
     Parameters
@@ -57,17 +57,13 @@ def embed_photographs(
         See `lib.photos.store.split_people`.
     crops_of : str
         The network whose crops are kept for figures.
-    batch_size : int
-        Photographs in memory at a time, for each worker.
-    workers : int
-        Processes that read and detect while this one embeds; 0 does all in this one.
 
     Raises
     ------
     StudyError
         When no photograph shows a face, or all show the same person.
     """
-    keys, cache = fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers)
+    keys, cache = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
     index = _index(photographs, keys, cache.read_records())
     used = index["row"] != SKIPPED_ROW
     _write_skipped(index, Path(folder))
@@ -79,7 +75,7 @@ def embed_photographs(
     return load_feature_store(folder)
 
 
-def fill_cache(photographs, networks, cache_folder, crops_of="dlib", batch_size=32, workers=1, process=0, processes=1):
+def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers, process=0, processes=1):
     """Embed what the cache does not have, or one of several processes' share of it; return the keys of all photographs
     in the cache ("": a file that is not to be opened) and the cache.
 

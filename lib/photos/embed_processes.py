@@ -12,25 +12,25 @@ import os
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.processes import launch
-from lib.photos.embed import fill_cache
+from lib.photos.embed import BATCH_SIZE, WORKERS, fill_cache
 from lib.photos.sources import list_photographs
 from lib.recognition.network import load_network
 
 CACHE_FOLDER = paths.CACHE / "photos"
 
 
-def embed_in_processes(processes, source, path, networks, cache_folder=CACHE_FOLDER, **options):
+def embed_in_processes(processes, source, path, networks, **options):
     """Fill the cache of a source's photographs on this machine by several processes.
 
     Each also has a worker that reads and detects. The crops of the first network are kept. `options` are further ones
-    of the command line: `networks_folder`, `batch_size`, `workers`.
+    of the command line, such as `cache_folder`.
 
     Raises
     ------
     StudyError
         When one of the processes fails; its own message is above.
     """
-    arguments = ["--source", source, "--path", str(path), "--cache-folder", str(cache_folder)]
+    arguments = ["--source", source, "--path", str(path)]
     for name, value in options.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
     try:
@@ -52,8 +52,8 @@ def main(arguments=None):
     parser.add_argument("--networks", nargs="+", default=["dlib", "faceres"], help="the first one's crops are kept")
     parser.add_argument("--networks-folder", default=paths.NETWORKS)
     parser.add_argument("--cache-folder", default=CACHE_FOLDER)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
+    parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args(arguments)
     networks = {name: load_network(name, options.networks_folder) for name in options.networks}
     fill_cache(

@@ -33,12 +33,17 @@ from lib.recognition.faceres import (
     read_tfjs_weights,
 )
 from lib.recognition.network import IdentityNetwork, load_network, prepare_network
+from lib.recognition.sface import SFaceNetwork, convert_sface_weights, read_onnx_arrays
 
 SHARED = Path(__file__).parents[2] / "shared"
-DIMENSIONS = {"dlib": (256, 128, 150), "facenet": (1792, 512, 160), "faceres": (1024, 1024, 224)}
+DIMENSIONS = dict(dlib=(256, 128, 150), facenet=(1792, 512, 160), faceres=(1024, 1024, 224), sface=(1024, 128, 112))
 # six features of the published FaceRes for a fixed picture, from an executor of the TensorFlow.js graph itself
 FACERES_AT = [584, 715, 549, 7, 88, 566]
 FACERES_VALUES = [2.69766, 1.22895, 1.11477, 0.77310, 0.71368, 0.71073]
+
+# six of SFace's descriptor for a fixed picture, from ONNX Runtime
+SFACE_AT = [118, 111, 100, 63, 119, 54]
+SFACE_VALUES = [-1.08768, 0.90648, 0.89379, -0.89201, 0.78986, 0.75242]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def dlib_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def random_networks():
-    """All three architectures with random weights."""
+    """All architectures with random weights."""
     torch.manual_seed(0)
     return {name: IdentityNetwork(name, kind.architecture(), "random") for name, kind in recognition.KINDS.items()}
 
@@ -183,6 +188,36 @@ def test_other_files_are_no_dlib_network(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DlibFormatError, match=r"network\.dat"):
             read_dlib_network(path)
+
+
+# --- SFace
+
+
+def test_sface_agrees_with_onnx_runtime():
+    network = SFaceNetwork()
+    network.load_state_dict(convert_sface_weights(network_files.find_sface_file("nowhere")))
+    picture = np.random.default_rng(0).integers(0, 256, (1, 3, 112, 112)).astype(np.float32)
+    with torch.no_grad():
+        _, descriptor = network(torch.from_numpy(picture / 255))
+    assert np.allclose(descriptor[0, SFACE_AT], SFACE_VALUES, atol=1e-4)
+
+
+def test_onnx_arrays_are_read_as_they_were_written(tmp_path):
+    """A file of two initializers, byte by byte: one packed as floats, one raw."""
+    floats = b"\x08\x02\x10\x01\x22\x08" + np.float32([1.5, -2]).tobytes() + b"\x42\x01a"
+    raw = b"\x08\x01\x08\x03\x10\x03\x42\x01b\x4a\x03" + np.int8([-1, 0, 127]).tobytes()
+    graph = b"".join(b"\x2a" + bytes([len(one)]) + one for one in (floats, raw))
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x3a" + bytes([len(graph)]) + graph)
+    arrays = read_onnx_arrays(tmp_path / "m.onnx")
+    assert arrays["a"].tolist() == [1.5, -2] and arrays["b"].tolist() == [[-1, 0, 127]]
+
+
+def test_other_files_are_no_sface_network(tmp_path):
+    path = tmp_path / "m.onnx"
+    for content in (b"", b"\x3a\x00", b"hello world"):
+        path.write_bytes(content)
+        with pytest.raises(StudyError, match=r"m\.onnx does not hold SFace"):
+            convert_sface_weights(path)
 
 
 # --- FaceRes

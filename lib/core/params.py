@@ -39,8 +39,8 @@ class FaceModelParams:
 class NetworksParams:
     """Section `networks`: the identity network of the losses and the one of the evaluation (paper 3.1, 4.3)."""
 
-    training: Literal["dlib", "facenet"]
-    evaluation: Literal["faceres", "dlib", "facenet"]
+    training: Literal["dlib", "facenet", "sface"]
+    evaluation: Literal["faceres", "dlib", "facenet", "sface"]
 
     def __post_init__(self):
         if self.training == self.evaluation:

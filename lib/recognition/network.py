@@ -26,13 +26,15 @@ from lib.recognition import sources as network_files
 from lib.recognition.dlib import DlibNetwork, convert_dlib_weights
 from lib.recognition.facenet import FaceNetNetwork, convert_facenet_weights
 from lib.recognition.faceres import FaceResNetwork, convert_faceres_weights
+from lib.recognition.sface import SFaceNetwork, convert_sface_weights
 from lib.rendering.crop import Crop
 
 DLIB_CROP = Crop(150, ((0.316995, 0.310660), (0.669841, 0.310660), (0.336099, 0.686822), (0.650736, 0.686822)))
 """dlib's face chip with padding 0.25: its mean 68-point shape, eye contours averaged, outer mouth corners."""
 
-FACERES_CROP = Crop(224, ((0.341916, 0.461574), (0.656534, 0.459834), (0.370976, 0.824692), (0.631517, 0.823250)))
-"""The framing of ArcFace's 112 px template, scaled up."""
+ARCFACE_POINTS = ((0.341916, 0.461574), (0.656534, 0.459834), (0.370976, 0.824692), (0.631517, 0.823250))
+"""ArcFace's template, which several networks share."""
+FACERES_CROP, SFACE_CROP = Crop(224, ARCFACE_POINTS), Crop(112, ARCFACE_POINTS)
 
 FACENET_CROP = Crop(160, ((0.303, 0.354), (0.697, 0.354), (0.328, 0.788), (0.672, 0.788)))
 """Mean landmarks in MTCNN's box without margin (256 photographs of LFW), the box made square at the same
@@ -54,6 +56,7 @@ KINDS = {
     "dlib": NetworkKind(DlibNetwork, DLIB_CROP, network_files.find_dlib_file, convert_dlib_weights),
     "facenet": NetworkKind(FaceNetNetwork, FACENET_CROP, network_files.find_facenet_file, convert_facenet_weights),
     "faceres": NetworkKind(FaceResNetwork, FACERES_CROP, network_files.find_faceres_files, convert_faceres_weights),
+    "sface": NetworkKind(SFaceNetwork, SFACE_CROP, network_files.find_sface_file, convert_sface_weights),
 }
 NETWORK_NAMES = tuple(KINDS)
 

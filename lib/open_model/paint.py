@@ -13,11 +13,14 @@ from lib.open_model.parts import Part
 from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import look_up_skin_colour
 
-TYPICAL_MELANIN = np.log([0.33, 0.075, 0.024])
-"""Log melanin fraction typical of `ANCESTRIES`; people of one ancestry differ by `MELANIN_SPREAD`."""
+TYPICAL_MELANIN, MELANIN_SPREAD = np.log([0.415, 0.113, 0.098]), (0.28, 0.22, 0.39)
+YELLOWNESS, YELLOWNESS_SPREAD = (0.0, 0.015, 0.0), 0.03
+"""By `ANCESTRIES`: mean and standard deviation of the log melanin fraction, mean of the yellow that neither pigment
+explains (carotene, bilirubin) as a share of blue that is absorbed. Set so that foreheads and cheeks have the means and
+spreads of `skin_tables/groups.csv`."""
 
-MELANIN_SPREAD = 0.36
-MELANIN_LIMITS = np.log([0.009, 0.62])
+MELANIN_LIMITS = np.log([0.033, 0.72])
+"""The lightest and darkest measured skin."""
 
 ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
 LASH_COLOUR = np.array([0.10, 0.07, 0.06], np.float32)
@@ -34,6 +37,8 @@ class Complexion:
         Natural logarithm of the melanin fraction.
     blood : float
         Blood fraction.
+    yellowness : float
+        Share of blue that is absorbed besides.
     darkness : float
         0 for light skin to 1 for dark skin.
     make_up : float
@@ -44,6 +49,7 @@ class Complexion:
 
     log_melanin: float
     blood: float
+    yellowness: float
     darkness: float
     make_up: float
     hair: np.ndarray
@@ -65,12 +71,14 @@ def paint_person(maps, traits, random):
 
 
 def _sample_complexion(traits, random):
-    log_melanin = float(np.dot(traits.ancestry, TYPICAL_MELANIN)) + random.normal(0, MELANIN_SPREAD)
-    log_melanin = float(np.clip(log_melanin, *MELANIN_LIMITS))
-    darkness = float(smooth_step(log_melanin, np.log(0.04), np.log(0.36)))
+    typical, spread, yellowness = np.dot([TYPICAL_MELANIN, MELANIN_SPREAD, YELLOWNESS], traits.ancestry)
+    # women are a little lighter and less red (CIE x050-OP065, 2023)
+    log_melanin = clipped_normal(random, typical + 0.1 * (traits.gender - 0.5), spread, *MELANIN_LIMITS)
+    darkness = float(smooth_step(log_melanin, np.log(0.08), np.log(0.45)))
     return Complexion(
         log_melanin=log_melanin,
-        blood=0.030 * float(np.exp(clipped_normal(random, 0, 0.36, -1.3, 1.0))),
+        blood=0.030 * float(np.exp(clipped_normal(random, 0.2 * (traits.gender - 0.5), 0.30, -0.6, 0.6))),
+        yellowness=clipped_normal(random, yellowness, YELLOWNESS_SPREAD, -0.06, 0.06),
         darkness=darkness,
         make_up=(1 - traits.gender) * clipped_normal(random, 0.25, 0.45, 0, 1.3),
         hair=sample_hair_colour(traits, darkness, random),
@@ -86,35 +94,32 @@ def _paint_skin(maps, traits, complexion, random):
         complexion.log_melanin
         + 0.13 * coarse_melanin
         + 0.085 * medium
-        + clipped_normal(random, 0, 0.12) * maps.forehead
+        + clipped_normal(random, 0.06, 0.12) * maps.forehead
         + clipped_normal(random, 0.06, 0.10) * (0.4 + dark) * maps.around_eye
         + clipped_normal(random, 0, 0.09) * maps.chin
         + clipped_normal(random, 0, 0.08) * maps.flank
         + clipped_normal(random, 0.14, 0.18, 0, 0.7) * maps.eyelids
         + clipped_normal(random, 0.20, 0.22, 0, 0.8) * maps.under_eye
     )
-    freckled = clipped_normal(random, -0.1, 0.7, 0) * (1 - dark) * (complexion.log_melanin < np.log(0.06))
+    freckled = clipped_normal(random, -0.1, 0.7, 0) * (1 - dark) * (complexion.log_melanin < np.log(0.11))
     freckle_region = np.exp(-0.5 * (((maps.across - 24) / 26) ** 2 + ((maps.height + 22) / 20) ** 2))
     log_melanin += 0.5 * freckled * smooth_step(maps.freckles, 0.6, 1.6) * freckle_region
     log_melanin += traits.age * clipped_normal(random, 0.2, 0.25, 0) * smooth_step(maps.spots, 0.9, 1.9)
     log_blood = (
         0.15 * coarse_blood
         + 0.08 * clipped_normal(random, 0, 0.7) * medium
-        + clipped_normal(random, 0.32, 0.32, -0.2, 1.1) * maps.cheeks
-        + clipped_normal(random, 0.36, 0.34, -0.2, 1.2) * maps.nose
+        + clipped_normal(random, 0.05, 0.28, -0.3, 0.9) * maps.cheeks
+        + clipped_normal(random, 0.20, 0.30, -0.2, 1.0) * maps.nose
         + clipped_normal(random, 0.15, 0.18) * maps.chin
         + clipped_normal(random, 0.25, 0.2, 0, 1) * maps.ears
         + clipped_normal(random, 0.25, 0.25, -0.1, 0.9) * maps.eyelids
         + clipped_normal(random, 0.20, 0.22, 0, 0.8) * maps.under_eye
     )
     blood = complexion.blood * np.exp(log_blood)
-    lip_blood = complexion.blood * float(np.exp(clipped_normal(random, 0.95, 0.45, 0, 2))) + 0.02
-    blood = blood + (float(np.clip(lip_blood, 0.025, 0.24)) - blood) * maps.lips
-    log_melanin += (clipped_normal(random, 0.05, 0.22) + 0.10 - 0.30 * dark) * maps.lips
-    colour = look_up_skin_colour(log_melanin, blood)
-    # brightness, and an undertone between rosy and olive
-    undertone = np.array([0.5, -0.2, -1.0]) * clipped_normal(random, 0, 0.026)
-    return colour * (clipped_normal(random, 1, 0.035, 0.9, 1.1) + undertone).astype(np.float32)
+    lip_blood = (4.5 - 1.5 * dark) * complexion.blood * float(np.exp(clipped_normal(random, 0, 0.35, -0.8, 0.8)))
+    blood = blood + (min(lip_blood, 0.24) - blood) * maps.lips
+    log_melanin += (clipped_normal(random, 0, 0.2) - 0.1 * dark) * maps.lips
+    return look_up_skin_colour(log_melanin, blood) * np.float32([1, 1, 1 - complexion.yellowness])
 
 
 def _paint_age(colour, maps, traits, random):

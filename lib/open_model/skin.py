@@ -5,8 +5,9 @@ of Preece & Claridge (2002) and of BioFaceMaps (Alotaibi & Smith 2017).
 
 Sources of the numbers:
 
-- absorption of melanosomes 519 (500 nm / L)^3 per cm: S. L. Jacques, "Optical properties of biological tissues: a
-  review", Phys. Med. Biol. 58 (2013) R37; bloodless skin 7.84e8 L^-3.255 per cm and reduced scattering
+- absorption of melanosomes at 500 nm, 519 per cm: S. L. Jacques, "Optical properties of biological tissues: a review",
+  Phys. Med. Biol. 58 (2013) R37; how it falls with the wavelength (`MELANIN_EXPONENT`) and `SURFACE_REFLECTION` are
+  fitted to measured skin; bloodless skin 7.84e8 L^-3.255 per cm and reduced scattering
   2e12 L^-4 + 2e5 L^-1.5 per cm: S. L. Jacques, "Skin Optics", Oregon Medical Laser Center News, 1998 (L in nm);
 - molar extinction of haemoglobin: S. Prahl's compilation of data by W. B. Gratzer and N. Kollias, Oregon Medical Laser
   Center, omlc.org/spectra/hemoglobin;
@@ -42,9 +43,12 @@ WHITE = np.array([0.9505, 1.0, 1.0890])
 OXYGEN_SATURATION = 0.75
 EPIDERMIS_CENTIMETRES = 0.006
 HAEMOGLOBIN_GRAMS_PER_LITRE, HAEMOGLOBIN_GRAMS_PER_MOLE = 150, 64500
-SURFACE_REFLECTION, GAIN = 0.042, 1.06
-"""Light that the surface of the skin returns uncoloured, 4 to 5 % (Anderson & Parrish, J. Invest. Dermatol. 77, 1981),
-and a gain that fits light skin to measured reflectances."""
+SURFACE_REFLECTION = 0.05
+"""Light that the surface of the skin returns uncoloured: 4 to 7 % (Anderson & Parrish, J. Invest. Dermatol. 77, 1981).
+Spectrophotometers measure it with the skin's colour."""
+MELANIN_EXPONENT = 2.4
+"""Jacques has 3 for melanosomes in suspension; so steep a fall makes dark skin orange. 2.4 follows the measured medians
+from the lightest to the darkest skin within 1.6 units of CIELAB (test_open_face_model.py)."""
 
 LOG_MELANIN = np.linspace(np.log(0.003), np.log(0.8), 60)
 LARGEST_BLOOD = 0.45
@@ -57,7 +61,7 @@ def skin_colour(melanin, blood):
     Parameters
     ----------
     melanin : array-like (...)
-        Volume fraction of melanosomes in the epidermis, about 0.01 (very light) to 0.4 (very dark).
+        Volume fraction of melanosomes in the epidermis, about 0.03 (very light) to 0.6 (very dark).
     blood : array-like (...)
         Volume fraction of blood in the dermis, about 0.01 to 0.1.
 
@@ -68,7 +72,7 @@ def skin_colour(melanin, blood):
     """
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     bloodless = 7.84e8 * WAVELENGTHS**-3.255
-    epidermis = melanin * 519 * (WAVELENGTHS / 500) ** -3.0 + (1 - melanin) * bloodless
+    epidermis = melanin * 519 * (WAVELENGTHS / 500) ** -MELANIN_EXPONENT + (1 - melanin) * bloodless
     transmitted = np.exp(-2 * EPIDERMIS_CENTIMETRES * epidermis)
     extinction = OXYGEN_SATURATION * OXYHAEMOGLOBIN + (1 - OXYGEN_SATURATION) * DEOXYHAEMOGLOBIN
     whole_blood = 2.303 * extinction * HAEMOGLOBIN_GRAMS_PER_LITRE / HAEMOGLOBIN_GRAMS_PER_MOLE
@@ -77,7 +81,7 @@ def skin_colour(melanin, blood):
     # Kubelka-Munk: K = 2 mu_a, S = 3/4 mu_s' - 1/4 mu_a
     ratio = 2 * absorption / np.maximum(0.75 * scattering - 0.25 * absorption, 1e-3)
     dermis = 1 + ratio - np.sqrt(ratio * ratio + 2 * ratio)
-    reflectance = SURFACE_REFLECTION + GAIN * transmitted * dermis
+    reflectance = SURFACE_REFLECTION + (1 - SURFACE_REFLECTION) * transmitted * dermis
     seen = _observer() * DAYLIGHT
     xyz = (reflectance[..., None, :] * seen).sum(axis=-1) / seen.sum(axis=1) * WHITE
     return encode_srgb(xyz @ XYZ_TO_SRGB.T)

@@ -1,0 +1,43 @@
+"""The colours of the open model's skin beside published measurements of people."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.color import rgb2lab
+
+from lib.open_model.generator import FaceGenerator
+from lib.open_model.skin import skin_colour
+from lib.open_model.skin_survey import TABLES, model_groups, outside_gamut, published_groups
+
+
+@pytest.fixture(scope="module")
+def groups():
+    return model_groups(FaceGenerator("light"), 100, np.random.default_rng(4))
+
+
+def test_groups_have_the_published_colours(groups):
+    published = published_groups()
+    for name, colours in groups.items():
+        expected = published.loc[name].to_numpy()
+        assert np.linalg.norm(colours.mean(axis=0) - expected[:3]) < 3
+        spread = expected[3:][~np.isnan(expected[3:])]
+        np.testing.assert_allclose(colours.std(axis=0)[: len(spread)], spread, rtol=0.4)
+
+
+def test_no_person_lies_far_outside_human_skin(groups):
+    assert outside_gamut(np.concatenate(list(groups.values()))).max() < 6
+
+
+def test_the_gamut_is_that_of_its_table():
+    inside, darkest, orange = outside_gamut(np.array([[57, 12, 17], [20.7, 8, 8], [45.0, 13.3, 24.8]]))
+    assert (inside, darkest) == (0, pytest.approx(2.0))
+    assert orange == pytest.approx(5)
+
+
+def test_pigments_alone_give_measured_skin_from_light_to_dark():
+    """Melanin explains the medians of all classes of skin, from L* 68 to 34, at one amount of blood."""
+    melanin = np.geomspace(0.02, 0.8, 400)
+    curve = rgb2lab(skin_colour(melanin, 0.03))
+    medians = pd.read_csv(TABLES / "medians.csv")[["L", "a", "b"]].to_numpy()
+    nearest = np.linalg.norm(curve - medians[:, None], axis=2).min(axis=1)
+    assert nearest.max() < 2 and nearest.mean() < 1.2

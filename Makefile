@@ -4,9 +4,8 @@
 PYTHON ?= python3
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/.ready
-PACKAGES := -r requirements.txt -r requirements-test.txt
-# pip, offline, would install nothing
-SUITABLE := $(shell $(PYTHON) -m pip install --dry-run --no-deps --no-index $(PACKAGES) >/dev/null 2>&1 && echo yes)
+REQUIREMENTS := requirements.txt requirements-test.txt
+SUITABLE := $(shell $(PYTHON) .ci/installed.py $(REQUIREMENTS) 2>/dev/null && echo yes)
 # GB for the packages and their wheels: torch brings the CUDA libraries to one platform
 ROOM := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),14,5)
 
@@ -27,13 +26,13 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): requirements.txt requirements-test.txt
+$(READY): $(REQUIREMENTS)
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, found %d.%d: make PYTHON=python3.11 ..." % v)'
 	@test -d $(ENVIRONMENT) || \
 	    df -Pk . | awk 'NR == 2 && $$4 < $(ROOM) * 1e6 {print "make room on the disk: $(ROOM) GB are needed"; exit 1}'
 	$(PYTHON) -m venv $(ENVIRONMENT)
 	@# the study imports a third of the 16,000 modules: those are compiled when they are first imported, and kept
-	$(ENVIRONMENT)/bin/python -m pip install --no-deps --no-compile $(PACKAGES)
+	$(ENVIRONMENT)/bin/python -m pip install --no-deps --no-compile $(REQUIREMENTS:%=-r %)
 	touch $@
 
 setup: $(SETUP) ## install everything into .venv (study and test do it by themselves)

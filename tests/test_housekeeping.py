@@ -108,6 +108,7 @@ def make(*arguments):
 def small_project(tmp_path):
     """A Makefile whose packages nobody has, a disk that is full, and the command `make setup` for them."""
     shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     for name in ("requirements.txt", "requirements-test.txt"):
         (tmp_path / name).write_text("a-package-that-nobody-has==1.0\n")
     (tmp_path / "df").write_text("#!/bin/sh\necho header\necho disk 100000000 99000000 1000000 99% /\n")
@@ -121,6 +122,21 @@ def test_make_setup_uses_an_environment_that_has_all_packages(small_project, tmp
     for name in ("requirements.txt", "requirements-test.txt"):
         shutil.copy(ROOT / name, tmp_path)
     assert small_project().returncode == 0 and not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "there"),
+    [
+        (f"pytest=={pytest.__version__}  # a comment", True),
+        ("pytest==1.0", False),
+        ("a-package-that-nobody-has==1.0", False),
+        ("a-package-that-nobody-has==1.0; sys_platform == 'nowhere'", True),
+        (f"a-package-that-nobody-has==1.0; sys_platform == {sys.platform!r}", False),
+    ],
+)
+def test_an_environment_has_what_is_pinned_for_its_platform(tmp_path, line, there):
+    (tmp_path / "pins.txt").write_text(f"# pins\n\n{line}\n")
+    assert subprocess.run([sys.executable, ROOT / ".ci/installed.py", tmp_path / "pins.txt"]).returncode == (not there)
 
 
 def test_a_full_disk_is_named_before_the_installation(small_project, tmp_path):

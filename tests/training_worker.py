@@ -22,8 +22,8 @@ from lib.training.stage2 import Stage2Inputs, draw_batch, stage2_losses, train_s
 from lib.training.synthetic import make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
-STAGE1 = replace(PARAMS.stage1, faces=80, epochs=40, batch_size=16)
-SMALL = dict(steps=60, photographs=4, distribution_batch=8, synthetic_faces=8, checkpoint_steps=1)
+STAGE1 = replace(PARAMS.stage1, faces=80, epochs=20, batch_size=16)
+SMALL = dict(steps=30, photographs=4, distribution_batch=8, synthetic_faces=8, checkpoint_steps=1)
 # bfloat16 would round the parts of two processes otherwise than the whole of one
 STAGE2 = replace(PARAMS.stage2, **SMALL, precision="float32")
 

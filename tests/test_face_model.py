@@ -297,3 +297,36 @@ def test_missing_eye_corners_are_named(arrays, tmp_path):
     model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
     with pytest.raises(StudyError, match="right.eye.corner_inner"):
         _ = model.alignment_vertices
+
+
+def _with_a_texture(arrays):
+    random = np.random.default_rng(3)
+    arrays["shape/representer/texture/points"] = random.random((2, 400)).astype("f4")
+    arrays["shape/representer/texture/cells"] = random.integers(0, 400, (3, 500)).astype("i4")
+
+
+def test_a_texture_layout_is_kept_where_there_is_one(arrays, tmp_path):
+    assert FaceModel.load(write(tmp_path / "without.h5", arrays), **DIMENSIONS).texture_layout is None
+    _with_a_texture(arrays)
+    FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS).save(tmp_path / "copy.h5")
+    coordinates, triangles = FaceModel.load(tmp_path / "copy.h5", **DIMENSIONS).texture_layout
+    np.testing.assert_array_equal(coordinates, arrays["shape/representer/texture/points"].T)
+    np.testing.assert_array_equal(triangles, arrays["shape/representer/texture/cells"].T)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("points", lambda points: points * 2, r"values in \[0, 1\]"),
+        ("points", np.transpose, r"expected \(2, U\)"),
+        ("points", lambda points: h5py.Empty("f4"), "expected numbers"),
+        ("cells", lambda cells: cells + 1, "400 coordinates"),
+        ("cells", lambda cells: cells.astype("f4"), "400 coordinates"),
+        ("cells", lambda cells: cells[:, 1:], "as the triangles"),
+    ],
+)
+def test_a_wrong_texture_layout_is_refused(name, spoil, message, arrays, tmp_path):
+    _with_a_texture(arrays)
+    arrays[f"shape/representer/texture/{name}"] = spoil(arrays[f"shape/representer/texture/{name}"])
+    with pytest.raises(StudyError, match=message):
+        FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)

@@ -7,12 +7,13 @@ import torch
 
 from lib.core.errors import StudyError
 from lib.core.pictures import encode_srgb
-from lib.face_model.model import FaceModel
+from lib.face_model.model import IBUG_LANDMARKS, NOW_LANDMARKS, FaceModel
 from lib.open_model import assets as open_face_assets
 from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_modes
+from lib.open_model.parts import Part, open_edges
 from lib.open_model.shape import slider_pairs
 from lib.open_model.skin import look_up_skin_colour, skin_colour
-from lib.open_model.subdivision import subdivide
+from lib.open_model.subdivision import clip_quads, subdivide
 from lib.rendering.vertices import unit_normals
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -87,6 +88,110 @@ def test_landmarks_are_where_a_face_has_them(model, mean):
     assert set(model.alignment_vertices) == {"right_eye", "left_eye", "right_mouth", "left_mouth"}
 
 
+@pytest.mark.parametrize("resolution", ["full", "light"])
+def test_the_68_landmarks_are_mirror_images_of_each_other(resolution):
+    generator = FaceGenerator(resolution)
+    vertices = np.array([generator.landmarks[name] for name in IBUG_LANDMARKS])
+    assert len(set(vertices)) == 68
+    runs = [(1, 17), (18, 27), (28, 31), (32, 36), (37, 40), (43, 46), (41, 42), (47, 48), (49, 55), (56, 60)]
+    runs += [(61, 65), (66, 68)]
+    opposite = {first + k: last - k for first, last in runs for k in range(last - first + 1)}
+    opposite |= {number: number for number in (28, 29, 30, 31)}
+    opposite |= {number: 83 - number for number in (*range(37, 41), *range(43, 47))}
+    opposite |= {number: 89 - number for number in (41, 42, 47, 48)}
+    mirrored = [vertices[opposite[number] - 1] for number in range(1, 69)]
+    np.testing.assert_array_equal(generator.mirror[vertices], mirrored)
+    assert len({generator.maps.part[vertex] for vertex in vertices} - {Part.SKIN, Part.MOUTH}) == 0
+
+
+def test_the_68_landmarks_are_in_the_order_of_the_annotation(model, mean):
+    x, y, z = mean[model.landmark_vertices(IBUG_LANDMARKS)].T
+    for run in (slice(0, 17), slice(17, 27), slice(31, 36), slice(48, 55), slice(60, 65)):
+        assert (np.diff(x[run]) > 0).all()
+    assert (np.diff(x[54:60]) < 0).all() and (np.diff(x[64:68]) < 0).all()
+    assert (np.diff(y[:9]) < 0).all() and y[8] == y[:17].min()
+    assert (np.diff(y[27:31]) < 0).all() and z[30] == z.max()
+    lids, brows, lips = y[[43, 44]] - y[[47, 46]], y[22:27] - y[42:48].max(), y[[50, 51, 52]] - y[[58, 57, 56]]
+    assert (lids > 4).all() and (brows > 5).all() and (lips > 12).all()
+    assert (np.abs(y[61:64] - y[[67, 66, 65]]) < 3).all()  # closed lips
+
+
+def test_the_seven_landmarks_of_now_are_the_corners_and_the_point_under_the_nose(model):
+    corners = [f"{side}.eye.corner_{end}" for side, end in
+               (("right", "outer"), ("right", "inner"), ("left", "inner"), ("left", "outer"))]  # fmt: skip
+    names = [*corners, "ibug.34", "right.lips.corner", "left.lips.corner"]
+    assert model.landmark_vertices(NOW_LANDMARKS) == model.landmark_vertices(names)
+
+
+@pytest.mark.parametrize("resolution", ["full", "light"])
+def test_the_texture_covers_the_face_once(resolution):
+    generator = FaceGenerator(resolution)
+    uv, corners = generator.texture_coordinates, generator.texture_triangles
+    assert uv.min() >= 0 and uv.max() <= 1
+    owner = np.full(len(uv), -1)
+    owner[corners] = generator.triangles
+    np.testing.assert_array_equal(owner[corners], generator.triangles)  # mesh files may duplicate vertices at seams
+    sides = uv[corners[:, 1:]] - uv[corners[:, :1]]
+    area = 0.5 * np.linalg.det(sides)
+    part = generator.maps.part[generator.triangles].max(axis=1)
+    outer = part != Part.MOUTH
+    assert (area[outer] > 0).all()
+    random = np.random.default_rng(1)
+    inverse = np.linalg.inv(sides[outer])
+    for point in uv[corners[random.choice(np.flatnonzero(outer), 200, replace=False)]].mean(axis=1):
+        along = ((point - uv[corners[outer, 0]])[:, None] @ inverse)[:, 0]
+        assert ((along > 0).all(axis=1) & (along.sum(axis=1) < 1)).sum() == 1
+    points = generator.person(random).vertices
+    edges = (points[generator.triangles[:, 1:]] - points[generator.triangles[:, :1]])[part == Part.SKIN]
+    surface = 0.5 * np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
+    fineness = np.sqrt(area[part == Part.SKIN] / surface)
+    assert np.quantile(fineness, 0.99) < 8 * np.quantile(fineness, 0.01)
+
+
+@pytest.mark.parametrize("resolution", ["full", "light"])
+def test_the_rim_is_one_smooth_curve(resolution):
+    generator = FaceGenerator(resolution)
+    mesh = generator.parts.mesh
+    edges = open_edges(generator.triangles, mesh.light_parts if resolution == "light" else mesh.parts, Part.SKIN)
+    following = dict(edges.tolist())
+    rim = [edges[0, 0]]
+    while following[rim[-1]] != rim[0]:
+        rim.append(following[rim[-1]])
+    assert len(rim) == len(edges)
+    random = np.random.default_rng(2)
+    for _ in range(5):
+        sides = np.diff(generator.person(random).vertices[[*rim, rim[0]]], axis=0)
+        sides /= np.linalg.norm(sides, axis=1, keepdims=True)
+        turns = np.degrees(np.arccos((sides * np.roll(sides, 1, axis=0)).sum(axis=1).clip(-1, 1)))
+        assert turns.max() < 30  # 90 where the rim follows the quads' edges instead
+    assert generator.maps.ears[rim].max() < 0.3
+
+
+@pytest.mark.parametrize("resolution", ["full", "light"])
+def test_neighbours_are_near_in_memory(resolution):
+    generator = FaceGenerator(resolution)
+    corners = generator.triangles
+    assert np.median(np.ptp(corners, axis=1)) < 0.01 * generator.vertex_count
+    assert (np.diff(corners.min(axis=1)) >= 0).all()
+
+
+def test_a_quad_mesh_is_cut_along_a_curve():
+    """A board of 8 by 8 squares, cut along a circle, keeps the circle's area and has its rim on the circle."""
+    grid = np.arange(81).reshape(9, 9)
+    quads = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], axis=-1).reshape(-1, 4)
+    points = np.stack(np.meshgrid(np.arange(9.0), np.arange(9.0)), axis=-1).reshape(-1, 2) - 4.1
+    heights = 3.3 - np.linalg.norm(points, axis=1)
+    # texture coordinates with indices of their own are cut in the same way
+    (snap, left), (uv_snap, uv_left), source = clip_quads(quads, 80 - quads, heights, 81)
+    places = snap @ points
+    np.testing.assert_allclose((uv_snap @ points[::-1])[uv_left], places[left])
+    assert np.linalg.norm(places[left], axis=2).max() < 3.3 + 0.12
+    diagonals = places[left[:, 2:]] - places[left[:, :2]]
+    area = 0.5 * np.abs(np.linalg.det(diagonals))
+    assert area.sum() == pytest.approx(np.pi * 3.3**2, rel=0.05)
+    assert (np.linalg.norm(points[quads[source]].mean(axis=1) - places[left].mean(axis=1), axis=1) < 0.5).all()
+
+
 def test_triangles_face_outwards(model, mean):
     normals = unit_normals(mean, model.triangles.numpy())
     assert normals[model.landmarks["center.nose.tip"], 2] > 0.8
@@ -100,7 +205,7 @@ def test_the_same_seed_gives_the_same_bytes(built, generator, tmp_path):
     names = []
     with h5py.File(built) as first, h5py.File(tmp_path / "light.h5") as second:
         first.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        assert len(names) == 15
+        assert len(names) == 17
         for name in names:
             assert first[name][()].tobytes() == second[name][()].tobytes(), name
 

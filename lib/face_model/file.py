@@ -2,7 +2,8 @@
 
 Groups `shape`, `color` and `expression` each hold a linear model (`model/mean`, `pcaBasis`, `pcaVariance`,
 `noiseVariance`); `shape/representer` holds the mesh (`cells` (3, T), `points` (3, N)) and `metadata/landmarks/json`
-named points of the mean face. BFM 2017 and 2019 files have this layout, and so have the files of the open model.
+named points of the mean face. BFM 2017 and 2019 files have this layout, and so have the files of the open model, which
+add a texture layout: `shape/representer/texture/points` (2, U) and, for the corners of each of `cells`, `cells` (3, T).
 """
 
 import json
@@ -16,6 +17,7 @@ from lib.core.errors import StudyError
 from lib.core.files import write_hdf5
 
 GROUPS = ("shape", "color", "expression")
+TEXTURE = "shape/representer/texture"
 SMALLEST_EXTENT, LARGEST_EXTENT = 60.0, 1200.0
 """Plausible size of a face or head in mm, along the longest side of the bounding box of the mean."""
 
@@ -58,6 +60,8 @@ class FaceModelFile:
         The reference mesh in mm.
     landmarks : str
         JSON: a list of {"id": name, "coordinates": [x, y, z]}, on the mean face, in mm.
+    texture_layout : tuple of (ndarray (U, 2), ndarray (T, 3)) or None
+        Texture coordinates in [0, 1], v upwards, and which of them the corners of each triangle have.
     """
 
     shape: LinearModel
@@ -66,6 +70,7 @@ class FaceModelFile:
     cells: np.ndarray
     points: np.ndarray
     landmarks: str
+    texture_layout: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def read_face_model(path, shape_dimension, texture_dimension, expression_dimension):
@@ -101,6 +106,7 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
             cells = _numbers(_dataset(file, path, "shape/representer/cells"), path)
             points = _numbers(_dataset(file, path, "shape/representer/points"), path)
             landmarks = _text(_dataset(file, path, "metadata/landmarks/json"), path)
+            layout = _read_texture_layout(file, path) if TEXTURE in file else None
     except OSError as error:
         raise StudyError(
             f"{path}: {path.stat().st_size} bytes that HDF5 cannot read ({error}). Expected a complete HDF5 file in "
@@ -111,7 +117,15 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
     _check_cells(path, cells, vertex_count)
     if points.shape != (3, vertex_count):
         raise StudyError(f"{path}: shape/representer/points is {points.shape}, expected (3, {vertex_count}).")
-    return FaceModelFile(**models, cells=cells.astype(np.int32), points=points.astype(np.float32), landmarks=landmarks)
+    if layout and layout[1].shape != cells.T.shape:
+        raise StudyError(f"{path}: {TEXTURE}/cells is {layout[1].T.shape}, expected {cells.shape}, as the triangles.")
+    return FaceModelFile(
+        **models,
+        cells=cells.astype(np.int32),
+        points=points.astype(np.float32),
+        landmarks=landmarks,
+        texture_layout=layout,
+    )
 
 
 def write_face_model(path, model):
@@ -130,6 +144,10 @@ def write_face_model(path, model):
         file["shape/representer/cells"] = model.cells.astype(np.int32)
         file["shape/representer/points"] = model.points.astype(np.float32)
         file["metadata/landmarks/json"] = np.bytes_(model.landmarks.encode())
+        if model.texture_layout:
+            coordinates, triangles = model.texture_layout
+            file[f"{TEXTURE}/points"] = coordinates.T.astype(np.float32)
+            file[f"{TEXTURE}/cells"] = triangles.T.astype(np.int32)
 
     write_hdf5(path, fill)
 
@@ -209,6 +227,15 @@ def _read_linear_model(file, path, name, dimension):
     if (variance < 0).any():
         raise StudyError(f"{path}: {name}/model/pcaVariance has {variance.min()}, expected eigenvalues of 0 or more.")
     return model
+
+
+def _read_texture_layout(file, path):
+    coordinates, cells = (_numbers(_dataset(file, path, f"{TEXTURE}/{name}"), path) for name in ("points", "cells"))
+    if coordinates.ndim != 2 or len(coordinates) != 2 or not (coordinates >= 0).all() or not (coordinates <= 1).all():
+        raise StudyError(f"{path}: {TEXTURE}/points is {coordinates.shape}, expected (2, U) with values in [0, 1].")
+    if cells.dtype.kind not in "iu" or cells.min(initial=0) < 0 or cells.max(initial=0) >= coordinates.shape[1]:
+        raise StudyError(f"{path}: {TEXTURE}/cells are not indices from 0 into {coordinates.shape[1]} coordinates.")
+    return coordinates.T.astype(np.float32), cells.T.astype(np.int32)
 
 
 def _check_means(path, models):

@@ -18,6 +18,12 @@ ALIGNMENT_LANDMARKS = (
 )
 """Landmarks (BFM's names) whose mean is each of `lib.rendering.crop.POINT_NAMES`."""
 
+IBUG_LANDMARKS = tuple(f"ibug.{number:02d}" for number in range(1, 69))
+"""Names of the 68 points of the 300-W annotation (Sagonas et al. 2013), from the subject's right to the left."""
+
+NOW_LANDMARKS = tuple(IBUG_LANDMARKS[number - 1] for number in (37, 40, 43, 46, 34, 49, 55))
+"""The seven points that place a face in the NoW benchmark (Sanyal et al. 2019): eye corners, under the nose, mouth."""
+
 
 @dataclass(frozen=True)
 class Coefficients:
@@ -68,7 +74,11 @@ class FaceModel(torch.nn.Module):
     triangles : Tensor (T, 3)
         int64, counter-clockwise seen from outside.
     landmarks : dict of str to int
-        Vertex of each named landmark, with BFM's names (`center.nose.tip`, `left.eye.corner_outer`, …).
+        Vertex of each named landmark, with BFM's names (`center.nose.tip`, `left.eye.corner_outer`, …), in the open
+        model `IBUG_LANDMARKS` too.
+    texture_layout : tuple of (ndarray (U, 2), ndarray (T, 3)) or None
+        Texture coordinates in [0, 1], v upwards, and which of them the corners of each triangle have; None where the
+        file has none.
     """
 
     def __init__(self, data, source="the face model"):
@@ -79,7 +89,7 @@ class FaceModel(torch.nn.Module):
         self._expression = _Decoder(data.expression)
         triangles = torch.from_numpy(data.cells.astype("int64")).t().contiguous()
         self.register_buffer("triangles", triangles, persistent=False)
-        self._points, self._landmark_text = data.points, data.landmarks
+        self._points, self._landmark_text, self.texture_layout = data.points, data.landmarks, data.texture_layout
         self.landmarks = landmark_vertices(self.source, data.landmarks, data.shape.mean.reshape(-1, 3))
 
     @classmethod
@@ -103,7 +113,7 @@ class FaceModel(torch.nn.Module):
         """Write the model in the BFM 2017 layout; `load` gives back exactly the same values."""
         cells = self.triangles.t().contiguous().cpu().numpy()
         models = (decoder.data() for decoder in (self._shape, self._texture, self._expression))
-        write_face_model(path, FaceModelFile(*models, cells, self._points, self._landmark_text))
+        write_face_model(path, FaceModelFile(*models, cells, self._points, self._landmark_text, self.texture_layout))
 
     def vertices(self, shape, expression=None):
         """Decode shape and expression: S(s, e) = mu_S + P_SS W_SS s + P_SE W_SE e (Eq. 1).
@@ -169,16 +179,26 @@ class FaceModel(torch.nn.Module):
         StudyError
             The model's file does not name the eye and lip corners.
         """
-        missing = [name for names in ALIGNMENT_LANDMARKS for name in names if name not in self.landmarks]
-        if missing:
-            raise StudyError(
-                f"{self.source}: landmarks {missing} are missing; found {sorted(self.landmarks)}. The crop of a render "
-                "needs BFM's eye and lip corners: add them to metadata/landmarks/json."
-            )
         return {
-            point: tuple(self.landmarks[name] for name in names)
+            point: tuple(self.landmark_vertices(names))
             for point, names in zip(POINT_NAMES, ALIGNMENT_LANDMARKS, strict=True)
         }
+
+    def landmark_vertices(self, names):
+        """Look up the vertices of landmarks, such as `IBUG_LANDMARKS` or `NOW_LANDMARKS`: list of int.
+
+        Raises
+        ------
+        StudyError
+            The model's file does not name them.
+        """
+        missing = [name for name in names if name not in self.landmarks]
+        if missing:
+            raise StudyError(
+                f"{self.source}: landmarks {missing} are missing; found {sorted(self.landmarks)}. Add them to "
+                "metadata/landmarks/json."
+            )
+        return [self.landmarks[name] for name in names]
 
 
 def digest_face_model(face_model):

@@ -170,7 +170,15 @@ def _file(generator, shape, texture, expression):
         {"id": name, "coordinates": [float(value) for value in points[vertex]]}
         for name, vertex in sorted(generator.landmarks.items())
     ]
-    return FaceModelFile(shape, texture, expression, generator.triangles.T, points.T, json.dumps(landmarks))
+    return FaceModelFile(
+        shape,
+        texture,
+        expression,
+        generator.triangles.T,
+        points.T,
+        json.dumps(landmarks),
+        (generator.texture_coordinates, generator.texture_triangles),
+    )
 
 
 @dataclass(frozen=True)

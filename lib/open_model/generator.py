@@ -7,14 +7,15 @@ import numpy as np
 
 from lib.open_model.assets import load_base_mesh
 from lib.open_model.expression import ExpressionSampler
+from lib.open_model.landmarks import find_landmarks
 from lib.open_model.lips import LipClosure
 from lib.open_model.maps import draw_maps
-from lib.open_model.mesh import assemble, cut
+from lib.open_model.mesh import assemble
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import ShapeSampler
 
 REFERENCE_SEED, REFERENCE_PEOPLE = 2018, 300
-"""The average person that the cut, the maps and the alignment are drawn on: the same for every seed of a model."""
+"""The average person that the maps and the alignment are drawn on: the same for every seed of a model."""
 
 ALIGNMENT_ROUNDS = 3
 NOSE_TIP = np.array([0.0, -27.0, 112.0])
@@ -54,6 +55,9 @@ class FaceGenerator:
         int64, counter-clockwise from outside.
     vertex_count : int
     landmarks : dict of str to int
+    texture_coordinates : ndarray (U, 2)
+    texture_triangles : ndarray (T, 3)
+        As `FaceModel.texture_layout`.
     """
 
     def __init__(self, resolution="full"):
@@ -64,6 +68,8 @@ class FaceGenerator:
         light = resolution == "light"
         self.rows = mesh.light_rows if light else np.arange(mesh.operator.shape[0])
         self.triangles = (mesh.light_triangles if light else mesh.triangles).astype(np.int64)
+        used, corners = np.unique(mesh.light_uv_triangles if light else mesh.uv_triangles, return_inverse=True)
+        self.texture_coordinates, self.texture_triangles = mesh.uv[used], corners.reshape(-1, 3)
         self.vertex_count = len(self.rows)
         self.operator = mesh.operator[self.rows].astype(np.float32)
         self.mirror = np.searchsorted(self.rows, mesh.mirror[self.rows])
@@ -87,17 +93,17 @@ class GeneratorParts:
 
     def __init__(self):
         base = load_base_mesh()
-        uncut = assemble(base)
-        base_cage = base.vertices[uncut.cage]
-        self.lips = LipClosure(uncut, base_cage)
-        self.shapes = ShapeSampler(base_cage, uncut.cage)
-        self.expressions = ExpressionSampler(uncut.cage)
+        self.mesh = assemble(base)
+        self.landmarks = find_landmarks(self.mesh, base)
+        base_cage = base.vertices[self.mesh.cage]
+        self.lips = LipClosure(self.mesh, base_cage)
+        self.shapes = ShapeSampler(base_cage, self.mesh.cage)
+        self.expressions = ExpressionSampler(self.mesh.cage)
         # the front of the face settles the pose: necks and ears vary too much
         self._weights = ((base_cage[:, 2] > 20) & (np.abs(base_cage[:, 1]) < 80)).astype(float)
-        self._reference = self._average_person(base_cage, uncut.cage_mirror)
-        self.mesh = cut(uncut, self._reference)
+        self._reference = self._average_person(base_cage, self.mesh.cage_mirror)
         points = self.mesh.operator @ self._reference
-        self.maps, self.landmarks = draw_maps(self.mesh, points)
+        self.maps = draw_maps(self.mesh, points, self.landmarks)
         self._offset = NOSE_TIP - points[self.landmarks["center.nose.tip"]]
 
     def neutral_cages(self, amounts):

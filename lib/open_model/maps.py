@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from lib.open_model.assets import load_target, sample_mask
-from lib.open_model.mesh import border, find_landmarks, vertex_parts
+from lib.open_model.mesh import border, vertex_parts
 from lib.open_model.parts import Part
 from lib.rendering.vertices import unit_normals
 
@@ -77,13 +77,12 @@ class FaceMaps:
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
-def draw_maps(mesh, points):
-    """Draw `FaceMaps` on the mirror-symmetric reference (N, 3), mm, and find its landmarks (a dict)."""
+def draw_maps(mesh, points, landmarks):
+    """Draw `FaceMaps` on the mirror-symmetric reference (N, 3), mm, whose landmarks are a dict of name to vertex."""
     part = vertex_parts(mesh)
     mouth_line = border(mesh, Part.MOUTH)
     lips = smooth_step(sample_mask("lips", mesh.texture_coordinates), 0.12, 0.8)
     lips[mouth_line] = np.maximum(lips[mouth_line], 0.9)
-    landmarks = find_landmarks(mesh, points, lips)
     place = _Places(points, landmarks, mouth_line)
     openness = ambient_occlusion(points, mesh.triangles)
     candidates = points[mesh.light_rows]
@@ -109,7 +108,7 @@ def draw_maps(mesh, points):
         "medium": random_field_basis(points, candidates, MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING),
     }
     maps = {name: value if name == "part" else value.astype(np.float32) for name, value in values.items()}
-    return FaceMaps(**maps), landmarks
+    return FaceMaps(**maps)
 
 
 class _Places:

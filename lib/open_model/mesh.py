@@ -1,7 +1,8 @@
 """The mesh of the open face model: MakeHuman's head, cut to the face, refined, with eyeballs and a closed mouth cavity.
 
 Every vertex is a fixed linear combination of the vertices of a coarse cage (`FaceMesh.operator`), so that shapes are
-sampled, aligned and analysed on some five thousand cage vertices and refined only at the end.
+sampled, aligned and analysed on some five thousand cage vertices and refined only at the end. The cut, the order of the
+vertices and the texture's layout are settled on the base mesh, whatever people are drawn.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,13 @@ import numpy as np
 import scipy.sparse as sparse
 from scipy.spatial import cKDTree
 
-from lib.open_model.parts import Part, connected_parts, eye_piece, open_edges, skin_piece, teeth_piece
+from lib.open_model.parts import Part, connected_parts, eye_piece, skin_piece, teeth_piece
 
-RIM_SMOOTHING_STEPS = 12
+RIM_ROUNDING = 8.0
+"""How gently (mm) the three planes of the cut pass over into one another."""
+
+UV_MARGIN = 0.01
+"""Between the islands of the texture, as a share of its width."""
 
 
 @dataclass(frozen=True)
@@ -25,73 +30,109 @@ class FaceMesh:
         Vertices of the base mesh that shape the face.
     cage_mirror : ndarray (C,)
         The cage vertex at the mirrored place.
+    cage_rows : ndarray (C,)
+        The full vertex that each cage vertex becomes; -1 where there is none.
     operator : csr_matrix (N, C)
-        Rows make the full mesh's vertices from the cage.
+        Rows make the full mesh's vertices from the cage, in the order of a space-filling curve.
     triangles, parts : ndarray (T, 3), (T,)
         The full mesh, counter-clockwise from outside, and the `Part` of each triangle.
+    uv, uv_triangles : ndarray (U, 2), (T, 3)
+        Texture coordinates in [0, 1], v upwards, and their indices at the corners of `triangles`: a vertex on a seam
+        has several.
     texture_coordinates : ndarray (N, 2)
-        Of the skin, for the masks; NaN elsewhere.
+        The base mesh's own, of the skin, for its masks; NaN elsewhere.
     eye_angles : ndarray (N, 3)
         Eye (0 right, 1 left), angle from the pupil and angle around it in radians; NaN off the eyeballs.
     light_rows, light_triangles : ndarray (n,), (t, 3)
         The light mesh: vertices taken from the full one, and its own triangles over them.
-    mirror : ndarray (N,) or None
-        The full vertex at the mirrored place; None before the mesh is cut.
+    light_parts, light_uv_triangles : ndarray (t,), (t, 3)
+    mirror : ndarray (N,)
+        The full vertex at the mirrored place.
     """
 
     cage: np.ndarray
     cage_mirror: np.ndarray
+    cage_rows: np.ndarray
     operator: sparse.csr_matrix
     triangles: np.ndarray
     parts: np.ndarray
+    uv: np.ndarray
+    uv_triangles: np.ndarray
     texture_coordinates: np.ndarray
     eye_angles: np.ndarray
     light_rows: np.ndarray
     light_triangles: np.ndarray
     light_parts: np.ndarray
-    mirror: np.ndarray | None = None
+    light_uv_triangles: np.ndarray
+    mirror: np.ndarray
 
 
 def assemble(base):
-    """Build the refined head with its inner parts, uncut: `mirror` is None and `light_rows` are all rows."""
-    faces, face_parts, teeth = _choose_faces(base)
+    """Build the face from the base mesh."""
+    heights = _heights(base.vertices)
+    faces, face_parts, teeth = _choose_faces(base, heights)
     eye_vertices = [np.unique(base.faces[base.groups == f"helper-{side}-eye"]) for side in "rl"]
-    cage = np.unique(np.concatenate([faces.ravel(), teeth.ravel(), *eye_vertices]))
-    to_cage = np.full(len(base.vertices), -1)
-    to_cage[cage] = np.arange(len(cage))
-    pieces = [skin_piece(base, cage, to_cage[faces], face_parts), teeth_piece(to_cage[teeth], len(cage))]
+    cage = np.unique(np.concatenate([base.faces[faces].ravel(), base.faces[teeth].ravel(), *eye_vertices]))
+    pieces = [skin_piece(base, cage, faces, face_parts, heights[cage]), teeth_piece(base, cage, teeth)]
     for side, vertices in enumerate(eye_vertices):
-        pieces.append(eye_piece(base.vertices[vertices], to_cage[vertices], len(cage), side))
-    starts = np.cumsum([0] + [piece.operator.shape[0] for piece in pieces])
+        pieces.append(eye_piece(base.vertices[vertices], np.searchsorted(cage, vertices), len(cage), side))
+
+    def joined(name, counted=None):
+        sizes = [0 if counted is None else getattr(piece, counted).shape[0] for piece in pieces]
+        starts = np.cumsum([0, *sizes])
+        return np.concatenate([getattr(piece, name) + start for piece, start in zip(pieces, starts)])
+
     operator = sparse.vstack([piece.operator for piece in pieces]).tocsr()
+    triangles, light_triangles = joined("triangles", "operator"), joined("light_triangles", "operator")
+    used, row = _along_a_curve(operator @ base.vertices[cage], triangles)
+    order, light_order = (
+        np.argsort(row[corners].min(axis=1), kind="stable") for corners in (triangles, light_triangles)
+    )
+    light_rows, light_corners = np.unique(row[light_triangles[light_order]], return_inverse=True)
+    uv, uv_triangles, parts = joined("uv"), joined("uv_triangles", "uv"), joined("parts")
+    own = np.full((operator.shape[0], 2), np.nan)
+    skin = parts == Part.SKIN
+    own[triangles[skin]] = uv[uv_triangles[skin]]
     return FaceMesh(
         cage=cage,
-        cage_mirror=to_cage[base.mirror[cage]],
-        operator=operator,
-        triangles=np.concatenate([piece.triangles + start for piece, start in zip(pieces, starts)]),
-        parts=np.concatenate([piece.parts for piece in pieces]),
-        texture_coordinates=np.concatenate([piece.texture_coordinates for piece in pieces]),
-        eye_angles=np.concatenate([piece.eye_angles for piece in pieces]),
-        light_rows=np.arange(operator.shape[0]),
-        light_triangles=np.concatenate([piece.light_triangles + start for piece, start in zip(pieces, starts)]),
-        light_parts=np.concatenate([piece.light_parts for piece in pieces]),
+        cage_mirror=np.searchsorted(cage, base.mirror[cage]),
+        cage_rows=row[: len(cage)],
+        operator=operator[used].tocsr(),
+        triangles=row[triangles[order]],
+        parts=parts[order],
+        uv=_pack(uv, uv_triangles),
+        uv_triangles=uv_triangles[order],
+        texture_coordinates=own[used],
+        eye_angles=joined("eye_angles")[used],
+        light_rows=light_rows,
+        light_triangles=light_corners.reshape(-1, 3),
+        light_parts=joined("light_parts")[light_order],
+        light_uv_triangles=joined("light_uv_triangles", "uv")[light_order],
+        mirror=_mirror_map(operator[used] @ base.vertices[cage]),
     )
 
 
-def _choose_faces(base):
+def _heights(points):
+    """How far inside the face's rim places on the base mesh lie (mm): behind the ears, at the hairline, on the neck."""
+    _, y, z = points.T
+    planes = np.stack([z + 26, 66 - y + 0.5 * z, y + 0.12 * z + 100])
+    least = planes.min(axis=0)
+    return least - RIM_ROUNDING * np.log(np.exp((least - planes) / RIM_ROUNDING).sum(axis=0))
+
+
+def _choose_faces(base, heights):
     """Pick quads of the head: skin, the rim of the lids, the mouth cavity; and of the teeth."""
     centres = base.vertices[base.faces].mean(axis=1)
-    x, y, z = centres.T
     head, mouth, sockets, neck = _islands(base, centres)
-    skin = (head | (neck & (y > -100))) & (z > -55) & (y < 100) & (y - 0.5 * z < 80) & (y + 0.45 * z > -115)
+    skin = (head | neck) & (heights[base.faces] > 0).any(axis=1)
     on_head = np.zeros(len(base.vertices), bool)
     on_head[base.faces[head]] = True
     rim = sockets & on_head[base.faces].any(axis=1)
-    mouth &= z > 62
+    mouth &= centres[:, 2] > 62
     parts = np.select([skin, rim, mouth], [Part.SKIN, Part.LID_RIM, Part.MOUTH], default=-1)
     chosen = np.flatnonzero(parts >= 0)
-    teeth = np.isin(base.groups, ["helper-upper-teeth", "helper-lower-teeth"]) & (np.abs(x) < 17)
-    return base.faces[chosen], parts[chosen], base.faces[teeth]
+    teeth = np.isin(base.groups, ["helper-upper-teeth", "helper-lower-teeth"]) & (np.abs(centres[:, 0]) < 17)
+    return chosen, parts[chosen], np.flatnonzero(teeth)
 
 
 def _islands(base, centres):
@@ -109,60 +150,40 @@ def _islands(base, centres):
     return island == central[0], island == central[1], np.isin(island, sockets), island == torso
 
 
-def cut(mesh, reference):
-    """Trim the head along a smooth curve drawn on a symmetric cage (C, 3), mm; drop unused vertices."""
-    inside = _inside_face(mesh.operator @ reference) | np.isfinite(mesh.eye_angles[:, 0])
-    triangles, parts = _trim(mesh.triangles, mesh.parts, inside)
-    light_triangles, light_parts = _trim(mesh.light_triangles, mesh.light_parts, inside)
-    operator = _rim_smoother(triangles, parts, len(inside)) @ mesh.operator
-    used = np.unique(np.concatenate([triangles.ravel(), light_triangles.ravel()]))
-    renumber = np.full(len(inside), -1)
-    renumber[used] = np.arange(len(used))
-    light_rows, light_corners = np.unique(renumber[light_triangles], return_inverse=True)
-    operator = operator[used].tocsr()
-    return FaceMesh(
-        cage=mesh.cage,
-        cage_mirror=mesh.cage_mirror,
-        operator=operator,
-        triangles=renumber[triangles],
-        parts=parts,
-        texture_coordinates=mesh.texture_coordinates[used],
-        eye_angles=mesh.eye_angles[used],
-        light_rows=light_rows,
-        light_triangles=light_corners.reshape(-1, 3),
-        light_parts=light_parts,
-        mirror=_mirror_map(operator @ reference),
-    )
+def _along_a_curve(points, triangles):
+    """Vertices that triangles use in the order of a Morton curve, and the new number of each vertex (-1: unused)."""
+    used = np.unique(triangles)
+    places = points[used] - points[used].min(axis=0)
+    places = (places / places.max() * 1023).astype(np.int64)
+    code = sum((places[:, axis] >> bit & 1) << (3 * bit + axis) for bit in range(10) for axis in range(3))
+    used = used[np.argsort(code, kind="stable")]
+    row = np.full(len(points), -1)
+    row[used] = np.arange(len(used))
+    return used, row
 
 
-def _inside_face(points):
-    """The face: from behind the ears, below the hairline, above the throat."""
-    x, y, z = points.T
-    return (z > -30 + 0.15 * np.maximum(-y, 0)) & (y - 0.50 * z < 66) & (y < 84 - 0.004 * x**2) & (y + 0.45 * z > -86)
-
-
-def _trim(triangles, parts, inside):
-    """Keep skin inside the curve, and of it only the piece that holds the face, with all inner parts."""
-    keep = (parts != Part.SKIN) | inside[triangles].all(axis=1)
-    triangles, parts = triangles[keep], parts[keep]
-    component = connected_parts(triangles, len(inside))[triangles[:, 0]]
-    face = np.bincount(component[parts == Part.SKIN]).argmax()
-    keep = (component == face) | (parts >= Part.TEETH)
-    return triangles[keep], parts[keep]
-
-
-def _rim_smoother(triangles, parts, vertex_count):
-    """Linear map that moves each vertex of the cut towards its two neighbours along the cut, several times."""
-    edges = open_edges(triangles, parts, Part.SKIN)
-    both = np.concatenate([edges, edges[:, ::-1]])
-    neighbours = sparse.coo_matrix((np.ones(len(both)), both.T), (vertex_count, vertex_count)).tocsr()
-    degree = np.asarray(neighbours.sum(axis=1)).ravel()
-    share = 0.5 * (degree == 2)
-    step = sparse.diags(1 - share) + sparse.diags(share / np.maximum(degree, 1)) @ neighbours
-    smoother = sparse.eye(vertex_count, format="csr")
-    for _ in range(RIM_SMOOTHING_STEPS):
-        smoother = step @ smoother
-    return smoother
+def _pack(uv, triangles):
+    """Lay out the islands of the texture in the unit square: the face upright on top, all others in one row below."""
+    island = connected_parts(triangles, len(uv))
+    names, sizes = np.unique(island[triangles[:, 0]], return_counts=True)
+    face = names[sizes.argmax()]
+    # the base mesh's face lies on its side, its chin towards +u
+    packed = np.where((island == face)[:, None], np.stack([uv[:, 1], -uv[:, 0]], axis=1), uv)
+    boxes = {name: (packed[island == name].min(axis=0), np.ptp(packed[island == name], axis=0)) for name in names}
+    others = [name for name in names if name != face]
+    growth = (1 - UV_MARGIN * (len(others) + 1)) / sum(boxes[name][1][0] for name in others)
+    row_height = growth * max(boxes[name][1][1] for name in others)
+    face_growth = min(1 - 2 * UV_MARGIN, (1 - 3 * UV_MARGIN - row_height) / boxes[face][1][1] * boxes[face][1][0])
+    left = UV_MARGIN
+    for name in others:
+        low, size = boxes[name]
+        packed[island == name] = (packed[island == name] - low) * growth + [left, UV_MARGIN]
+        left += size[0] * growth + UV_MARGIN
+    low, size = boxes[face]
+    face_growth /= size[0]
+    corner = [0.5 - 0.5 * size[0] * face_growth, 1 - UV_MARGIN - size[1] * face_growth]
+    packed[island == face] = (packed[island == face] - low) * face_growth + corner
+    return packed
 
 
 def _mirror_map(points):
@@ -184,34 +205,3 @@ def vertex_parts(mesh):
 def border(mesh, part):
     """Vertices between the skin and another part: the lip line (mouth), the lid margins (lid rim)."""
     return np.intersect1d(mesh.triangles[mesh.parts == Part.SKIN], mesh.triangles[mesh.parts == part])
-
-
-def find_landmarks(mesh, points, lips):
-    """Find landmarks (name to vertex) on the reference (N, 3) among vertices that both resolutions have."""
-    light = np.zeros(len(points), bool)
-    light[mesh.light_rows] = True
-    skin = light & (vertex_parts(mesh) == Part.SKIN)
-    x, y, z = points.T
-    middle = np.flatnonzero(skin & (np.abs(x) < 1e-3))
-    tip = middle[z[middle].argmax()]
-    mouth_line = border(mesh, Part.MOUTH)
-    mouth_line = mouth_line[light[mouth_line]]
-    mouth_height = y[mouth_line].mean()
-    lip_middle = middle[(lips[middle] > 0.4) & (z[middle] > z[mouth_line].max() - 8)]
-    chin = middle[(y[middle] < mouth_height - 22) & (y[middle] > mouth_height - 45)]
-    landmarks = {
-        "center.nose.tip": tip,
-        "center.chin.tip": chin[z[chin].argmax()],
-        "center.lips.upper.outer": lip_middle[y[lip_middle].argmax()],
-        "center.lips.lower.outer": lip_middle[y[lip_middle].argmin()],
-        "right.lips.corner": mouth_line[x[mouth_line].argmin()],
-        "left.lips.corner": mouth_line[x[mouth_line].argmax()],
-    }
-    lid_margin = border(mesh, Part.LID_RIM)
-    for eye, (side, sign) in enumerate((("right", -1), ("left", 1))):
-        margin = lid_margin[light[lid_margin] & (x[lid_margin] * sign > 0)]
-        pupil = np.flatnonzero((mesh.eye_angles[:, 0] == eye) & (mesh.eye_angles[:, 1] == 0))
-        landmarks[f"{side}.eye.corner_inner"] = margin[np.abs(x[margin]).argmin()]
-        landmarks[f"{side}.eye.corner_outer"] = margin[np.abs(x[margin]).argmax()]
-        landmarks[f"{side}.eye.pupil.center"] = pupil[0]
-    return {name: int(vertex) for name, vertex in landmarks.items()}

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sparse
 from scipy.sparse.csgraph import connected_components
 
-from lib.open_model.subdivision import subdivide
+from lib.open_model.subdivision import clip_quads, subdivide
 
 LONGEST_LIGHT_EDGE = 5.0
 """Cage edges longer than this (mm) are split once in the light mesh."""
@@ -17,6 +17,8 @@ RINGS_DEGREES = np.array(
 )
 LIGHT_RINGS = [0, 3, 5, 7, 9, 11, 12, 13, 15, 17, 19, 21, 24]
 SEGMENTS, LIGHT_STRIDE = 48, 2
+EYE_UV_RADIUS = 0.024
+"""In units of the base mesh's texture, where it makes an eyeball's texture as fine as the face's."""
 
 
 class Part(IntEnum):
@@ -39,7 +41,9 @@ class Piece:
     parts: np.ndarray
     light_triangles: np.ndarray
     light_parts: np.ndarray
-    texture_coordinates: np.ndarray
+    uv: np.ndarray
+    uv_triangles: np.ndarray
+    light_uv_triangles: np.ndarray
     eye_angles: np.ndarray
 
 
@@ -47,92 +51,109 @@ def _halve(quads):
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
 
-def skin_piece(base, cage, faces, face_parts):
-    first = subdivide(faces, len(cage))
+def skin_piece(base, cage, faces, face_parts, heights):
+    """Skin, lid rims and mouth cavity of quads `faces` of the base mesh, cut where `heights` (C,) of the cage is 0."""
+    to_cage = np.full(len(base.vertices), -1)
+    to_cage[cage] = np.arange(len(cage))
+    known, uv_faces = np.unique(base.texture_faces[faces], return_inverse=True)
+    (snap, quads), (uv_snap, uv_quads), source = clip_quads(
+        to_cage[base.faces[faces]], uv_faces.reshape(-1, 4), heights, len(known)
+    )
+    component = connected_parts(quads, snap.shape[0])[quads[:, 0]]
+    face = component == np.bincount(component).argmax()
+    quads, uv_quads, face_parts = quads[face], uv_quads[face], face_parts[source[face]]
+    first = subdivide(quads, snap.shape[0])
     second = subdivide(first.faces, first.smooth.shape[0])
-    smooth, linear = (second.smooth @ first.smooth).tocsr(), (second.linear @ first.linear).tocsr()
+    uv_first = subdivide(uv_quads, uv_snap.shape[0])
+    uv_second = subdivide(uv_first.faces, uv_first.linear.shape[0])
+    operator = (second.smooth @ first.smooth @ snap).tocsr()
+    uv = uv_second.linear @ (uv_first.linear @ (uv_snap @ base.texture_coordinates[known]))
     triangles, parts = _halve(second.faces), np.tile(np.repeat(face_parts, 16), 2)
-    light, light_parts = _light_skin(first, faces, face_parts, smooth @ base.vertices[cage], len(cage))
+    quad, corners = _light_corners(first, operator @ base.vertices[cage])
+    light, light_parts = _nine_points(quads, first)[quad[:, None], corners], face_parts[quad]
+    uv_triangles, light_uv = _halve(uv_second.faces), _nine_points(uv_quads, uv_first)[quad[:, None], corners]
     # the mouth cavity is cut open at the back: one vertex in the middle of the hole closes it, at both resolutions
     hole, light_hole = (open_edges(*each, Part.MOUTH) for each in ((triangles, parts), (light, light_parts)))
-    middle = sparse.csr_matrix(smooth[np.unique(hole)].mean(axis=0))
-    cap = smooth.shape[0]
-    coordinates = np.vstack([_skin_coordinates(base, cage, faces[face_parts == Part.SKIN], linear), [[np.nan] * 2]])
+    cap, uv_cap = operator.shape[0], len(uv)
+    uv_of = np.zeros(cap, np.int64)
+    uv_of[triangles[parts == Part.MOUTH]] = uv_triangles[parts == Part.MOUTH]
     return Piece(
-        operator=sparse.vstack([smooth, middle]).tocsr(),
+        operator=sparse.vstack([operator, sparse.csr_matrix(operator[np.unique(hole)].mean(axis=0))]).tocsr(),
         triangles=np.concatenate([triangles, np.c_[hole, np.full(len(hole), cap)]]),
         parts=np.concatenate([parts, np.full(len(hole), Part.MOUTH)]),
         light_triangles=np.concatenate([light, np.c_[light_hole, np.full(len(light_hole), cap)]]),
         light_parts=np.concatenate([light_parts, np.full(len(light_hole), Part.MOUTH)]),
-        texture_coordinates=coordinates,
+        uv=np.vstack([uv, uv[uv_of[np.unique(hole)]].mean(axis=0)]),
+        uv_triangles=np.concatenate([uv_triangles, np.c_[uv_of[hole], np.full(len(hole), uv_cap)]]),
+        light_uv_triangles=np.concatenate([light_uv, np.c_[uv_of[light_hole], np.full(len(light_hole), uv_cap)]]),
         eye_angles=np.full((cap + 1, 3), np.nan),
     )
 
 
-def _skin_coordinates(base, cage, skin_faces, linear):
-    """Texture coordinates of refined skin vertices; NaN where a neighbour in the cage is not skin."""
-    texture_index = np.full(len(cage), -1)
-    to_cage = np.full(len(base.vertices), -1)
-    to_cage[cage] = np.arange(len(cage))
-    is_skin = np.zeros(len(cage), bool)
-    is_skin[skin_faces] = True
-    inside = is_skin[to_cage[base.faces]].all(axis=1) & (to_cage[base.faces] >= 0).all(axis=1)
-    texture_index[to_cage[base.faces[inside]]] = base.texture_faces[inside]
-    known = texture_index >= 0
-    coordinates = np.where(known[:, None], base.texture_coordinates[texture_index], 0.0)
-    refined = linear @ coordinates
-    refined[linear @ (known & is_skin).astype(float) < 0.999] = np.nan
-    return refined
+def _nine_points(quads, step):
+    """Corners, edge points and centre (F, 9) of each quad after one subdivision."""
+    count = step.linear.shape[1]
+    return np.c_[quads, count + step.face_edges, count + len(step.edges) + np.arange(len(quads))]
 
 
-def _light_skin(first, faces, face_parts, points, cage_count):
-    """Triangles of the light skin: a cage quad in two, or a fan around its centre if it has long edges."""
+def _light_corners(first, points):
+    """Triangles of the light skin, each as its quad (t,) and three of that quad's nine points (t, 3).
+
+    A cage quad is split in two, or into a fan around its centre if it has long edges.
+    """
     lengths = np.round(np.linalg.norm(points[first.edges[:, 0]] - points[first.edges[:, 1]], axis=1), 6)
     split = lengths > LONGEST_LIGHT_EDGE
-    triangles, parts = [], []
-    for index, (quad, edges) in enumerate(zip(faces, first.face_edges)):
+    quads, corners = [], []
+    for index, edges in enumerate(first.face_edges):
         if lengths[edges].max() < 0.95 * LONGEST_LIGHT_EDGE:
-            fan = [(quad[0], quad[1], quad[2]), (quad[0], quad[2], quad[3])]
+            fan = [(0, 1, 2), (0, 2, 3)]
         else:
-            centre, fan = cage_count + len(first.edges) + index, []
+            fan = []
             for k in range(4):
-                start, end, middle = quad[k], quad[(k + 1) % 4], cage_count + edges[k]
-                halves = [(start, middle, centre), (middle, end, centre)]
-                fan += halves if split[edges[k]] else [(start, end, centre)]
-        triangles += fan
-        parts += [face_parts[index]] * len(fan)
-    return np.array(triangles), np.array(parts)
+                start, middle, end = k, 4 + k, (k + 1) % 4
+                fan += [(start, middle, 8), (middle, end, 8)] if split[edges[k]] else [(start, end, 8)]
+        quads += [index] * len(fan)
+        corners += fan
+    return np.array(quads), np.array(corners)
 
 
-def teeth_piece(faces, cage_count):
-    step = subdivide(faces, cage_count)
-    triangles, light = _halve(step.faces), _halve(faces)
-    rows = step.smooth.shape[0]
+def teeth_piece(base, cage, faces):
+    """Teeth from quads `faces` of the base mesh."""
+    known, uv_faces = np.unique(base.texture_faces[faces], return_inverse=True)
+    quads, uv_quads = np.searchsorted(cage, base.faces[faces]), uv_faces.reshape(-1, 4)
+    step, uv_step = subdivide(quads, len(cage)), subdivide(uv_quads, len(known))
+    triangles, light = _halve(step.faces), _halve(quads)
     return Piece(
-        step.smooth,
-        triangles,
-        np.full(len(triangles), Part.TEETH),
-        light,
-        np.full(len(light), Part.TEETH),
-        np.full((rows, 2), np.nan),
-        np.full((rows, 3), np.nan),
+        operator=step.smooth,
+        triangles=triangles,
+        parts=np.full(len(triangles), Part.TEETH),
+        light_triangles=light,
+        light_parts=np.full(len(light), Part.TEETH),
+        uv=uv_step.linear @ base.texture_coordinates[known],
+        uv_triangles=_halve(uv_step.faces),
+        light_uv_triangles=_halve(uv_quads),
+        eye_angles=np.full((step.smooth.shape[0], 3), np.nan),
     )
 
 
 def eye_piece(helper_points, cage_indices, cage_count, side):
+    """One eyeball; its texture is a disc, the pupil in the middle."""
     ball = _eyeball(helper_points)
     spread = sparse.csr_matrix(
         (np.ones(len(cage_indices)), (np.arange(len(cage_indices)), cage_indices)), (len(cage_indices), cage_count)
     )
     rows, part = len(ball.weights), Part.RIGHT_EYE + side
+    around = np.stack([np.cos(ball.angle_around_pupil), np.sin(ball.angle_around_pupil)], axis=1)
     return Piece(
-        sparse.csr_matrix(ball.weights) @ spread,
-        ball.triangles,
-        np.full(len(ball.triangles), part),
-        ball.light_triangles,
-        np.full(len(ball.light_triangles), part),
-        np.full((rows, 2), np.nan),
-        np.c_[np.full(rows, side), ball.angle_from_pupil, ball.angle_around_pupil],
+        operator=sparse.csr_matrix(ball.weights) @ spread,
+        triangles=ball.triangles,
+        parts=np.full(len(ball.triangles), part),
+        light_triangles=ball.light_triangles,
+        light_parts=np.full(len(ball.light_triangles), part),
+        uv=EYE_UV_RADIUS * around * ball.angle_from_pupil[:, None] / ball.angle_from_pupil.max(),
+        uv_triangles=ball.triangles,
+        light_uv_triangles=ball.light_triangles,
+        eye_angles=np.c_[np.full(rows, side), ball.angle_from_pupil, ball.angle_around_pupil],
     )
 
 

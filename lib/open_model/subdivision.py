@@ -1,4 +1,4 @@
-"""Catmull-Clark subdivision of a quad mesh as a sparse matrix, so that it can be applied to any shape of the cage."""
+"""Cutting and Catmull-Clark subdivision of a quad mesh as sparse matrices, to be applied to any shape of the cage."""
 
 from dataclasses import dataclass
 
@@ -53,6 +53,48 @@ def subdivide(faces, vertex_count):
         edges=edges,
         face_edges=face_edges,
     )
+
+
+def clip_quads(faces, uv_faces, heights, uv_count):
+    """Cut a quad mesh along the curve where `heights` (V,) of its vertices are 0, keeping what is above.
+
+    The nearer end of each edge that the curve crosses is moved onto the crossing. Quads that the curve then cuts from
+    corner to corner lose one half; the other becomes a quad by a vertex in the middle of the cut. So the rim follows
+    the curve, whatever the quads' own edges do.
+
+    Returns
+    -------
+    tuple of (csr_matrix (new, V), ndarray (F', 4))
+        Makes the new vertices from the old ones; the quads left over them.
+    tuple of (csr_matrix, ndarray (F', 4))
+        The same for texture coordinates, which have indices `uv_faces` (F, 4) of their own, `uv_count` in all.
+    ndarray (F',)
+        The old quad of each new one.
+    """
+    start, end = heights[faces], heights[np.roll(faces, -1, axis=1)]
+    crossed = start * end < 0
+    share = np.where(crossed, start / np.where(crossed, start - end, 1), 0)
+    from_start = share < 0.5
+    on_curve = np.zeros(len(heights), bool)
+    on_curve[np.where(from_start, faces, np.roll(faces, -1, axis=1))[crossed]] = True
+    sides = np.sign(np.where(on_curve, 0, heights))[faces]
+    above, below = (sides > 0).any(axis=1), (sides < 0).any(axis=1)
+    whole, half = np.flatnonzero(above & ~below), np.flatnonzero(above & below)
+    turn = (sides[half].argmax(axis=1)[:, None] + np.arange(4)) % 4
+
+    def apply(indices, count):
+        ends = np.stack([indices, np.roll(indices, -1, axis=1)])
+        near, far = np.where(from_start, ends, ends[::-1])[:, crossed]
+        moved = np.minimum(share, 1 - share)[crossed] / np.bincount(near, minlength=count)[near]
+        stay = np.arange(count)
+        values = np.concatenate([1 - np.bincount(near, moved, count), moved])
+        snap = sparse.csr_matrix((values, (np.r_[stay, near], np.r_[stay, far])), (count, count))
+        halves = np.take_along_axis(indices[half], turn, axis=1)
+        middles = 0.5 * (snap[halves[:, 1]] + snap[halves[:, 3]])
+        halves[:, 2] = count + np.arange(len(half))
+        return sparse.vstack([snap, middles]).tocsr(), np.concatenate([indices[whole], halves])
+
+    return apply(faces, len(heights)), apply(uv_faces, uv_count), np.concatenate([whole, half])
 
 
 def _average(members, vertex_count):

@@ -16,6 +16,11 @@ def study(tmp_path_factory):
     return study_after_its_first_run(tmp_path_factory, "tour")[0]
 
 
+def cached_stages(output):
+    """Names of the stages that `dvc repro` takes from its run cache."""
+    return set(re.findall(r"Stage '([^']+)' is cached - skipping run", output))
+
+
 def test_the_tour_of_experiments(study):
     said = {}
     for command in commands_of(study.folder / "docs/experiments.md"):
@@ -64,13 +69,24 @@ def test_an_experiments_notebooks_come_back_with_it(study):
     # the same by the run cache: parameters that were run before are not run again
     study.set("stage2", loop_weight=0.2)
     said = study.dvc("repro")
-    cached = set(re.findall(r"Stage '([^']+)' is cached - skipping run", said))
-    assert not stages_run(said) and cached >= {"stage2@full", "evaluate@full", "ablations", "comparison", "report"}
+    every = {"stage2@full", "evaluate@full", "ablations", "comparison", "report"}
+    assert not stages_run(said) and cached_stages(said) >= every
     assert loop_weight() == "0.2" and numbers() != committed
     study.run("git", "checkout", "params.yaml")
     assert not stages_run(study.dvc("repro"))
     assert loop_weight() == "0.07" and numbers() == committed
     assert study.run("git", "status", "--porcelain") == ""
+
+
+def test_one_variants_own_weight_changed_back_trains_nothing(study):
+    study.set("variants", strong_loop={"loop_weight": 0.4})
+    assert stages_run(study.dvc("repro", "stage2@strong_loop")) == {"stage2@strong_loop"}
+    study.set("variants", strong_loop={"loop_weight": 0.5})  # as the tour ran it
+    said = study.dvc("repro", "evaluate@strong_loop")
+    assert not stages_run(said) and cached_stages(said) == {"stage2@strong_loop", "evaluate@strong_loop"}
+    study.run("git", "checkout", ".")
+    study.run("git", "clean", "--quiet", "-fd", "reports")
+    assert not stages_run(study.dvc("repro"))
 
 
 def test_equal_runs_give_equal_bytes(study):

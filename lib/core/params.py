@@ -91,17 +91,23 @@ class AugmentationParams:
 
 
 @strict
-class Stage1Params:
-    """Section `stage1`: training on synthetic faces only (paper 3.3)."""
+class ParameterLossParams:
+    """What trains a decoder on known coefficients by Eq. 3: `stage1` and `methods.fit_regressed`."""
 
     seed: Seed
-    faces: Annotated[int, Field(ge=64)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Positive
     weight_decay: NotNegative
     shape_weight: NotNegative
     texture_weight: NotNegative
+
+
+@strict
+class Stage1Params(ParameterLossParams):
+    """Section `stage1`: training on synthetic faces only (paper 3.3)."""
+
+    faces: Annotated[int, Field(ge=64)]
 
 
 @strict
@@ -144,44 +150,39 @@ class EvaluateParams:
 
 
 @strict
-class PixelAutoencoderParams:
+class PhotometricParams:
+    """What explains the pixels of photographs: `methods.pixel_autoencoder` and `methods.iterative_fit`."""
+
+    steps: Count
+    learning_rate: Positive
+    landmark_weight: NotNegative
+    prior_weight: NotNegative
+
+
+@strict
+class PixelAutoencoderParams(PhotometricParams):
     """Section `methods.pixel_autoencoder`: the photometric autoencoder (MoFA, [27] in the paper)."""
 
     seed: Seed
     synthetic_faces: Count
-    steps: Count
     photographs: Annotated[int, Field(ge=2)]
-    learning_rate: Positive
     weight_decay: NotNegative
-    landmark_weight: NotNegative
-    prior_weight: NotNegative
     checkpoint_steps: Count
 
 
 @strict
-class IterativeFitParams:
+class IterativeFitParams(PhotometricParams):
     """Section `methods.iterative_fit`: one photograph at a time by analysis through synthesis ([13] in the paper)."""
 
     people: Count
-    steps: Count
-    learning_rate: Positive
-    landmark_weight: NotNegative
-    prior_weight: NotNegative
 
 
 @strict
-class FitRegressedParams:
+class FitRegressedParams(ParameterLossParams):
     """Section `methods.fit_regressed`: fits of training photographs, learned by the decoder ([29] in the paper)."""
 
-    seed: Seed
     people: Annotated[int, Field(ge=2)]
     photographs_per_person: Count
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    learning_rate: Positive
-    weight_decay: NotNegative
-    shape_weight: NotNegative
-    texture_weight: NotNegative
 
 
 @strict

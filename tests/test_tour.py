@@ -86,6 +86,7 @@ def test_one_variants_own_weight_changed_back_trains_nothing(study):
     assert not stages_run(said) and cached_stages(said) == {"stage2@strong_loop", "evaluate@strong_loop"}
     study.run("git", "checkout", ".")
     study.run("git", "clean", "--quiet", "-fd", "reports")
+    study.dvc("checkout")
     assert not stages_run(study.dvc("repro"))
 
 

@@ -1,6 +1,6 @@
 """Maps of regions, folds and hair on the reference face, which the skin painter blends with.
 
-All maps are mirror-symmetric but for the fixed fine grain; distances are in mm.
+All maps are mirror-symmetric but for the fixed fine grain; distances are in mm of a face of one size, `EYE_DISTANCE`.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -18,6 +18,10 @@ from lib.rendering.vertices import unit_normals
 COARSE_LENGTH, COARSE_COUNT, COARSE_INDUCING = 34.0, 36, 200
 MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING = 13.0, 80, 600
 GRAIN_SEED = 9
+SIDES = ("right", "left")
+EYE_DISTANCE = 59.5
+"""Between the pupils of the face that the lengths in this package's maps and paint refer to, mm: maps are drawn on the
+reference brought to this size."""
 OCCLUSION_DIRECTIONS, OCCLUSION_CELL = 60, 2.2
 
 
@@ -83,6 +87,7 @@ def draw_maps(mesh, points, landmarks):
     mouth_line = border(mesh, Part.MOUTH)
     lips = smooth_step(sample_mask("lips", mesh.texture_coordinates), 0.12, 0.8)
     lips[mouth_line] = np.maximum(lips[mouth_line], 0.9)
+    points = points * (EYE_DISTANCE / np.ptp(points[[landmarks[f"{side}.eye.pupil.center"] for side in SIDES], 0]))
     place = _Places(points, landmarks, mouth_line)
     openness = ambient_occlusion(points, mesh.triangles)
     candidates = points[mesh.light_rows]
@@ -101,8 +106,8 @@ def draw_maps(mesh, points, landmarks):
         "cavity_depth": np.where(part == Part.MOUTH, cKDTree(points[mouth_line]).query(points)[0], 0.0),
         "openness": 0.5 * (openness + openness[mesh.mirror]),
         "grain": random.random(len(points)),
-        "freckles": fine_field(points, 2.2, 60, random),
-        "spots": fine_field(points, 5.0, 50, random),
+        "freckles": fine_field(points, 1.5, 60, random),
+        "spots": fine_field(points, 3.0, 60, random),
         "eye_angles": mesh.eye_angles[:, 1:],
         "coarse": random_field_basis(points, candidates, COARSE_LENGTH, COARSE_COUNT, COARSE_INDUCING),
         "medium": random_field_basis(points, candidates, MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING),
@@ -173,7 +178,10 @@ def _beard(place, lips):
     bare_patch = 1 - 0.7 * gaussian_bump(across, y, (9, mouth_y - 15), (7, 5))
     side = smooth_step(across, 38, 54) * smooth_step(y, place.eye_y - 8, place.eye_y - 30)
     side *= smooth_step(z, -8, 10) * smooth_step(z, 68, 40)
-    moustache = np.exp(-0.5 * ((y - mouth_y - 12) / 5.5) ** 4) * smooth_step(across, 34, 24) * (z > 55)
+    # arched over the lip, its ends hang down beside the corners of the mouth
+    moustache = (
+        np.exp(-0.5 * ((y - mouth_y - 13 + 0.014 * across**2) / 6) ** 4) * smooth_step(across, 36, 22) * (z > 55)
+    )
     philtrum = 1 - 0.4 * np.exp(-0.5 * (across / 3) ** 2)
     return {
         "chin_beard": below * smooth_step(z, -5, 18) * smooth_step(y, -102, -86) * bare_patch * (1 - lips),

@@ -23,6 +23,9 @@ MELANIN_LIMITS = np.log([0.033, 0.72])
 """The lightest and darkest measured skin."""
 
 ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
+BROW_ARCH = 0.64
+"""Where a brow is highest, as a share of its length: above the outer rim of the iris or farther out."""
+
 LASH_COLOUR = np.array([0.10, 0.07, 0.06], np.float32)
 BROWN, BLUE, GREEN = np.array([0.20, 0.115, 0.065]), np.array([0.40, 0.52, 0.62]), np.array([0.42, 0.46, 0.30])
 
@@ -99,12 +102,12 @@ def _paint_skin(maps, traits, complexion, random):
         + clipped_normal(random, 0, 0.09) * maps.chin
         + clipped_normal(random, 0, 0.08) * maps.flank
         + clipped_normal(random, 0.14, 0.18, 0, 0.7) * maps.eyelids
-        + clipped_normal(random, 0.20, 0.22, 0, 0.8) * maps.under_eye
+        + clipped_normal(random, 0.18, 0.2, 0, 0.7) * (1 - 0.6 * dark) * maps.under_eye
     )
     freckled = clipped_normal(random, -0.1, 0.7, 0) * (1 - dark) * (complexion.log_melanin < np.log(0.11))
     freckle_region = np.exp(-0.5 * (((maps.across - 24) / 26) ** 2 + ((maps.height + 22) / 20) ** 2))
-    log_melanin += 0.5 * freckled * smooth_step(maps.freckles, 0.6, 1.6) * freckle_region
-    log_melanin += traits.age * clipped_normal(random, 0.2, 0.25, 0) * smooth_step(maps.spots, 0.9, 1.9)
+    log_melanin += 0.4 * freckled * smooth_step(maps.freckles, 0.6, 1.6) * freckle_region
+    log_melanin += traits.age * clipped_normal(random, 0.15, 0.2, 0) * smooth_step(maps.spots, 1.3, 2.2)
     log_blood = (
         0.15 * coarse_blood
         + 0.08 * clipped_normal(random, 0, 0.7) * medium
@@ -177,24 +180,26 @@ def sample_hair_colour(traits, darkness, random):
     pheomelanin = clipped_normal(random, 0.25, 0.28, 0, 1) * (1 - darkness) * (1 - asian)
     blond, black, red = np.array([0.62, 0.47, 0.30]), np.array([0.085, 0.062, 0.052]), np.array([0.10, -0.06, -0.12])
     colour = blond * (1 - eumelanin) ** 1.3 + black + pheomelanin * (1 - eumelanin) * red
-    grey = smooth_step(traits.age + random.normal(0, 0.12), 0.36, 0.82)
+    grey = smooth_step(traits.age + random.normal(0, 0.12), 0.42, 0.90)
     return (colour * (1 - grey) + grey * np.array([0.55, 0.54, 0.53])).astype(np.float32)
 
 
 def paint_brows(colour, maps, traits, complexion, random):
     """Paint brows (colour (n, 3) in and out): a soft arc whose strength, width and arch differ between people."""
     female = 1 - traits.gender
-    lift, arch = random.normal(0, 0.7), random.normal(0, 1.2) + 0.7 * female
-    start, end = 9.5 + random.normal(0, 1.6), 50 + random.normal(0, 2.5)
-    thickness = clipped_normal(random, 3.0 + 1.1 * traits.gender, 0.7, 1.8, 5.2)
-    density = clipped_normal(random, 0.74 + 0.08 * traits.gender, 0.17, 0.28, 1)
+    base, arch = random.normal(19.6 + 0.8 * female, 0.8), clipped_normal(random, 2.4 + 1.4 * female, 0.9, 0.8, 5.5)
+    start, end = random.normal(11.0, 1.4), random.normal(49.5, 2.0)
+    tail = random.normal(1.4, 0.9)
+    thickness = clipped_normal(random, 2.5 + 1.2 * traits.gender, 0.6, 1.6, 4.8)
+    density = clipped_normal(random, 0.70 + 0.10 * traits.gender, 0.16, 0.28, 1)
     along = np.clip((maps.across - start) / (end - start), -0.2, 1.25)
-    inside = np.clip(along, 0, 1)
-    middle = 18.5 + lift + (6.5 + arch) * np.sin(0.72 * np.pi * inside**1.35) - 7 * np.clip(along - 0.66, 0, 1)
-    half = thickness * (1 - 0.72 * smooth_step(along, 0.45, 1.05)) * smooth_step(along, -0.12, 0.1)
+    # up to the arch at two thirds of the length, then down to the level of the start
+    rising, falling = np.clip(along, 0, BROW_ARCH) / BROW_ARCH, np.clip(along - BROW_ARCH, 0, 1) / (1 - BROW_ARCH)
+    middle = base + arch * (np.sin(0.5 * np.pi * rising) - falling**1.5) + tail * along
+    half = thickness * (1 - 0.75 * smooth_step(along, 0.5, 1.05)) * smooth_step(along, -0.2, 0.2)
     offset = (maps.height - middle) / np.maximum(half, 0.35)
-    mask = np.exp(-0.5 * np.abs(offset) ** 2.2) * smooth_step(along, 1.1, 0.94) * smooth_step(along, -0.14, 0.08)
-    mask *= density * (0.82 + 0.18 * maps.grain) * (half > 0.2) * (maps.part == Part.SKIN)
+    mask = np.exp(-0.5 * np.abs(offset) ** 2.2) * smooth_step(along, 1.1, 0.9) * smooth_step(along, -0.15, 0.2)
+    mask *= density * (0.72 + 0.28 * maps.grain) * (half > 0.2) * (maps.part == Part.SKIN)
     # a quarter of the skin shines through even dense brows
     hair = 0.75 * (0.72 * complexion.hair + 0.02) + 0.15 * colour
     return colour + np.clip(mask, 0, 1)[:, None] * (hair - colour)
@@ -221,25 +226,29 @@ def paint_lashes(colour, maps, traits, complexion, random):
 def paint_eyes(colour, maps, traits, complexion, random):
     """Paint both eyes (colour (n, 3) in and out, sRGB-encoded).
 
-    Light irises come with light skin and European ancestry only; hazel and green lie between brown and blue.
+    Light irises come with light skin and European ancestry only; hazel and green lie between brown and blue. An iris is
+    11.8 mm wide with a standard deviation of 0.5 mm, among East Asians 0.4 mm less; angles are those of MakeHuman's
+    eyeball, larger than life.
     """
-    pupil_edge = clipped_normal(random, 8.6, 0.8, 6.5, 11)
-    iris_edge = random.normal(24.8, 0.4)
+    pupil_edge = clipped_normal(random, 6.8, 0.8, 5, 9)
+    iris_edge = clipped_normal(random, 20.8 - 0.7 * traits.ancestry[ASIAN], 0.8, 19, 23)
     light = (1 - complexion.darkness) ** 2 * traits.ancestry[CAUCASIAN] ** 1.5 * random.beta(1.1, 0.9) * 1.15
-    green, brown_shade = 0.8 * random.random(), clipped_normal(random, 1, 0.2, 0.55, 1.6)
+    green, brown_shade = 0.8 * random.random(), clipped_normal(random, 1.1 - 0.2 * complexion.darkness, 0.2, 0.55, 1.6)
     veins, brightness = clipped_normal(random, 0.5, 0.4, 0, 1.6), random.normal(0, 0.02)
     eye = maps.part >= Part.RIGHT_EYE
     degrees, around = np.rad2deg(maps.eye_angles[eye, 0]), maps.eye_angles[eye, 1]
     light_colour = BLUE * (1 - green) + GREEN * green
     iris = BROWN * brown_shade * (1 - np.clip(light, 0, 1)) + light_colour * np.clip(light, 0, 1)
     rays = 1 + 0.10 * np.sin(16 * around + 0.8 * np.sin(3 * around))
-    iris = iris * (rays * (0.78 + 0.45 * smooth_step(degrees, 9, 17)))[:, None]
-    iris *= (1 - 0.55 * smooth_step(degrees, iris_edge - 4.5, iris_edge - 0.4))[:, None]
+    iris = iris * (rays * (0.78 + 0.45 * smooth_step(degrees, 7, 14)))[:, None]
+    iris *= (1 - 0.55 * smooth_step(degrees, iris_edge - 3.5, iris_edge - 0.3))[:, None]
     iris = iris * smooth_step(degrees, pupil_edge - 0.7, pupil_edge + 0.7)[:, None] + 0.012
-    sclera = np.array([0.86, 0.835, 0.82]) + brightness - veins * np.array([0.02, 0.05, 0.07])
-    sclera = sclera - complexion.darkness * np.array([0.02, 0.03, 0.06])
+    sclera = np.array([0.77, 0.735, 0.71]) + brightness - veins * np.array([0.02, 0.05, 0.07])
+    sclera = sclera - complexion.darkness * np.array([0.03, 0.05, 0.08])
     sclera = sclera - smooth_step(degrees, 42, 66)[:, None] * np.array([0.0, 0.05, 0.05])
     white = smooth_step(degrees, iris_edge - 0.6, iris_edge + 1.2)[:, None]
-    shade = np.clip(0.62 + 0.38 * maps.openness[eye], 0.45, 1)[:, None]
-    colour[eye] = (iris * (1 - white) + sclera * white) * shade
+    # the lid and its lashes shade the ball below them
+    lid_shadow = 0.35 * np.exp(-((maps.lid_distance[eye] / 2.2) ** 2)) * maps.upper_lid[eye]
+    shade = np.clip(0.62 + 0.38 * maps.openness[eye], 0.45, 1) * (1 - lid_shadow)
+    colour[eye] = (iris * (1 - white) + sclera * white) * shade[:, None]
     return colour

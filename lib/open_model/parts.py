@@ -13,7 +13,7 @@ LONGEST_LIGHT_EDGE = 5.0
 """Cage edges longer than this (mm) are split once in the light mesh."""
 
 RINGS_DEGREES = np.array(
-    [3, 6, 7.4, 8.6, 10, 12.5, 15, 17.5, 20, 22, 23.4, 24.4, 25.4, 26.6, 28, 30, 33, 37, 42, 48, 54, 60, 66, 73, 80]
+    [3, 5, 6, 7, 8.2, 10, 12, 14, 16, 18, 19.4, 20.3, 21.2, 22.2, 23.4, 25.5, 29, 33, 39, 46, 53, 60, 66, 73, 80]
 )
 LIGHT_RINGS = [0, 3, 5, 7, 9, 11, 12, 13, 15, 17, 19, 21, 24]
 SEGMENTS, LIGHT_STRIDE = 48, 2

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from lib.core.pictures import decode_srgb, encode_srgb
 from lib.rendering.kernels.shading import ShadeOnCpu
 
-SPECULAR = 0.2
-"""The constant c of K_s = c - c K_d: dark skin has the stronger highlights (paper 3.2.2)."""
+SPECULAR = 0.1
+"""The constant c of K_s = c - c K_d: dark skin has the stronger highlights (paper 3.2.2). 0.1 is the peak of a
+Torrance-Sparrow lobe with skin's reflectance 0.028 and roughness 0.27 (Weyrich et al., SIGGRAPH 2006)."""
 EXPONENT = 16
 """Phong's exponent; skin's highlights are broad. Four squarings compute the power."""
 

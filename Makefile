@@ -38,6 +38,9 @@ $(READY): $(REQUIREMENTS)
 setup: $(SETUP) ## install everything into .venv (study and test do it by themselves)
 
 study: setup ## run the whole study: dvc repro
+	@# a downloaded archive is no git repository: DVC then does without, until there is one
+	@if git rev-parse --git-dir >/dev/null 2>&1; then $(RUN) dvc config -q --local --unset core.no_scm || true; \
+	    else $(RUN) dvc config -q --local core.no_scm true; fi
 	$(RUN) dvc repro
 
 # the parameters that differ, and three measures of one variant: `make experiments VARIANT=no_batch`

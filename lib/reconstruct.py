@@ -5,22 +5,26 @@ import csv
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lib.core import paths
 from lib.core.errors import StudyError
+from lib.core.files import MADE_HERE, SKIPPED_HEADING, made_here, write_atomically
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.pictures import to_pictures, to_tensor
 from lib.core.progress import progress
 from lib.core.tensors import write_json
 from lib.face_model.meshes import FORMATS, save_mesh
 from lib.face_model.model import FaceModel
-from lib.photos.align import iterate_face_crops
-from lib.photos.files import IMAGE_SUFFIXES, Photograph
+from lib.photos.align import BOX_COLUMNS, iterate_face_crops
+from lib.photos.files import HIDDEN, Photograph, printable
+from lib.photos.given import find_photographs
 from lib.recognition.network import load_network
 from lib.rendering.crop import Crop
 from lib.rendering.renderer import frontal_scene, render_meshes
@@ -29,16 +33,19 @@ from lib.training.regressor import Regressor
 PORTRAIT = Crop(320, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 BATCH = 16
 SOME_SKIPPED = 3
+SKIPPED = "skipped.csv"
 
 EXAMPLES = """examples:
   python -m lib.reconstruct me.jpg --out build/faces
   python -m lib.reconstruct holiday/ --out build/faces --formats glb
   python -m lib.reconstruct one.jpg two.jpg three.jpg --same-person --out build/faces
+  python -m lib.reconstruct group.jpg --all-faces --out build/faces
   python -m lib.reconstruct me.jpg --out build/faces --regressor data/regressors/no_batch.safetensors
 
 For each photograph NAME.jpg the folder receives NAME.glb, NAME.ply and NAME.obj (the neutral face with vertex colours),
-NAME.json (its coefficients) and NAME.png (photograph and face side by side); photographs that gave no face are listed
-in skipped.csv. Exit code: 0 all photographs gave a face, 3 some were skipped, 1 nothing was made, 2 wrong usage."""
+NAME.json (its coefficients) and NAME.png (photograph and face side by side); files that gave no face are listed
+in skipped.csv. Only results of an earlier run are replaced. Exit code: 0 all photographs gave a face, 3 some files
+were skipped, 1 nothing was made, 2 wrong usage."""
 
 
 @dataclass(frozen=True)
@@ -98,43 +105,12 @@ class Reconstructor:
         return coefficients, vertices.numpy(), albedo.numpy(), to_pictures(images)
 
 
-def find_photographs(places):
-    """List files, and the image files of folders and their sub-folders, under a name of their own each.
-
-    Returns
-    -------
-    dict of str to Path
-        A name for the results of each photograph: the file's, with its folders before it where two are alike.
-
-    Raises
-    ------
-    StudyError
-        A place does not exist, or a folder holds no image file.
-    """
-    paths = []
-    for place in map(Path, places):
-        if not place.exists():
-            raise StudyError(f"{place} does not exist")
-        found = [place]
-        if place.is_dir():
-            found = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        if not found:
-            raise StudyError(f"the folder {place} holds no image file")
-        paths += found
-    paths = list(dict.fromkeys(path.resolve() for path in paths))
-    deepest = max(len(path.parts) for path in paths)
-    # the ending belongs to the name only where me.jpg lies beside me.png
-    for stems in ([path.with_suffix("") for path in paths], paths):
-        for depth in range(1, deepest):
-            names = ["-".join(stem.parts[-depth:]) for stem in stems]
-            if len(set(names)) == len(paths):
-                return dict(zip(names, paths))
-
-
-def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1):
+def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, all_faces=False):
     """Make a face of each of the photographs that `find_photographs` gives.
 
-    `workers` processes read photographs and detect faces ahead; 0 for few photographs.
+    Of several faces in one the largest and most central is taken, or with `all_faces` each: the results are called
+    NAME-face1, NAME-face2, ... in this order. A file that is no result of an earlier run is never replaced. `workers`
+    processes read photographs and detect faces ahead; 0 for few photographs.
 
     Returns
     -------
@@ -142,16 +118,21 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1):
         The photographs that gave no face, and why.
     """
     skipped = {}
-    for names, records, pictures in _crops(reconstructor, photographs, workers):
+    for names, records, pictures in _crops(reconstructor, photographs, workers, all_faces):
         skipped |= {name: record["reason"] for name, record in zip(names, records) if record["reason"]}
         used = [(name, record) for name, record in zip(names, records) if not record["reason"]]
         if not used:
             continue
         faces = reconstructor.faces(reconstructor.features(pictures["network"]))
         for number, (name, record) in enumerate(used):
-            source = [dict(file=photographs[name].name, faces=record["faces"], probability=record["probability"])]
             face = [values[number] for values in faces]
-            _write(folder / name, face, [pictures["portrait"][number]], source, reconstructor, formats)
+            source, target = [_source(photographs[name], record)], folder / name
+            if all_faces and record["faces"] > 1:
+                target = folder / _name_of_face(name, record["number"], photographs)
+            try:
+                _write(target, face, [pictures["portrait"][number]], source, reconstructor, formats)
+            except (OSError, StudyError) as error:
+                skipped[name] = f"its results cannot be written: {error}"
     return skipped
 
 
@@ -167,8 +148,7 @@ def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, work
             if record["reason"]:
                 skipped[name] = record["reason"]
             else:
-                found = dict(faces=record["faces"], probability=record["probability"])
-                sources.append(dict(file=photographs[name].name) | found)
+                sources.append(_source(photographs[name], record))
         features.append(reconstructor.features(pictures["network"]))
         portraits += list(pictures["portrait"])
     if portraits:
@@ -177,37 +157,78 @@ def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, work
     return skipped
 
 
-def _crops(reconstructor, photographs, workers):
-    """Yield names, records and crops of the photographs, batch by batch."""
+def _source(path, record):
+    """What the results say of the photograph; the box is left, top, right, bottom in pixels, once it is upright."""
+    box = [record[side] for side in BOX_COLUMNS]
+    return dict(file=printable(path.name), faces=record["faces"], probability=record["probability"], box=box)
+
+
+def _name_of_face(name, number, photographs):
+    name = f"{name}-face{number}"
+    while name in photographs:
+        name += "-"
+    return name
+
+
+def _crops(reconstructor, photographs, workers, all_faces=False):
+    """Yield names, records and crops of the photographs, batch by batch; say at the end which show several faces."""
     names = list(photographs)
     files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
     framings = dict(network=reconstructor.network.crop, portrait=PORTRAIT)
-    done = 0
+    waiting, groups = iter(names), {}
     with progress(description="photographs", total=len(files), unit="photo", silent=len(files) < 2) as bar:
-        for records, pictures in iterate_face_crops(files, framings, BATCH, workers):
-            yield names[done : done + len(records)], records, pictures
-            done += len(records)
-            bar.update(len(records))
+        for records, pictures in iterate_face_crops(files, framings, BATCH, workers, all_faces):
+            first = [record["number"] <= 1 for record in records]
+            here = [next(waiting) for is_first in first if is_first]
+            here = [here[number - 1] for number in np.cumsum(first)]
+            groups |= {name: record["faces"] for name, record in zip(here, records) if record["faces"] > 1}
+            yield here, records, pictures
+            bar.update(sum(first))
+    if groups and not all_faces:
+        shown = ", ".join(f"{photographs[name].name} ({count} faces)" for name, count in [*groups.items()][:5])
+        print(
+            f"{len(groups)} of the photographs show several faces, of which the largest and most central one was used: "
+            f"{printable(shown)}{', ...' if len(groups) > 5 else ''}"
+        )
 
 
 def _write(path, face, portraits, sources, reconstructor, formats):
     """Write everything about one face beside one another under `path` and an ending each."""
     coefficients, vertices, albedo, portrait = face
+    refuse_to_replace(path.parent, [path.name], formats)
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind in formats:
-        target = path.with_name(f"{path.name}.{kind}")
-        save_mesh(target, vertices, albedo, reconstructor.face_model.triangles.numpy())
+        save_mesh(_result(path, kind), vertices, albedo, reconstructor.face_model.triangles.numpy())
     content = dict(
+        made=MADE_HERE,
         photographs=sources,
         network=reconstructor.network.name,
         face_model=Path(reconstructor.face_model.source).name,
         shape=coefficients.shape.tolist(),
         texture=coefficients.texture.tolist(),
     )
-    write_json(path.with_name(f"{path.name}.json"), content)
+    write_json(_result(path, "json"), content)
     picture = Image.fromarray(np.concatenate([*portraits, portrait], axis=1))
+    info = PngInfo()
+    info.add_text("Software", MADE_HERE)
     # stronger compression would take longer than all else that is done for a face
-    picture.save(path.with_name(f"{path.name}.png"), compress_level=1)
+    options = dict(pnginfo=info, compress_level=1)
+    write_atomically(_result(path, "png"), lambda part: picture.save(part, "PNG", **options))
+
+
+def _result(path, kind):
+    return path.with_name(f"{path.name}.{kind}")
+
+
+def refuse_to_replace(folder, names, formats):
+    """Raise StudyError where a result would replace a file that is none of an earlier run."""
+    paths = [_result(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
+    foreign = [path for path in (*paths, folder / SKIPPED) if os.path.lexists(path) and not made_here(path)]
+    if foreign:
+        raise StudyError(
+            f"{printable(foreign[0])} would be replaced, which is no result of an earlier run"
+            f"{f' (and {len(foreign) - 1} more)' if foreign[1:] else ''}: give another --out, or move it away"
+        )
 
 
 def _check_writable(folder):
@@ -229,7 +250,9 @@ def _parse(arguments):
     )
     parser.add_argument("photographs", nargs="+", metavar="PHOTO", help="a photograph, or a folder of them")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the results")
-    parser.add_argument("--same-person", action="store_true", help="all photographs show one person: one face of all")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--same-person", action="store_true", help="all photographs show one person: one face of all")
+    which.add_argument("--all-faces", action="store_true", help="each face of a photograph, not the largest alone")
     parser.add_argument(
         "--formats", nargs="+", choices=FORMATS, default=FORMATS, help="of the meshes (default: all three)"
     )
@@ -245,12 +268,14 @@ def _parse(arguments):
 def main(arguments=None):
     """Reconstruct what the command line names; return the exit code."""
     chosen = _parse(arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
     try:
-        photographs = find_photographs(chosen.photographs)
+        photographs, others = find_photographs(chosen.photographs)
         _check_writable(chosen.out)
+        refuse_to_replace(chosen.out, ["person"] if chosen.same_person else photographs, chosen.formats)
         params = load_params(PARAMS_FILE)
         reconstructor = Reconstructor.load(params.networks.training, chosen.regressor, params.face_model.path)
-        work = reconstruct_person if chosen.same_person else reconstruct
+        work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
         # a process of its own costs seconds to start, which a few photographs do not
         workers = int(len(photographs) > BATCH)
         skipped = work(reconstructor, photographs, chosen.out, chosen.formats, workers)
@@ -258,16 +283,23 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 1
     made = len(photographs) - len(skipped)
-    print(f"{made} of {len(photographs)} photographs gave a face; results in {chosen.out}")
-    if not skipped:
-        return 0
-    with (chosen.out / "skipped.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(
-            [("photograph", "reason"), *((photographs[name], skipped[name]) for name in skipped)]
-        )
-    for name, reason in list(skipped.items())[:5]:
-        print(f"skipped {photographs[name]}: {reason}", file=sys.stderr)
-    return SOME_SKIPPED if made else 1
+    print(f"{made} of {len(photographs)} photographs gave a face; results in {printable(chosen.out)}")
+    reasons = {photographs[name]: reason for name, reason in skipped.items()} | others
+    _write_skipped(chosen.out / SKIPPED, reasons)
+    told = [f"skipped {printable(path)}: {reason}" for path, reason in reasons.items() if reason != HIDDEN]
+    print(*told[:5], sep="\n", end="\n" if told else "", file=sys.stderr)
+    if len(told) > 5:
+        print(f"skipped {len(told) - 5} more: see {printable(chosen.out / SKIPPED)}", file=sys.stderr)
+    return (SOME_SKIPPED if told else 0) if made else 1
+
+
+def _write_skipped(path, reasons):
+    """List what gave no face; an earlier run's list goes where there is nothing to list."""
+    path.unlink(missing_ok=True)
+    if reasons:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = [(printable(one), reason) for one, reason in reasons.items()]
+            csv.writer(file).writerows([SKIPPED_HEADING.split(","), *rows])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
 from papermill.exceptions import PapermillExecutionError
 from ruamel.yaml import YAML
 from traitlets.config import Config
@@ -72,6 +75,8 @@ def execute_notebook(source, target, parameters):
 
     The executed copy holds what the cells show and nothing of the run itself, so that equal runs give equal bytes.
     """
+    # the kernel's own, which draws into the notebook, whatever the user's other programs draw with
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         papermill.execute_notebook(
             str(source),
@@ -84,12 +89,21 @@ def execute_notebook(source, target, parameters):
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             config=Config(KernelManager=_connection(f"{sockets}/kernel")),
+            kernel_manager_class=_OwnKernel,
             # nothing is left to do after the last cell, and a kernel that leaves by itself may print a traceback:
             # one of its threads says that it is idle while another closes what it says it through
             shutdown_kernel="immediate",
         )
     executed = nbformat.read(target, 4)
     write_atomically(target, lambda part: nbformat.write(without_traces(executed), part))
+
+
+class _OwnKernel(AsyncKernelManager):
+    """The kernel of this environment, also where another's is registered under the same name."""
+
+    @property
+    def kernel_spec(self):
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
 
 
 def without_traces(notebook):

@@ -127,7 +127,7 @@ def test_bam_is_unlabelled_flat_or_by_medium(tmp_path):
 def test_vggface_is_people(tmp_path):
     make(tmp_path / "one", "A_J_Buckley/00000001.jpg", "A_J_Buckley/.hidden.jpg")
     assert [row[1::3] for row in listed("vggface", tmp_path / "one")] == [
-        ("A_J_Buckley", "a hidden file"),
+        ("A_J_Buckley", "hidden, or the system's"),
         ("A_J_Buckley", ""),
     ]
     make(tmp_path / "two", "train/n000002/0001_01.jpg", "test/n000001/0001_01.jpg", "meta/identity_meta.csv")

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from skimage import data
@@ -18,7 +19,7 @@ from lib.core.errors import StudyError
 from lib.core.params import EvaluateParams
 from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.file import FaceModelFile, LinearModel
-from lib.face_model.meshes import read_mesh, save_mesh
+from lib.face_model.meshes import Mesh, read_mesh, save_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.open_model.generator import FaceGenerator
 from lib.photos.store import Photographs
@@ -129,6 +130,46 @@ def truth_of(faces, path):
         file["triangles"] = np.asarray(generator.triangles, np.int32)
         file["persons"] = ["ann", "bob"]
     return load_truth(path, 2)
+
+
+def test_meshes_whose_triangles_share_no_vertices_are_placed_alike(tmp_path, faces, model):
+    generator, people = faces
+    triangles = np.asarray(generator.triangles)
+    shared, places = trimesh.Trimesh(people[0].vertices, triangles, process=False), {}
+    shared.export(tmp_path / "shared.ply")
+    split = people[0].vertices[triangles].reshape(-1, 3)
+    flat = trimesh.Trimesh(split, np.arange(triangles.size).reshape(-1, 3), process=False)
+    for name in ("flat.ply", "flat.glb", "flat.obj"):
+        flat.export(tmp_path / name)
+    for name in ("shared.ply", "flat.ply", "flat.glb", "flat.obj"):
+        read = read_mesh(tmp_path / name, with_colours=True)
+        places[name] = place_meshes({name: read}, model)[name].nose_tip
+    assert all(np.abs(place - places["shared.ply"]).max() < 1 for place in places.values()), places
+
+
+@pytest.mark.parametrize(
+    "wrong", ["y down", "z away", "z up", "half a face", "swapped", "a number too large", "a wrong one"]
+)
+def test_meshes_that_do_not_fit_are_named(faces, model, wrong):
+    generator, people = faces
+    vertices, triangles = people[0].vertices.copy(), np.asarray(generator.triangles, np.int64)
+    landmarks = {name: tuple(rows) for name, rows in model.alignment_vertices.items()}
+    landmarks["nose_tip"] = (model.landmarks["center.nose.tip"],)
+    known = None
+    if wrong in ("y down", "z away"):
+        vertices *= [1, -1, 1] if wrong == "y down" else [1, 1, -1]
+    elif wrong == "z up":
+        vertices = Rotation.from_euler("x", 90, degrees=True).apply(vertices)
+    elif wrong == "half a face":
+        triangles = triangles[:3]
+    elif wrong == "swapped":
+        other = {"right": "left", "left": "right"}
+        known = {n: landmarks["_".join(other.get(part, part) for part in n.split("_"))] for n in LANDMARK_NAMES}
+    else:
+        known = landmarks | {"nose_tip": (10**6 if wrong == "a number too large" else 100,)}
+    mesh = Mesh(vertices, triangles, np.full_like(vertices, 0.6))
+    with pytest.raises(StudyError, match="ada.obj cannot be placed"):
+        place_meshes({"ada.obj": mesh}, model, known)
 
 
 @pytest.mark.parametrize("kind", ["obj", "ply", "glb"])

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
+from safetensors.numpy import save_file
 
 from lib.core.files import write_atomically, write_hdf5
 from lib.core.progress import progress
@@ -97,3 +98,14 @@ def test_progress_of_a_resumed_run_starts_where_it_was(capfd):
     bar.update(2)
     bar.close()
     assert "10/10" in capfd.readouterr().err
+
+
+def test_files_are_readable_as_their_folder_is_whoever_writes_them(tmp_path):
+    (tmp_path / "plain").touch()
+
+    def write(part):
+        save_file({"a": np.zeros(3)}, part)
+        part.chmod(0o600)
+
+    write_atomically(tmp_path / "shared", write)
+    assert (tmp_path / "shared").stat().st_mode == (tmp_path / "plain").stat().st_mode

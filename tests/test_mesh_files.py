@@ -68,3 +68,66 @@ def test_a_file_that_is_no_mesh_is_named(tmp_path, with_colours):
     for name in ("cut.ply", "points.ply", "solid.ply", "point.obj", "nonsense.glb", "missing.obj"):
         with pytest.raises(StudyError, match=f"{name} (cannot be read as a mesh|holds no triangles)"):
             read_mesh(tmp_path / name, with_colours)
+
+
+PLY = """ply
+format ascii 1.0
+{comment}element vertex 3
+property float x
+property float y
+property float z
+property {kind} red
+property {kind} green
+property {kind} blue
+element face 1
+property list uchar int vertex_indices
+end_header
+{first} 0 0 {colour}
+1 0 0 {colour}
+0 1 0 {colour}
+3 0 1 {last}
+"""
+OBJ = "{head}v {first} 0 0{colour}\nv 1 0 0{colour}\nv 0 1 0{colour}\nvt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2 {last}/3\n"
+
+
+def read_ply(folder, kind="uchar", colour="255 128 0", first="0", last=2, comment=""):
+    (folder / "a.ply").write_text(PLY.format(kind=kind, colour=colour, first=first, last=last, comment=comment))
+    return read_mesh(folder / "a.ply", with_colours=True)
+
+
+def read_obj(folder, colour="", first="0", last=3, head=""):
+    (folder / "a.obj").write_text(OBJ.format(colour=colour, first=first, last=last, head=head))
+    return read_mesh(folder / "a.obj", with_colours=True)
+
+
+def test_numbers_that_cannot_be_of_a_mesh_are_told(tmp_path):
+    for read, last in ((read_ply, 2), (read_obj, 3)):
+        for values in (dict(first="nan"), dict(first="inf"), dict(last=last + 5)):
+            with pytest.raises(StudyError, match=r"a\.(ply|obj)"):
+                read(tmp_path, **values)
+
+
+def test_colours_out_of_range_are_told(tmp_path):
+    expected = [1, 128 / 255, 0]
+    for mesh in (read_ply(tmp_path), read_ply(tmp_path, "float", "1 0.5019 0"), read_obj(tmp_path, " 1 0.5019 0")):
+        assert np.abs(mesh.albedo - expected).max() < 0.01
+    for read in (lambda: read_ply(tmp_path, "float"), lambda: read_obj(tmp_path, " 255 128 0")):
+        with pytest.raises(StudyError, match="colours run to 255, expected numbers from 0 to 1"):
+            read()
+
+
+def test_a_texture_that_is_named_is_used_or_told(tmp_path):
+    Image.new("RGB", (8, 8), (200, 120, 100)).save(tmp_path / "a.png")
+    head = "mtllib a.mtl\nusemtl m\n"
+
+    def read(line):
+        (tmp_path / "a.mtl").write_text(f"newmtl m\nKd 0.2 0.4 0.8\n{line}\n")
+        return read_obj(tmp_path, head=head).albedo[0]
+
+    assert np.abs(read("map_Kd a.png") * 255 - [200, 120, 100]).max() < 2
+    assert np.abs(read("") - [0.2, 0.4, 0.8]).max() < 0.01  # a colour alone
+    for line in ("map_Kd b.png", "map_Kd C:\\me\\a.png", "map_Kd -s 1 1 1 a.png", "map_Kd A.PNG"):
+        with pytest.raises(StudyError, match=r"a\.obj names .*is not there"):
+            read(line)
+    with pytest.raises(StudyError, match=r"a\.obj names 'none\.mtl'"):
+        read_obj(tmp_path, head="mtllib none.mtl\nusemtl m\n")

@@ -1,5 +1,6 @@
 """The runner of the notebooks: what it passes, and what a user reads when something is wrong."""
 
+import json
 import os
 import platform
 import subprocess
@@ -36,6 +37,19 @@ def test_the_variant_reaches_the_notebook_and_names_the_copy(project):
     folder = project("from pathlib import Path\nPath('seen').write_text(variant)", parameters='variant = "none"')
     assert run_notebook("demo", "full").as_posix() == "reports/notebooks/01_demo-full.ipynb"
     assert (folder / "seen").read_text() == "full"
+
+
+def test_the_users_other_environments_change_nothing(project, monkeypatch):
+    """A kernel of the same name that is found first, and a backend that draws nothing into notebooks."""
+    folder = project("import sys, matplotlib.pyplot as plt\nprint(sys.executable)\nplt.plot([1, 2])\nplt.show()")
+    (folder / "kernels/python3").mkdir(parents=True)
+    other = {"argv": ["/bin/false"], "display_name": "Python 3", "language": "python"}
+    (folder / "kernels/python3/kernel.json").write_text(json.dumps(other))
+    for name in ("JUPYTER_PATH", "JUPYTER_DATA_DIR"):
+        monkeypatch.setenv(name, str(folder))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    executed = run_notebook("demo").read_text()
+    assert "image/png" in executed and sys.executable in executed
 
 
 def test_a_failed_cell_is_told_without_a_traceback_and_can_be_opened(project, capfd):

@@ -1,5 +1,6 @@
 """Photographs: what is found, what is read, where the face is, and that everything is computed once."""
 
+import base64
 import os
 import struct
 import subprocess
@@ -155,6 +156,24 @@ def test_every_other_file_is_listed_with_its_problem(tmp_path, face):
         assert problem in problems[name] and bool(problem) == bool(problems[name]), name
 
 
+def test_a_stray_folder_makes_no_folder_of_people(tmp_path, face):
+    """Of an archive or a server, or without a photograph: the flat folder's own are used, the others named."""
+    save(tmp_path / "1.png", face)
+    save(tmp_path / "__MACOSX" / "1.png", face)
+    save(tmp_path / "@eaDir" / "1.png", face)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("hello")
+    os.mkfifo(tmp_path / "pipe.png")
+    problems = {photograph.name: photograph.problem for photograph in read_folder(tmp_path)}
+    assert problems == {
+        "1.png": "",
+        "__MACOSX": "hidden, or the system's",
+        "@eaDir": "hidden, or the system's",
+        "notes/a.txt": "not an image file (.txt)",
+        "pipe.png": "not a regular file",
+    }
+
+
 def test_the_placeholder_that_keeps_a_folder_in_git_is_nobodys(tmp_path, face):
     (tmp_path / ".gitkeep").touch()
     with pytest.raises(StudyError, match=r"no photograph that can be used \(0 other files\)"):
@@ -281,6 +300,15 @@ def files_of(folder):
         ("alpha.png", lambda image: image.convert("RGBA")),
         ("grey_alpha.png", lambda image: image.convert("LA")),
         ("16bit.png", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)),
+        ("8 in 16 bit.png", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16))),
+        ("10bit.tif", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 4)),
+        ("12bit.png", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 16)),
+        ("int32.tif", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.int32))),
+        ("signed.tif", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.int32) * 257 - 32768)),
+        (
+            "float of 16 bits.tif",
+            lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.float32) * 257),
+        ),
         ("float.tif", lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.float32) / 255)),
         ("animation.webp", lambda image: image),
     ],
@@ -292,6 +320,27 @@ def test_every_kind_of_image_looks_the_same(tmp_path, face, name, convert):
     expected = face.mean(-1, keepdims=True) if pixels.std(-1).max() == 0 else face
     assert pixels.shape == face.shape and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(float) - expected).mean() < 12
+
+
+# 64 x 48 pixels, red from 0 on the left to 255 on the right, as an iPhone compresses them
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ACJpbG9jAAAAAERAAAEAAQAAAAABoQABAAAAAAAAADgAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"
+    "AAAAAAABAAAA/WlwcnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+    "AAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5j"
+    "bHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBp"
+    "eGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAAEBtZGF0AAAANCgBrxOA9XOG95pI92wTqaUWYCMeQZCnWswVKkyV"
+    "4Ai9d84KNCwvc6YluC2rYd4+7Qq5+/g="
+)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".HEIF"])
+def test_heic_is_read(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(HEIC)
+    (found,) = read_folder(tmp_path)
+    pixels = read_picture(found.path).pixels
+    assert pixels.shape == (48, 64, 3) and abs(int(pixels[..., 1].mean()) - 90) < 6
+    assert pixels[:, 0, 0].mean() < 30 and pixels[:, -1, 0].mean() > 225
 
 
 def test_what_is_transparent_becomes_grey(tmp_path, face):
@@ -585,6 +634,25 @@ def test_nothing_is_done_twice(tmp_path, face, networks, detected):
     networks["dlib"].fingerprint = "another network"
     _, count = run()
     assert count == 7
+
+
+def test_another_photograph_of_the_same_name_size_and_time_is_embedded(tmp_path, face, networks, detected):
+    for folder, shift in (("one", 0), ("two", 40)):
+        for person in "ab":
+            path = tmp_path / folder / person / "1.bmp"
+            save(path, shifted(face, shift))
+            os.utime(path, (1, 1))
+    stores = [
+        embed_photographs(
+            read_folder(tmp_path / name), networks, tmp_path / "s" / name, tmp_path / "cache", 1, 0, workers=0
+        )
+        for name in ("one", "two")
+    ]
+    assert detected["pictures"] == 4
+    assert not np.array_equal(*(np.asarray(store.crops) for store in stores))
+    os.utime(tmp_path / "two/a/1.bmp", (2, 2))
+    embed_photographs(read_folder(tmp_path / "two"), networks, tmp_path / "s/two", tmp_path / "cache", 1, 0, workers=0)
+    assert detected["pictures"] == 4
 
 
 def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, face, networks, detected, monkeypatch):

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from lib.core.errors import StudyError
 from lib.core.pictures import decode_srgb
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients, FaceModel
+from lib.photos.given import _names
 from lib.recognition.network import prepare_network
 from lib.run import execute_notebook
 from lib.training.regressor import Regressor
@@ -98,7 +102,7 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
     content = json.loads((tmp_path / "person.json").read_text())
     assert [source["file"] for source in content["photographs"]] == ["eileen.png", "eileen.jpg"]
     loaded = reconstruct.Reconstructor.load("dlib", "data/regressors/full.safetensors", "data/face_model/full.h5")
-    photographs = reconstruct.find_photographs(["photographs/eileen.png", "photographs/other"])
+    photographs, _ = reconstruct.find_photographs(["photographs/eileen.png", "photographs/other"])
     crops = [pictures["network"] for _, _, pictures in reconstruct._crops(loaded, photographs, 0)]
     mean = loaded.features(np.concatenate(crops)).mean(0, keepdim=True)
     assert np.allclose(loaded.faces(mean)[0].shape[0].numpy(), content["shape"], atol=1e-5)
@@ -108,7 +112,7 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere.jpg"], "nowhere.jpg does not exist"),
+        (["nowhere.jpg"], "nowhere.jpg: cannot be found: No such file"),
         (["data/regressors"], "holds no image file"),
         (["photographs", "--regressor", "lost.safetensors"], "lost.safetensors is missing: run the study first"),
         (["photographs", "--regressor", "params.yaml"], "params.yaml is no regressor"),
@@ -131,12 +135,149 @@ def test_a_regressor_of_another_network_is_refused(study):
 def test_names_that_differ_in_their_ending_alone_stay_apart(tmp_path):
     for name in ("me.jpg", "me.png"):
         (tmp_path / name).touch()
-    assert set(reconstruct.find_photographs([tmp_path])) == {"me.jpg", "me.png"}
-    assert list(reconstruct.find_photographs([tmp_path / "me.jpg", tmp_path / "me.jpg"])) == ["me"]
+    assert set(reconstruct.find_photographs([tmp_path])[0]) == {"me.jpg", "me.png"}
+    assert list(reconstruct.find_photographs([tmp_path / "me.jpg", tmp_path / "me.jpg"])[0]) == ["me"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other/me.jpg").touch()
-    names = reconstruct.find_photographs([tmp_path])
+    names, _ = reconstruct.find_photographs([tmp_path])
     assert len(names) == 3 and names["other-me.jpg"] == (tmp_path / "other/me.jpg").resolve()
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["glb", "ply", "obj", "json", "png", "csv"])
+@pytest.mark.parametrize("link", [False, True])
+def test_only_results_of_an_earlier_run_are_replaced(tmp_path, capsys, kind, link):
+    out, name = tmp_path / "out", "skipped.csv" if kind == "csv" else f"eileen.{kind}"
+    out.mkdir()
+    shutil.copy("photographs/eileen.png", out / "eileen.png")
+    if link:
+        (tmp_path / "kept").write_text("the user's own")
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(tmp_path / "kept")
+    elif kind != "png":
+        (out / name).write_text("the user's own")
+    before = files_of(out)
+    assert reconstruct.main(["photographs/eileen.png", "--out", str(out)]) == 1
+    assert "would be replaced" in capsys.readouterr().err and files_of(out) == before
+    loaded = reconstruct.Reconstructor.load("dlib", "data/regressors/full.safetensors", "data/face_model/full.h5")
+    skipped = reconstruct.reconstruct(loaded, {"eileen": Path("photographs/eileen.png")}, out, workers=0)
+    assert ("would be replaced" in skipped["eileen"]) and files_of(out) == before
+
+
+def test_a_second_run_replaces_its_own_results_and_reads_none_of_them(tmp_path, capsys):
+    """Also where they lie among the photographs, at any depth, or have lost those beside them."""
+    photographs = tmp_path / "holiday"
+    photographs.mkdir()
+    shutil.copy("photographs/other/eileen.jpg", photographs / "a.jpg")
+    (photographs / "b.jpg").write_text("not a photograph")
+    for out in (photographs, photographs / "deep" / "faces"):
+        for code in (3, 3):
+            assert reconstruct.main([str(photographs), "--out", str(out), "--formats", "obj"]) == code
+            assert "1 of 2 photographs gave a face" in capsys.readouterr().out
+            assert {path.name for path in out.iterdir() if path.name[0] == "a"} - {"a.jpg"} == {
+                f"a.{kind}" for kind in ("obj", "json", "png")
+            }
+    shutil.copy("photographs/eileen.png", photographs / "b.jpg")
+    assert reconstruct.main([str(photographs), "--out", str(photographs), "--formats", "obj"]) == 0
+    assert not (photographs / "skipped.csv").exists()
+    (tmp_path / "moved").mkdir()
+    shutil.copy(photographs / "a.png", tmp_path / "moved/me.png")
+    assert reconstruct.main([str(tmp_path / "moved/me.png"), "--out", str(tmp_path / "again")]) == 1
+    assert "a result of an earlier run" in capsys.readouterr().err
+
+
+def test_every_file_of_a_folder_is_read_or_named(tmp_path, capsys):
+    photographs = tmp_path / "p"
+    face = Image.open("photographs/other/eileen.jpg").convert("RGB")
+    for name in (".store/3f2a9c", "cat-1/me.jpg", "cat/1-me.jpg", "Me.JPG", f"{'é' * 120}.jpg", "__MACOSX/x.jpg"):
+        (photographs / name).parent.mkdir(parents=True, exist_ok=True)
+        face.save(photographs / name, "JPEG")
+    os.rename(photographs / "Me.JPG", os.fsencode(photographs) + b"/Ren\xe9e.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    face.save(tmp_path / "elsewhere/in.avif")
+    (photographs / "linked").symlink_to(tmp_path / "elsewhere")
+    (photographs / "back").symlink_to(photographs)
+    (photographs / "alice.jpg").symlink_to(".store/3f2a9c")
+    (photographs / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(photographs / "pipe.jpg")
+    for name in ("raw.cr2", "nosuffix", "cat/@eaDir/y.jpg", "cat/.DS_Store", "cat/caf\udce9.jpg"):
+        (photographs / name).parent.mkdir(exist_ok=True)
+        (photographs / name).write_text("no")
+    before = {path for path in photographs.rglob("*")}
+    assert reconstruct.main([str(photographs), "--out", str(tmp_path / "out"), "--formats", "glb"]) == 3
+    made = {path.stem for path in (tmp_path / "out").glob("*.glb")}
+    assert {"me", "1-me", "alice", "in", "Ren\\xe9e"} <= made and len(made) == 6
+    assert json.loads((tmp_path / "out" / "Ren\\xe9e.json").read_text())["photographs"][0]["file"] == "Ren\\xe9e.jpg"
+    with (tmp_path / "out/skipped.csv").open(encoding="utf-8") as file:
+        named = {str(Path(row["photograph"]).relative_to(photographs)) for row in csv.DictReader(file)}
+    hidden = {".store", "__MACOSX", "cat/@eaDir", "cat/.DS_Store"}
+    assert named == hidden | {"back", "gone.jpg", "pipe.jpg", "raw.cr2", "nosuffix", "cat/caf\\xe9.jpg"}
+    said = capsys.readouterr().err
+    assert "nosuffix: not an image file (no suffix)" in said and ".DS_Store" not in said
+    assert {path for path in photographs.rglob("*")} == before
+
+
+def test_names_of_results_differ_and_stay_in_their_folder(tmp_path):
+    paths = [
+        Path(path) for path in ("/b/me.jpg", "/x/b/me.jpg", "/x/b/ME.JPG", "/x-b/me.jpg", f"/{'a' * 255}", "/b.me")
+    ]
+    names = [*_names(paths)]
+    assert len({name.casefold() for name in names}) == len(paths)
+    assert not any("/" in name or len(name) > 220 for name in names)
+
+
+def test_a_group_is_said_and_every_face_may_be_made(tmp_path, capsys):
+    face = Image.open("photographs/eileen.png")
+    group = Image.new("RGB", (700, 250))
+    group.paste(face, (225, 0))
+    group.paste(face.resize((200, 200)), (500, 25))
+    group.save(tmp_path / "group.png")
+    Image.open("photographs/other/eileen.jpg").save(tmp_path / "group-face1.png")
+    assert reconstruct.main([str(tmp_path / "group.png"), "--out", str(tmp_path / "one"), "--formats", "obj"]) == 0
+    assert "group.png (2 faces)" in capsys.readouterr().out
+    content = json.loads((tmp_path / "one/group.json").read_text())["photographs"][0]
+    assert content["faces"] == 2 and content["box"][2] < 475
+    arguments = [str(tmp_path / "group.png"), str(tmp_path / "group-face1.png"), "--formats", "obj", "--all-faces"]
+    assert reconstruct.main([*arguments, "--out", str(tmp_path / "all")]) == 0
+    assert "several faces" not in capsys.readouterr().out
+    made = {path.stem: json.loads(path.read_text())["photographs"][0] for path in (tmp_path / "all").glob("*.json")}
+    assert made.keys() == {"group-face1-", "group-face2", "group-face1"}
+    assert made["group-face2"]["box"][0] > 475 and made["group-face1"]["faces"] == 1
+
+
+def test_a_terminal_without_the_letters_of_a_name_stops_nothing(tmp_path):
+    shutil.copy("photographs/eileen.png", tmp_path / "一.png")
+    command = [
+        sys.executable,
+        "-m",
+        "lib.reconstruct",
+        tmp_path / "一.png",
+        "--out",
+        tmp_path / "二",
+        "--formats",
+        "obj",
+    ]
+    settings = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "1 of 1" in done.stdout, done.stderr
+    assert (tmp_path / "二" / "一.obj").is_file()
+
+
+def test_one_photograph_whose_results_cannot_be_written_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    def fail(path, *rest):
+        if path.stem == "one":
+            raise OSError("no space left")
+        save_mesh(path, *rest)
+
+    monkeypatch.setattr(reconstruct, "save_mesh", fail)
+    for name in ("one", "two"):
+        shutil.copy("photographs/eileen.png", tmp_path / f"{name}.png")
+    code = reconstruct.main([str(tmp_path / "one.png"), str(tmp_path / "two.png"), "--out", str(tmp_path / "out")])
+    assert code == 3 and (tmp_path / "out/two.json").is_file()
+    assert "one.png: its results cannot be written: no space left" in capsys.readouterr().err
 
 
 def test_help_shows_examples_and_wrong_usage_is_exit_code_2(capsys):

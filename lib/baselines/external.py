@@ -84,8 +84,9 @@ def read_results(setup, folder, photographs, all_photographs):
     network = centred_on_renders(setup.network, setup.face_model)
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
         return _read_pictures(results, network, setup.trained_with.crop)
-    meshes = {n: read_mesh(path, with_colours=True) for n, path in progress(results.items(), "meshes", unit="mesh")}
+    meshes = {path: read_mesh(path, with_colours=True) for path in progress(results.values(), "meshes", unit="mesh")}
     placed = place_meshes(meshes, setup.face_model, read_landmarks(Path(folder)))
+    placed = {number: placed[path] for number, path in results.items()}
     reconstructed = _draw(setup, list(placed.values()), network)
     return ExternalResults(np.array(list(placed)), reconstructed, placed)
 

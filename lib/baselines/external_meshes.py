@@ -20,6 +20,8 @@ LANDMARK_NAMES = (*POINT_NAMES, "nose_tip")
 FIT_COMPONENTS = 60
 MATCHED_RADIUS = 70.0
 """mm around the nose tip of the mean face in which a mesh is brought into place: what any face mesh has."""
+LARGEST_OFFSET = 20.0
+"""mm from the mean face's landmarks at which a placed mesh may have its own: people differ by half of that."""
 HEIGHTS = (110.0, 140.0, 175.0, 220.0, 275.0, 345.0)
 """mm that a mesh may measure from top to bottom, since its unit is not known: from a mask to a head with its neck."""
 
@@ -58,6 +60,11 @@ def place_meshes(meshes, face_model, landmarks=None):
     Meshes are upright and frontal within some 20 degrees. Unit and position are found by closest points with isotropic
     scale on the mean face; then the model is fitted to the mesh, and its own landmarks say where the mesh's are. Meshes
     of the same triangles have the same vertices for the same points: they are fitted once, in their mean.
+
+    Raises
+    ------
+    StudyError
+        A mesh cannot be brought into place: the surfaces do not meet, or the landmarks end up elsewhere.
     """
     target = _matched_part(face_model)
     alike = defaultdict(list)
@@ -67,12 +74,29 @@ def place_meshes(meshes, face_model, landmarks=None):
     for names in alike.values():
         first = meshes[names[0]]
         mean = replace(first, vertices=np.mean([meshes[name].vertices for name in names], axis=0))
-        known = landmarks or _fitted_landmarks(mean, target, face_model)
-        for name in names:
-            vertices = _onto_landmarks(meshes[name], known, face_model)
-            vertices = register(make_surface(vertices, meshes[name].triangles), target).apply(vertices)
-            placed[name] = PlacedMesh(replace(meshes[name], vertices=vertices), known)
+        name = names[0]
+        try:
+            known = landmarks or _fitted_landmarks(mean, target, face_model)
+            for name in names:
+                vertices = _onto_landmarks(meshes[name], known, face_model)
+                vertices = register(make_surface(vertices, meshes[name].triangles), target).apply(vertices)
+                placed[name] = PlacedMesh(replace(meshes[name], vertices=vertices), known)
+                _check_place(placed[name], face_model)
+        except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+            raise StudyError(
+                f"{name} cannot be placed on the mean face: {error}. Meshes must be upright (+y up), frontal (+z out "
+                f"of the face) and whole, and {LANDMARKS_FILE} must name its own vertices, left and right the subject's"
+            ) from None
     return placed
+
+
+def _check_place(placed, face_model):
+    """Raise ValueError where the landmarks are not near those of the mean face."""
+    places = np.stack([placed.mesh.vertices[list(vertices)].mean(0) for vertices in placed.landmarks.values()])
+    offsets = np.linalg.norm(places - _landmark_places(_face(face_model), face_model), axis=1)
+    if not offsets.max() <= LARGEST_OFFSET:
+        name = [*placed.landmarks][offsets.argmax()]
+        raise ValueError(f"its {name} lies {offsets.max():.0f} mm off, at most {LARGEST_OFFSET:.0f} are expected")
 
 
 def _matched_part(face_model):

@@ -12,6 +12,11 @@ from lib.core.progress import progress
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 20
+MADE_HERE = "made by lib.reconstruct"
+"""Stands within the first `HEAD_BYTES` of every result that lies among people's own files."""
+SKIPPED_HEADING = "photograph,reason"
+"""Of the list of those that gave no face, which says so by that."""
+HEAD_BYTES = 4096
 
 
 def write_atomically(path, write):
@@ -20,7 +25,8 @@ def write_atomically(path, write):
     Parameters
     ----------
     path : path-like
-        The file; an old one stays until the new one is complete. Its folder is made where it is missing.
+        The file; an old one stays until the new one is complete. Its folder is made where it is missing. Who may read
+        it is the user's own setting, whatever the writer thinks of it (safetensors: the owner alone).
     write : Callable
         Gets the path of a temporary file beside it and writes that.
     """
@@ -28,7 +34,11 @@ def write_atomically(path, write):
     temporary = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        temporary.unlink(missing_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -42,6 +52,18 @@ def write_hdf5(path, fill):
             fill(file)
 
     write_atomically(path, write)
+
+
+def made_here(path):
+    """Tell whether a file is a result of `lib.reconstruct`, which may be replaced and is no photograph."""
+    try:
+        if not Path(path).is_file():  # a pipe would never end
+            return False
+        with Path(path).open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        return MADE_HERE.encode() in head or head.startswith(SKIPPED_HEADING.encode())
+    except OSError:
+        return False
 
 
 def sha256_of(path):

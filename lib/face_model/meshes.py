@@ -1,7 +1,9 @@
 """Faces and scans as mesh files: written with vertex colours, read from any format that trimesh knows."""
 
 import functools
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -9,7 +11,7 @@ import trimesh
 from trimesh.visual.color import to_rgba
 
 from lib.core.errors import StudyError
-from lib.core.files import write_atomically
+from lib.core.files import HEAD_BYTES, MADE_HERE, write_atomically
 from lib.core.pictures import decode_srgb, encode_srgb, to_uint8
 
 FORMATS = ("glb", "ply", "obj")
@@ -66,9 +68,11 @@ def save_mesh(path, vertices, albedo, triangles):
         content = _obj(vertices, albedo, triangles)
     elif kind == "ply":
         content = _mesh(vertices, albedo, triangles).export(file_type="ply")
+        content = content.replace(b"\n", f"\ncomment {MADE_HERE}\n".encode(), 1)
     else:
         mesh = _mesh(vertices * MM_TO_M, decode_srgb(albedo), triangles)
         content = mesh.export(file_type="glb", tree_postprocessor=_add_material)
+    assert MADE_HERE.encode() in content[:HEAD_BYTES]
     write_atomically(path, lambda part: part.write_bytes(content))
 
 
@@ -79,6 +83,7 @@ def _mesh(vertices, colours, triangles):
 
 def _add_material(tree):
     tree["materials"] = [SKIN]
+    tree["asset"]["generator"] = MADE_HERE
     tree["meshes"][0]["primitives"][0]["material"] = 0
 
 
@@ -87,7 +92,7 @@ def _obj(vertices, albedo, triangles):
     rows = np.hstack([vertices, albedo]).astype(np.float64).round(4)
     # [[x,y,...],[...]] with JSON's fast printer of numbers, then other brackets
     text = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].replace(b"],[", b"\nv ").replace(b",", b" ")
-    return b"v " + text + b"\n" + _obj_faces(triangles.tobytes())
+    return f"# {MADE_HERE}\nv ".encode() + text + b"\n" + _obj_faces(triangles.tobytes())
 
 
 @functools.lru_cache(maxsize=1)
@@ -105,13 +110,14 @@ def read_mesh(path, with_colours=False):
     path : path-like
     with_colours : bool
         Read vertex colours (which glTF keeps in linear light) or the texture at the vertices too. Vertices then stay
-        as they are in the file; otherwise those that differ in their texture coordinates or normals alone become one,
-        since a seam of a texture is no border.
+        as they are in the file, but triangles use the first of those at one place; otherwise those that differ in their
+        texture coordinates or normals alone become one: a seam of a texture, or of flat shading, is no border.
 
     Raises
     ------
     StudyError
-        The file is missing, damaged or no mesh, or has no triangles.
+        The file is missing, damaged or no mesh, has no triangles or ones of vertices that it lacks, holds numbers that
+        are not finite or colours out of range, or names a texture that cannot be used.
     """
     try:
         mesh = trimesh.load_mesh(path, process=False, maintain_order=with_colours, skip_materials=not with_colours)
@@ -119,22 +125,33 @@ def read_mesh(path, with_colours=False):
         raise StudyError(f"{path} cannot be read as a mesh: {error}") from None
     if not len(getattr(mesh, "faces", ())):
         raise StudyError(f"{path} holds no triangles")
-    if not with_colours:
-        mesh.merge_vertices(merge_tex=True, merge_norm=True)
-    albedo = _read_albedo(mesh, str(path)) if with_colours else None
-    return Mesh(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64), albedo)
+    vertices, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    if not np.isfinite(vertices).all():
+        raise StudyError(f"{path}: {(~np.isfinite(vertices)).any(1).sum()} of its vertices are not finite numbers")
+    if triangles.min() < 0 or triangles.max() >= len(vertices):
+        raise StudyError(f"{path}: triangles of vertices up to {triangles.max()}, but it has {len(vertices)}")
+    if with_colours:
+        _, first, which = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+        return Mesh(vertices, first[which.ravel()][triangles], _read_albedo(mesh, Path(path)))
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    return Mesh(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64))
 
 
 def _read_albedo(mesh, path):
     kind = mesh.visual.kind
+    _check_colours(mesh, path)
     if kind == "texture" and getattr(mesh.visual, "uv", None) is not None and _has_image(mesh.visual.material):
         return np.asarray(mesh.visual.to_color().vertex_colors[:, :3]) / 255
-    glb = path.lower().endswith(".glb")
+    glb = path.suffix.lower() == ".glb"
     colours = None
     if kind in ("vertex", "face"):
         colours = mesh.visual.vertex_colors
     elif glb:
         colours = _beside_a_material(path)
+    if colours is None and "color" in mesh.vertex_attributes:  # texture coordinates without a texture
+        colours = to_rgba(mesh.vertex_attributes["color"])
+    if colours is None:
+        colours = _colour_of_material(getattr(mesh.visual, "material", None), len(mesh.vertices))
     if colours is None:
         return np.full((len(mesh.vertices), 3), GREY)
     colours = np.asarray(colours)[:, :3] / 255
@@ -148,5 +165,53 @@ def _beside_a_material(path):
     return None if colours is None else to_rgba(colours)
 
 
+def _colour_of_material(material, count):
+    """The one colour (N, 4), uint8, of a material that names one, or None."""
+    named = "kd" in (getattr(material, "kwargs", None) or {})
+    colour = material.diffuse if named else getattr(material, "baseColorFactor", None)
+    return None if colour is None else np.tile(to_rgba(colour), (count, 1))
+
+
+def _check_colours(mesh, path):
+    """Raise StudyError for colours that trimesh would cut off at 1, and for textures that it would leave out."""
+    largest, missing = 0, None
+    if path.suffix.lower() == ".obj":
+        lines = [line.split(None, 1) for line in path.read_text(errors="replace").splitlines()]
+        rows = [line[1].split() for line in lines if len(line) > 1 and line[0] == "v"]
+        largest = max((float(value) for row in rows for value in row[3:6] if len(row) > 5), default=0)
+        missing = next((_missing(path.parent, line[1].strip()) for line in lines if line[0:1] == ["mtllib"]), None)
+    elif path.suffix.lower() == ".ply":
+        columns = mesh.metadata.get("_ply_raw", {}).get("vertex", {}).get("data", {})
+        floats = [
+            columns[name]
+            for name in ("red", "green", "blue")
+            if isinstance(columns, dict) and name in columns and columns[name].dtype.kind == "f"
+        ]
+        largest = max((values.max() for values in floats), default=0)
+        head = re.match(rb".*?end_header", path.read_bytes()[:100_000], re.DOTALL)
+        texture = re.search(rb"comment TextureFile (.+?)\s*\n", head[0] if head else b"")
+        missing = _missing(path.parent, texture[1].decode(errors="replace")) if texture else None
+    if largest > 1:
+        raise StudyError(f"{path}: its colours run to {largest:g}, expected numbers from 0 to 1")
+    if missing and mesh.visual.kind == "texture":
+        raise StudyError(
+            f"{path} names {missing!r}, which is not there: put that file beside it, under a name without folders or "
+            "options, or take the line that names it away"
+        )
+
+
+def _missing(folder, name):
+    """`name` itself where there is no such file, or what a material file of that name names and is not there."""
+    if not (folder / name).is_file():
+        return name
+    if not name.lower().endswith(".mtl"):
+        return None
+    lines = [line.split(None, 1) for line in (folder / name).read_text(errors="replace").splitlines()]
+    maps = [line[1].strip() for line in lines if len(line) > 1 and line[0].lower() == "map_kd"]
+    return next((file for file in maps if not (folder / name).parent.joinpath(file).is_file()), None)
+
+
 def _has_image(material):
-    return any(getattr(material, name, None) is not None for name in ("image", "baseColorTexture"))
+    images = [getattr(material, name, None) for name in ("image", "baseColorTexture")]
+    # trimesh makes one of 2 x 2 pixels where a file has texture coordinates alone
+    return any(image is not None and (image.format or image.size != (2, 2)) for image in images)

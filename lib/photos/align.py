@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lib.core.pictures import to_tensor
 from lib.photos.detect import FaceDetector
-from lib.photos.read import UnreadablePictureError, read_picture
+from lib.photos.read import Picture, UnreadablePictureError, read_picture
 from lib.rendering.crop import POINT_NAMES, fit_similarity
 
 BOX_COLUMNS = ("box_left", "box_top", "box_right", "box_bottom")
@@ -21,7 +21,7 @@ MEASURE_COLUMNS = (*BOX_COLUMNS, *POINT_COLUMNS, "probability")
 NO_FACE = "no face found"
 
 
-def iterate_face_crops(photographs, crops, batch_size, workers):
+def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False):
     """Cut the faces out of photographs, in the framing of each of the `crops`.
 
     `workers` processes work ahead, batch by batch; 0 does it in this one.
@@ -29,12 +29,13 @@ def iterate_face_crops(photographs, crops, batch_size, workers):
     Yields
     ------
     records : list of dict
-        One per photograph, in order: `reason` (why there is no face, or empty), `faces` (how many were found)
-        and, with a face, `MEASURE_COLUMNS` in pixels of the upright photograph.
+        One per photograph (with `all_faces` one per face), in order: `reason` (why there is no face, or empty),
+        `faces` (how many were found), `number` (which of them, from 1) and, with a face, `MEASURE_COLUMNS` in pixels of
+        the upright photograph.
     pictures : dict of str to uint8 ndarray (n, size, size, 3)
         The crops, RGB, of the n photographs with a face, in order.
     """
-    batches = _Batches(photographs, crops, batch_size)
+    batches = _Batches(photographs, crops, batch_size, all_faces)
     # as they are: arrays travel through a pipe, since shared memory is scarce in containers
     yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_unchanged)
 
@@ -44,8 +45,8 @@ def _unchanged(batch):
 
 
 class _Batches(Dataset):
-    def __init__(self, photographs, crops, batch_size):
-        self.photographs, self.batch_size = photographs, batch_size
+    def __init__(self, photographs, crops, batch_size, all_faces):
+        self.photographs, self.batch_size, self.all_faces = photographs, batch_size, all_faces
         self.crops, self.detector = crops, None
 
     def __len__(self):
@@ -54,7 +55,7 @@ class _Batches(Dataset):
     def __getitem__(self, number):
         self.detector = self.detector or FaceDetector()  # made where it is used, not sent there
         batch = self.photographs[number * self.batch_size : (number + 1) * self.batch_size]
-        records, faces = _find_faces([photograph.path for photograph in batch], self.detector)
+        records, faces = _find_faces([photograph.path for photograph in batch], self.detector, self.all_faces)
         crops = {name: _cut(faces, crop) for name, crop in self.crops.items()}
         _return_free_memory()
         return records, crops
@@ -67,25 +68,30 @@ def _return_free_memory():
         library.malloc_trim(0)
 
 
-def _find_faces(paths, detector):
-    records = [{"reason": "", "faces": 0} for _ in paths]
-    readable = []
-    for path, record in zip(paths, records, strict=True):
-        try:
-            readable.append((record, read_picture(path)))
-        except UnreadablePictureError as error:
-            record["reason"] = str(error)
-    faces = []
-    found = detector.detect([picture.pixels for _, picture in readable])
-    for (record, picture), face in zip(readable, found, strict=True):
+def _find_faces(paths, detector, all_faces):
+    opened = [_read(path) for path in paths]
+    found = iter(detector.detect([picture.pixels for picture in opened if isinstance(picture, Picture)]))
+    records, faces = [], []
+    for picture in opened:
+        face = next(found) if isinstance(picture, Picture) else None
         if face is None:
-            record["reason"] = NO_FACE
+            records.append({"reason": NO_FACE if isinstance(picture, Picture) else picture, "faces": 0, "number": 0})
             continue
         scale = np.array(picture.scale)
-        values = [*(face.box * np.tile(scale, 2)), *(face.points * scale).ravel(), face.probability]
-        record |= {"faces": face.count, **dict(zip(MEASURE_COLUMNS, map(float, values), strict=True))}
-        faces.append((picture.pixels, face.points))
+        for number, each in enumerate((face, *face.others) if all_faces else (face,), 1):
+            values = [*(each.box * np.tile(scale, 2)), *(each.points * scale).ravel(), each.probability]
+            measures = dict(zip(MEASURE_COLUMNS, map(float, values), strict=True))
+            records.append({"reason": "", "faces": face.count, "number": number, **measures})
+            faces.append((picture.pixels, each.points))
     return records, faces
+
+
+def _read(path):
+    """The picture, or why there is none."""
+    try:
+        return read_picture(path)
+    except UnreadablePictureError as error:
+        return str(error)
 
 
 def _cut(faces, crop):

@@ -1,7 +1,7 @@
 """Find the face in a photograph: MTCNN of the facenet-pytorch package, whose wheel brings the weights."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,14 +35,19 @@ class Face:
         x, y of `lib.rendering.crop.POINT_NAMES`.
     probability : float
         The detector's, in [0, 1].
-    count : int
-        How many faces the picture shows; this one is the largest and most central of them.
+    others : tuple of Face
+        Further faces of the picture, in falling order; this one is the largest and most central of all.
     """
 
     box: np.ndarray
     points: np.ndarray
     probability: float
-    count: int
+    others: tuple = ()
+
+    @property
+    def count(self):
+        """How many faces the picture shows."""
+        return 1 + len(self.others)
 
 
 class FaceDetector:
@@ -92,17 +97,18 @@ class FaceDetector:
         return [
             None
             if box is None
-            else _choose(*(np.asarray(values, dtype=np.float64) for values in found), scale, (width, height))
+            else _rank(*(np.asarray(values, dtype=np.float64) for values in found), scale, (width, height))
             for box, *found in zip(boxes, boxes, probabilities, landmarks, strict=True)
         ]
 
 
-def _choose(boxes, probabilities, landmarks, scale, size):
+def _rank(boxes, probabilities, landmarks, scale, size):
     """Take the face that is large and central: box area minus twice the squared distance from the centre."""
     boxes = boxes * np.tile(scale, 2)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    best = np.argmax(areas - CENTRE_WEIGHT * np.sum((centres - np.array(size) / 2) ** 2, axis=1))
-    eyes_and_mouth = landmarks[best][[0, 1, 3, 4]]  # without the tip of the nose
+    order = np.argsort(CENTRE_WEIGHT * np.sum((centres - np.array(size) / 2) ** 2, axis=1) - areas, kind="stable")
+    eyes_and_mouth = landmarks[:, [0, 1, 3, 4]]  # without the tip of the nose
     points = (eyes_and_mouth - LANDMARK_BIAS) * scale
-    return Face(boxes[best], points, float(probabilities[best]), len(boxes))
+    best, *others = (Face(boxes[n], points[n], float(probabilities[n])) for n in order)
+    return replace(best, others=tuple(others))

@@ -9,7 +9,7 @@ import pandas as pd
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from lib.core.files import write_atomically
+from lib.core.files import sha256_of, write_atomically
 
 FORMAT_VERSION = 1
 
@@ -17,8 +17,8 @@ FORMAT_VERSION = 1
 class EmbeddingCache:
     """Results by photograph, in shards that are written once and never changed.
 
-    A photograph is recognised by its name, size and time of change: when one of them differs it is not found, and so
-    embedded again. Each recipe (a dict of all that results depend on besides, such as networks) has its own folder. The
+    A photograph is recognised by its name and content: when one of them differs it is not found, and so embedded again.
+    Each recipe (a dict of all that results depend on besides, such as networks) has its own folder. The
     whole cache may be deleted at any time.
     """
 
@@ -64,9 +64,8 @@ class EmbeddingCache:
 
 
 def photograph_key(photograph):
-    """Return what a photograph is recognised by; a `lib.photos.files.Photograph` whose file can be found."""
-    status = photograph.path.stat()
-    return f"{photograph.name}|{status.st_size}|{status.st_mtime_ns}"
+    """Return what a photograph is recognised by; a `lib.photos.files.Photograph` whose file can be read."""
+    return f"{photograph.name}|{sha256_of(photograph.path)}"
 
 
 def write_array(path, shape, dtype, fill):

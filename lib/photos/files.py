@@ -5,6 +5,7 @@ pixels is `lib.photos.read`' matter; published data sets have layouts of their o
 """
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from lib.core.errors import StudyError
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
-    + (".ppm", ".pgm", ".pnm", ".jp2", ".avif")
+    + (".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".heif")
 )
 COMPRESSED_SUFFIX = ".bz2"
 """As in FERET: ``00001_930831_fa_a.ppm.bz2``."""
 PEOPLE_FILES = ("people.csv", "people.json")
 """What is known of the people, beside their folders (`lib.photos.people.read_people`): no photograph."""
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
+"""Copies and thumbnails that macOS puts into archives and Synology's servers beside photographs."""
+HIDDEN = "hidden, or the system's"
+LINK_BACK = "a link back to a folder that holds it"
 PLACEHOLDER = ".gitkeep"
 """Keeps an empty folder in git: no file of anybody's."""
 
@@ -64,7 +69,8 @@ class Photograph:
 def read_folder(folder):
     """List a folder of photographs by name: one sub-folder per person, or a flat folder of unknown people.
 
-    Each of those counts as a person of their own. Links are followed; other files are listed with their problem.
+    Each of those counts as a person of their own; sub-folders without a photograph make no folder of people. Links are
+    followed; other files are listed with their problem.
     """
     photographs = sorted(iterate_folder(folder), key=lambda photograph: photograph.name)
     if all(photograph.problem for photograph in photographs):
@@ -80,13 +86,35 @@ def iterate_folder(folder):
     """List a folder as `read_folder` does, one by one in no promised order; it may hold nothing."""
     folder = Path(folder)
     entries = list_folder(folder)
-    people = {entry for entry in entries if is_folder(entry) and not entry.name.startswith(".")}
+    folders = {entry for entry in entries if is_folder(entry) and not _is_system(entry)}
+    flat = len(folders) < len(entries)
+    people = flat and any(not file.problem for entry in folders for file in read_person(entry, folder))
     among_people = "lies beside the people's folders" if people else ""
     for entry in entries:
-        if entry in people:
+        if entry in folders:
             yield from read_person(entry, folder)
         else:
             yield inspect_file(entry, folder, printable(entry.name), among_people)
+
+
+def iterate_tree(place, folder, above=()):
+    """List all files below `place`, itself in a `folder`, sorted; those in folders that are passed over as one each."""
+    file, name, real = place.relative_to(folder).as_posix(), printable(place.name), place.resolve()
+    if file != "." and _is_system(place):
+        yield Photograph(str(folder), file, name, HIDDEN)
+    elif real in above:
+        yield Photograph(str(folder), file, name, LINK_BACK)
+    else:
+        try:
+            entries = sorted(place.iterdir())
+        except OSError as error:
+            yield Photograph(str(folder), file, name, f"the folder cannot be read: {error.strerror}")
+            return
+        for entry in entries:
+            if is_folder(entry):
+                yield from iterate_tree(entry, folder, (*above, real))
+            else:
+                yield inspect_file(entry, folder, printable(entry.name))
 
 
 def first_problems(photographs):
@@ -109,7 +137,7 @@ def read_person(person, folder):
     """List the files of one person's folder, sorted, as `Photograph` of the source's folder."""
     name, file = printable(person.name), person.relative_to(folder).as_posix()
     if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
-        return [Photograph(str(folder), file, name, "a link back to a folder that holds it")]
+        return [Photograph(str(folder), file, name, LINK_BACK)]
     try:
         entries = sorted(entry for entry in person.iterdir() if entry.name != PLACEHOLDER)
     except OSError as error:
@@ -122,23 +150,29 @@ def inspect_file(path, folder, person, problem="", condition="", scan=""):
     suffix = path.suffix.lower()
     if suffix == COMPRESSED_SUFFIX:
         suffix = Path(path.stem).suffix.lower()
-    if path.name.startswith("."):
-        problem = "a hidden file"
+    if _is_system(path):
+        problem = HIDDEN
     elif is_folder(path):
         problem = "a folder inside a person's folder: its files are not read"
     elif suffix not in IMAGE_SUFFIXES:
         problem = f"not an image file ({path.suffix or 'no suffix'})"
     elif not problem:
-        problem = _access_problem(path)
+        problem = access_problem(path)
     return Photograph(str(folder), path.relative_to(folder).as_posix(), person, problem, condition, scan)
 
 
-def _access_problem(path):
+def access_problem(path):
+    """Return why a file cannot be opened, empty where it can; a pipe would never end."""
     try:
-        path.stat()
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "not a regular file"
     except OSError as error:  # a broken link, a loop of links
         return f"cannot be found: {error.strerror}"
     return "" if os.access(path, os.R_OK) else "may not be read: no permission"
+
+
+def _is_system(entry):
+    return entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS
 
 
 def is_folder(path):

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pi_heif
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from lib.core.files import made_here
+
+pi_heif.register_heif_opener()
 
 LONGEST_SIDE = 1280
 """Pixels; larger photographs are shrunk. Crops need a face of 150 to 224 px, a sixth of this."""
@@ -14,6 +19,8 @@ SHORTEST_SIDE = 40
 """Pixels; the detector's smallest face."""
 MOST_PIXELS = 160_000_000
 """A photograph beyond this is refused before it is decoded (12,000 x 9,000 has 108 million)."""
+GREY_WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
+"""Of cameras and microscopes."""
 TRANSPARENT_COLOUR = (128, 128, 128)
 SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)
 """Values of the EXIF tag that exchange width and height."""
@@ -38,14 +45,16 @@ def read_picture(path):
     Parameters
     ----------
     path : path-like
-        Any format that Pillow knows: also CMYK, palette, 16-bit, greyscale, with alpha (laid over grey); of
-        an animation the first frame; also compressed by bzip2 (``.ppm.bz2``).
+        Any format that Pillow knows, and HEIC: also CMYK, palette, greyscale of any depth, with alpha (laid over grey);
+        of an animation the first frame; also compressed by bzip2 (``.ppm.bz2``).
 
     Raises
     ------
     UnreadablePictureError
         When it is not an image, truncated, damaged, too small or too large.
     """
+    if made_here(path):
+        raise UnreadablePictureError("a result of an earlier run, no photograph")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on sizes and metadata; limits are checked here
@@ -95,14 +104,19 @@ def _apply_orientation(image):
 
 
 def _to_rgb(image):
-    if image.mode.startswith("I"):  # 16 bits of grey
-        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        grey = np.nan_to_num(np.asarray(image))
-        grey = grey * 255 if grey.max() <= 1 else grey
-        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_grey_to_uint8(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         background = Image.new("RGBA", coloured.size, (*TRANSPARENT_COLOUR, 255))
         return Image.alpha_composite(background, coloured).convert("RGB")
     return image.convert("RGB")
+
+
+def _grey_to_uint8(grey):
+    """Grey of any depth, which its file does not say: white is the least usual one that nothing exceeds."""
+    whites = GREY_WHITES if grey.dtype.kind in "iu" else (1, *GREY_WHITES)
+    grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
+    grey -= min(grey.min(), 0)  # signed
+    white = next((white for white in whites if grey.max() <= white), grey.max())
+    return (grey * (255 / white)).astype(np.uint8)

@@ -17,6 +17,7 @@ from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import check_sha256
 from lib.core.progress import progress
+from lib.core.tensors import fingerprint
 from lib.photos.files import (
     Photograph,
     first_problems,
@@ -161,7 +162,7 @@ def _read_video(video, folder, told, problem):
     """Frames of a video as photographs, and the video itself where it has a problem."""
     file = video.relative_to(folder)
     if not problem:
-        frames_folder = FRAMES_FOLDER / folder.name
+        frames_folder = FRAMES_FOLDER / fingerprint(str(folder.resolve()))
         frames, problem = extract_frames(video, frames_folder / file)
         for frame in frames:
             yield inspect_file(frame, frames_folder, **told)

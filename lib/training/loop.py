@@ -53,7 +53,8 @@ def refuse_nan(losses, gradient_norm, unit, number, checkpoint):
         if not math.isfinite(value):
             raise StudyError(
                 f"the {name} is {value} at {unit} {number}. The last good state is kept in {checkpoint}; lower "
-                "the learning rate (or the weight of that loss) in params.yaml and run again"
+                "the learning rate (or the weight of that loss) in params.yaml, delete that file (it is of the "
+                "old values) and run again"
             )
 
 

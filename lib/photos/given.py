@@ -1,0 +1,75 @@
+"""Photographs that a command names: files and folders of any kind, each under a name for its results."""
+
+import os
+from pathlib import Path
+
+from lib.core.errors import StudyError
+from lib.core.files import made_here
+from lib.photos.files import Photograph, access_problem, is_folder, iterate_tree, printable
+
+LONGEST_NAME = 200
+"""Bytes, of the 255 that file systems take: endings are added."""
+
+
+def find_photographs(places):
+    """List files, and the photographs of folders and their sub-folders, under a name of their own each.
+
+    Returns
+    -------
+    photographs : dict of str to Path
+        A name for the results of each photograph: the file's, with its folders before it where two are alike, and a
+        number behind it where these are alike too; shortened where with an ending it would be too long for a file.
+    others : dict of Path to str
+        All other files, and why they are not read. Results of earlier runs are left out.
+
+    Raises
+    ------
+    StudyError
+        There is no photograph.
+    """
+    photographs, others = {}, {}
+    for place in map(Path, places):
+        found = [_given(place)]
+        if is_folder(place):
+            found = [one for one in iterate_tree(place, place) if not made_here(one.path)]
+            if all(one.problem for one in found):
+                others[place] = "the folder holds no image file"
+        for one in found:
+            # links stay: their names are the people's, those of what they lead to need not be
+            path = Path(os.path.abspath(one.path))
+            if one.problem:
+                others[path] = one.problem
+            else:
+                photographs[path] = None
+    if not photographs:
+        reasons = "".join(f"\n  {printable(path)}: {reason}" for path, reason in [*others.items()][-5:])
+        raise StudyError(f"there is no photograph to read:{reasons}")
+    return dict(zip(_names(photographs), photographs, strict=True)), others
+
+
+def _given(path):
+    """A file that the user names is read whatever its ending."""
+    return Photograph(str(path.parent), path.name, path.name, access_problem(path))
+
+
+def _names(paths):
+    """Names of results that differ on any file system, in the order of the paths."""
+    paths = [Path(printable(path.relative_to(path.anchor))) for path in paths]
+    # the ending belongs to the name only where me.jpg lies beside me.png
+    for stems in ([path.with_suffix("") for path in paths], paths):
+        for depth in range(1, max(len(path.parts) for path in paths) + 1):
+            names = ["-".join(stem.parts[-depth:]) for stem in stems]
+            if len({name.casefold() for name in names}) == len(names):
+                return _numbered(names)
+    return _numbered(names)
+
+
+def _numbered(names):
+    taken = {}
+    for name in names:
+        name = shorter = name.encode()[-LONGEST_NAME:].decode(errors="ignore")
+        while name.casefold() in taken:
+            taken[shorter.casefold()] += 1
+            name = f"{shorter}-{taken[shorter.casefold()]}"
+        taken[name.casefold()] = 1
+        yield name

@@ -2,11 +2,15 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from lib.open_model.assets import load_target, target_names
+from lib.open_model.assets import load_base_mesh, load_target, target_names
 
 ANCESTRIES = ("african", "asian", "caucasian")
 """MakeHuman's names of its three macro targets."""
@@ -22,40 +26,20 @@ OPPOSITES = (
     ("compress", "uncompress"),
 )  # fmt: skip
 
-SPREAD = (
-    (r"^head-(oval|round|square|diamond|triang|rect|inverted)", 0.18),
-    (r"^head-age", 0.14),
-    (r"^head-fat", 0.20),
-    (r"^head-back", 0.14),
-    (r"^head-scale", 0.25),
-    (r"^(nose|mouth)-trans-in", 0.08),
-    (r"^nose-trans", 0.17),
-    (r"^nose-(volume|scale|hump|greek|flaring|septumangle|compression|curve)", 0.22),
-    (r"^nose", 0.28),
-    (r"^mouth-trans", 0.20),
-    (r"^mouth-(laugh|dimples)", 0.12),
-    (r"^mouth", 0.28),
-    (r"^eye-push", 0.14),
-    (r"^eye-trans", 0.23),
-    (r"^eye-(height|scale)", 0.27),
-    (r"^eye-bag", 0.22),
-    (r"^eye", 0.30),
-    (r"^chin-(jaw-drop|bones|prognathism)", 0.17),
-    (r"^chin", 0.25),
-    (r"^cheek", 0.26),
-    (r"^forehead", 0.26),
-    (r"^ear", 0.28),
-    (r"^eyebrows", 0.34),
-    (r"^neck", 0.17),
-    (r"", 0.25),
-)
-"""Standard deviation of the sliders by the first pattern that fits; 1 is the end of MakeHuman's slider."""
+STATISTICS = Path(__file__).with_name("shape_statistics.npz")
+"""How the sliders of random people are distributed: `names`, their mean and the effects of gender, age and ancestry
+(`effects`, 5 a slider, see `Traits.effects`) and their `covariance`. Derived by `derivations/shape_statistics.py`: heads
+measure as in the survey (`lib.open_model.survey`) and vary as ICT-FaceKit's scans do (MIT)."""
 
-LARGEST_DEVIATION = 2.4
-SIDE_DIFFERENCE = 0.18
+BUMPS, BUMP_WIDTH = 34, 18.0
+"""How many places on one side of the face have smooth displacements of their own, and how wide these are (mm)."""
+
+LARGEST_DEVIATION = 2.6
+SIDE_DIFFERENCE = 0.1
 """How much the sliders of left and right differ, in standard deviations of the slider."""
 
-ASYMMETRY_SPREAD, LARGEST_ASYMMETRY = 0.14, 0.4
+ASYMMETRY_SPREAD, LARGEST_ASYMMETRY = 0.08, 0.24
+MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -81,6 +65,12 @@ class Traits:
     weight: float
 
     @property
+    def effects(self):
+        """What the sliders' means depend on, ndarray (5,): 1, gender, age and two ancestries about their averages."""
+        african, asian, _ = self.ancestry
+        return np.array([1, self.gender - 0.5, (25 + 65 * self.age - 42) / 20, african - 1 / 3, asian - 1 / 3])
+
+    @property
     def group(self):
         """Labels for a report: `age` in years, `gender`, and the `ancestry` that prevails (or `mixed`)."""
         largest = int(np.argmax(self.ancestry))
@@ -91,62 +81,83 @@ class Traits:
         }
 
 
-@dataclass(frozen=True)
-class _Slider:
-    name: str
-    sided: bool
-    spread: float
-    increase: int
-    decrease: int | None
-
-
 class ShapeSampler:
-    """Draws neutral cages of people from sliders: base vertices (C, 3) in mm, and their indices (C,)."""
+    """Draws neutral cages of people: base vertices (C, 3) in mm, and their indices (C,).
+
+    A cage is the base mesh, plus MakeHuman's macro targets and small asymmetries, plus sliders: MakeHuman's own (two
+    targets each for more and less), smooth displacements in mm that make up for what these cannot do
+    (`smooth_displacements`), and the logarithm of the head's size.
+    """
 
     def __init__(self, base_vertices, cage):
         self._base = base_vertices.astype(np.float32)
-        names = []
-
-        def index(name):
-            names.append(name)
-            return len(names) - 1
-
-        self._sliders = [
-            _Slider(name, sided, _spread(name), index(increase), None if decrease is None else index(decrease))
-            for name, sided, increase, decrease in slider_pairs()
-        ]
-        self._asymmetries = [index(name) for name in target_names("asym") if "asymm" not in name]
-        available = set(target_names("macrodetails")) | set(target_names("macrodetails/proportions"))
+        sliders = slider_pairs()
+        self.slider_names = list(dict.fromkeys(slider.name for slider in sliders))
+        self._rows = np.array([self.slider_names.index(slider.name) for slider in sliders])
+        self._sided = np.array([slider.sided for slider in sliders])
+        self._one_sided = np.array([slider.less is None for slider in sliders])
+        available = set(target_names("macrodetails"))
         anyone = Traits(gender=0.5, age=0.5, ancestry=(1 / 3, 1 / 3, 1 / 3), muscle=0.5, weight=0.5)
         # some memberships have no target: an average build, for instance, is the base mesh itself
-        self._macros = {name: index(name) for name in _macro_weights(anyone, 0.5) if name in available}
-        self._directions = np.stack([load_target(name, cage).ravel() for name in names])
+        macros = [name for name in _macro_weights(anyone) if name in available]
+        asymmetries = [name for name in target_names("asym") if "asymm" not in name]
+        more, less = [slider.more for slider in sliders], [slider.less for slider in sliders if slider.less]
+        parts = {"more": more, "less": less, "asymmetries": asymmetries, "macros": macros}
+        ends = np.cumsum([0] + [len(part) for part in parts.values()])
+        self._columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(parts)}
+        self._macros = {name: ends[-2] + k for k, name in enumerate(macros)}
+        targets = np.stack([load_target(name, cage).ravel() for part in parts.values() for name in part])
+        self._columns["bumps"] = slice(len(targets), len(targets) + 3 * BUMPS)
+        self._directions = np.concatenate([targets, bumps(base_vertices).reshape(3 * BUMPS, -1)]).astype(np.float32)
+        self.slider_count = len(self.slider_names) + 3 * BUMPS + 1
+        self.amount_count = len(self._directions) + 1
+
+    @cached_property
+    def _statistics(self):
+        with np.load(STATISTICS) as file:
+            return {name: file[name].astype(float) for name in ("effects", "covariance")}
+
+    @cached_property
+    def _spread(self):
+        """Factor and standard deviations of the sliders' covariance."""
+        covariance = self._statistics["covariance"]
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors * np.sqrt(values.clip(0)), np.sqrt(np.diag(covariance))
 
     def sample(self, random):
-        """Draw one person: amounts (A,) of the morph targets (see `cages`), and who it is (`Traits`)."""
+        """Draw one person: amounts (A,) of the displacements (see `cages`), and who it is (`Traits`)."""
         traits = self.sample_traits(random)
-        proportions = float(np.clip(random.normal(0.58, 0.17), 0, 1))
-        amounts = np.zeros(len(self._directions), np.float32)
-        for name, weight in _macro_weights(traits, proportions).items():
-            if name in self._macros:
-                amounts[self._macros[name]] = weight
-        shared = {}
-        for slider in self._sliders:
-            if slider.name not in shared:
-                shared[slider.name] = np.clip(random.normal(), -LARGEST_DEVIATION, LARGEST_DEVIATION)
-            difference = SIDE_DIFFERENCE * random.normal() if slider.sided else 0.0
-            amount = slider.spread * (shared[slider.name] + difference)
-            if slider.decrease is not None and amount < 0:
-                amounts[slider.decrease] = -amount
-            else:
-                amounts[slider.increase] = amount
-        asymmetries = random.normal(0, ASYMMETRY_SPREAD, len(self._asymmetries))
-        amounts[self._asymmetries] = np.clip(asymmetries, -LARGEST_ASYMMETRY, LARGEST_ASYMMETRY)
+        amounts = self.macro_amounts(traits)
+        factor, deviations = self._spread
+        limit = LARGEST_DEVIATION * deviations
+        sliders = np.clip(factor @ random.normal(size=len(deviations)), -limit, limit)
+        sliders += self._statistics["effects"] @ traits.effects
+        differences = SIDE_DIFFERENCE * self._sided * deviations[self._rows] * random.normal(size=len(self._rows))
+        self.set_sliders(amounts, sliders, differences)
+        asymmetries = random.normal(0, ASYMMETRY_SPREAD, len(amounts[self._columns["asymmetries"]]))
+        amounts[self._columns["asymmetries"]] = np.clip(asymmetries, -LARGEST_ASYMMETRY, LARGEST_ASYMMETRY)
         return amounts, traits
 
+    def macro_amounts(self, traits):
+        """Amounts (A,) of a person with all sliders at 0."""
+        amounts = np.zeros(self.amount_count, np.float32)
+        for name, weight in _macro_weights(traits).items():
+            if name in self._macros:
+                amounts[self._macros[name]] = weight
+        return amounts
+
+    def set_sliders(self, amounts, sliders, differences=0.0):
+        """Write sliders (..., S), and how their sides differ, into amounts (..., A)."""
+        values = sliders[..., self._rows] + differences
+        amounts[..., self._columns["more"]] = np.where(self._one_sided, values, np.maximum(values, 0))
+        amounts[..., self._columns["less"]] = np.maximum(-values, 0)[..., ~self._one_sided]
+        amounts[..., self._columns["bumps"]] = sliders[..., len(self.slider_names) : -1]
+        amounts[..., -1] = sliders[..., -1]
+
     def cages(self, amounts):
-        """Apply morph targets: amounts (..., A) to cages (..., C, 3) in mm, in the base mesh's frame."""
-        return self._base + (amounts @ self._directions).reshape(*amounts.shape[:-1], *self._base.shape)
+        """Make cages (..., C, 3) in mm, in the base mesh's frame, from amounts (..., A): displacements, then log size."""
+        cages = self._base + (amounts[..., :-1] @ self._directions).reshape(*amounts.shape[:-1], *self._base.shape)
+        return cages * np.exp(amounts[..., -1])[..., None, None]
 
     @staticmethod
     def sample_traits(random):
@@ -154,13 +165,38 @@ class ShapeSampler:
         gender = float(np.clip((random.random() < 0.5) + random.normal(0, 0.16), 0, 1))
         age = float(0.9 * random.beta(1.1, 2.6))
         ancestry = tuple(float(weight) for weight in random.dirichlet([0.45] * 3))
-        muscle = float(np.clip(random.normal(0.5, 0.20), 0, 1))
-        weight = float(np.clip(random.normal(0.5, 0.21), 0, 1))
+        muscle = float(np.clip(random.normal(0.5, 0.14), 0, 1))
+        weight = float(np.clip(random.normal(0.5, 0.15), 0, 1))
         return Traits(gender, age, ancestry, muscle, weight)
 
 
+def bumps(points):
+    """Displacements by 1 mm along each axis about `BUMPS` places and their mirror images, fading: (3 BUMPS, C, 3)."""
+    base = load_base_mesh()
+    skin = base.vertices[np.unique(base.faces[base.groups == "body"])]
+    front = skin[(skin[:, 2] > 30) & (np.abs(skin[:, 1]) < 95) & (skin[:, 0] >= 0)]
+    centres = front[[0]]
+    for _ in range(BUMPS - 1):
+        centres = np.r_[centres, front[[cKDTree(centres).query(front)[0].argmax()]]]
+    left, right = (
+        np.exp(-0.5 * ((points[:, None] - places) ** 2).sum(axis=2) / BUMP_WIDTH**2).T[:, None, :, None]
+        for places in (centres, centres * MIRROR)
+    )
+    axes = np.eye(3)[:, None]
+    return (left * axes + right * axes * MIRROR).reshape(-1, *points.shape)
+
+
+class Slider(NamedTuple):
+    """A pair of opposite morph targets, or one that has no opposite; `name` is that of both sides of the face."""
+
+    name: str
+    sided: bool
+    more: str
+    less: str | None
+
+
 def slider_pairs():
-    """Pair MakeHuman's targets to sliders: list of (name without side, sided, increase, decrease or None)."""
+    """Pair MakeHuman's targets to sliders: list of `Slider`."""
     targets = [name for folder in SLIDER_FOLDERS for name in target_names(folder) if not NOT_SLIDERS.search(name)]
     known, done, sliders = set(targets), set(), []
     for target in targets:
@@ -170,7 +206,7 @@ def slider_pairs():
         done |= {target, opposite}
         stem = target.partition("/")[2]
         sided = stem.startswith(("l-", "r-"))
-        sliders.append((stem[2:] if sided else stem, sided, target, opposite))
+        sliders.append(Slider(stem[2:] if sided else stem, sided, target, opposite))
     return sliders
 
 
@@ -181,11 +217,7 @@ def _opposites(target):
                 yield target.removesuffix(ending) + other
 
 
-def _spread(name):
-    return next(spread for pattern, spread in SPREAD if re.search(pattern, name))
-
-
-def _macro_weights(traits, proportions):
+def _macro_weights(traits):
     """Weights of the macro targets: products of memberships, as in MakeHuman."""
     genders = {"female": 1 - traits.gender, "male": traits.gender}
     ages = {"young": 1 - traits.age, "old": traits.age}
@@ -196,18 +228,12 @@ def _macro_weights(traits, proportions):
             _three_levels(traits.muscle, "muscle").items(), _three_levels(traits.weight, "weight").items()
         )
     }
-    beauty = {
-        "idealproportions": max(0.0, 2 * proportions - 1),
-        "uncommonproportions": max(0.0, 1 - 2 * proportions),
-    }
     weights = {}
     for (gender, a), (age, b) in product(genders.items(), ages.items()):
         for ancestry, c in ancestries.items():
             weights[f"macrodetails/{ancestry}-{gender}-{age}"] = a * b * c
         for build, c in builds.items():
             weights[f"macrodetails/universal-{gender}-{age}-{build}"] = a * b * c
-            for kind, d in beauty.items():
-                weights[f"macrodetails/proportions/{gender}-{age}-{build}-{kind}"] = a * b * c * d
     return weights
 
 

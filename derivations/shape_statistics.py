@@ -1,8 +1,8 @@
 """Derive `lib/open_model/shape_statistics.npz`: how the sliders of the open model's people are distributed.
 
-Two sources: the 100 identity modes of ICT-FaceKit (MIT, © 2020 USC Institute for Creative Technologies), which say how
-the faces of real people vary, and the NIOSH survey of 3,997 people (`derivations/survey_table.py`), which says how large
-heads are and how they depend on sex, age and ancestry.
+Two sources: the 100 identity modes of ICT-FaceKit (MIT, © 2020 USC Institute for Creative Technologies) say how the
+faces of real people vary; the NIOSH survey of 3,997 people (`lib/open_model/survey_table.py`) says how large heads are
+and how they depend on sex, age and ancestry.
 
 1. The scans' mean face is fitted by sliders; each mode is then a displacement of the fitted face, and ridge regression
    gives it as sliders. What age, sex, ancestry and build already do (MakeHuman's macro targets) is taken off. The
@@ -66,7 +66,7 @@ NOISE, INDEPENDENT_POINTS, TANGENTIAL = 0.4, 60, 0.5
 surface, which rest on less exact correspondence."""
 
 EAR, REACH, FACE_RADIUS, LEAST_COSINE = 70.0, 4.0, 115.0, 0.5
-"""Points farther than this from the middle (mm), from the scan, from the tip of the nose, or turned away are left out."""
+"""Points farther than this from the middle, the scan, the tip of the nose (mm), or turned away, are left out."""
 
 EYE_NOISE = 0.7
 """How far the eyeballs move otherwise than the lids, mm."""
@@ -83,10 +83,14 @@ HISPANIC, BLACK, OTHER = 3, 2, 4
 MIDDLE_AGE = {1: 24, 2: 37, 3: 53}
 """The survey's codes; of the race group "other" most are Asian."""
 
+SCANS_SHARE, BEHIND = 0.35, ("HEADCIRC", "NECKCIRC", "HEADLTH")
+"""What the scans' mean counts beside the survey's, where both say something: the survey's people are heavier, and its
+landmarks were felt under the skin."""
+
 ERROR, ERRORS = 0.1, {"NECKCIRC": 20.0, "NROOTBR": 0.6}
 """Share of a measurement's variance that is error of measuring, landmarks and soft tissue included: without it, noise
-that is independent between 19 measurements would become bumps on faces. The neck is not the face's; the root of the nose
-is measured in another way."""
+that is independent between 19 measurements would become bumps on faces. The neck is not the face's; the root of the
+nose is measured in another way."""
 
 
 def prior_spread(sampler):
@@ -96,7 +100,7 @@ def prior_spread(sampler):
 
 
 class Scans:
-    """ICT-FaceKit's mean face (V, 3), its normals and its modes (100, V, 3), mm; `move` turns, shifts and scales all."""
+    """ICT-FaceKit's mean face (V, 3), its normals and its modes (100, V, 3), mm; `scale` is how `move` changed them."""
 
     def __init__(self, path):
         data = np.load(path)
@@ -105,9 +109,10 @@ class Scans:
         self.triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
         self.mean = 10.0 * data["neutral"][:OUTER_VERTICES].astype(float)
         self.modes = 10.0 * data["identity"][:, :OUTER_VERTICES].astype(float)
-        self.normals = unit_normals(self.mean, self.triangles)
+        self.normals, self.scale = unit_normals(self.mean, self.triangles), 1.0
 
     def move(self, linear, centre, shift):
+        self.scale *= np.cbrt(np.linalg.det(linear))
         self.mean = (self.mean - centre) @ linear.T + centre + shift
         self.modes = self.modes @ linear.T
         self.normals = unit_normals(self.mean, self.triangles)
@@ -188,7 +193,7 @@ def fit_mean(scans, head, spread):
 
 
 def scan_statistics(path, random):
-    """Mean and covariance of sliders and bumps, without size, from the scans and the prior."""
+    """Mean (S,) and covariance (S, S) of sliders, bumps and size from the scans and the prior."""
     scans, head = Scans(path), Head(random)
     spread = prior_spread(head.sampler)[:-1]
     mean, face = fit_mean(scans, head, spread)
@@ -220,17 +225,19 @@ def scan_statistics(path, random):
     seen = modes @ sliders.T @ unseen / noise
     explained = 1 - ((modes - seen @ sliders) ** 2).sum() / (modes**2).sum()
     print(f"sliders explain {explained:.0%} of the scans' variance")
-    return mean, (seen.T @ seen + unseen) * np.outer(spread, spread)
+    covariance = np.pad((seen.T @ seen + unseen) * np.outer(spread, spread), (0, 1))
+    covariance[-1, -1] = SIZE_SPREAD**2
+    return np.r_[mean, -np.log(scans.scale)], covariance
 
 
 class Survey:
-    """What the survey says: effects (5, M), means by sex, covariances by sex; races are weighted alike, ages as there."""
+    """What the survey says: effects (5, M), mean and covariance by sex; races are weighted alike, ages as there."""
 
     def __init__(self, path):
         people = pd.read_csv(path, thousands=",", skipinitialspace=True).apply(pd.to_numeric, errors="coerce")
         people = people.where(people > -9000).dropna(subset=["SEX", "AGEGRP", "RACEGRP"])
         people = people[people.RACEGRP != HISPANIC]
-        ancestry = np.stack([people.RACEGRP == race for race in (BLACK, OTHER)], axis=1) - 1 / 3
+        ancestry = np.stack([race == people.RACEGRP for race in (BLACK, OTHER)], axis=1) - 1 / 3
         male = (people.SEX == 1).to_numpy()
         age = people.AGEGRP.map(MIDDLE_AGE).to_numpy()
         effects = np.c_[np.ones(len(people)), male - 0.5, (age - 42) / 20, ancestry]
@@ -245,6 +252,13 @@ class Survey:
             self.effects[:, k] = np.linalg.lstsq(effects[known] * scaled, column[known] * scaled[:, 0], rcond=None)[0]
         self.residual = moments(values - effects @ self.effects, weights)[1]
         self.by_sex = {sex: moments(values[male == sex], weights[male == sex]) for sex in (False, True)}
+
+    def meet(self, scanned):
+        """Move the means towards what the scans' mean face measures (M,)."""
+        average = 0.5 * sum(self.by_sex[sex][0] for sex in (False, True))
+        shift = SCANS_SHARE * (scanned - average) * [name not in BEHIND for name in MEASUREMENTS]
+        self.effects[0] += shift
+        self.by_sex = {sex: (mean + shift, covariance) for sex, (mean, covariance) in self.by_sex.items()}
 
 
 def moments(values, weights):
@@ -268,16 +282,16 @@ class Generator:
         blocks = np.array_split(amounts, 1 + len(amounts) // 60)
         return np.concatenate([self.survey.measure(self.sampler.cages(block)) for block in blocks])
 
-    def sensitivities(self, average, step=0.3):
-        """Measurements of the average person, and how much each slider changes them (M, S)."""
+    def slopes(self, average, sliders, step=0.3):
+        """How much each slider changes the measurements of a person with these sliders (S,): (M, S)."""
         steps = step * np.eye(self.sampler.slider_count)
         steps[-1] *= 0.1
         amounts = np.repeat(average[None], 2 * len(steps), axis=0)
-        self.sampler.set_sliders(amounts, np.concatenate([steps, -steps]))
+        self.sampler.set_sliders(amounts, sliders + np.concatenate([steps, -steps]))
         more, less = np.split(self.measure(amounts), 2)
         slopes = ((more - less) / (2 * np.diag(steps)[:, None])).T
         slopes[:, self.sampler.slider_names.index("eye-epicanthus-in")] = 0  # a fold of the lid says nothing of bones
-        return self.measure(average[None])[0], slopes
+        return slopes
 
     def people(self, effects, covariance, count, seed):
         """Random people: effects (n, 5) of their traits, and measurements (n, M)."""
@@ -297,16 +311,18 @@ def survey_statistics(survey, mean, covariance):
     random = np.random.default_rng(2)
     traits, amounts = zip(*(macro_person(generator.sampler, random) for _ in range(MACRO_PEOPLE)), strict=True)
     amounts, known = np.stack(amounts), np.stack([one.effects for one in traits])
+    generator.sampler.set_sliders(amounts, mean)
     measured = generator.measure(amounts)
+    survey.meet(measured.mean(axis=0))
     done = np.linalg.lstsq(known, measured, rcond=None)[0]
     done_residual = np.cov((measured - known @ done).T)
-    _, slopes = generator.sensitivities(amounts.mean(axis=0))
+    slopes = generator.slopes(amounts.mean(axis=0), mean)
     shares = np.array([ERRORS.get(name, ERROR) for name in MEASUREMENTS])
     steady, error = shares < 0.5, np.diag(shares * np.diag(survey.residual))
     prior = slopes @ covariance @ slopes.T + error
     gain = covariance @ slopes.T @ np.linalg.inv(prior)
     for _ in range(SURVEY_ROUNDS):
-        effects = (gain @ (survey.effects - done - np.outer(np.eye(5)[0], slopes @ mean)).T).T
+        effects = (gain @ (survey.effects - done).T).T
         effects[0] += mean
         fitted = covariance + gain @ (survey.residual - done_residual - prior) @ gain.T
         values, vectors = np.linalg.eigh(fitted)
@@ -342,11 +358,10 @@ def report(survey, known, measured):
         off = np.corrcoef(values.T) - covariance / np.outer(scale, scale)
         rows = np.triu_indices(len(mean), 1)
         worst = MEASUREMENTS[np.abs(means).argmax()], MEASUREMENTS[np.abs(deviations).argmax()]
-        print(pd.DataFrame({"mean": means, "sd": deviations}, MEASUREMENTS).round(2).T.to_string())
         print(
-            f"{name}: means off by {np.abs(means).mean():.1%} (at most {np.abs(means).max():.1%}, {worst[0]}), standard "
-            f"deviations by {np.abs(deviations).mean():.0%} (at most {np.abs(deviations).max():.0%}, {worst[1]}), "
-            f"correlations by {np.abs(off[rows]).mean():.3f}"
+            f"{name}: means off by {np.abs(means).mean():.1%} (at most {np.abs(means).max():.1%}, {worst[0]}), "
+            f"standard deviations by {np.abs(deviations).mean():.0%} (at most {np.abs(deviations).max():.0%}, "
+            f"{worst[1]}), correlations by {np.abs(off[rows]).mean():.3f}"
         )
 
 
@@ -357,9 +372,6 @@ def main():
     parser.add_argument("survey")
     arguments = parser.parse_args()
     mean, covariance = scan_statistics(arguments.scans, np.random.default_rng(0))
-    mean = np.r_[mean, 0.0]
-    covariance = np.pad(covariance, (0, 1))
-    covariance[-1, -1] = SIZE_SPREAD**2
     effects, covariance = survey_statistics(Survey(arguments.survey), mean, covariance)
     np.savez_compressed(STATISTICS, effects=effects.T.astype(np.float32), covariance=covariance.astype(np.float32))
 

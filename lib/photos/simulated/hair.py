@@ -22,7 +22,7 @@ TOP, BACK = 100.0, 98.0
 RIM_BLUR = 4.0
 LEAST_LIFT = 1.2
 """mm of hair above the skin at the hairline."""
-UNDER_THE_FACE = 26.0
+UNDER_THE_FACE = 29.0
 """How far the skull keeps behind the face, mm, where there is a face."""
 
 

@@ -1,7 +1,7 @@
 """Derive `lib/open_model/shape_statistics.npz`: how the sliders of the open model's people are distributed.
 
 Two sources: the 100 identity modes of ICT-FaceKit (MIT, © 2020 USC Institute for Creative Technologies) say how the
-faces of real people vary; the NIOSH survey of 3,997 people (`lib/open_model/survey_table.py`) says how large heads are
+faces of real people vary; the NIOSH survey of 3,997 people (`derivations/survey_table.py`) says how large heads are
 and how they depend on sex, age and ancestry.
 
 1. The scans' mean face is fitted by sliders; each mode is then a displacement of the fitted face, and ridge regression

@@ -311,10 +311,11 @@ def test_skin_darkens_with_melanin_and_reddens_with_blood():
 
 def test_sliders_join_opposite_targets():
     sliders = slider_pairs()
-    by_targets = {increase: (name, sided, decrease) for name, sided, increase, decrease in sliders}
-    assert by_targets["nose/nose-hump-decr"] == ("nose-hump-decr", False, "nose/nose-hump-incr")
-    assert by_targets["eyes/l-eye-scale-decr"][1:] == (True, "eyes/l-eye-scale-incr")
-    targets = [target for slider in sliders for target in slider[2:] if target]
+    by_targets = {slider.more: slider for slider in sliders}
+    assert by_targets["nose/nose-hump-decr"] == ("nose-hump-decr", False, "nose/nose-hump-decr", "nose/nose-hump-incr")
+    assert by_targets["eyes/l-eye-scale-decr"].sided
+    assert by_targets["eyes/l-eye-scale-decr"].less == "eyes/l-eye-scale-incr"
+    targets = [target for slider in sliders for target in (slider.more, slider.less) if target]
     assert len(targets) == len(set(targets))
 
 

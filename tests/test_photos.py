@@ -643,15 +643,13 @@ def test_another_photograph_of_the_same_name_size_and_time_is_embedded(tmp_path,
             save(path, shifted(face, shift))
             os.utime(path, (1, 1))
     stores = [
-        embed_photographs(
-            read_folder(tmp_path / name), networks, tmp_path / "s" / name, tmp_path / "cache", 1, 0, workers=0
-        )
+        embed_photographs(read_folder(tmp_path / name), networks, tmp_path / "s" / name, tmp_path / "cache", 1, 0)
         for name in ("one", "two")
     ]
     assert detected["pictures"] == 4
     assert not np.array_equal(*(np.asarray(store.crops) for store in stores))
     os.utime(tmp_path / "two/a/1.bmp", (2, 2))
-    embed_photographs(read_folder(tmp_path / "two"), networks, tmp_path / "s/two", tmp_path / "cache", 1, 0, workers=0)
+    embed_photographs(read_folder(tmp_path / "two"), networks, tmp_path / "s/two", tmp_path / "cache", 1, 0)
     assert detected["pictures"] == 4
 
 

@@ -21,6 +21,8 @@ ICP_STEPS = 40
 ICP_POINTS = 3000
 ICP_TOLERANCE = 2e-3
 LEAST_PAIRS = 20
+FARTHEST_PAIR = 15.0
+"""mm: farther apart, two points are no pair (a throat outside the crop and the mouth cavity within it)."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,12 @@ def point_to_plane(source, target):
     Returns
     -------
     ndarray (M,)
-        mm, of the vertices whose closest vertex of the target is not on the target's border.
+        mm, of the vertices whose closest vertex of the target is near and not on the target's border.
     """
     nearest = target.nearest(source.vertices)
-    offsets = np.abs(((source.vertices - target.vertices[nearest]) * target.normals[nearest]).sum(1))
-    return offsets[~target.border[nearest]]
+    offsets = source.vertices - target.vertices[nearest]
+    common = ~target.border[nearest] & (np.linalg.norm(offsets, axis=1) < FARTHEST_PAIR)
+    return np.abs((offsets * target.normals[nearest]).sum(1))[common]
 
 
 def reconstruction_error(reconstruction, truth):

@@ -1,4 +1,4 @@
-"""Neutral face shapes of the open model: MakeHuman's sliders with a plausible spread (CC0 morph targets)."""
+"""Neutral face shapes of the open model: MakeHuman's sliders (CC0 morph targets) with the spread of real people."""
 
 import re
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ OPPOSITES = (
 )  # fmt: skip
 
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
-"""How the sliders of random people are distributed: `names`, their mean and the effects of gender, age and ancestry
-(`effects`, 5 a slider, see `Traits.effects`) and their `covariance`. Derived by `derivations/shape_statistics.py`: heads
-measure as in the survey (`lib.open_model.survey`) and vary as ICT-FaceKit's scans do (MIT)."""
+"""How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see
+`Traits.effects`), and `covariance`. Derived by `derivations/shape_statistics.py`: heads measure as in the survey
+(`lib.open_model.survey`) and vary as ICT-FaceKit's scans do (MIT)."""
 
 BUMPS, BUMP_WIDTH = 34, 18.0
 """How many places on one side of the face have smooth displacements of their own, and how wide these are (mm)."""
@@ -86,7 +86,7 @@ class ShapeSampler:
 
     A cage is the base mesh, plus MakeHuman's macro targets and small asymmetries, plus sliders: MakeHuman's own (two
     targets each for more and less), smooth displacements in mm that make up for what these cannot do
-    (`smooth_displacements`), and the logarithm of the head's size.
+    (`bumps`), and the logarithm of the head's size.
     """
 
     def __init__(self, base_vertices, cage):
@@ -155,7 +155,7 @@ class ShapeSampler:
         amounts[..., -1] = sliders[..., -1]
 
     def cages(self, amounts):
-        """Make cages (..., C, 3) in mm, in the base mesh's frame, from amounts (..., A): displacements, then log size."""
+        """Make cages (..., C, 3) in mm, in the base mesh's frame, from amounts (..., A): displacements, log size."""
         cages = self._base + (amounts[..., :-1] @ self._directions).reshape(*amounts.shape[:-1], *self._base.shape)
         return cages * np.exp(amounts[..., -1])[..., None, None]
 

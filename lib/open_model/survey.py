@@ -18,7 +18,7 @@ from lib.open_model.subdivision import subdivide
 
 TABLES = Path(__file__).with_name("survey_tables")
 """What the survey says of people, by sex, race and age: `groups.csv` (mm) and `correlations.csv`, derived from data of
-the US Government, in the public domain, by `lib.open_model.survey_table`."""
+the US Government, in the public domain, by `derivations/survey_table.py`."""
 
 SELLION, GLABELLA, OPISTHOCRANION, PRONASALE, SUBNASALE, POGONION, MENTON = 132, 227, 5389, 5054, 343, 5162, 5296
 TRAGION, LARYNX = 12258, (0.0, -105.0, 35.0)

@@ -7,7 +7,7 @@ and goes over into an ellipsoid; hair and coverings lie on it, down to a hairlin
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import binary_fill_holes, gaussian_filter, map_coordinates
 
 from lib.photos.simulated.mesh import Mesh, join, rolled_grid
 
@@ -22,7 +22,7 @@ TOP, BACK = 100.0, 98.0
 RIM_BLUR = 4.0
 LEAST_LIFT = 1.2
 """mm of hair above the skin at the hairline."""
-UNDER_THE_FACE = 29.0
+UNDER_THE_FACE = 26.0
 """How far the skull keeps behind the face, mm, where there is a face."""
 
 
@@ -83,8 +83,9 @@ def skull_radii(skin):
     np.add.at(beyond, (row, column), distance - ellipsoid[row, column])
     beyond, seen = beyond / np.maximum(seen, 1), (seen > 0).astype(float)
     near = _blur(seen, RIM_BLUR)
+    face = binary_fill_holes(seen).astype(float)  # the eyes are no skin
     radii = ellipsoid + _blur(seen * beyond, RIM_BLUR) / np.maximum(near, 1e-3) * np.clip(near / 0.2, 0, 1)
-    return radii, np.clip(_blur(seen, 1.5) * 4 - 3, 0, 1)
+    return radii, np.clip(_blur(face, 1.5) * 4 - 3, 0, 1)
 
 
 def skull(radii, face, colour):

@@ -6,7 +6,7 @@ data of the US Government, in the public domain. The file with all subjects has 
 `lib.open_model.survey.MEASUREMENTS` as columns (mm), SEX (1 male, 2 female), AGEGRP (18-29, 30-44, 45-66 years) and
 RACEGRP (white, black, Hispanic, other, mostly Asian); -9999 stands for what was not measured.
 
-    python -m lib.open_model.survey_table NIOSH_RespiratorUsersData-all-subjects.csv
+    python -m derivations.survey_table NIOSH_RespiratorUsersData-all-subjects.csv
 """
 
 import argparse

@@ -1,0 +1,81 @@
+"""How shapes of people are distributed: against the survey, and how the statistics are derived."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from derivations.shape_statistics import moments
+from lib.open_model.shape import BUMPS, MIRROR, STATISTICS, ShapeSampler, bumps
+from lib.open_model.survey import MEASUREMENTS, TABLES, head_survey
+
+UNLIKE_THE_SURVEY = {"NECKCIRC", "NROOTBR"}
+"""The neck is not fitted; the root of the nose is measured in another way."""
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    survey = head_survey()
+    return ShapeSampler(survey.base, survey.vertices)
+
+
+@pytest.fixture(scope="module")
+def people(sampler):
+    """Traits and measurements of 500 random people, as a table."""
+    random = np.random.default_rng(5)
+    amounts, traits = zip(*(sampler.sample(random) for _ in range(500)), strict=True)
+    blocks = np.array_split(np.stack(amounts), 10)
+    values = np.concatenate([head_survey().measure(sampler.cages(block)) for block in blocks])
+    return pd.DataFrame(values, columns=MEASUREMENTS).assign(sex=[one.group["gender"] for one in traits])
+
+
+@pytest.mark.parametrize("sex", ["male", "female"])
+def test_random_people_measure_as_the_survey(people, sex):
+    groups = pd.read_csv(TABLES / "groups.csv")
+    races = groups[(groups.sex == sex) & (groups.age == "all") & groups.race.isin(["white", "black", "other"])]
+    values = people.loc[people.sex == sex, list(MEASUREMENTS)]
+    for name in set(MEASUREMENTS) - UNLIKE_THE_SURVEY:
+        means = races[f"{name}_mean"]
+        mean, spread = means.mean(), np.sqrt((races[f"{name}_sd"] ** 2).mean() + means.var(ddof=0))
+        assert values[name].mean() == pytest.approx(mean, rel=0.04), name
+        assert 0.7 < values[name].std() / spread < 1.25, name
+    table = pd.read_csv(TABLES / "correlations.csv", index_col=["sex", "measurement"]).loc[sex, list(MEASUREMENTS)]
+    off = np.abs(values.corr().to_numpy() - table.loc[list(MEASUREMENTS)].to_numpy())
+    assert off[np.triu_indices(len(MEASUREMENTS), 1)].mean() < 0.15
+
+
+def test_statistics_belong_to_the_sliders(sampler):
+    with np.load(STATISTICS) as file:
+        effects, covariance = file["effects"], file["covariance"]
+    assert effects.shape == (sampler.slider_count, 5)
+    assert sampler.slider_count == len(sampler.slider_names) + 3 * BUMPS + 1
+    np.testing.assert_allclose(covariance, covariance.T, atol=1e-6)
+    assert np.linalg.eigvalsh(covariance.astype(float)).min() > -1e-5
+
+
+def test_bumps_are_smooth_and_mirror_each_other():
+    points = np.random.default_rng(0).uniform(-80, 80, (40, 3))
+    displacements = bumps(np.concatenate([points, points * MIRROR]))
+    assert displacements.shape == (3 * BUMPS, 80, 3)
+    np.testing.assert_allclose(displacements[:, 40:], displacements[:, :40] * MIRROR, atol=1e-12)
+    near = bumps(points + [0.1, 0, 0])
+    assert np.abs(near - displacements[:, :40]).max() < 0.02
+
+
+def test_sliders_move_one_way_or_the_other(sampler):
+    amounts = np.zeros((2, sampler.amount_count))
+    sliders = np.zeros((2, sampler.slider_count))
+    row = sampler.slider_names.index("nose-hump-decr")
+    sliders[:, row] = 0.3, -0.3
+    sliders[:, -1] = np.log(1.1)
+    sampler.set_sliders(amounts, sliders)
+    assert (amounts[:, :-1] >= 0).all() and np.array_equal((amounts[:, :-1] > 0).sum(axis=1), [1, 1])
+    more, less = sampler.cages(amounts)
+    unmoved = sampler.cages(np.zeros(sampler.amount_count))
+    assert np.abs(more - 1.1 * unmoved).max() > 0.1 and np.abs(less - 1.1 * unmoved).max() > 0.1
+
+
+def test_moments_of_rows_with_gaps():
+    values = np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 8.0]])
+    mean, covariance = moments(values, np.array([1.0, 2.0, 1.0]))
+    np.testing.assert_allclose(mean, [3.0, 5.0])
+    np.testing.assert_allclose(covariance, [[2.0, 6.0], [6.0, 9.0]])

@@ -29,6 +29,7 @@ from lib.face_model.model import Coefficients, FaceModel
 from lib.photos.store import Photographs
 from lib.recognition.dlib import DlibNetwork
 from lib.recognition.network import load_network
+from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.loop import backward, make_optimizer
@@ -59,7 +60,7 @@ def small_study(params):
     seen = torch.nn.functional.normalize(torch.randn(VALIDATION, judge.embedding_dimension), dim=1)
     augmentation = Augmentation.from_degrees(**asdict(params.augmentation))
     monitor = Monitor(photographs.features[:VALIDATION], seen, torch.zeros(8, 1), network.crop, model, judge)
-    inputs = Stage2Inputs(model, network, photographs, synthetic, SceneDistribution(), augmentation)
+    inputs = Stage2Inputs(model, FeatureReader(network), photographs, synthetic, SceneDistribution(), augmentation)
     return regressor, inputs, monitor
 
 

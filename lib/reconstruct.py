@@ -16,8 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import MADE_HERE, SKIPPED_HEADING, made_here, write_atomically
-from lib.core.params import PARAMS_FILE, load_params
-from lib.core.pictures import to_pictures, to_tensor
+from lib.core.params import PARAMS_FILE, RECOMMENDED, load_params
+from lib.core.pictures import to_pictures
 from lib.core.progress import progress
 from lib.core.tensors import write_json
 from lib.face_model.meshes import FORMATS, save_mesh
@@ -25,7 +25,7 @@ from lib.face_model.model import FaceModel
 from lib.photos.align import BOX_COLUMNS, iterate_face_crops
 from lib.photos.files import HIDDEN, Photograph, printable
 from lib.photos.given import find_photographs
-from lib.recognition.network import load_network
+from lib.recognition.reader import FeatureReader, load_reader
 from lib.rendering.crop import Crop
 from lib.rendering.renderer import frontal_scene, render_meshes
 from lib.training.regressor import Regressor
@@ -50,20 +50,20 @@ were skipped, 1 nothing was made, 2 wrong usage."""
 
 @dataclass(frozen=True)
 class Reconstructor:
-    """All that turns a photograph into a face: the identity network, the regressor and the face model."""
+    """All that turns a photograph into a face: what reads it, the regressor and the face model."""
 
-    network: torch.nn.Module
+    reader: FeatureReader
     regressor: Regressor
     face_model: FaceModel
 
     @classmethod
-    def load(cls, network_name, regressor, face_model):
+    def load(cls, networks, regressor, face_model):
         """Read the three.
 
         Parameters
         ----------
-        network_name : str
-            The network that the regressor was trained with.
+        networks : lib.core.params.NetworksParams
+            Those that the regressor was trained with.
         regressor, face_model : path-like
 
         Raises
@@ -73,24 +73,13 @@ class Reconstructor:
         """
         if Path(regressor).suffix != ".safetensors":
             raise StudyError(f"{regressor} is no regressor: those are the .safetensors files in data/regressors")
-        for path in (regressor, face_model, paths.NETWORKS / f"{network_name}.safetensors"):
+        for path in (regressor, face_model, paths.NETWORKS / f"{networks.training}.safetensors"):
             if not Path(path).is_file():
                 raise StudyError(f"{path} is missing: run the study first (make study, or dvc repro)")
         # neutral faces: of the expressions the least that a model can have is read
         model = FaceModel.load(face_model, expression_dimension=1)
-        result = cls(load_network(network_name, paths.NETWORKS), Regressor.load(regressor), model)
-        wanted = len(result.regressor.feature_mean)
-        if wanted != result.network.feature_dimension:
-            raise StudyError(
-                f"{regressor} reads {wanted} features, {network_name} gives {result.network.feature_dimension}: "
-                "it was trained with another network (networks.training in params.yaml)"
-            )
-        return result
-
-    @torch.inference_mode()
-    def features(self, pictures):
-        """Crops uint8 (B, H, W, 3) in the network's framing to identity features (B, F)."""
-        return self.network(to_tensor(pictures)).features
+        regressor = Regressor.load(regressor)
+        return cls(load_reader(networks, regressor.feature_dimension), regressor, model)
 
     @torch.inference_mode()
     def faces(self, features):
@@ -123,7 +112,7 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
         used = [(name, record) for name, record in zip(names, records) if not record["reason"]]
         if not used:
             continue
-        faces = reconstructor.faces(reconstructor.features(pictures["network"]))
+        faces = reconstructor.faces(reconstructor.reader.of_crops(pictures))
         for number, (name, record) in enumerate(used):
             face = [values[number] for values in faces]
             source, target = [_source(photographs[name], record)], folder / name
@@ -149,7 +138,7 @@ def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, work
                 skipped[name] = record["reason"]
             else:
                 sources.append(_source(photographs[name], record))
-        features.append(reconstructor.features(pictures["network"]))
+        features.append(reconstructor.reader.of_crops(pictures))
         portraits += list(pictures["portrait"])
     if portraits:
         face = [values[0] for values in reconstructor.faces(torch.cat(features).mean(0, keepdim=True))]
@@ -174,7 +163,7 @@ def _crops(reconstructor, photographs, workers, all_faces=False):
     """Yield names, records and crops of the photographs, batch by batch; say at the end which show several faces."""
     names = list(photographs)
     files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
-    framings = dict(network=reconstructor.network.crop, portrait=PORTRAIT)
+    framings = reconstructor.reader.framings | dict(portrait=PORTRAIT)
     waiting, groups = iter(names), {}
     with progress(description="photographs", total=len(files), unit="photo", silent=len(files) < 2) as bar:
         for records, pictures in iterate_face_crops(files, framings, BATCH, workers, all_faces):
@@ -202,7 +191,7 @@ def _write(path, face, portraits, sources, reconstructor, formats):
     content = dict(
         made=MADE_HERE,
         photographs=sources,
-        network=reconstructor.network.name,
+        network=reconstructor.reader.network.name,
         face_model=Path(reconstructor.face_model.source).name,
         shape=coefficients.shape.tolist(),
         texture=coefficients.texture.tolist(),
@@ -258,7 +247,7 @@ def _parse(arguments):
     )
     parser.add_argument(
         "--regressor",
-        default=paths.REGRESSORS / "full.safetensors",
+        default=paths.REGRESSORS / f"{RECOMMENDED}.safetensors",
         metavar="FILE",
         help="a trained regressor (default: %(default)s)",
     )
@@ -274,7 +263,7 @@ def main(arguments=None):
         _check_writable(chosen.out)
         refuse_to_replace(chosen.out, ["person"] if chosen.same_person else photographs, chosen.formats)
         params = load_params(PARAMS_FILE)
-        reconstructor = Reconstructor.load(params.networks.training, chosen.regressor, params.face_model.path)
+        reconstructor = Reconstructor.load(params.networks, chosen.regressor, params.face_model.path)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
         # a process of its own costs seconds to start, which a few photographs do not
         workers = int(len(photographs) > BATCH)

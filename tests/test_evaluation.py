@@ -37,6 +37,7 @@ from lib.face_model.model import Coefficients
 from lib.figures import group_intervals
 from lib.photos.store import Photographs
 from lib.photos.truth import GroundTruth, load_truth
+from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.losses import moments_of
 
@@ -51,9 +52,8 @@ def photographed_as(embeddings, persons=PERSONS, conditions=CONDITIONS):
 
 
 def setup_of(model, network, photographed=None, truth=None, people=None):
-    return EvaluationSetup(
-        photographed, photographed, people or {}, model, network, network, SceneDistribution(), PROTOCOL, truth
-    )
+    world = model, network, FeatureReader(network), SceneDistribution()
+    return EvaluationSetup(photographed, photographed, people or {}, *world, PROTOCOL, truth)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,8 @@ def test_unlabelled_photographs_have_fewer_measures(world):
 def test_coefficients_are_measured_as_the_losses_do(metrics, world):
     measured = metrics["coefficients"]["all"]
     for name, value in moments_of(world[2]).items():
+        if name.endswith("_rank"):
+            continue
         assert measured[name]["value"] == pytest.approx(value, rel=1e-4)
     assert measured["shape_within_person"]["value"] == pytest.approx(0, abs=1e-6)
 

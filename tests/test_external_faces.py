@@ -24,6 +24,7 @@ from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.open_model.generator import FaceGenerator
 from lib.photos.store import Photographs
 from lib.photos.truth import load_truth
+from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 
 PEOPLE = 6
@@ -119,7 +120,7 @@ def photographed():
 
 def setup_of(model, truth=None):
     network, seen = SmallNetwork(), photographed()
-    return EvaluationSetup(seen, seen, {}, model, network, network, SceneDistribution(), PROTOCOL, truth)
+    return EvaluationSetup(seen, seen, {}, model, network, FeatureReader(network), SceneDistribution(), PROTOCOL, truth)
 
 
 def truth_of(faces, path):

@@ -10,6 +10,7 @@ from lib.evaluation.protocol import loopback_table
 from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.model import Coefficients
 from lib.photos.store import Photographs
+from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
@@ -27,7 +28,7 @@ class Constant(Regressor):
 def table(regressor, faces, folder):
     model, network = small_face_model(folder), SmallNetwork()
     photographed = Photographs(torch.zeros(40, FEATURES), np.zeros((40, 1)), PERSONS, np.full(40, ""), np.arange(40))
-    shared = photographed, photographed, {}, model, network, network, SceneDistribution(), PROTOCOL, None
+    shared = photographed, photographed, {}, model, network, FeatureReader(network), SceneDistribution(), PROTOCOL, None
     return loopback_table(EvaluationSetup(*shared), regressor, faces)["all"]
 
 

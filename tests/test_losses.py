@@ -8,8 +8,11 @@ from lib.face_model.model import Coefficients
 from lib.training.losses import (
     LossWeights,
     batch_distribution_loss,
+    bounded_distribution_loss,
+    effective_rank,
     identity_loss,
     loopback_loss,
+    metric_loss,
     moments_of,
     parameter_loss,
     total_loss,
@@ -100,6 +103,48 @@ def test_gradients_agree_with_finite_differences(loss, generator):
         return loopback_loss(other, predicted, 0.4, 0.002)
 
     assert gradcheck(evaluate, (a.shape, a.texture, b.shape, b.texture))
+
+
+def test_metric_loss_by_hand(generator):
+    predicted, true = faces([[1.0, 2.0], [0.0, 1.0]], [[0.0], [0.0]]), faces([[0.0, 0.0], [0.0, 0.0]], [[9.0], [9.0]])
+    # (1 + 2 * 2 + 3 * 4) and 3, mean 10
+    assert metric_loss(predicted, true, torch.tensor([[1.0, 1.0], [1.0, 3.0]])).item() == pytest.approx(10)
+
+
+def test_bounded_loss_by_hand():
+    texture = [[2.0, 0.0], [0.0, 1.0], [-2.0, 0.0], [0.0, -1.0]]
+    # halves have opposite means (1, 1/2); eigenvalues of the covariance are 8/3 and 2/3, of which one is above 1
+    expected = -(1 + 0.25) + (8 / 3 - 1) ** 2
+    still = torch.zeros(4, 2)
+    assert bounded_distribution_loss(Coefficients(still, torch.tensor(texture)), 1.0).item() == pytest.approx(expected)
+    turned = torch.tensor(texture) @ torch.tensor([[0.6, 0.8], [-0.8, 0.6]])
+    assert bounded_distribution_loss(Coefficients(still, turned), 1.0).item() == pytest.approx(expected, rel=1e-5)
+    shape = torch.tensor([[1.0], [1.0], [1.0], [3.0]])
+    assert bounded_distribution_loss(Coefficients(shape, still), 1.0).item() == pytest.approx(1 * 2)
+
+
+def test_the_batch_size_does_not_bias_the_bounded_loss(generator):
+    values = [bounded_distribution_loss(random_faces(8, generator), 100.0).item() for _ in range(2000)]
+    assert sum(values) / len(values) == pytest.approx(0, abs=0.06)
+
+
+@pytest.mark.parametrize("loss", ["metric", "bounded"])
+def test_gradients_of_the_further_losses(generator, loss):
+    a, b = random_faces(6, generator), random_faces(6, generator)
+    root = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+
+    def evaluate(shape, texture):
+        one = Coefficients(shape, texture)
+        return metric_loss(one, b, root @ root.T) if loss == "metric" else bounded_distribution_loss(one, 0.3)
+
+    assert gradcheck(evaluate, (a.shape, a.texture))
+
+
+def test_effective_rank_counts_directions():
+    corners = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+    assert effective_rank(corners) == pytest.approx(2)
+    assert effective_rank(corners @ torch.tensor([[1.0, 1, 1], [0, 0, 0], [0, 0, 0]])) == pytest.approx(1)
+    assert effective_rank(torch.zeros(4, 3)) == 0
 
 
 def test_moments_of_a_known_population():

@@ -18,6 +18,7 @@ from lib.evaluation.setup import EvaluationSetup
 from lib.evaluation.tables import METRICS, ROWS, read_metrics
 from lib.face_model.model import Coefficients
 from lib.photos.store import Photographs
+from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
@@ -31,7 +32,7 @@ def world(tmp_path_factory):
     generator = torch.Generator().manual_seed(0)
     faces = Coefficients(*(torch.randn(8, n, generator=generator).repeat_interleave(2, 0) for n in (SHAPE, TEXTURE)))
     faces.shape[:, -1] = faces.texture[:, -1] = 0
-    fixed = {}, model, network, network, SceneDistribution(), PROTOCOL, None
+    fixed = {}, model, network, FeatureReader(network), SceneDistribution(), PROTOCOL, None
     seen = reconstruct_all(EvaluationSetup(None, None, *fixed), faces)
     persons = np.repeat(list("abcdefgh"), 2).astype(object)
     conditions = np.full(16, "", dtype=object)

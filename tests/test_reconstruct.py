@@ -20,13 +20,17 @@ from small_world import write_face_model
 
 from lib import reconstruct
 from lib.core.errors import StudyError
+from lib.core.params import load_params
 from lib.core.pictures import decode_srgb
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients, FaceModel
 from lib.photos.given import _names
 from lib.recognition.network import prepare_network
+from lib.recognition.reader import COLOURS
 from lib.run import execute_notebook
 from lib.training.regressor import Regressor
+
+NETWORKS = load_params(ROOT / "presets/default.yaml").networks
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +38,14 @@ def study(tmp_path_factory):
     """A folder as the study leaves it: the real network, a face model of few vertices, an untrained regressor."""
     folder = tmp_path_factory.mktemp("study")
     shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
-    prepare_network("dlib", folder / "data/networks", folder / "raw")
+    for network in (NETWORKS.training, NETWORKS.second):
+        prepare_network(network, folder / "data/networks", folder / "raw")
     (folder / "data/face_model").mkdir()
     write_face_model(folder / "data/face_model/full.h5", shape=199, texture=199, expression=100)
     (folder / "data/regressors").mkdir()
     torch.manual_seed(0)
     Regressor(256).save(folder / "data/regressors/full.safetensors")
+    Regressor(256 + 128 + COLOURS).save(folder / "data/regressors/recommended.safetensors")
     photographs = folder / "photographs"
     face = data.astronaut()[:250, 100:350]
     for name, pixels in (
@@ -101,10 +107,11 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"person.ply", "person.json", "person.png"}
     content = json.loads((tmp_path / "person.json").read_text())
     assert [source["file"] for source in content["photographs"]] == ["eileen.png", "eileen.jpg"]
-    loaded = reconstruct.Reconstructor.load("dlib", "data/regressors/full.safetensors", "data/face_model/full.h5")
+    regressor = "data/regressors/recommended.safetensors"
+    loaded = reconstruct.Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
     photographs, _ = reconstruct.find_photographs(["photographs/eileen.png", "photographs/other"])
-    crops = [pictures["network"] for _, _, pictures in reconstruct._crops(loaded, photographs, 0)]
-    mean = loaded.features(np.concatenate(crops)).mean(0, keepdim=True)
+    crops = [pictures for _, _, pictures in reconstruct._crops(loaded, photographs, 0)]
+    mean = torch.cat([loaded.reader.of_crops(pictures) for pictures in crops]).mean(0, keepdim=True)
     assert np.allclose(loaded.faces(mean)[0].shape[0].numpy(), content["shape"], atol=1e-5)
     assert Image.open(tmp_path / "person.png").size == (960, 320)
 
@@ -129,7 +136,7 @@ def test_what_goes_wrong_is_told_in_a_line(tmp_path, capsys, arguments, said):
 def test_a_regressor_of_another_network_is_refused(study):
     Regressor(512).save(study / "data/regressors/other.safetensors")
     with pytest.raises(StudyError, match="reads 512 features, dlib gives 256"):
-        reconstruct.Reconstructor.load("dlib", "data/regressors/other.safetensors", "data/face_model/full.h5")
+        reconstruct.Reconstructor.load(NETWORKS, "data/regressors/other.safetensors", "data/face_model/full.h5")
 
 
 def test_names_that_differ_in_their_ending_alone_stay_apart(tmp_path):
@@ -162,7 +169,8 @@ def test_only_results_of_an_earlier_run_are_replaced(tmp_path, capsys, kind, lin
     before = files_of(out)
     assert reconstruct.main(["photographs/eileen.png", "--out", str(out)]) == 1
     assert "would be replaced" in capsys.readouterr().err and files_of(out) == before
-    loaded = reconstruct.Reconstructor.load("dlib", "data/regressors/full.safetensors", "data/face_model/full.h5")
+    regressor = "data/regressors/recommended.safetensors"
+    loaded = reconstruct.Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
     skipped = reconstruct.reconstruct(loaded, {"eileen": Path("photographs/eileen.png")}, out, workers=0)
     assert ("would be replaced" in skipped["eileen"]) and files_of(out) == before
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from small_world import SmallNetwork
+from small_world import FEATURES, SmallNetwork
 
 from lib.core.errors import StudyError
 from lib.figures import PHOTOGRAPHS, stress_curves
@@ -15,6 +15,7 @@ from lib.figures_faces import stress_grid, style_grid
 from lib.open_model.build import FaceGenerator
 from lib.photos.align import POINT_COLUMNS
 from lib.photos.files import Photograph
+from lib.recognition.reader import FeatureReader
 from lib.robustness import protocol as robustness
 from lib.robustness.changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, Change, change_pixels
 from lib.robustness.protocol import ARTWORK, UNCHANGED, SinglePhotograph, choose_people, write_photographs
@@ -190,17 +191,17 @@ def test_photographs_without_faces_are_told_and_too_few_refused(tmp_path, subjec
     people = {"a": subject, "nobody": SinglePhotograph(np.full((96, 96, 3), 0.5), POINTS)}
     index = write_photographs(people, tmp_path, 1, [])
     with pytest.raises(StudyError, match="choose more people"):
-        robustness.see_photographs(index, tmp_path, SmallNetwork(), SmallNetwork())
+        robustness.see_photographs(index, tmp_path, [FeatureReader(SmallNetwork())], SmallNetwork())
     other = SimulatedSubject(subject.generator, 1, 5, 96)
     index = write_photographs(people | {"b": other}, tmp_path, 1, [])
-    stressed = robustness.see_photographs(index, tmp_path, SmallNetwork(), SmallNetwork())
+    stressed = robustness.see_photographs(index, tmp_path, [FeatureReader(SmallNetwork())], SmallNetwork())
     rows = stressed.index["row"].to_numpy()
     assert (rows[stressed.index["person"] == "nobody"] == -1).all() and (rows >= 0).sum() == len(stressed.crops)
-    assert sorted(rows[rows >= 0]) == list(range(len(stressed.features)))
+    assert sorted(rows[rows >= 0]) == list(range(len(stressed.features[FEATURES])))
     # a photograph's row holds that photograph: the network sees it again
     row = stressed.index.query("person == 'b' and kind == 'unchanged'")["row"].item()
     crop = torch.from_numpy(stressed.crops[[row]]).permute(0, 3, 1, 2) / 255
-    assert torch.allclose(SmallNetwork()(crop).features, stressed.features[[row]], atol=1e-5)
+    assert torch.allclose(SmallNetwork()(crop).features, stressed.features[FEATURES][[row]], atol=1e-5)
 
 
 def test_figures_say_what_they_show():

@@ -14,10 +14,12 @@ from lib.core.processes import best_precision
 from lib.core.tensors import load_tensors, save_tensors
 from lib.face_model.model import Coefficients
 from lib.photos.store import Photographs
+from lib.recognition.reader import FeatureReader
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.losses import identity_loss, loopback_loss
+from lib.training.metric import front_metric
 from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
 from lib.training.stage2 import Stage2Batch, Stage2Inputs, draw_batch, stage2_losses, train_stage2
@@ -36,11 +38,12 @@ class Killed(Exception):
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     model, network = small_face_model(folder), SmallNetwork()
-    synthetic = make_synthetic_faces(model, network, STAGE1.faces, 1, SceneDistribution(), folder / "pairs")
+    reader, scenes = FeatureReader(network), SceneDistribution()
+    synthetic = make_synthetic_faces(model, reader, STAGE1.faces, 1, scenes, folder / "pairs")
     generator = torch.Generator().manual_seed(5)
     embeddings = torch.nn.functional.normalize(torch.randn(20, EMBEDDING, generator=generator), dim=1)
     photographs = Photographs(synthetic.features[:20] + 0.01, embeddings)
-    return Stage2Inputs(model, network, photographs, synthetic, SceneDistribution())
+    return Stage2Inputs(model, reader, photographs, synthetic, scenes)
 
 
 @pytest.fixture
@@ -100,15 +103,15 @@ def test_regressor_round_trip(tmp_path, regressor):
 def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
     monkeypatch.setattr("lib.training.synthetic.FACES_PER_SHARD", 20)
     folder, model, network, distribution = tmp_path / "pairs", world.face_model, world.network, world.distribution
-    first = make_synthetic_faces(model, network, 40, 1, distribution, folder)
+    first = make_synthetic_faces(model, FeatureReader(network), 40, 1, distribution, folder)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    more = make_synthetic_faces(model, network, 60, 1, distribution, folder)
+    more = make_synthetic_faces(model, FeatureReader(network), 60, 1, distribution, folder)
     assert torch.equal(more.features[:40], first.features) and len(more) == 60
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
-    again = make_synthetic_faces(model, network, 60, 1, distribution, tmp_path / "elsewhere")
+    again = make_synthetic_faces(model, FeatureReader(network), 60, 1, distribution, tmp_path / "elsewhere")
     assert torch.equal(again.features, more.features)
     assert torch.equal(again.coefficients.shape, more.coefficients.shape)
-    other = make_synthetic_faces(model, network, 40, 1, SceneDistribution(yaw=0.0), folder)
+    other = make_synthetic_faces(model, FeatureReader(network), 40, 1, SceneDistribution(yaw=0.0), folder)
     assert not torch.equal(other.features, first.features)
 
 
@@ -194,6 +197,38 @@ def test_the_single_view_limits_the_identity_loss_alone(world, regressor):
     loop = loopback_loss(reread, faces, STAGE1.shape_weight, STAGE1.texture_weight)
     assert torch.allclose(terms["identity"], identity_loss(seen.embedding[-count:], rendered.embeddings), atol=1e-5)
     assert torch.allclose(terms["loop"], loop, rtol=1e-4)
+
+
+def test_what_the_paper_has_not_is_off_in_its_variants():
+    published = load_params(ROOT / "presets/default.yaml")
+    for name in ("full", "no_batch", "no_loopback", "single_view"):
+        variant = published.variant(name)
+        assert (variant.features, variant.eigenvalue_bound, variant.metric_weight) == ("network", 0, 0)
+
+
+@pytest.mark.parametrize("term", ["metric", "batch", "loop"])
+def test_the_recommended_terms_reach_a_regressor_that_reads_more(world, generator, term):
+    """Mirrored photographs, a second network and colours, the metric and the bound, in one step."""
+    other = SmallNetwork()
+    other.name = "other"
+    reader = FeatureReader(world.network, other)
+    features, mirrored = torch.randn(2, 20, reader.feature_dimension, generator=generator)
+    photographs = replace(world.photographs, features=features, mirrored=mirrored)
+    synthetic = replace(world.synthetic, features=torch.randn(120, reader.feature_dimension, generator=generator))
+    metric = front_metric(world.face_model, world.network.crop)
+    inputs = replace(world, reader=reader, photographs=photographs, synthetic=synthetic, metric=metric)
+    params = replace(STAGE2, features="all", eigenvalue_bound=0.01, metric_weight=2.0)
+    batch = draw_batch(inputs, params, torch.Generator().manual_seed(3))
+    first = batch.photographs.features[:, None, 0]
+    between = (first - features[:, 0]) * (first - mirrored[:, 0])
+    assert (between <= 0).any(1).all() and batch.photographs.mirrored is None
+    torch.manual_seed(0)
+    regressor = Regressor(reader.feature_dimension, SHAPE, TEXTURE)
+    terms = stage2_losses(regressor, inputs, batch, params, STAGE1)
+    without = stage2_losses(regressor, inputs, batch, replace(params, metric_weight=0.0), STAGE1)
+    assert torch.allclose(terms["total"] - 2 * terms["metric"], without["total"]) and "metric" not in without
+    terms[term].backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in regressor.parameters())
 
 
 def test_the_published_variant_differs_from_full_by_its_identity_views_alone():
@@ -328,8 +363,8 @@ def test_a_checkpoint_of_other_scenes_is_refused_and_one_of_the_same_is_not(tmp_
 def test_augmentation_reaches_synthetic_faces_and_the_renders_of_photographs(tmp_path, world, regressor):
     augmentation = Augmentation(blur=3.0, contrast=0.5)
     model, network, distribution = world.face_model, world.network, world.distribution
-    rough = make_synthetic_faces(model, network, 10, 1, distribution, tmp_path, augmentation)
-    clean = make_synthetic_faces(model, network, 10, 1, distribution, tmp_path / "clean")
+    rough = make_synthetic_faces(model, FeatureReader(network), 10, 1, distribution, tmp_path, augmentation)
+    clean = make_synthetic_faces(model, FeatureReader(network), 10, 1, distribution, tmp_path / "clean")
     assert torch.equal(rough.coefficients.shape, clean.coefficients.shape)
     assert not torch.allclose(rough.features, clean.features)
     losses = []

@@ -14,6 +14,7 @@ from lib.core.params import load_params
 from lib.core.processes import average_gradients, joined, mean_over_processes, rank
 from lib.core.tensors import save_tensors
 from lib.photos.store import Photographs
+from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.regressor import Regressor
@@ -32,14 +33,15 @@ def small_study(folder):
     """Everything that the stages start from, the same in every process."""
     folder.mkdir(parents=True, exist_ok=True)
     model, network = small_face_model(folder), SmallNetwork()
-    synthetic = make_synthetic_faces(model, network, STAGE1.faces, 1, SceneDistribution(), folder / "pairs")
+    reader, scenes = FeatureReader(network), SceneDistribution()
+    synthetic = make_synthetic_faces(model, reader, STAGE1.faces, 1, scenes, folder / "pairs")
     generator = torch.Generator().manual_seed(5)
     embeddings = torch.nn.functional.normalize(torch.randn(20, EMBEDDING, generator=generator), dim=1)
     torch.manual_seed(0)
     regressor = Regressor(network.feature_dimension, SHAPE, TEXTURE)
     regressor.standardise(synthetic.features)
     photographs = Photographs(synthetic.features[:20], embeddings)
-    return regressor, Stage2Inputs(model, network, photographs, synthetic, SceneDistribution())
+    return regressor, Stage2Inputs(model, reader, photographs, synthetic, scenes)
 
 
 def first_step(regressor, inputs):

@@ -83,7 +83,7 @@ def read_results(setup, folder, photographs, all_photographs):
     results = find_results(folder, photographs, all_photographs)
     network = centred_on_renders(setup.network, setup.face_model)
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
-        return _read_pictures(results, network, setup.trained_with.crop)
+        return _read_pictures(results, network, setup.reader.network.crop)
     meshes = {path: read_mesh(path, with_colours=True) for path in progress(results.values(), "meshes", unit="mesh")}
     placed = place_meshes(meshes, setup.face_model, read_landmarks(Path(folder)))
     placed = {number: placed[path] for number, path in results.items()}
@@ -103,7 +103,7 @@ def _draw(setup, faces, network):
         parts += [torch.from_numpy(mesh.triangles), [face.landmarks[name] for name in POINT_NAMES]]
         views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
         embeddings.append(network(torch.cat(views)).embedding)
-        image = render_meshes(*parts, studio, setup.trained_with.crop)[0]
+        image = render_meshes(*parts, studio, setup.reader.network.crop)[0]
         pictures.append(to_pictures(image))
     frontal, scene, *turned = torch.stack(embeddings, 1).numpy()
     return Reconstructed(frontal, np.stack(pictures), dict(random_scene=scene[None], side=np.stack(turned)))

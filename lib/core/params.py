@@ -10,7 +10,7 @@ from lib.core.errors import StudyError
 from lib.core.strict import Angle, Count, NotNegative, Positive, Seed, Share, build, read_yaml, strict, unknown
 
 PARAMS_FILE = "params.yaml"
-STAGE1, FULL = "stage1", "full"
+STAGE1, FULL, RECOMMENDED = "stage1", "full", "recommended"
 
 
 @strict
@@ -40,14 +40,23 @@ class NetworksParams:
     """Section `networks`: the identity network of the losses and the one of the evaluation (paper 3.1, 4.3)."""
 
     training: Literal["dlib", "facenet", "sface"]
+    second: Literal["sface", "dlib", "facenet", "faceres"]
     evaluation: Literal["faceres", "dlib", "facenet", "sface"]
 
     def __post_init__(self):
-        if self.training == self.evaluation:
+        if self.second == self.training:
+            raise ValueError(f"training and second are both {self.second!r}: choose two different ones")
+        if self.evaluation in (self.training, self.second):
             raise ValueError(
-                f"training and evaluation are both {self.training!r}: a network cannot evaluate what was trained to "
-                "please it (paper 4.3); choose two different ones"
+                f"evaluation is {self.evaluation!r}, as training or second: a network cannot evaluate what was "
+                "trained to please it (paper 4.3); choose another one"
             )
+
+    @property
+    def embedding(self):
+        """Names of the networks that photographs are embedded with, the training network first."""
+        mirrored = [f"{name}_mirrored" for name in (self.training, self.second)]
+        return [self.training, self.evaluation, self.second, *mirrored]
 
 
 @strict
@@ -108,6 +117,7 @@ class Stage1Params(ParameterLossParams):
     """Section `stage1`: training on synthetic faces only (paper 3.3)."""
 
     faces: Annotated[int, Field(ge=64)]
+    second_faces: Annotated[int, Field(ge=64)]
 
 
 @strict
@@ -119,12 +129,15 @@ class Stage2Params:
     photographs: Count
     views: Count
     frontal_identity: bool
+    features: Literal["network", "all"]
     distribution_batch: Annotated[int, Field(ge=2)]
     synthetic_faces: Count
     learning_rate: Positive
     weight_decay: NotNegative
     identity_weight: NotNegative
     batch_weight: NotNegative
+    eigenvalue_bound: NotNegative
+    metric_weight: NotNegative
     loop_weight: NotNegative
     precision: Literal["auto", "float32", "bfloat16"]
     processes: Count

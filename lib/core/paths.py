@@ -20,3 +20,10 @@ METRICS = Path("reports/metrics")
 PLOTS = Path("reports/plots")
 NOTEBOOKS = Path("reports/notebooks")
 PAGES = Path("reports/pages")
+
+
+def stage1_files(features):
+    """Where stage 1 leaves its synthetic faces and its regressor, for `features` of `Stage2Params`."""
+    if features == "network":
+        return STAGE1 / "pairs.safetensors", REGRESSORS / "stage1.safetensors"
+    return STAGE1 / f"pairs_{features}.safetensors", STAGE1 / f"regressor_{features}.safetensors"

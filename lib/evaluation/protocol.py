@@ -28,7 +28,7 @@ from lib.evaluation.measures import (
 )
 from lib.face_model.model import Coefficients
 from lib.recognition.render_centre import centred_on_renders, reference_renders
-from lib.rendering.renderer import frontal_scene, render, render_meshes, sample_scenes
+from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
 
 RENDER_BATCH = 25
 SIDE_YAW = np.pi / 4
@@ -76,7 +76,7 @@ def reconstruct_all(setup, coefficients):
     coefficients : Coefficients
         N faces.
     """
-    face_model, picture_crop = setup.face_model, setup.trained_with.crop
+    face_model, picture_crop = setup.face_model, setup.reader.network.crop
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
     reference, network = reference_renders(face_model, setup.network), centred_on_renders(setup.network, face_model)
     embeddings, features, pictures = [], [], []
@@ -236,12 +236,12 @@ def loopback_table(setup, regressor, coefficients):
         Of one row, `lib.evaluation.distances.EVERY_CONDITION`, with the columns `shape` and `texture`: the mean squared
         difference of a coefficient, in variances of the model. 0: each face is read as itself; 2: as anybody's.
     """
-    protocol, network, persons = setup.protocol, setup.trained_with, setup.photographed.persons
+    protocol, persons = setup.protocol, setup.photographed.persons
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(protocol.seed), setup.distribution)
     reread = []
     for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "faces read again", unit="batch"):
-        images = render(setup.face_model, coefficients[rows], scenes[rows], network.crop)
-        reread.append(regressor(network(images).features).cat())
+        seen = setup.reader.see_renders(setup.face_model, coefficients[rows], scenes[rows])
+        reread.append(regressor(seen.features).cat())
     squares = (torch.cat(reread) - coefficients.cat()).square()
     differences = Coefficients.split(squares, setup.face_model.shape_dimension)
     resampling = resample_people(persons, protocol.bootstrap_samples, protocol.seed)

@@ -9,7 +9,8 @@ from lib.face_model.model import FaceModel
 from lib.photos.people import groups_of, read_people
 from lib.photos.store import Photographs, load_photographs
 from lib.photos.truth import GroundTruth, load_truth
-from lib.recognition.network import IdentityNetwork, load_centred, load_network
+from lib.recognition.network import IdentityNetwork, load_centred
+from lib.recognition.reader import FeatureReader, load_reader
 from lib.rendering.scenes import SceneDistribution
 
 
@@ -28,8 +29,8 @@ class EvaluationSetup:
     face_model : FaceModel
     network : IdentityNetwork
         The evaluation network, centred on the training photographs.
-    trained_with : IdentityNetwork
-        Whose features regressors read, and in whose crop faces are shown.
+    reader : FeatureReader
+        What regressors read; faces are shown in the crop of its network.
     distribution : SceneDistribution
         Of the renders in a random scene.
     protocol : lib.core.params.EvaluateParams
@@ -42,7 +43,7 @@ class EvaluationSetup:
     people: dict
     face_model: FaceModel
     network: IdentityNetwork
-    trained_with: IdentityNetwork
+    reader: FeatureReader
     distribution: SceneDistribution
     protocol: EvaluateParams
     truth: GroundTruth | None
@@ -64,18 +65,18 @@ class EvaluationSetup:
         return {"photographs": len(self.photographed), "people": people, "people whose true face is known": known}
 
 
-def load_evaluation_setup(params, store):
-    """Read the setup from the files of the study."""
-    training, judge, protocol = params.networks.training, params.networks.evaluation, params.evaluate
-    network = load_centred(judge, store)
-    everything = load_photographs(store, store.rows("test"), training, network)
+def load_evaluation_setup(params, store, feature_dimension=None):
+    """Read the setup of regressors of so many features (`load_reader`) from the files of the study."""
+    reader, protocol = load_reader(params.networks, feature_dimension), params.evaluate
+    network = load_centred(params.networks.evaluation, store)
+    everything = load_photographs(store, store.rows("test"), reader, network)
     return EvaluationSetup(
         everything,
         everything.at_most(protocol.photographs_per_person),
         read_people(paths.PHOTOS),
         FaceModel.load(params.face_model.path),
         network,
-        load_network(training, paths.NETWORKS),
+        reader,
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         protocol,
         load_truth(paths.PHOTOS / "truth.h5", protocol.geometry_people),

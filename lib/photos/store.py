@@ -132,6 +132,8 @@ class Photographs:
         uint8, in the crop of the training network.
     landmarks : Tensor (N, 4, 2)
         `lib.rendering.crop.POINT_NAMES` as they were detected, in units of the crop.
+    mirrored : Tensor (N, F)
+        Features of the mirror images.
     """
 
     features: torch.Tensor
@@ -141,6 +143,7 @@ class Photographs:
     rows: np.ndarray | None = None
     pictures: torch.Tensor | None = None
     landmarks: torch.Tensor | None = None
+    mirrored: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.features)
@@ -170,29 +173,30 @@ class Photographs:
         return self[np.sort(np.concatenate(kept))]
 
 
-def load_photographs(store, rows, training, judge=None, crop=None):
+def load_photographs(store, rows, reader, judge=None, pictures=False):
     """Read photographs from the store.
 
     Parameters
     ----------
     store : FeatureStore
     rows : ndarray (N,)
-    training : str
-        The network whose features are read.
+    reader : lib.recognition.reader.FeatureReader
+        What gives the features.
     judge : IdentityNetwork or None
         A network with its centre, whose embeddings are wanted as an array.
-    crop : lib.rendering.crop.Crop or None
-        The training network's framing, where pictures and landmarks are wanted.
+    pictures : bool
+        Whether pictures and landmarks are wanted.
     """
-    embeddings = pictures = landmarks = None
+    embeddings = images = landmarks = None
     if judge is not None:
         embeddings = judge.embed(torch.from_numpy(store.descriptors[judge.name][rows])).numpy()
-    if crop is not None:
+    if pictures:
         points = np.stack([store.column(f"{name}_{axis}", rows) for name in POINT_NAMES for axis in "xy"], 1)
-        landmarks = landmarks_in_crop(torch.from_numpy(points.astype(np.float32)).unflatten(1, (-1, 2)), crop)
-        pictures = torch.from_numpy(store.crops[rows])
-    features = torch.from_numpy(store.features[training][rows])
-    return Photographs(features, embeddings, store.persons(rows), store.conditions(rows), rows, pictures, landmarks)
+        points = torch.from_numpy(points.astype(np.float32)).unflatten(1, (-1, 2))
+        landmarks = landmarks_in_crop(points, reader.network.crop)
+        images = torch.from_numpy(store.crops[rows])
+    features = reader.mean_of_store(store, rows)
+    return Photographs(features, embeddings, store.persons(rows), store.conditions(rows), rows, images, landmarks)
 
 
 def split_people(persons, test_people, seed):

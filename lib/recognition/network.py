@@ -59,6 +59,8 @@ KINDS = {
     "sface": NetworkKind(SFaceNetwork, SFACE_CROP, network_files.find_sface_file, convert_sface_weights),
 }
 NETWORK_NAMES = tuple(KINDS)
+MIRRORED = "_mirrored"
+"""Behind a network's name: the same network, which sees the mirror image of what it is given."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class IdentityNetwork(nn.Module):
     def __init__(self, name, body, fingerprint, centre=None):
         super().__init__()
         self.name, self.body, self.fingerprint = name, body, fingerprint
-        self.crop = KINDS[name].crop
+        self.crop = _kind(name).crop
         self.image_size = self.crop.size
         self.feature_dimension, self.embedding_dimension = body.feature_dimension, body.descriptor_dimension
         self.register_buffer("centre", torch.zeros(self.embedding_dimension) if centre is None else centre)
@@ -131,6 +133,7 @@ class IdentityNetwork(nn.Module):
         wanted = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
             raise ValueError(f"{self.name} takes images of shape (B, {wanted}), not {tuple(images.shape)}")
+        images = images.flip(3) if self.name.endswith(MIRRORED) else images
         return self.body(images.contiguous(memory_format=torch.channels_last))
 
     def embed(self, descriptor):
@@ -163,7 +166,7 @@ def prepare_network(name, folder, raw_folder):
 
 
 def load_network(name, folder):
-    """Load a network that `prepare_network` made: ``<name>.safetensors`` in `folder`.
+    """Load a network that `prepare_network` made: ``<name>.safetensors`` in `folder`, for `MIRRORED` names too.
 
     Returns
     -------
@@ -176,7 +179,7 @@ def load_network(name, folder):
         When the name is unknown, or the file is missing or not this network's.
     """
     kind = _kind(name)
-    path = Path(folder) / f"{name}.safetensors"
+    path = Path(folder) / f"{name.removesuffix(MIRRORED)}.safetensors"
     if not path.is_file():
         raise StudyError(f"{path} is missing: run the networks stage (dvc repro networks), which makes it.")
     body = kind.architecture()
@@ -200,6 +203,7 @@ def load_centred(name, store):
 
 
 def _kind(name):
-    if name not in KINDS:
+    kind = KINDS.get(name.removesuffix(MIRRORED))
+    if kind is None:
         raise StudyError(f"There is no recognition network {name!r}: choose one of {', '.join(NETWORK_NAMES)}.")
-    return KINDS[name]
+    return kind

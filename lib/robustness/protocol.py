@@ -35,11 +35,11 @@ class StressPhotographs:
 
     `index` has a line per photograph: `file`, `person`, `kind` (`UNCHANGED`, a change or a style), `step` (from 1; 0
     for unchanged), `strength`, and `row` of the arrays (-1 where no face was found). `crops` are uint8, of the training
-    network, as the features; embeddings are of the evaluation network.
+    network, `features` by their number (`FeatureReader.feature_dimension`); embeddings are of the evaluation network.
     """
 
     index: pd.DataFrame
-    features: torch.Tensor
+    features: dict[int, torch.Tensor]
     embeddings: np.ndarray
     crops: np.ndarray
 
@@ -111,27 +111,32 @@ def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
 
 
 @torch.no_grad()
-def see_photographs(index, folder, training, evaluation):
+def see_photographs(index, folder, readers, evaluation):
     """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does: StressPhotographs.
 
-    The evaluation network has its centre. StudyError where fewer than two people have a face in their unchanged
+    `readers` are FeatureReader of one training network, whose features are kept by their number; the evaluation network
+    has its centre. StudyError where fewer than two people have a face in their unchanged
     photograph.
     """
     photographs = [Photograph(str(folder), line.file, line.person) for line in index.itertuples()]
-    framings = dict(training=training.crop, evaluation=evaluation.crop)
-    found, features, embeddings, crops = [], [], [], []
+    training = readers[0].network.name
+    framings = {name: crop for reader in readers for name, crop in reader.framings.items()}
+    framings["evaluation"] = evaluation.crop
+    found, embeddings, crops, features = [], [], [], {reader.feature_dimension: [] for reader in readers}
     with progress(description="faces in stress photographs", total=len(photographs), unit="photo") as bar:
         for records, pictures in iterate_face_crops(photographs, framings, BATCH, 0):
             found += [not record["reason"] for record in records]
-            crops.append(pictures["training"])
-            features.append(training(to_tensor(pictures["training"])).features)
+            crops.append(pictures[training])
+            for reader in readers:
+                features[reader.feature_dimension].append(reader.of_crops(pictures))
             embeddings.append(evaluation(to_tensor(pictures["evaluation"])).embedding.numpy())
             bar.update(len(records))
     found = np.array(found)
     index = index.assign(row=np.where(found, np.cumsum(found) - 1, -1))
     if len(_unchanged_rows(index)) < 2:
         raise StudyError("fewer than two unchanged photographs show a face: choose more people (robustness.people)")
-    return StressPhotographs(index, torch.cat(features), np.concatenate(embeddings), np.concatenate(crops))
+    features = {dimension: torch.cat(parts) for dimension, parts in features.items()}
+    return StressPhotographs(index, features, np.concatenate(embeddings), np.concatenate(crops))
 
 
 @torch.no_grad()

@@ -70,6 +70,10 @@ class AugmentationDraw:
     def __getitem__(self, rows):
         return AugmentationDraw(self.blur[rows], self.noise[rows], self.seeds[rows], self.contrast[rows])
 
+    def at_scale(self, scale):
+        """The same for pictures in which everything is `scale` times as large."""
+        return replace(self, blur=self.blur * scale)
+
     def apply(self, images):
         """Blur, add noise, change the contrast.
 

@@ -97,30 +97,86 @@ def loopback_loss(reread, predicted, shape_weight, texture_weight):
     return parameter_loss(reread, target, shape_weight, texture_weight)
 
 
+def bounded_distribution_loss(coefficients, bound):
+    """Hold a batch's mean at the model's, and the texture's variance below a bound, in every direction.
+
+    Eq. 6 asks each component for the variance of the prior. What a photograph tells of a face leaves uncertainty: the
+    best estimate is the posterior mean, and Cov(E[c | photograph]) = I - E[Cov(c | photograph)] (the law of total
+    variance) is at most I, never equal to it. Equality makes caricatures; and since it looks at each component by
+    itself, all components may vary along few common directions. The bound is on the eigenvalues of the covariance,
+    hence on the variance along every direction. Above 1 it allows for people whom the model does not expect. Shape has
+    no bound: `metric_loss` holds it.
+
+    Parameters
+    ----------
+    coefficients : Coefficients
+        Of B >= 4 faces.
+    bound : float
+        Largest variance.
+
+    Returns
+    -------
+    Tensor ()
+        <mean of one half, mean of the other half>, an estimate of |mean|^2 that a batch's size does not bias, summed
+        over shape and texture; and the sum over the texture's eigenvalues of max(0, eigenvalue - bound)^2.
+    """
+    half = len(coefficients.shape) // 2
+    values = coefficients.cat()
+    mean = (values[:half].mean(0) * values[half : 2 * half].mean(0)).sum()
+    excess = torch.linalg.eigvalsh(torch.cov(coefficients.texture.T).double()) - bound
+    return mean + excess.clamp(min=0).square().sum().to(mean.dtype)
+
+
+def metric_loss(predicted, true, metric):
+    """Squared distance, in mm², of the shapes of synthetic faces from the true ones.
+
+    Eq. 3 counts every coefficient alike, though the last hundred together move the surface by less than the first ten:
+    with d the difference of coefficients and G of `lib.training.metric.front_metric`, d^T G d is what the evaluation
+    measures. Its minimum is the posterior mean of the *face*, which photographs alone do not determine: on them the
+    identity loss may move shape into directions that the network does not see in renders.
+
+    Parameters
+    ----------
+    predicted, true : Coefficients
+        Of B faces.
+    metric : Tensor (S, S)
+
+    Returns
+    -------
+    Tensor ()
+        Mean over the batch.
+    """
+    difference = predicted.shape - true.shape
+    return ((difference @ metric) * difference).sum(1).mean()
+
+
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of Eq. 2 and Eq. 3; the paper has 1, 10, 0.07, 0.4 and 0.002."""
+    """Weights of Eq. 2 and Eq. 3; the paper has 1, 10, 0.07, 0.4 and 0.002, and no `metric`."""
 
     identity: float
     batch: float
     loop: float
     shape: float
     texture: float
+    metric: float = 0.0
 
 
-def total_loss(parameter, identity, batch, loop, weights):
+def total_loss(parameter, identity, batch, loop, weights, metric=None):
     """Sum of all terms (paper 3.3, Eq. 2).
 
     Parameters
     ----------
-    parameter, identity, batch, loop : Tensor ()
+    parameter, identity, batch, loop, metric : Tensor ()
+        `metric` may be None.
     weights : LossWeights
 
     Returns
     -------
     Tensor ()
     """
-    return parameter + weights.identity * identity + weights.batch * batch + weights.loop * loop
+    total = parameter + weights.identity * identity + weights.batch * batch + weights.loop * loop
+    return total if metric is None else total + weights.metric * metric
 
 
 def moments_of(coefficients):
@@ -135,7 +191,8 @@ def moments_of(coefficients):
     -------
     dict of str to float
         For shape and texture: root mean square of the components' means (0 at best), mean of their variances (1 at
-        best), and the mean square of all coefficients (1 at best; Mahalanobis length squared over dimension).
+        best), the mean square of all coefficients (1 at best; Mahalanobis length squared over dimension), and the
+        effective rank: in how many directions they vary (at most the number of components, and B - 1).
     """
     result = {}
     for name in ("shape", "texture"):
@@ -143,4 +200,14 @@ def moments_of(coefficients):
         result[f"{name}_mean_rms"] = values.mean(0).square().mean().sqrt().item()
         result[f"{name}_variance"] = values.var(0, correction=1).mean().item()
         result[f"{name}_mean_square"] = torch.mean(values.square()).item()
+        result[f"{name}_rank"] = effective_rank(values)
     return result
+
+
+def effective_rank(values):
+    """In how many directions a population (B, D) varies: (trace C)^2 / trace C^2 of its covariance C.
+
+    D where all directions have the same variance, 1 where one has it all, 0 where nothing varies.
+    """
+    covariance = torch.cov(values.T.double()).reshape(values.shape[1], -1)
+    return (covariance.trace().square() / covariance.square().sum().clamp(min=1e-300)).item()

@@ -45,6 +45,11 @@ class Regressor(nn.Module):
         deviation = features.std(0)
         self.feature_deviation.copy_(deviation.clamp(min=0.1 * deviation.mean().item()))
 
+    @property
+    def feature_dimension(self):
+        """How many features it reads."""
+        return len(self.feature_mean)
+
     def forward(self, features):
         """Regress coefficients.
 
@@ -64,7 +69,7 @@ class Regressor(nn.Module):
     def save(self, path):
         """Write weights and sizes to a safetensors file, atomically."""
         sizes = dict(
-            feature_dimension=len(self.feature_mean),
+            feature_dimension=self.feature_dimension,
             shape_dimension=self.shape_dimension,
             texture_dimension=self.layers[-1].out_features - self.shape_dimension,
         )

@@ -16,15 +16,17 @@ from lib.core.progress import progress
 from lib.core.tensors import digest
 from lib.face_model.model import FaceModel, digest_face_model
 from lib.photos.store import Photographs
-from lib.recognition.network import IdentityNetwork
-from lib.rendering.renderer import Scene, SceneDistribution, render, sample_scenes
+from lib.recognition.reader import FeatureReader
+from lib.rendering.renderer import Scene, SceneDistribution, sample_scenes
 from lib.training.augmentation import Augmentation, AugmentationDraw
 from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
 from lib.training.losses import (
     LossWeights,
     batch_distribution_loss,
+    bounded_distribution_loss,
     identity_loss,
     loopback_loss,
+    metric_loss,
     parameter_loss,
     total_loss,
 )
@@ -35,18 +37,28 @@ RECORD_STEPS = 10
 
 @dataclass(frozen=True)
 class Stage2Inputs:
-    """What stays fixed in stage 2; `network` is the training network, centred on renders."""
+    """What stays fixed in stage 2.
+
+    The network of `reader` is centred on renders; `metric` (S, S) is that of `metric_loss`, where it has a weight.
+    """
 
     face_model: FaceModel
-    network: IdentityNetwork
+    reader: FeatureReader
     photographs: Photographs
     synthetic: SyntheticFaces
     distribution: SceneDistribution
     augmentation: Augmentation = Augmentation()
+    metric: torch.Tensor | None = None
+
+    @property
+    def network(self):
+        """The training network."""
+        return self.reader.network
 
     def settings(self):
         """All that a run depends on, for its checkpoint."""
-        tensors = self.photographs.features, self.photographs.embeddings, self.synthetic.features
+        tensors = [self.photographs.features, self.photographs.embeddings, self.synthetic.features]
+        tensors += [] if self.photographs.mirrored is None else [self.photographs.mirrored]
         scenes, augmentation = asdict(self.distribution), asdict(self.augmentation)
         model = digest_face_model(self.face_model)
         return dict(inputs=digest(*tensors), face_model=model, scenes=scenes, augmentation=augmentation)
@@ -76,7 +88,12 @@ def draw_batch(inputs, params, generator):
     rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
     if rendered == 0:
         raise StudyError(f"{len(photographs)} photographs cannot be shared by {world_size()} processes")
-    rows = torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]
+    photographs = photographs[torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]]
+    if photographs.mirrored is not None:
+        # anything between the features of a photograph and those of its mirror image
+        share = torch.rand(len(photographs), 1, generator=generator)
+        features = torch.lerp(photographs.features, photographs.mirrored, share)
+        photographs = replace(photographs, features=features, mirrored=None)
     chosen = torch.randint(len(synthetic), (params.synthetic_faces,), generator=generator)
     views = params.views + params.frontal_identity
     scene = sample_scenes(rendered * views, generator, inputs.augmentation.scenes(inputs.distribution))
@@ -85,7 +102,7 @@ def draw_batch(inputs, params, generator):
     draw = inputs.augmentation.draw(len(scene), generator)
     own = torch.arange(len(scene)).view(views, rendered)[:, own_part(rendered)].flatten()
     return Stage2Batch(
-        photographs[rows].to(device),
+        photographs.to(device),
         own_part(rendered),
         synthetic[chosen[own_part(len(chosen))]].to(device),
         scene[own].to(device),
@@ -98,7 +115,9 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
 
     The views that the identity loss compares with the photographs are the ones that the loopback loss reads again: one
     render and one pass of the network serve both. With `frontal_identity` (Fig. 3, "single view") the identity loss has
-    the frontal view alone and the loopback loss all others. Every process takes the batch distribution loss over the
+    the frontal view alone and the loopback loss all others. What a regressor reads beside the training network
+    (`FeatureReader`) is the photograph's in the loopback loss too: a second network should see the same person in both,
+    and to ask it would cost more than all else. Every process takes the batch distribution loss over the
     photographs of all, since the regressor costs next to nothing; the other terms are means over its own equal part. So
     the mean of the processes' losses is the loss of one process, and the mean of their gradients its gradient.
     """
@@ -106,20 +125,21 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     photographs, synthetic = batch.photographs, batch.synthetic
     predicted = regressor(photographs.features)
     faces = predicted[batch.rendered]
-    images = render(inputs.face_model, faces, batch.scene, inputs.network.crop)
-    if batch.draw:
-        images = batch.draw.apply(images)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
-        seen = inputs.network(images)
-    embeddings, features = seen.embedding, seen.features
+    alone = FeatureReader(inputs.network)
+    seen = alone.see_renders(inputs.face_model, faces, batch.scene, batch.draw, params.precision)
+    more = photographs.features[batch.rendered, alone.feature_dimension :].repeat(len(batch.scene) // len(faces), 1)
+    embeddings, features = seen.embedding, torch.cat([seen.features, more], 1)
     if params.frontal_identity:
         embeddings, features = embeddings[-len(faces) :], features[: -len(faces)]
+    bound, taught = params.eigenvalue_bound, regressor(synthetic.features)
     terms = dict(
-        parameter=parameter_loss(regressor(synthetic.features), synthetic.coefficients, weights.shape, weights.texture),
+        parameter=parameter_loss(taught, synthetic.coefficients, weights.shape, weights.texture),
         identity=identity_loss(embeddings, photographs.embeddings[batch.rendered]),
-        batch=batch_distribution_loss(predicted),
+        batch=bounded_distribution_loss(predicted, bound) if bound else batch_distribution_loss(predicted),
         loop=loopback_loss(regressor(features), faces, weights.shape, weights.texture),
     )
+    if params.metric_weight:
+        terms["metric"] = metric_loss(taught, synthetic.coefficients, inputs.metric)
     return terms | dict(total=total_loss(**terms, weights=weights))
 
 
@@ -131,6 +151,7 @@ def _loss_weights(params: Stage2Params, stage1_params: Stage1Params):
         params.loop_weight,
         stage1_params.shape_weight,
         stage1_params.texture_weight,
+        params.metric_weight,
     )
 
 

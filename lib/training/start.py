@@ -5,16 +5,19 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from lib.core import paths
-from lib.core.params import PARAMS_FILE, STAGE1, load_params
+from lib.core.params import PARAMS_FILE, load_params
 from lib.core.processes import best_device, joined, launch, rank
 from lib.face_model.model import FaceModel
 from lib.photos.store import TRAIN, Photographs, load_feature_store
-from lib.recognition.network import load_centred
+from lib.recognition.network import MIRRORED, load_centred, load_network
+from lib.recognition.reader import FeatureReader
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
+from lib.training.metric import front_metric
 from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
 from lib.training.regressor import Regressor
 from lib.training.stage2 import Stage2Inputs, train_stage2
@@ -40,34 +43,39 @@ def load_stage2(params, variant):
     device, store = best_device(), load_feature_store(paths.PHOTOS)
     face_model = FaceModel.load(params.face_model.path).to(device)
     network, judge = (load_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
-    train = store.rows(TRAIN)
-    trained, validation = split_validation(store.persons(train), params.variant(variant).validation_people)
+    stage2, train = params.variant(variant), store.rows(TRAIN)
+    trained, validation = split_validation(store.persons(train), stage2.validation_people)
     trained, validation = train[trained], train[validation]
+    second = load_network(params.networks.second, paths.NETWORKS).to(device) if stage2.features == "all" else None
+    faces, start = paths.stage1_files(stage2.features)
 
-    def read(values, rows):
-        return torch.from_numpy(values[rows])
+    def embed(name, rows, network=network):
+        return network.embed(torch.from_numpy(store.descriptors[name][rows]))
 
-    photographs = Photographs(
-        read(store.features[network.name], trained),
-        network.embed(read(store.descriptors[network.name], trained)),
-    )
+    network = network.to(device)
+    reader = FeatureReader(centred_on_renders(network, face_model), second)
+    features, mirrored = reader.of_store(store, trained)
+    embeddings = embed(network.name, trained)
+    if mirrored is not None:
+        embeddings = F.normalize(embeddings + embed(network.name + MIRRORED, trained), dim=1)
     inputs = Stage2Inputs(
         face_model,
-        centred_on_renders(network.to(device), face_model),
-        photographs,
-        SyntheticFaces.load(paths.STAGE1 / "pairs.safetensors"),
+        reader,
+        Photographs(features, embeddings, mirrored=mirrored),
+        SyntheticFaces.load(faces),
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         Augmentation.from_degrees(**asdict(params.augmentation)),
+        front_metric(face_model, network.crop) if stage2.metric_weight else None,
     )
     monitor = Monitor(
-        features=read(store.features[network.name], validation).to(device),
-        embeddings=judge.embed(read(store.descriptors[judge.name], validation)).to(device),
+        features=reader.mean_of_store(store, validation).to(device),
+        embeddings=embed(judge.name, validation, judge).to(device),
         photographs=store.crops[validation[:PICTURES]],
         crop=network.crop,
         face_model=face_model,
         network=judge.to(device),
     )
-    return Stage2(Regressor.load(paths.REGRESSORS / f"{STAGE1}.safetensors").to(device), inputs, monitor)
+    return Stage2(Regressor.load(start).to(device), inputs, monitor)
 
 
 def run_stage2(start, params, variant):

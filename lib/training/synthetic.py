@@ -8,7 +8,7 @@ import torch
 from lib.core.progress import progress
 from lib.core.tensors import fingerprint, load_tensors, save_tensors
 from lib.face_model.model import Coefficients, digest_face_model
-from lib.rendering.renderer import render, sample_scenes
+from lib.rendering.renderer import sample_scenes
 from lib.training.augmentation import Augmentation
 
 FACES_PER_SHARD = 1000
@@ -46,14 +46,14 @@ class SyntheticFaces:
         return cls(tensors["features"], Coefficients(tensors["shape"], tensors["texture"]))
 
 
-def make_synthetic_faces(face_model, network, count, seed, distribution, folder, augmentation=None):
-    """Draw random faces, render each in a random scene and keep the identity network's features (paper 3.3).
+def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, augmentation=None):
+    """Draw random faces, render each in a random scene and keep the features that a `FeatureReader` sees (paper 3.3).
 
     Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
     with its own seed, in `folder` (`shard-0000.safetensors`, ...): an interrupted run resumes at the first missing
     shard, and a larger `count` adds shards.
     """
-    settings = dict(seed=seed, network=network.fingerprint, face_model=digest_face_model(face_model))
+    settings = dict(seed=seed, networks=reader.fingerprints, face_model=digest_face_model(face_model))
     augmentation = augmentation or Augmentation()
     distribution = augmentation.scenes(distribution)
     settings |= asdict(distribution) | asdict(augmentation)
@@ -66,7 +66,7 @@ def make_synthetic_faces(face_model, network, count, seed, distribution, folder,
         if path.is_file() and load_tensors(path)[1] == meta:
             shard = load_tensors(path)[0]
         else:
-            shard = _make_shard(face_model, network, size, seed * 1_000_003 + index, distribution, augmentation)
+            shard = _make_shard(face_model, reader, size, seed * 1_000_003 + index, distribution, augmentation)
             save_tensors(path, shard, meta)
         shards.append(shard)
         bar.update(size)
@@ -76,7 +76,7 @@ def make_synthetic_faces(face_model, network, count, seed, distribution, folder,
 
 
 @torch.no_grad()
-def _make_shard(face_model, network, size, seed, distribution, augmentation):
+def _make_shard(face_model, reader, size, seed, distribution, augmentation):
     generator = torch.Generator().manual_seed(seed)
     device = face_model.triangles.device
     shape = torch.randn(size, face_model.shape_dimension, generator=generator)
@@ -85,7 +85,6 @@ def _make_shard(face_model, network, size, seed, distribution, augmentation):
     for rows in torch.arange(size).split(RENDER_BATCH):
         scene = sample_scenes(len(rows), generator, distribution).to(device)
         faces = Coefficients(shape[rows].to(device), texture[rows].to(device))
-        images = render(face_model, faces, scene, network.crop)
         draw = augmentation.draw(len(rows), generator)
-        features.append(network(draw.apply(images) if draw else images).features.cpu())
+        features.append(reader.see_renders(face_model, faces, scene, draw).features.cpu())
     return dict(features=torch.cat(features), shape=shape, texture=texture)

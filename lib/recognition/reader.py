@@ -1,0 +1,171 @@
+"""What a regressor reads of a face: the training network's features, alone or with more beside them.
+
+The paper's regressor reads the average pool of the network that the identity loss is taken under (3.1). A second
+network's descriptor beside it tells more of shape, and the colours of the crop tell what a recognition network is
+trained to ignore: the skin (docs/training.md).
+"""
+
+import torch
+
+from lib.core import paths
+from lib.core.errors import StudyError
+from lib.core.pictures import to_tensor
+from lib.recognition.network import MIRRORED, Identity, load_network
+from lib.rendering.renderer import render
+
+COLOUR_REGIONS = (
+    (-0.74, 0.36, -0.32, 0.86),
+    (0.32, 0.36, 0.74, 0.86),
+    (-0.38, -0.54, 0.38, -0.2),
+    (-0.13, 0.33, 0.13, 0.71),
+)
+"""Cheeks, forehead and nose: left, top, right, bottom from the middle between the eyes, in distances of the eyes."""
+COLOURS = 3 * len(COLOUR_REGIONS)
+
+
+class FeatureReader:
+    """What a regressor reads of renders and of photographs.
+
+    Parameters
+    ----------
+    network : IdentityNetwork
+        The training network.
+    second : IdentityNetwork or None
+        With it, F is larger by this network's descriptor and by `COLOURS`, and a photograph's features are the mean of
+        those of the photograph and of its mirror image, which shows the same person under other light and pose.
+
+    Attributes
+    ----------
+    feature_dimension : int
+        F.
+    framings : dict of str to Crop
+        What `of_crops` must be given.
+    fingerprints : list of str
+        Of the networks.
+    """
+
+    def __init__(self, network, second=None):
+        self.network, self.second = network, second
+        self.feature_dimension = network.feature_dimension
+        self.framings = {network.name: network.crop}
+        self.fingerprints = [one.fingerprint for one in (network, second) if one]
+        if second:
+            self.feature_dimension += second.embedding_dimension + COLOURS
+            self.framings |= {second.name: second.crop}
+
+    def see_renders(self, face_model, faces, scene, draw=None, precision="float32"):
+        """Render faces in scenes and read the renders.
+
+        Parameters
+        ----------
+        face_model, faces, scene
+            As `lib.rendering.renderer.render`; S pictures.
+        draw : lib.training.augmentation.AugmentationDraw or None
+            Of the S pictures.
+        precision : {"float32", "bfloat16"}
+            Of the networks.
+
+        Returns
+        -------
+        Identity
+            Features (S, F) and the training network's embeddings. The gradient reaches the faces through the training
+            network alone: the second one's backward pass would take several times as long as all else.
+        """
+        images = _picture(face_model, faces, scene, self.network.crop, draw)
+        half = precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            seen = self.network(images)
+        if not self.second:
+            return seen
+        crop = self.second.crop
+        with torch.no_grad():
+            draw = draw.at_scale(_eye_distance(crop) / _eye_distance(self.network.crop)) if draw else None
+            others = _picture(face_model, faces, scene, crop, draw)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+                descriptor = self.second.descriptor(others)[1].to(images.dtype)
+            more = torch.cat([descriptor, crop_colours(images, self.network.crop)], 1)
+        return Identity(torch.cat([seen.features, more], 1), seen.embedding)
+
+    @torch.inference_mode()
+    def of_crops(self, pictures):
+        """Read photographs, uint8 (B, H, W, 3) by network in the `framings`: features (B, F)."""
+        images = [to_tensor(pictures[name]) for name in self.framings]
+        if not self.second:
+            return self.network(images[0]).features
+        views = (images, [image.flip(3) for image in images])
+        return torch.stack([self._of_images(*view) for view in views]).mean(0)
+
+    def _of_images(self, images, others):
+        descriptor = self.second.descriptor(others)[1]
+        return torch.cat([self.network(images).features, descriptor, crop_colours(images, self.network.crop)], 1)
+
+    def of_store(self, store, rows):
+        """Read rows of the `FeatureStore`: features (N, F) of the photographs, and of their mirror images or None."""
+        if not self.second:
+            return torch.from_numpy(store.features[self.network.name][rows]), None
+        colours = [crop_colours(to_tensor(store.crops[part]), self.network.crop) for part in _parts(rows)]
+        colours = torch.cat(colours).unflatten(1, (-1, 3))
+        both = []
+        for suffix, order in (("", [0, 1, 2, 3]), (MIRRORED, [1, 0, 2, 3])):
+            features = store.features[self.network.name + suffix][rows]
+            descriptors = store.descriptors[self.second.name + suffix][rows]
+            parts = torch.from_numpy(features), torch.from_numpy(descriptors), colours[:, order].flatten(1)
+            both.append(torch.cat(parts, 1))
+        return tuple(both)
+
+    def mean_of_store(self, store, rows):
+        """Read rows of the `FeatureStore` as `of_crops` reads photographs: features (N, F)."""
+        features, mirrored = self.of_store(store, rows)
+        return features if mirrored is None else (features + mirrored) / 2
+
+
+def load_reader(names, feature_dimension=None):
+    """Load the networks of the study that give a regressor its features.
+
+    Parameters
+    ----------
+    names : lib.core.params.NetworksParams
+    feature_dimension : int or None
+        The regressor's; None: of one that reads the training network alone.
+
+    Raises
+    ------
+    StudyError
+        A network is missing, or a regressor of other networks.
+    """
+    reader = FeatureReader(load_network(names.training, paths.NETWORKS))
+    if feature_dimension in (None, reader.feature_dimension):
+        return reader
+    wide = FeatureReader(reader.network, load_network(names.second, paths.NETWORKS))
+    if feature_dimension != wide.feature_dimension:
+        raise StudyError(
+            f"the regressor reads {feature_dimension} features, {names.training} gives {reader.feature_dimension} and, "
+            f"with {names.second}, {wide.feature_dimension}: it was trained with other networks (see params.yaml)"
+        )
+    return wide
+
+
+def crop_colours(images, crop):
+    """Take the median colour of each of `COLOUR_REGIONS`: images (B, 3, S, S) -> (B, 12)."""
+    right, left, *_ = crop.points
+    middle, unit = ((right[0] + left[0]) / 2, (right[1] + left[1]) / 2), left[0] - right[0]
+    colours = []
+    for edges in COLOUR_REGIONS:
+        places = (middle[axis % 2] + edge * unit for axis, edge in enumerate(edges))
+        x0, y0, x1, y1 = (round(crop.size * min(max(place, 0.0), 1.0)) for place in places)
+        colours.append(images[:, :, y0:y1, x0:x1].flatten(2).median(2).values)
+    return torch.cat(colours, 1)
+
+
+def _picture(face_model, faces, scene, crop, draw):
+    images = render(face_model, faces, scene, crop)
+    return draw.apply(images) if draw else images
+
+
+def _eye_distance(crop):
+    """Pixels between the eyes."""
+    return crop.size * (crop.points[1][0] - crop.points[0][0])
+
+
+def _parts(rows, size=256):
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,0 +1,38 @@
+"""Distances between faces in mm, as a quadratic form of their shape coefficients."""
+
+import torch
+
+from lib.rendering.camera import alignment_points, crop_projection, project
+from lib.rendering.rasterize import rasterize
+from lib.rendering.scenes import frontal_scene
+
+
+@torch.no_grad()
+def front_metric(face_model, crop):
+    """Mean squared distance of two faces' fronts, up to a similarity, per unit of shape coefficients.
+
+    The front is what `crop` shows of the mean face. To first order, a point moves along the surface's normal by N c for
+    coefficients c, and by J m for a small similarity motion m (rotation, shift, scale). The evaluation removes the best
+    such motion (paper 4.2, ICP with isotropic scale), which leaves R c with R = (I - J J^+) N.
+
+    Returns
+    -------
+    Tensor (S, S)
+        G = R^T R / points: c^T G c is in mm².
+    """
+    unit = torch.eye(face_model.shape_dimension, device=face_model.triangles.device)
+    mean, scene = face_model.vertices(torch.zeros_like(unit[:1])), frontal_scene(1).to(unit.device)
+    points = alignment_points(mean, face_model.alignment_vertices)
+    projection, _, _ = crop_projection(scene.angles, scene.distance, points, crop)
+    seen = rasterize(project(mean, projection), face_model.triangles, mean, crop.size, crop.size).triangle_ids
+    corners = face_model.triangles[seen[seen >= 0].long()]
+    first, second, third = mean[0, corners].double().unbind(1)
+    normals = torch.nn.functional.normalize(torch.linalg.cross(second - first, third - first), dim=1)
+    middle = (first + second + third) / 3
+    arms = middle - middle.mean(0)
+    moved = torch.stack([(face_model.vertices(one[None]) - mean)[0, corners].double().mean(1) for one in unit])
+    along = (moved * normals).sum(2).T
+    motions = [torch.linalg.cross(arms, normals), normals, (arms * normals).sum(1, keepdim=True)]
+    free, _ = torch.linalg.qr(torch.cat(motions, 1))
+    rest = along - free @ (free.T @ along)
+    return (rest.T @ rest / len(rest)).float()

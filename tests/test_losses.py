@@ -15,6 +15,7 @@ from lib.training.losses import (
     metric_loss,
     moments_of,
     parameter_loss,
+    skin_loss,
     total_loss,
 )
 
@@ -111,6 +112,13 @@ def test_metric_loss_by_hand(generator):
     assert metric_loss(predicted, true, torch.tensor([[1.0, 1.0], [1.0, 3.0]])).item() == pytest.approx(10)
 
 
+def test_skin_loss_by_hand():
+    predicted = faces([[0.0], [0.0]], [[1.0, 1.0], [0.0, 2.0]])
+    colour, skin = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0, 2.0], [0.0, 4.0, 1.0]])
+    # the colours are (1, 2, 2) and (0, 4, 2)
+    assert skin_loss(predicted, skin, colour).item() == pytest.approx((4 + 1) / 2)
+
+
 def test_bounded_loss_by_hand():
     texture = [[2.0, 0.0], [0.0, 1.0], [-2.0, 0.0], [0.0, -1.0]]
     # halves have opposite means (1, 1/2); eigenvalues of the covariance are 8/3 and 2/3, of which one is above 1
@@ -128,13 +136,15 @@ def test_the_batch_size_does_not_bias_the_bounded_loss(generator):
     assert sum(values) / len(values) == pytest.approx(0, abs=0.06)
 
 
-@pytest.mark.parametrize("loss", ["metric", "bounded"])
+@pytest.mark.parametrize("loss", ["metric", "bounded", "skin"])
 def test_gradients_of_the_further_losses(generator, loss):
     a, b = random_faces(6, generator), random_faces(6, generator)
     root = torch.randn(3, 3, generator=generator, dtype=torch.float64)
 
     def evaluate(shape, texture):
         one = Coefficients(shape, texture)
+        if loss == "skin":
+            return skin_loss(one, b.shape, root)
         return metric_loss(one, b, root @ root.T) if loss == "metric" else bounded_distribution_loss(one, 0.3)
 
     assert gradcheck(evaluate, (a.shape, a.texture))

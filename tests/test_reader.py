@@ -14,7 +14,7 @@ from lib.recognition.network import IdentityNetwork
 from lib.recognition.reader import COLOURS, FeatureReader, crop_colours
 from lib.rendering.renderer import render, sample_scenes
 from lib.training.augmentation import Augmentation
-from lib.training.metric import front_metric
+from lib.training.metric import front_colour, front_metric
 
 
 class SecondNetwork(SmallNetwork):
@@ -103,6 +103,16 @@ def test_a_mirrored_network_sees_the_mirror_image():
     with torch.no_grad():
         assert torch.equal(mirrored.descriptor(images)[1], plain.descriptor(images.flip(3))[1])
     assert mirrored.embedding_dimension == plain.embedding_dimension != EMBEDDING
+
+
+def test_the_front_colour_is_that_of_the_visible_face(model):
+    colour = front_colour(model, SmallNetwork.crop)
+    texture = torch.full((1, TEXTURE), 0.1)
+    change = (model.albedo(texture) - model.albedo(torch.zeros(1, TEXTURE)))[0]
+    assert colour.shape == (3, TEXTURE)
+    # the picture shows part of the vertices: their mean lies among theirs, and is not that of all
+    mean = colour @ texture[0]
+    assert (change.amin(0) < mean).all() and (mean < change.amax(0)).all()
 
 
 def test_similarity_motions_cost_nothing_in_the_front_metric():

@@ -138,6 +138,7 @@ class Stage2Params:
     batch_weight: NotNegative
     eigenvalue_bound: NotNegative
     metric_weight: NotNegative
+    skin_weight: NotNegative
     loop_weight: NotNegative
     precision: Literal["auto", "float32", "bfloat16"]
     processes: Count

@@ -134,6 +134,8 @@ class Photographs:
         `lib.rendering.crop.POINT_NAMES` as they were detected, in units of the crop.
     mirrored : Tensor (N, F)
         Features of the mirror images.
+    skin : Tensor (N, 3)
+        Mean colour of each face as stage 1 reads it, difference from the face model's, sRGB.
     """
 
     features: torch.Tensor
@@ -144,6 +146,7 @@ class Photographs:
     pictures: torch.Tensor | None = None
     landmarks: torch.Tensor | None = None
     mirrored: torch.Tensor | None = None
+    skin: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.features)

@@ -150,9 +150,32 @@ def metric_loss(predicted, true, metric):
     return ((difference @ metric) * difference).sum(1).mean()
 
 
+def skin_loss(predicted, skin, colour):
+    """Squared difference of faces' mean colours from those that stage 1 read from the same photographs.
+
+    A recognition network is trained to see one person under any light, so the identity loss leaves the skin free to
+    move, and it moves. Stage 1 has learned it from the colours of crops under random light (`FeatureReader`).
+
+    Parameters
+    ----------
+    predicted : Coefficients
+        Of B photographs.
+    skin : Tensor (B, 3)
+        Differences from the model's mean colour, sRGB.
+    colour : Tensor (3, K)
+        Of `lib.training.metric.front_colour`.
+
+    Returns
+    -------
+    Tensor ()
+        Summed over channels, averaged over the batch.
+    """
+    return (predicted.texture @ colour.T - skin).square().sum(1).mean()
+
+
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of Eq. 2 and Eq. 3; the paper has 1, 10, 0.07, 0.4 and 0.002, and no `metric`."""
+    """Weights of Eq. 2 and Eq. 3; the paper has 1, 10, 0.07, 0.4 and 0.002, and not the last two."""
 
     identity: float
     batch: float
@@ -160,15 +183,17 @@ class LossWeights:
     shape: float
     texture: float
     metric: float = 0.0
+    skin: float = 0.0
 
 
-def total_loss(parameter, identity, batch, loop, weights, metric=None):
+def total_loss(parameter, identity, batch, loop, weights, **others):
     """Sum of all terms (paper 3.3, Eq. 2).
 
     Parameters
     ----------
-    parameter, identity, batch, loop, metric : Tensor ()
-        `metric` may be None.
+    parameter, identity, batch, loop : Tensor ()
+    others : dict of str to Tensor ()
+        `metric` and `skin`, which the paper does not have.
     weights : LossWeights
 
     Returns
@@ -176,7 +201,7 @@ def total_loss(parameter, identity, batch, loop, weights, metric=None):
     Tensor ()
     """
     total = parameter + weights.identity * identity + weights.batch * batch + weights.loop * loop
-    return total if metric is None else total + weights.metric * metric
+    return total + sum(getattr(weights, name) * value for name, value in others.items()) if others else total
 
 
 def moments_of(coefficients):

@@ -1,4 +1,4 @@
-"""Distances between faces in mm, as a quadratic form of their shape coefficients."""
+"""The front of faces: distances in mm and colours, straight from coefficients."""
 
 import torch
 
@@ -21,11 +21,7 @@ def front_metric(face_model, crop):
         G = R^T R / points: c^T G c is in mm².
     """
     unit = torch.eye(face_model.shape_dimension, device=face_model.triangles.device)
-    mean, scene = face_model.vertices(torch.zeros_like(unit[:1])), frontal_scene(1).to(unit.device)
-    points = alignment_points(mean, face_model.alignment_vertices)
-    projection, _, _ = crop_projection(scene.angles, scene.distance, points, crop)
-    seen = rasterize(project(mean, projection), face_model.triangles, mean, crop.size, crop.size).triangle_ids
-    corners = face_model.triangles[seen[seen >= 0].long()]
+    mean, corners = _front(face_model, crop)
     first, second, third = mean[0, corners].double().unbind(1)
     normals = torch.nn.functional.normalize(torch.linalg.cross(second - first, third - first), dim=1)
     middle = (first + second + third) / 3
@@ -36,3 +32,21 @@ def front_metric(face_model, crop):
     free, _ = torch.linalg.qr(torch.cat(motions, 1))
     rest = along - free @ (free.T @ along)
     return (rest.T @ rest / len(rest)).float()
+
+
+@torch.no_grad()
+def front_colour(face_model, crop):
+    """Mean colour of a face's front (`front_metric`) per unit of texture coefficients: Tensor (3, K), sRGB."""
+    unit = torch.eye(face_model.texture_dimension, device=face_model.triangles.device)
+    corners, mean = _front(face_model, crop)[1].flatten(), face_model.albedo(torch.zeros_like(unit[:1]))
+    return torch.stack([(face_model.albedo(one[None]) - mean)[0, corners].mean(0) for one in unit], 1)
+
+
+def _front(face_model, crop):
+    """The mean face's vertices (1, N, 3), and the corners (P, 3) of the triangle that each pixel of the crop shows."""
+    scene = frontal_scene(1).to(face_model.triangles.device)
+    mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension, device=face_model.triangles.device))
+    points = alignment_points(mean, face_model.alignment_vertices)
+    projection, _, _ = crop_projection(scene.angles, scene.distance, points, crop)
+    seen = rasterize(project(mean, projection), face_model.triangles, mean, crop.size, crop.size).triangle_ids
+    return mean, face_model.triangles[seen[seen >= 0].long()]

@@ -28,6 +28,7 @@ from lib.training.losses import (
     loopback_loss,
     metric_loss,
     parameter_loss,
+    skin_loss,
     total_loss,
 )
 from lib.training.synthetic import SyntheticFaces
@@ -39,7 +40,8 @@ RECORD_STEPS = 10
 class Stage2Inputs:
     """What stays fixed in stage 2.
 
-    The network of `reader` is centred on renders; `metric` (S, S) is that of `metric_loss`, where it has a weight.
+    The network of `reader` is centred on renders; `metric` (S, S) and `colour` (3, K) are those of `metric_loss` and
+    `skin_loss`, where these have a weight.
     """
 
     face_model: FaceModel
@@ -49,6 +51,7 @@ class Stage2Inputs:
     distribution: SceneDistribution
     augmentation: Augmentation = Augmentation()
     metric: torch.Tensor | None = None
+    colour: torch.Tensor | None = None
 
     @property
     def network(self):
@@ -58,7 +61,7 @@ class Stage2Inputs:
     def settings(self):
         """All that a run depends on, for its checkpoint."""
         tensors = [self.photographs.features, self.photographs.embeddings, self.synthetic.features]
-        tensors += [] if self.photographs.mirrored is None else [self.photographs.mirrored]
+        tensors += [more for more in (self.photographs.mirrored, self.photographs.skin) if more is not None]
         scenes, augmentation = asdict(self.distribution), asdict(self.augmentation)
         model = digest_face_model(self.face_model)
         return dict(inputs=digest(*tensors), face_model=model, scenes=scenes, augmentation=augmentation)
@@ -140,6 +143,8 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     )
     if params.metric_weight:
         terms["metric"] = metric_loss(taught, synthetic.coefficients, inputs.metric)
+    if params.skin_weight:
+        terms["skin"] = skin_loss(predicted, photographs.skin, inputs.colour)
     return terms | dict(total=total_loss(**terms, weights=weights))
 
 
@@ -152,6 +157,7 @@ def _loss_weights(params: Stage2Params, stage1_params: Stage1Params):
         stage1_params.shape_weight,
         stage1_params.texture_weight,
         params.metric_weight,
+        params.skin_weight,
     )
 
 

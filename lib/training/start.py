@@ -17,7 +17,7 @@ from lib.recognition.reader import FeatureReader
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
-from lib.training.metric import front_metric
+from lib.training.metric import front_colour, front_metric
 from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
 from lib.training.regressor import Regressor
 from lib.training.stage2 import Stage2Inputs, train_stage2
@@ -58,14 +58,18 @@ def load_stage2(params, variant):
     embeddings = embed(network.name, trained)
     if mirrored is not None:
         embeddings = F.normalize(embeddings + embed(network.name + MIRRORED, trained), dim=1)
+    regressor, colour = Regressor.load(start), front_colour(face_model, network.crop)
+    with torch.no_grad():
+        skin = regressor(reader.mean_of_store(store, trained)).texture @ colour.T.cpu() if stage2.skin_weight else None
     inputs = Stage2Inputs(
         face_model,
         reader,
-        Photographs(features, embeddings, mirrored=mirrored),
+        Photographs(features, embeddings, mirrored=mirrored, skin=skin),
         SyntheticFaces.load(faces),
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         Augmentation.from_degrees(**asdict(params.augmentation)),
         front_metric(face_model, network.crop) if stage2.metric_weight else None,
+        colour if stage2.skin_weight else None,
     )
     monitor = Monitor(
         features=reader.mean_of_store(store, validation).to(device),
@@ -75,7 +79,7 @@ def load_stage2(params, variant):
         face_model=face_model,
         network=judge.to(device),
     )
-    return Stage2(Regressor.load(start).to(device), inputs, monitor)
+    return Stage2(regressor.to(device), inputs, monitor)
 
 
 def run_stage2(start, params, variant):

@@ -11,8 +11,9 @@ from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 
 from lib.core.params import EvaluateParams
 from lib.core.tensors import write_json
-from lib.evaluation import paper_numbers
-from lib.evaluation.distances import SurfaceErrors
+from lib.evaluation import distances, paper_numbers
+from lib.evaluation.bootstrap import resample_people
+from lib.evaluation.distances import AveragedShapes, SurfaceErrors, component_columns, true_coefficients
 from lib.evaluation.protocol import (
     Reconstructed,
     evaluate_faces,
@@ -84,6 +85,22 @@ def metrics(world, truth):
     model, network, faces, reconstructed = world
     photographed = photographed_as(reconstructed.frontal)
     return evaluate_faces(setup_of(model, network, photographed, truth, PEOPLE), faces)[0]
+
+
+def test_true_coefficients_are_found_again_and_correlate(world, truth, monkeypatch):
+    model, _, faces, _ = world
+    assert torch.allclose(true_coefficients(model, truth).float(), faces.shape[:8:2], atol=1e-3)
+    monkeypatch.setattr(distances, "COMPONENT_GROUPS", ((0, 2), (2, 4), (4, 50)))
+    shape, persons, conditions = faces.shape[:8:2].clone(), np.array([*"abcd"], object), np.full(4, "all", object)
+    shape[:, 2:4] *= -3
+    resampling = resample_people(persons, 50, 1)
+    columns = component_columns(AveragedShapes(persons, conditions, shape), model, truth, resampling)
+    assert columns["1_2"]["value"] == pytest.approx(1, abs=1e-4) and columns["1_2"]["n"] == 4
+    assert columns["3_4"]["value"] == pytest.approx(-1, abs=1e-4) and columns.keys() == {"1_2", "3_4"}
+    # to one side of the mean face only, scaled: the same correlation
+    shifted = AveragedShapes(persons, conditions, 0.5 * shape + 2)
+    again = component_columns(shifted, model, truth, resampling)
+    assert again["1_2"]["value"] == pytest.approx(columns["1_2"]["value"], abs=1e-4)
 
 
 def test_a_perfect_likeness(metrics):

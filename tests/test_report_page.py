@@ -24,7 +24,7 @@ from lib.run import execute_notebook
 from lib.viewer import face_viewer
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = ["stage1", "full", "no_batch", "no_loopback", "single_view"]
+NAMES = ["stage1", "full", "no_batch", "no_loopback", "single_view", "recommended"]
 CHANGES = {"pose": dict(none=0.0, largest=60.0), "blur": dict(none=0.0, largest=0.1)}
 
 

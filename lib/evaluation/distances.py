@@ -14,6 +14,7 @@ from lib.evaluation.scan_fit import NOSE_TIP, outer_skin
 from lib.evaluation.surfaces import crop_to_sphere, make_surface, reconstruction_error
 
 EVERY_CONDITION = "all"
+COMPONENT_GROUPS = ((0, 10), (10, 20), (20, 50))
 SIDE_BY_SIDE = 2
 """Faces that are measured at once: while one is in numpy, which takes one core, another looks for neighbours."""
 
@@ -158,3 +159,42 @@ def surface_errors(faces, truth, total=None):
 def geometry_columns(errors, persons, resampling):
     """Measure Table 1's columns, `mean` and `deviation` over people, of errors (M,) in mm, one per person."""
     return dict(mean=resampling.mean(errors, persons), deviation=resampling.deviation(errors, persons))
+
+
+@torch.no_grad()
+def true_coefficients(face_model, truth):
+    """Shape coefficients (P, S) of the nearest faces of the model to the true ones, which have its topology."""
+    unit = torch.eye(face_model.shape_dimension)
+    mean = face_model.vertices(torch.zeros_like(unit[:1]))[0]
+    modes = torch.cat([(face_model.vertices(one[None])[0] - mean).flatten()[None] for one in unit])
+    true = torch.stack([torch.from_numpy(truth.read(person)[0]).float() - mean for person in truth.persons]).flatten(1)
+    return torch.linalg.solve((modes @ modes.T).double(), (modes @ true.T).double()).T
+
+
+def component_columns(averaged, face_model, truth, resampling):
+    """Correlate regressed with true shape over people, a person's photographs together, by `COMPONENT_GROUPS`.
+
+    The mean over the components of each group; collapse and noise show here before they show in mm. Nothing where true
+    faces are scans or of another topology.
+    """
+    rows = {name: row for row, name in enumerate(averaged.persons) if averaged.conditions[row] == EVERY_CONDITION}
+    known = [number for number, person in enumerate(truth.persons) if person in rows]
+    persons = [truth.persons[number] for number in known]
+    if truth.scanned or len(known) < 3 or len(truth.read(persons[0])[0]) != face_model.vertex_count:
+        return {}
+    x = averaged.shape[[rows[person] for person in persons]].double().numpy()
+    y = true_coefficients(face_model, truth)[known].numpy()
+    sums = resampling.sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], 1), persons)
+
+    def correlations(weights):
+        count, *rest = np.einsum("bp,psk->sbk", weights, sums)
+        x, y, xx, yy, xy = (values / np.where(count > 0, count, np.nan) for values in rest)
+        return (xy - x * y) / np.sqrt(np.maximum((xx - x * x) * (yy - y * y), 1e-12))
+
+    return {
+        f"{first + 1}_{last}": resampling.with_interval(
+            lambda weights, part=slice(first, last): correlations(weights)[:, part].mean(1), len(known)
+        )
+        for first, last in COMPONENT_GROUPS
+        if last <= x.shape[1]
+    }

@@ -16,7 +16,14 @@ from lib.core.files import write_hdf5
 from lib.core.pictures import to_pictures
 from lib.core.progress import progress
 from lib.evaluation.bootstrap import resample_people
-from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, averaged_shapes, geometry_columns, shape_errors
+from lib.evaluation.distances import (
+    EVERY_CONDITION,
+    SurfaceErrors,
+    averaged_shapes,
+    component_columns,
+    geometry_columns,
+    shape_errors,
+)
 from lib.evaluation.measures import (
     PairReference,
     coefficient_columns,
@@ -123,12 +130,15 @@ def evaluate_faces(setup, coefficients, which=None, averaged=None):
     """
     photographed = setup.photographed if which is None else setup.photographed[which]
     coefficients = padded(coefficients, setup.face_model)
-    reconstructed = reconstruct_all(setup, coefficients)
+    reconstructed, components = reconstruct_all(setup, coefficients), {}
     if setup.truth is not None:
         averaged = averaged or averaged_shapes(coefficients.shape, photographed.persons, photographed.conditions)
         errors = shape_errors(averaged, setup.face_model, setup.truth)
         reconstructed = replace(reconstructed, errors=errors)
-    return evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed)), reconstructed
+        resampling = resample_people(averaged.persons, setup.protocol.bootstrap_samples, setup.protocol.seed)
+        components = component_columns(averaged, setup.face_model, setup.truth, resampling)
+    metrics = evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed))
+    return metrics | ({"components": {EVERY_CONDITION: components}} if components else {}), reconstructed
 
 
 def padded(coefficients, face_model):

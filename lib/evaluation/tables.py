@@ -34,6 +34,9 @@ ROWS = {
     "coefficients.all.texture_mean_square": "texture coefficients: mean square (1)",
     "coefficients.all.shape_within_person": "shape: share of variance within a person",
     "coefficients.all.texture_within_person": "texture: share of variance within a person",
+    "components.all.1_10": "correlation with true shape, components 1 to 10",
+    "components.all.11_20": "… 11 to 20",
+    "components.all.21_50": "… 21 to 50",
     "loopback.all.shape": "shape read again in a render: squared difference (0)",
     "loopback.all.texture": "texture read again in a render: squared difference (0)",
 }

@@ -157,7 +157,7 @@ def test_a_fit_finds_pose_and_light_again(fine_model, generator):
     with torch.no_grad():
         before = pixel_energy(fine_model, neutral, crops.images(), crops.landmarks, CROP, weights)["photometric"]
     found, after = fit(fine_model, crops, CROP, FIT)
-    assert (after < 0.25 * before).all()
+    assert (after < 0.3 * before).all()
     assert (found.view[:, 0] - truth.view[:, 0]).abs().max() < 0.5
     # the sum of all light is what a sheet that faces the camera shows: its parts trade with one another
     lit, wanted = (

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import MADE_HERE, SKIPPED_HEADING, made_here, write_atomically
-from lib.core.params import PARAMS_FILE, RECOMMENDED, load_params
+from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.pictures import to_pictures
 from lib.core.progress import progress
 from lib.core.tensors import write_json
@@ -247,9 +247,8 @@ def _parse(arguments):
     )
     parser.add_argument(
         "--regressor",
-        default=paths.REGRESSORS / f"{RECOMMENDED}.safetensors",
         metavar="FILE",
-        help="a trained regressor (default: %(default)s)",
+        help=f"a trained regressor (default: {RECOMMENDED} in {paths.REGRESSORS}, or {FULL} without that variant)",
     )
     return parser.parse_args(arguments)
 
@@ -263,7 +262,9 @@ def main(arguments=None):
         _check_writable(chosen.out)
         refuse_to_replace(chosen.out, ["person"] if chosen.same_person else photographs, chosen.formats)
         params = load_params(PARAMS_FILE)
-        reconstructor = Reconstructor.load(params.networks, chosen.regressor, params.face_model.path)
+        variant = RECOMMENDED if RECOMMENDED in params.variants else FULL
+        regressor = chosen.regressor or paths.REGRESSORS / f"{variant}.safetensors"
+        reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
         # a process of its own costs seconds to start, which a few photographs do not
         workers = int(len(photographs) > BATCH)

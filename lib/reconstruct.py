@@ -253,6 +253,11 @@ def _parse(arguments):
     return parser.parse_args(arguments)
 
 
+def default_regressor(params):
+    """Path of the regressor that photographs are given to unless another is named."""
+    return paths.REGRESSORS / f"{RECOMMENDED if RECOMMENDED in params.variants else FULL}.safetensors"
+
+
 def main(arguments=None):
     """Reconstruct what the command line names; return the exit code."""
     chosen = _parse(arguments)
@@ -262,8 +267,7 @@ def main(arguments=None):
         _check_writable(chosen.out)
         refuse_to_replace(chosen.out, ["person"] if chosen.same_person else photographs, chosen.formats)
         params = load_params(PARAMS_FILE)
-        variant = RECOMMENDED if RECOMMENDED in params.variants else FULL
-        regressor = chosen.regressor or paths.REGRESSORS / f"{variant}.safetensors"
+        regressor = chosen.regressor or default_regressor(params)
         reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
         # a process of its own costs seconds to start, which a few photographs do not

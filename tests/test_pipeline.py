@@ -106,7 +106,7 @@ def test_faces_of_own_photographs(study):
 
 
 def test_the_notebook_of_own_photographs_runs_by_hand_on_those_of_the_study(study):
-    shutil.rmtree(study.folder / "build/faces")
+    shutil.rmtree(study.folder / "build/faces", ignore_errors=True)
     study.run("papermill", "-k", "python3", "notebooks/12_reconstruct.ipynb", "build/12.ipynb")
     assert len(list((study.folder / "build/faces").glob("*.glb"))) == 6
 

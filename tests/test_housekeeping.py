@@ -18,6 +18,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 from lib.core.params import load_params
+from lib.reconstruct import default_regressor
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -38,8 +39,9 @@ def test_defaults_of_a_notebook_are_those_of_the_study(notebook):
     if "variant" in defaults:
         params.variant(defaults["variant"])
     if "regressor" in defaults:
-        folder, name = Path(defaults["regressor"]).parent, Path(defaults["regressor"]).stem
-        assert folder == Path("data/regressors") and name in params.variants
+        assert defaults["regressor"] is None
+        path = default_regressor(params)
+        assert path.parent == Path("data/regressors") and path.stem == "recommended" in params.variants
 
 
 def ask(url, end, **sent):

@@ -18,15 +18,15 @@ import argparse
 import re
 
 import numpy as np
-import pandas as pd
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from derivations.survey import MEASUREMENTS, head_survey
+from derivations.survey_table import read_survey
 from lib.open_model.assets import load_base_mesh
 from lib.open_model.mesh import assemble, border, vertex_parts
 from lib.open_model.parts import Part
-from lib.open_model.shape import LARGEST_DEVIATION, STATISTICS, ShapeSampler
-from lib.open_model.survey import MEASUREMENTS, head_survey
+from lib.open_model.shape import LARGEST_DEVIATION, STATISTICS, ShapeSampler, Traits
 from lib.rendering.vertices import unit_normals
 
 SPREAD = (
@@ -79,9 +79,10 @@ OUTER_VERTICES = 9409
 LEAST_REST = 0.1
 """Smallest share of a mode's variance that is left to the sliders."""
 
-HISPANIC, BLACK, OTHER = 3, 2, 4
-MIDDLE_AGE = {1: 24, 2: 37, 3: 53}
-"""The survey's codes; of the race group "other" most are Asian."""
+ANCESTRY = {"black": (1.0, 0.0, 0.0), "other": (0.0, 1.0, 0.0), "white": (0.0, 0.0, 1.0)}
+"""The survey's race groups as `ANCESTRIES`: of "other" most are Asian; Hispanics are left out."""
+MIDDLE_AGE = {name: (years - 25) / 65 for name, years in (("18-29", 24), ("30-44", 37), ("45-66", 53))}
+"""As `Traits.age`."""
 
 SCANS_SHARE, BEHIND = 0.35, ("HEADCIRC", "NECKCIRC", "HEADLTH")
 """What the scans' mean counts beside the survey's, where both say something: the survey's people are heavier, and its
@@ -133,7 +134,7 @@ class Head:
         chosen = np.sort(random.choice(skin[near], POINTS, replace=False))
         operator = mesh.operator[chosen]
         self.tip, self.start, self.normals = tip, start[chosen], unit_normals(start, mesh.triangles)[chosen]
-        self.eyes = _eyes_against_lids(mesh, start)
+        eyes = _eyes_against_lids(mesh, start)
         self.macros = np.stack([operator @ self.sampler.cages(amounts) for amounts in people]) - self.start
         steps = np.eye(self.sampler.slider_count)[:-1]
         changes = [
@@ -141,7 +142,7 @@ class Head:
         ]
         self.directions = np.stack([operator @ change for change in changes])
         # the scans have no eyeballs: expect them to move with the lids
-        self.eye_directions = np.stack([(self.eyes @ change).ravel() for change in changes])
+        self.eye_directions = np.stack([(eyes @ change).ravel() for change in changes])
 
     def _amounts(self, sliders):
         amounts = np.zeros(self.sampler.amount_count)
@@ -169,7 +170,7 @@ def macro_person(sampler, random):
 def fit_mean(scans, head, spread):
     """Move the scans onto the head and fit their mean face: sliders (S - 1,), by closest points (Chen and Medioni)."""
     scans.move(np.eye(3), 0, head.tip - scans.mean[scans.mean[:, 2].argmax()])
-    sliders = np.zeros(len(spread))
+    sliders, eyes = np.zeros(len(spread)), head.eye_directions * spread[:, None] / EYE_NOISE
     for round_number in range(ROUNDS):
         face = head.start + np.tensordot(sliders, head.directions, axes=1)
         distance, nearest = cKDTree(scans.mean).query(face)
@@ -181,7 +182,6 @@ def fit_mean(scans, head, spread):
         columns = np.c_[(head.directions[:, kept] * normals).sum(2).T * spread, similarity]
         noise = NOISE**2 * kept.sum() / INDEPENDENT_POINTS * (1 if round_number >= ROUNDS / 2 else 25)
         prior = np.diag(np.r_[np.full(len(spread), noise), np.full(7, 1e-9)])
-        eyes = head.eye_directions * spread[:, None] / EYE_NOISE
         prior[: len(spread), : len(spread)] += noise * eyes @ eyes.T
         distances = ((points - head.start[kept]) * normals).sum(axis=1)
         found = np.linalg.solve(columns.T @ columns + prior, columns.T @ distances)
@@ -234,14 +234,12 @@ class Survey:
     """What the survey says: effects (5, M), mean and covariance by sex; races are weighted alike, ages as there."""
 
     def __init__(self, path):
-        people = pd.read_csv(path, thousands=",", skipinitialspace=True).apply(pd.to_numeric, errors="coerce")
-        people = people.where(people > -9000).dropna(subset=["SEX", "AGEGRP", "RACEGRP"])
-        people = people[people.RACEGRP != HISPANIC]
-        ancestry = np.stack([race == people.RACEGRP for race in (BLACK, OTHER)], axis=1) - 1 / 3
-        male = (people.SEX == 1).to_numpy()
-        age = people.AGEGRP.map(MIDDLE_AGE).to_numpy()
-        effects = np.c_[np.ones(len(people)), male - 0.5, (age - 42) / 20, ancestry]
-        cells = people.SEX * 10 + people.RACEGRP
+        people = read_survey(path).dropna(subset=["sex", "age", "race"])
+        people = people[people.race.isin(ANCESTRY)]
+        male = (people.sex == "male").to_numpy()
+        traits = zip(male.astype(float), people.age.map(MIDDLE_AGE), people.race.map(ANCESTRY))
+        effects = np.stack([Traits(*each, muscle=0.5, weight=0.5).effects for each in traits])
+        cells = people.sex + people.race
         weights = 1 / cells.map(cells.value_counts()).to_numpy()
         values = people[list(MEASUREMENTS)].to_numpy()
         root = np.sqrt(weights)

@@ -1,9 +1,9 @@
-"""Condense the NIOSH head-and-face survey to the tables in `lib/open_model/survey_tables`: moments, no person.
+"""Condense the NIOSH head-and-face survey to the tables in `derivations/survey_tables`: moments, no person.
 
 Source: National Institute for Occupational Safety and Health, "Anthropometric survey of U.S. respirator users"
 (Zhuang and Bradtmiller, Head-and-face anthropometric survey of U.S. respirator users, J. Occup. Environ. Hyg. 2, 2005);
 data of the US Government, in the public domain. The file with all subjects has one person a row, the codes of
-`lib.open_model.survey.MEASUREMENTS` as columns (mm), SEX (1 male, 2 female), AGEGRP (18-29, 30-44, 45-66 years) and
+`derivations.survey.MEASUREMENTS` as columns (mm), SEX (1 male, 2 female), AGEGRP (18-29, 30-44, 45-66 years) and
 RACEGRP (white, black, Hispanic, other, mostly Asian); -9999 stands for what was not measured.
 
     python -m derivations.survey_table NIOSH_RespiratorUsersData-all-subjects.csv
@@ -14,7 +14,7 @@ from itertools import product
 
 import pandas as pd
 
-from lib.open_model.survey import MEASUREMENTS, TABLES
+from derivations.survey import MEASUREMENTS, TABLES
 
 SEX, AGE, RACE = ("male", "female"), ("18-29", "30-44", "45-66"), ("white", "black", "hispanic", "other")
 FEWEST_PEOPLE = 50
@@ -25,15 +25,19 @@ def main():
     """Write `groups.csv` and `correlations.csv`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("survey")
-    people = pd.read_csv(parser.parse_args().survey, thousands=",", skipinitialspace=True)
-    people = people.apply(pd.to_numeric, errors="coerce")
-    people = people.where(people > -9000)
-    labels = {"sex": people.SEX.map(dict(enumerate(SEX, 1)))}
-    labels |= {"race": people.RACEGRP.map(dict(enumerate(RACE, 1))), "age": people.AGEGRP.map(dict(enumerate(AGE, 1)))}
-    people = people[list(MEASUREMENTS)].assign(**labels)
+    people = read_survey(parser.parse_args().survey)
     TABLES.mkdir(exist_ok=True)
     groups(people).to_csv(TABLES / "groups.csv", index=False, lineterminator="\n")
     correlations(people).to_csv(TABLES / "correlations.csv", lineterminator="\n")
+
+
+def read_survey(path):
+    """Read the file with all subjects: a table of `MEASUREMENTS` in mm, NaN where missing, and `sex`, `race`, `age`."""
+    people = pd.read_csv(path, thousands=",", skipinitialspace=True).apply(pd.to_numeric, errors="coerce")
+    people = people.where(people > -9000)
+    columns = {"sex": ("SEX", SEX), "race": ("RACEGRP", RACE), "age": ("AGEGRP", AGE)}
+    labels = {name: people[code].map(dict(enumerate(values, 1))) for name, (code, values) in columns.items()}
+    return people[list(MEASUREMENTS)].assign(**labels)
 
 
 def groups(people):

@@ -33,7 +33,7 @@ from lib.recognition.faceres import (
     read_tfjs_weights,
 )
 from lib.recognition.network import IdentityNetwork, load_network, prepare_network
-from lib.recognition.sface import SFaceNetwork, convert_sface_weights, read_onnx_arrays
+from lib.recognition.sface import SFaceNetwork, convert_sface_weights
 
 SHARED = Path(__file__).parents[2] / "shared"
 DIMENSIONS = dict(dlib=(256, 128, 150), facenet=(1792, 512, 160), faceres=(1024, 1024, 224), sface=(1024, 128, 112))
@@ -200,16 +200,6 @@ def test_sface_agrees_with_onnx_runtime():
     with torch.no_grad():
         _, descriptor = network(torch.from_numpy(picture / 255))
     assert np.allclose(descriptor[0, SFACE_AT], SFACE_VALUES, atol=1e-4)
-
-
-def test_onnx_arrays_are_read_as_they_were_written(tmp_path):
-    """A file of two initializers, byte by byte: one packed as floats, one raw."""
-    floats = b"\x08\x02\x10\x01\x22\x08" + np.float32([1.5, -2]).tobytes() + b"\x42\x01a"
-    raw = b"\x08\x01\x08\x03\x10\x03\x42\x01b\x4a\x03" + np.int8([-1, 0, 127]).tobytes()
-    graph = b"".join(b"\x2a" + bytes([len(one)]) + one for one in (floats, raw))
-    (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x3a" + bytes([len(graph)]) + graph)
-    arrays = read_onnx_arrays(tmp_path / "m.onnx")
-    assert arrays["a"].tolist() == [1.5, -2] and arrays["b"].tolist() == [[-1, 0, 127]]
 
 
 def test_other_files_are_no_sface_network(tmp_path):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from derivations.shape_statistics import moments
+from derivations.survey import MEASUREMENTS, TABLES, head_survey
 from lib.open_model.shape import BUMPS, MIRROR, STATISTICS, ShapeSampler, bumps
-from lib.open_model.survey import MEASUREMENTS, TABLES, head_survey
 
 UNLIKE_THE_SURVEY = {"NECKCIRC", "NROOTBR"}
 """The neck is not fitted; the root of the nose is measured in another way."""

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from skimage.color import rgb2lab
 
+from derivations.skin_survey import TABLES, model_groups, outside_gamut, published_groups
 from lib.open_model.generator import FaceGenerator
 from lib.open_model.skin import skin_colour
-from lib.open_model.skin_survey import TABLES, model_groups, outside_gamut, published_groups
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sparse
 
-from lib.open_model.survey import MEASUREMENTS, TABLES, Tape, head_survey, plane_section
+from derivations.survey import MEASUREMENTS, TABLES, Tape, head_survey, plane_section
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

@@ -11,6 +11,8 @@ from lib.core.strict import Angle, Count, NotNegative, Positive, Seed, Share, bu
 
 PARAMS_FILE = "params.yaml"
 STAGE1, FULL, RECOMMENDED = "stage1", "full", "recommended"
+MIRRORED = "_mirrored"
+"""Behind a network's name: the same network, which sees the mirror image of what it is given."""
 
 
 @strict
@@ -55,7 +57,7 @@ class NetworksParams:
     @property
     def embedding(self):
         """Names of the networks that photographs are embedded with, the training network first."""
-        mirrored = [f"{name}_mirrored" for name in (self.training, self.second)]
+        mirrored = [name + MIRRORED for name in (self.training, self.second)]
         return [self.training, self.evaluation, self.second, *mirrored]
 
 

@@ -164,9 +164,8 @@ def geometry_columns(errors, persons, resampling):
 @torch.no_grad()
 def true_coefficients(face_model, truth):
     """Shape coefficients (P, S) of the nearest faces of the model to the true ones, which have its topology."""
-    unit = torch.eye(face_model.shape_dimension)
-    mean = face_model.vertices(torch.zeros_like(unit[:1]))[0]
-    modes = torch.cat([(face_model.vertices(one[None])[0] - mean).flatten()[None] for one in unit])
+    modes = face_model.shape_modes.flatten(1)
+    mean = face_model.vertices(torch.zeros(1, len(modes)))[0]
     true = torch.stack([torch.from_numpy(truth.read(person)[0]).float() - mean for person in truth.persons]).flatten(1)
     return torch.linalg.solve((modes @ modes.T).double(), (modes @ true.T).double()).T
 

@@ -154,8 +154,6 @@ class _Problem:
 
 def _shape_model(face_model, components, rows):
     """Mean (M, 3) and directions (K, M, 3), a standard deviation long, of the leading components (Eq. 1 is linear)."""
-    unit = torch.eye(face_model.shape_dimension)[:components]
     with torch.no_grad():
-        faces = face_model.vertices(torch.cat([torch.zeros(1, face_model.shape_dimension), unit]))[:, rows]
-    faces = faces.double().numpy()
-    return faces[0], faces[1:] - faces[0]
+        mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows]
+    return mean.double().numpy(), face_model.shape_modes[:components, rows].double().numpy()

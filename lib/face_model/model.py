@@ -171,6 +171,16 @@ class FaceModel(torch.nn.Module):
         return self._expression.dimension
 
     @property
+    def shape_modes(self):
+        """Displacements (S, N, 3) in mm of all vertices by one standard deviation of each shape coefficient."""
+        return self._shape.modes
+
+    @property
+    def texture_modes(self):
+        """Differences (K, N, 3) of the colours, sRGB, by one standard deviation of each texture coefficient."""
+        return self._texture.modes
+
+    @property
     def alignment_vertices(self):
         """Vertices whose mean is each alignment point: dict from `POINT_NAMES` to a tuple of indices.
 
@@ -220,6 +230,10 @@ class _Decoder(torch.nn.Module):
     @property
     def dimension(self):
         return len(self.deviation)
+
+    @property
+    def modes(self):
+        return (self.basis * self.deviation).T.unflatten(1, (-1, 3))
 
     def forward(self, coefficients):
         values = F.linear(coefficients * self.deviation, self.basis, self.mean)

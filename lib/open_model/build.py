@@ -14,6 +14,7 @@ from lib.core.progress import progress
 from lib.face_model.file import FaceModelFile, LinearModel, write_face_model
 from lib.open_model.generator import FaceGenerator, Person
 from lib.open_model.paint import paint_person
+from lib.open_model.shape import MIRROR
 
 __all__ = ["FaceGenerator", "Person", "build_open_face_model", "light_mesh"]
 
@@ -22,8 +23,6 @@ SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100
 
 RELATIVE_TOLERANCE = 1e-9
 """Eigenvalues below this share of the largest one are rounding errors."""
-
-MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 def build_open_face_model(folder, seed, shape_samples, texture_samples, expression_samples, resolutions):

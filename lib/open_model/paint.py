@@ -17,7 +17,7 @@ TYPICAL_MELANIN, MELANIN_SPREAD = np.log([0.415, 0.113, 0.098]), (0.28, 0.22, 0.
 YELLOWNESS, YELLOWNESS_SPREAD = (0.0, 0.015, 0.0), 0.03
 """By `ANCESTRIES`: mean and standard deviation of the log melanin fraction, mean of the yellow that neither pigment
 explains (carotene, bilirubin) as a share of blue that is absorbed. Set so that foreheads and cheeks have the means and
-spreads of `skin_tables/groups.csv`."""
+spreads of `derivations/skin_tables/groups.csv`."""
 
 MELANIN_LIMITS = np.log([0.033, 0.72])
 """The lightest and darkest measured skin."""

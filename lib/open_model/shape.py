@@ -29,7 +29,7 @@ OPPOSITES = (
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
 """How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see
 `Traits.effects`), and `covariance`. Derived by `derivations/shape_statistics.py`: heads measure as in the survey
-(`lib.open_model.survey`) and vary as ICT-FaceKit's scans do (MIT)."""
+(`derivations/survey.py`) and vary as ICT-FaceKit's scans do (MIT)."""
 
 BUMPS, BUMP_WIDTH = 34, 18.0
 """How many places on one side of the face have smooth displacements of their own, and how wide these are (mm)."""

@@ -22,6 +22,7 @@ from torch import nn
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of, write_atomically
+from lib.core.params import MIRRORED
 from lib.recognition import sources as network_files
 from lib.recognition.dlib import DlibNetwork, convert_dlib_weights
 from lib.recognition.facenet import FaceNetNetwork, convert_facenet_weights
@@ -59,8 +60,6 @@ KINDS = {
     "sface": NetworkKind(SFaceNetwork, SFACE_CROP, network_files.find_sface_file, convert_sface_weights),
 }
 NETWORK_NAMES = tuple(KINDS)
-MIRRORED = "_mirrored"
-"""Behind a network's name: the same network, which sees the mirror image of what it is given."""
 
 
 @dataclass(frozen=True)

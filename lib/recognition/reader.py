@@ -9,8 +9,9 @@ import torch
 
 from lib.core import paths
 from lib.core.errors import StudyError
+from lib.core.params import MIRRORED
 from lib.core.pictures import to_tensor
-from lib.recognition.network import MIRRORED, Identity, load_network
+from lib.recognition.network import Identity, load_network
 from lib.rendering.renderer import render
 
 COLOUR_REGIONS = (

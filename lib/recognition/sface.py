@@ -5,10 +5,11 @@ stored arrays are read: the architecture is written here. Its large arrays are i
 for every block of values.
 """
 
-from pathlib import Path
-
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
 from torch import nn
 
 from lib.core.errors import StudyError
@@ -19,8 +20,6 @@ HALVING_BLOCKS = (2, 4, 6, 12)
 MAP_SIDE = 7
 CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5
 """Of the batch normalisations, as the file has them."""
-DTYPES = {1: "<f4", 3: "i1", 7: "<i8"}
-"""ONNX's numbers of the types that occur."""
 
 
 class SFaceNetwork(nn.Module):
@@ -51,7 +50,7 @@ class SFaceNetwork(nn.Module):
 def convert_sface_weights(path):
     """Turn the ONNX file into the state of `SFaceNetwork`; StudyError where it holds another network."""
     try:
-        arrays = read_onnx_arrays(path)
+        arrays = {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
         names = ["conv_1"] + [f"conv_{k}{part}" for k in range(2, len(CHANNELS) + 1) for part in ("_dw", "")]
         state = {}
         for number, name in enumerate(names):
@@ -68,7 +67,7 @@ def convert_sface_weights(path):
         state |= dict(scale=before[0], shift=before[1])
         state = {name: torch.tensor(np.ascontiguousarray(values, np.float32)) for name, values in state.items()}
         SFaceNetwork().load_state_dict(state)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (DecodeError, KeyError, IndexError, ValueError, RuntimeError) as error:
         raise StudyError(f"{path} does not hold SFace's weights: {error!r}") from error
     return state
 
@@ -88,45 +87,3 @@ def _dequantised(arrays, name):
     block = np.arange(integers.shape[-1]) // -(-integers.shape[-1] // scales.shape[-1])
     values = (integers.astype(np.float32) - zeros[..., block]) * scales[..., block]
     return values.reshape(arrays.get(f"{name}_shape", values.shape))
-
-
-def read_onnx_arrays(path):
-    """Read the stored arrays (initializers) of an ONNX file by name, without a package for it."""
-    model = memoryview(Path(path).read_bytes())
-    (graph,) = (value for number, value in _fields(model) if number == 7)
-    tensors = (list(_fields(value)) for number, value in _fields(graph) if number == 5)
-    return dict(_tensor(fields) for fields in tensors)
-
-
-def _tensor(fields):
-    """Fields of a TensorProto -> name and array."""
-    shape = [value for number, value in fields if number == 1]
-    parts = dict(fields)
-    # floats are packed in a field of their own, all else is raw
-    (kept,) = (number for number in (4, 9) if number in parts)
-    values = np.frombuffer(parts[kept], DTYPES[parts[2]])
-    return bytes(parts[8]).decode(), values.reshape(shape)
-
-
-def _fields(content):
-    """Yield number and value of each field of a protobuf message: an integer, or the bytes of anything else."""
-    position = 0
-    while position < len(content):
-        key, position = _varint(content, position)
-        if key & 7 == 0:
-            value, position = _varint(content, position)
-        else:
-            size = {1: 8, 5: 4}.get(key & 7)
-            if size is None:
-                size, position = _varint(content, position)
-            value, position = content[position : position + size], position + size
-        yield key >> 3, value
-
-
-def _varint(content, position):
-    value = shift = 0
-    while True:
-        byte = content[position]
-        value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
-        if byte < 128:
-            return value, position

@@ -20,13 +20,12 @@ def front_metric(face_model, crop):
     Tensor (S, S)
         G = R^T R / points: c^T G c is in mm².
     """
-    unit = torch.eye(face_model.shape_dimension, device=face_model.triangles.device)
     mean, corners = _front(face_model, crop)
     first, second, third = mean[0, corners].double().unbind(1)
     normals = torch.nn.functional.normalize(torch.linalg.cross(second - first, third - first), dim=1)
     middle = (first + second + third) / 3
     arms = middle - middle.mean(0)
-    moved = torch.stack([(face_model.vertices(one[None]) - mean)[0, corners].double().mean(1) for one in unit])
+    moved = torch.stack([mode[corners].double().mean(1) for mode in face_model.shape_modes])
     along = (moved * normals).sum(2).T
     motions = [torch.linalg.cross(arms, normals), normals, (arms * normals).sum(1, keepdim=True)]
     free, _ = torch.linalg.qr(torch.cat(motions, 1))
@@ -37,9 +36,8 @@ def front_metric(face_model, crop):
 @torch.no_grad()
 def front_colour(face_model, crop):
     """Mean colour of a face's front (`front_metric`) per unit of texture coefficients: Tensor (3, K), sRGB."""
-    unit = torch.eye(face_model.texture_dimension, device=face_model.triangles.device)
-    corners, mean = _front(face_model, crop)[1].flatten(), face_model.albedo(torch.zeros_like(unit[:1]))
-    return torch.stack([(face_model.albedo(one[None]) - mean)[0, corners].mean(0) for one in unit], 1)
+    corners = _front(face_model, crop)[1].flatten()
+    return torch.stack([mode[corners].mean(0) for mode in face_model.texture_modes], 1)
 
 
 def _front(face_model, crop):

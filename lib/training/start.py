@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from lib.core import paths
-from lib.core.params import PARAMS_FILE, load_params
+from lib.core.params import MIRRORED, PARAMS_FILE, load_params
 from lib.core.processes import best_device, joined, launch, rank
 from lib.face_model.model import FaceModel
 from lib.photos.store import TRAIN, Photographs, load_feature_store
-from lib.recognition.network import MIRRORED, load_centred, load_network
+from lib.recognition.network import load_centred, load_network
 from lib.recognition.reader import FeatureReader
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution

@@ -2,42 +2,47 @@
 
 import torch
 
+INDICES = 2**31
+
 
 def rasterize(
     height, width, face_vertices_z, face_vertices_image, face_features, valid_faces=None, multiplier=None, eps=None,
     backend="cuda",
 ):  # fmt: skip
-    """Blend the features of the valid face with the largest z at each pixel, affinely; see Kaolin's documentation.
+    """Find the valid face with the largest z at each pixel; see Kaolin's documentation. Its features are left zero.
 
     Both windings are drawn; the first of several equally near faces wins; the bounding box excludes its upper ends.
+    Without a valid face Kaolin looks up the last of none; its kernels count in 32 bits.
     """
     assert face_vertices_z.shape == face_vertices_image.shape[:3] == face_features.shape[:3]
-    assert backend in ("cuda", "nvdiffrast")
-    assert not face_vertices_z.requires_grad, "Kaolin would silently drop this gradient"
-    pictures = [
-        _one_picture(height, width, *tensors, 1e-8 if eps is None else eps, 1000 if multiplier is None else multiplier)
-        for tensors in zip(face_vertices_z, face_vertices_image, face_features, valid_faces, strict=True)
-    ]
-    return torch.stack([image for image, _ in pictures]), torch.stack([ids for _, ids in pictures])
+    assert valid_faces is not None and face_vertices_z.isfinite().all() and face_vertices_image.isfinite().all()
+    assert (
+        face_vertices_image.numel() < INDICES and face_features.shape[3] * len(valid_faces) * height * width < INDICES
+    )
+    if backend == "nvdiffrast":
+        assert height % 8 == width % 8 == 0
+        steps = 8 * torch.tensor([width, height])
+        face_vertices_image = (face_vertices_image * steps).round() / steps
+    elif not valid_faces.any():
+        raise IndexError("index is out of bounds for dimension with size 0")
+    scale = (1e-8 if eps is None else eps, 1000 if multiplier is None else multiplier)
+    pictures = zip(face_vertices_z, face_vertices_image, valid_faces, strict=True)
+    ids = torch.stack([_one_picture(height, width, *tensors, *scale) for tensors in pictures])
+    return face_features.new_zeros(*ids.shape, face_features.shape[3]), ids
 
 
-def _one_picture(height, width, depths, places, features, valid, eps, multiplier):
+def _one_picture(height, width, depths, places, valid, eps, multiplier):
     column, row = torch.arange(width), torch.arange(height)
     x = multiplier / width * (2 * column + 1 - width)[None, :, None].expand(height, width, 1)
     y = multiplier / height * (height - 2 * row - 1)[:, None, None].expand(height, width, 1)
-    with torch.no_grad():
-        scaled = places * multiplier
-        low, high = scaled.amin(1), scaled.amax(1)
-        weights = _weights(scaled, x, y, eps)
-        z = (weights * depths.T[:, None, None]).sum(0)
-        hit = (weights >= 0).all(0) & valid
-        hit &= (x >= low[:, 0]) & (x < high[:, 0]) & (y >= low[:, 1]) & (y < high[:, 1])
-        nearest = torch.where(hit, z, -torch.inf).max(2)
-        ids = torch.where(nearest.values > -torch.inf, nearest.indices, -1)
-    chosen = ids.clamp(min=0)
-    weights = _weights(places[chosen], x[..., 0] / multiplier, y[..., 0] / multiplier, eps)
-    image = (weights[..., None] * features[chosen].movedim(2, 0)).sum(0)
-    return torch.where((ids >= 0)[..., None], image, 0.0), ids
+    scaled = places * multiplier
+    low, high = scaled.amin(1), scaled.amax(1)
+    weights = _weights(scaled, x, y, eps)
+    z = (weights * depths.T[:, None, None]).sum(0)
+    hit = (weights >= 0).all(0) & valid
+    hit &= (x >= low[:, 0]) & (x < high[:, 0]) & (y >= low[:, 1]) & (y < high[:, 1])
+    nearest = torch.where(hit, z, -torch.inf).max(2)
+    return torch.where(nearest.values > -torch.inf, nearest.indices, -1)
 
 
 def _weights(places, x, y, eps):

@@ -64,7 +64,7 @@ def test_a_renderer_backend(tmp_path, monkeypatch):
     crop = Crop(24, ((0.3, 0.3), (0.7, 0.3), (0.35, 0.7), (0.65, 0.7)))
     pictures = {name: render(model, faces, frontal_scene(1), crop, backend=name) for name in ("mine", "cpu")}
     assert calls == [(24, 24, True)] and torch.equal(pictures["mine"], pictures["cpu"])
-    with pytest.raises(StudyError, match="choose one of auto, cpu, kaolin, kaolin-nvdiffrast, mine"):
+    with pytest.raises(StudyError, match="choose one of auto, cpu, torch, kaolin, kaolin-nvdiffrast, mine"):
         render(model, faces, frontal_scene(1), crop, backend="other")
 
 

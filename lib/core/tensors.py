@@ -3,8 +3,10 @@
 import hashlib
 import json
 import math
+from functools import lru_cache
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -80,5 +82,12 @@ def digest(*tensors):
     """Return a short hash of tensors' bytes: equal tensors, equal hash."""
     total = hashlib.sha256()
     for tensor in tensors:
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        total.update(tensor.detach().cpu().contiguous().numpy())
     return total.hexdigest()[:16]
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def constant(values, device):
+    """Return the tensor of a number or of nested tuples of numbers; it is copied to a GPU, which waits, but once."""
+    return torch.tensor(values, device=device)

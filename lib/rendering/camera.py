@@ -8,6 +8,7 @@ renders come out framed exactly as photographs are (`lib.rendering.crop`), witho
 
 import torch
 
+from lib.core.tensors import constant
 from lib.rendering.crop import POINT_NAMES, fit_similarity
 
 NEAREST, FARTHEST = 0.1, 10.0
@@ -48,7 +49,7 @@ def alignment_points(vertices, alignment_vertices):
     if hasattr(alignment_vertices, "keys"):
         alignment_vertices = [alignment_vertices[name] for name in POINT_NAMES]
     # one look-up for all: the gradient of each would be as large as the mesh
-    every = torch.cat([torch.as_tensor(indices) for indices in alignment_vertices]).to(vertices.device)
+    every = constant(tuple(int(index) for indices in alignment_vertices for index in indices), vertices.device)
     parts = vertices.index_select(1, every).split([len(indices) for indices in alignment_vertices], 1)
     return torch.stack([part.mean(1) for part in parts], 1)
 
@@ -83,16 +84,16 @@ def crop_projection(angles, distance, points, crop, framing=None):
     shift = -(rotation @ centre.unsqueeze(2))
     view = torch.cat([rotation, shift], 2)
     x, y, toward = view.unbind(1)
-    w = -toward + distance[:, None] * torch.tensor([0.0, 0.0, 0.0, 1.0], device=distance.device)
+    last = constant((0.0, 0.0, 0.0, 1.0), points.device)
+    w = -toward + distance[:, None] * last
     homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], 2)
     seen = homogeneous @ torch.stack([x, y, w], 2)
     target = crop.canonical_points(points.device) * 2 - 1
-    target = target * torch.tensor([1.0, -1.0], device=points.device)
+    target = target * constant((1.0, -1.0), points.device)
     if framing is not None:
         target = _moved(target, framing)
     a, b, shift_x, shift_y = (value[:, None] for value in fit_similarity(seen[..., :2] / seen[..., 2:], target))
     near, far = NEAREST * distance[:, None], FARTHEST * distance[:, None]
-    last = torch.tensor([0.0, 0.0, 0.0, 1.0], device=points.device)
     z = (far + near) / (far - near) * w - 2 * far * near / (far - near) * last
     projection = torch.stack([a * x - b * y + shift_x * w, b * x + a * y + shift_y * w, z, w], 1)
     return projection, rotation, centre
@@ -134,4 +135,4 @@ def picture_points(points, projection):
         In units of the picture, x to the right and y downwards.
     """
     clip = project(points, projection)
-    return (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2
+    return (clip[..., :2] / clip[..., 3:] * constant((1.0, -1.0), clip.device) + 1) / 2

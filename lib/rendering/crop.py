@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from lib.core.tensors import constant
+
 POINT_NAMES = ("right_eye", "left_eye", "right_mouth", "left_mouth")
 """Order of the landmarks: centres of the subject's right and left eye, right and left mouth corner."""
 
@@ -29,7 +31,7 @@ class Crop:
 
     def canonical_points(self, device=None):
         """Return the landmarks' places as a float32 tensor (4, 2), in units of the picture."""
-        return torch.tensor(self.points, dtype=torch.float32, device=device)
+        return constant(self.points, device or torch.device("cpu")).float()
 
 
 def fit_similarity(source, target):

@@ -1,18 +1,18 @@
-"""Triangles to pixels, differentiably: one contract, a CPU backend (numba) and a GPU backend (Kaolin).
+"""Triangles to pixels, differentiably: one contract, backends for the CPU (numba), for any device (torch) and Kaolin.
 
 Paper 3.2.1: deferred shading. The rasteriser finds the triangle of every pixel and blends the vertex attributes with
 perspective-correct barycentric coordinates; any lighting model can then work in screen space.
 """
 
-import warnings
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 
 from lib.core.errors import StudyError
-from lib.rendering.kaolin import REMEDY, kaolin_is_installed, rasterize_with_kaolin
+from lib.rendering.kaolin import load_kaolin_rasterizer, nearest_in_kaolin
 from lib.rendering.kernels.rasterize import RasterizeOnCpu, checked_triangles
+from lib.rendering.visible import nearest_in_torch, rasterize_by
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
         share one set.
     height, width : int
         Size of the pictures in pixels.
-    backend : {"auto", "cpu", "kaolin", "kaolin-nvdiffrast"}
-        A name in `BACKENDS`, or "auto": Kaolin for CUDA tensors where it is installed, otherwise the CPU (by way of
-        the main memory, with a warning). "kaolin" is Kaolin's own CUDA rasteriser, "kaolin-nvdiffrast" the one it
-        borrows from nvdiffrast.
+    backend : {"auto", "cpu", "torch", "kaolin", "kaolin-nvdiffrast"}
+        A name in `BACKENDS`, or "auto": "cpu" for tensors there; on other devices "kaolin" where it is installed, else
+        "torch" (the choice is printed once). "torch" is plain torch on any device, "kaolin" Kaolin's own CUDA
+        rasteriser, "kaolin-nvdiffrast" the one that it borrows from nvdiffrast, which snaps to 1/16 of a pixel. All
+        but "cpu" leave out whole triangles that reach behind the camera or beyond the near or the far plane.
     cull_backfaces : bool
         Leave out triangles that are clockwise in the picture.
 
@@ -96,8 +97,9 @@ def _rasterize_on_cpu(clip_vertices, triangles, attributes, height, width, cull_
 
 BACKENDS = {
     "cpu": _rasterize_on_cpu,
-    "kaolin": partial(rasterize_with_kaolin, backend="cuda"),
-    "kaolin-nvdiffrast": partial(rasterize_with_kaolin, backend="nvdiffrast"),
+    "torch": partial(rasterize_by, nearest_in_torch),
+    "kaolin": partial(rasterize_by, nearest_in_kaolin),
+    "kaolin-nvdiffrast": partial(rasterize_by, partial(nearest_in_kaolin, backend="nvdiffrast")),
 }
 """Callables with the parameters of `rasterize` before `backend`, and `cull_backfaces`, that return triangle ids and
 attributes as `Fragments` has them."""
@@ -105,14 +107,20 @@ attributes as `Fragments` has them."""
 
 def _choose(backend, device):
     if backend == "auto":
-        if device.type == "cuda" and kaolin_is_installed():
-            return "kaolin"
-        if device.type == "cuda":
-            # Python shows a warning once for each place that it comes from
-            warnings.warn(f"Kaolin is not installed: CUDA tensors are rendered on the CPU. {REMEDY}", stacklevel=1)
-        return "cpu"
+        return "cpu" if device.type == "cpu" else _best_on_devices()
     if backend not in BACKENDS:
         raise StudyError(f"rasteriser backend {backend!r} is unknown: choose one of auto, {', '.join(BACKENDS)}")
+    return backend
+
+
+@cache
+def _best_on_devices():
+    try:
+        load_kaolin_rasterizer()
+        backend = "kaolin"
+    except StudyError:
+        backend = "torch"
+    print(f"the rasteriser on the GPU is {backend}")
     return backend
 
 

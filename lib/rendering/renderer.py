@@ -1,7 +1,6 @@
 """Faces in, pictures out: the only place where camera, rasteriser and shading meet (paper 3.2.1, 3.2.2)."""
 
-import torch
-
+from lib.core.tensors import constant
 from lib.rendering.camera import alignment_points, crop_projection, picture_points
 from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, frontal_scene, sample_scenes
@@ -28,11 +27,12 @@ def render(face_model, coefficients, scene, crop, expression=None, backend="auto
     coefficients : Coefficients
         Shape and texture of B faces.
     scene : Scene
-        S pictures; S is a multiple of B and picture i shows face i % B, which is decoded once for all its views.
+        S pictures, on any device; S is a multiple of B and picture i shows face i % B, which is decoded once for all
+        its views.
     crop : Crop
     expression : Tensor (B, E) or None
         None: neutral.
-    backend : {"auto", "cpu", "kaolin"}
+    backend : str
         As `lib.rendering.rasterize.rasterize`.
 
     Returns
@@ -92,6 +92,7 @@ def render_with_landmarks(vertices, albedo, triangles, alignment_vertices, scene
     faces, pictures = len(vertices), len(scene)
     if faces == 0 or pictures % faces:
         raise ValueError(f"{pictures} pictures cannot show {faces} faces evenly: give a multiple of the faces")
+    scene = scene.to(vertices.device)
     points = alignment_points(vertices, alignment_vertices).repeat(pictures // faces, 1, 1)
     projection, rotation, centre = crop_projection(scene.angles, scene.distance, points, crop, scene.framing)
     clip_vertices, attributes = vertex_stage(vertices, albedo, triangles, projection)
@@ -100,7 +101,7 @@ def render_with_landmarks(vertices, albedo, triangles, alignment_vertices, scene
     def to_model(places):
         return places @ rotation + centre[:, None]
 
-    eye = scene.distance[:, None, None] * torch.tensor([0.0, 0.0, 1.0], device=vertices.device)
+    eye = scene.distance[:, None, None] * constant((0.0, 0.0, 1.0), vertices.device)
     lights = (to_model(scene.light_positions), scene.light_colours, scene.ambient)
     background = background_pictures(scene.background, crop.size)
     return shade(fragments, lights, to_model(eye)[:, 0], background), picture_points(points, projection)

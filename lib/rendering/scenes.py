@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from lib.core.tensors import constant
+
 CHROMATICITIES = {
     "incandescent lamp (CIE A, 2856 K)": (0.44758, 0.40745),
     "warm LED (CIE LED-B1, 2733 K)": (0.4560, 0.4078),
@@ -203,7 +205,7 @@ def background_pictures(background, size):
     degree = background.shape[-1] - 1
     place = ((torch.arange(size, device=background.device) + 0.5) / size)[:, None]
     power = torch.arange(degree + 1, device=background.device)
-    ways = torch.tensor([math.comb(degree, k) for k in range(degree + 1)], device=background.device)
+    ways = constant(tuple(math.comb(degree, k) for k in range(degree + 1)), background.device)
     weights = ways * place**power * (1 - place) ** (degree - power)
     return weights @ background @ weights.T
 

@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from lib.core.pictures import decode_srgb, encode_srgb
+from lib.core.tensors import constant
 from lib.rendering.kernels.shading import ShadeOnCpu
+from lib.rendering.rasterize import Fragments
+from lib.rendering.visible import in_parts
 
 SPECULAR = 0.1
 """The constant c of K_s = c - c K_d: dark skin has the stronger highlights (paper 3.2.2). 0.1 is the peak of a
@@ -73,13 +76,17 @@ def shade(fragments, lights, eye, background):
         lamps = torch.cat([positions, colours], 2)
         tensors = (fragments.attributes, fragments.triangle_ids, lamps, ambient, eye, background)
         return ShadeOnCpu.apply(*(tensor.contiguous() for tensor in tensors), SPECULAR)
-    return shade_in_torch(fragments, lights, eye, background)
+
+    def draw(ids, attributes, positions, colours, ambient, eye, background):
+        return shade_in_torch(Fragments(ids, attributes), (positions, colours, ambient), eye, background)
+
+    return in_parts(draw, fragments.triangle_ids, fragments.attributes, *lights, eye, background)
 
 
 def shade_in_torch(fragments, lights, eye, background):
     """Do the same as `shade` on any device, from `phong`."""
     # an empty pixel has no normal: its gradient must be zero, not undefined
     covered = fragments.covered[..., None]
-    filler = torch.tensor([0, 0, 0, 0, 0, 1.0, 0, 0, 0], device=background.device)
+    filler = constant((0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), background.device)
     picture = phong(torch.where(covered, fragments.attributes, filler), lights, eye)
     return torch.where(covered, picture, background.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -46,7 +46,7 @@ def vertex_normals(vertices, triangles):
         Unit vectors that point outwards; zero where there is no triangle with an area.
     """
     corners = triangles.long().unbind(1)
-    a, b, c = (vertices[:, corner] for corner in corners)
+    a, b, c = (vertices.index_select(1, corner) for corner in corners)
     weighted = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(vertices)
     for corner in corners:

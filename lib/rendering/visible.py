@@ -1,0 +1,138 @@
+"""Rasteriser in plain torch for any device: who is seen by scattered minima, what is seen by the CPU backend's formula.
+
+Kaolin (`lib.rendering.kaolin`) finds who is seen among the same triangles, and shares all else. Both leave out whole
+triangles that reach behind the camera or beyond the near or the far plane, which the CPU backend cuts.
+"""
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+NEAREST_W = 1e-6
+DEPTH_STEPS = 2.0**29
+PICTURES_AT_ONCE = 32
+"""Bounds the memory, and the 32-bit indices of Kaolin: 677 pictures of 105,594 triangles would be too many."""
+
+
+def rasterize_by(find, clip_vertices, triangles, attributes, height, width, cull_backfaces):
+    """Draw as `lib.rendering.rasterize.rasterize`, with visibility by `find`, a function like `nearest_in_torch`."""
+    triangles = triangles.to(clip_vertices.device, torch.long)
+    least, most = triangles.aminmax() if triangles.numel() else (0, -1)
+    if least < 0 or most >= clip_vertices.shape[1]:
+        raise ValueError(f"triangles name vertices {least} ... {most}, but there are {clip_vertices.shape[1]}")
+    parts = clip_vertices.detach().split(PICTURES_AT_ONCE)
+    ids = torch.cat([find(part, triangles, height, width, cull_backfaces) for part in parts])
+    which = torch.arange(len(ids), device=ids.device) % len(attributes)
+
+    def draw(clip_vertices, which, ids):
+        return blend(clip_vertices, triangles, attributes, which, ids)
+
+    return ids.int(), in_parts(draw, clip_vertices, which, ids)
+
+
+def in_parts(draw, *tensors):
+    """Apply `draw` to some pictures at a time, and again when their gradients are due: none of its steps is kept."""
+    parts = zip(*(tensor.split(PICTURES_AT_ONCE) for tensor in tensors))
+    return torch.cat([checkpoint(draw, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+
+
+def visible_corners(clip_vertices, triangles, height, width, cull_backfaces):
+    """Find the triangles that can be seen: of most of a face's, which are small, the box holds no pixel centre.
+
+    Returns
+    -------
+    corners : Tensor (B, T, 3, 3)
+        x / w, y / w, z / w of the three vertices.
+    visible : Tensor (B, T), bool
+    """
+    w = clip_vertices[..., 3:]
+    usable = (w > NEAREST_W) & (clip_vertices[..., 2:3].abs() <= w) & clip_vertices.isfinite().all(2, keepdim=True)
+    places = torch.where(usable, clip_vertices[..., :3] * w.reciprocal(), torch.nan)
+    corners = places.index_select(1, triangles.flatten()).unflatten(1, (-1, 3))
+    x, y = _in_pixels(corners, height, width)
+    area = _area(x, y)
+    (left, right), (top, bottom) = _box(x, width), _box(y, height)
+    # false as well where a corner is not a number
+    faces = area > 0 if cull_backfaces else area.abs() > 0
+    return corners, faces & (left < right) & (top < bottom)
+
+
+def _in_pixels(corners, height, width):
+    """Columns and rows (..., 3) of corners, rounded as the CPU backend does; centres are at whole numbers."""
+    x, y, _ = corners.unbind(-1)
+    return (x + 1) * (0.5 * width) - 0.5, (1 - y) * (0.5 * height) - 0.5
+
+
+def _area(x, y):
+    """Twice the area of triangles (..., 3), positive where they are counter-clockwise; y points down."""
+    (ax, bx, cx), (ay, by, cy) = x.unbind(-1), y.unbind(-1)
+    return (cx - ax) * (by - ay) - (bx - ax) * (cy - ay)
+
+
+def _box(values, size):
+    """First pixel within a triangle along one axis, and the first beyond it."""
+    return (bound.clamp(0, size).ceil() for bound in values.aminmax(dim=-1))
+
+
+@torch.no_grad()
+def nearest_in_torch(clip_vertices, triangles, height, width, cull_backfaces):
+    """Find the nearest triangle of each pixel: ids (B, H, W), int64, -1 where there is none.
+
+    Each pixel of each visible triangle's box is an item; the smallest key ``depth << 32 | triangle`` wins.
+    """
+    corners, visible = visible_corners(clip_vertices, triangles, height, width, cull_backfaces)
+    picture, triangle = visible.nonzero(as_tuple=True)
+    corners = corners[picture, triangle]
+    x, y = _in_pixels(corners, height, width)
+    back = (_area(x, y) < 0)[:, None]
+    x, y, z = (torch.where(back, values[:, [0, 2, 1]], values) for values in (x, y, corners[..., 2]))
+    (left, right), (top, bottom) = ((bound.long() for bound in _box(*axis)) for axis in ((x, width), (y, height)))
+    wide, scale = right - left, _area(x, y).reciprocal()
+    count = wide * (bottom - top)
+    # a centre that lies on an edge belongs to the triangle that has it to the right or below
+    along_x, along_y = y.roll(1, 1) - y.roll(-1, 1), x.roll(-1, 1) - x.roll(1, 1)
+    owns = (along_x > 0) | (along_x == 0) & (along_y > 0)
+    item = torch.repeat_interleave(count)
+    place = torch.arange(len(item), device=item.device) - (count.cumsum(0) - count)[item]
+    column, row = left[item] + place % wide[item], top[item] + place // wide[item]
+    x, y = x[item] - column[:, None], y[item] - row[:, None]
+    edges = x.roll(1, 1) * y.roll(-1, 1) - x.roll(-1, 1) * y.roll(1, 1)
+    covered = ((edges > 0) | (edges == 0) & owns[item]).all(1)
+    depth = (edges * ((z + 1) * DEPTH_STEPS)[item]).sum(1) * scale[item]
+    empty = torch.iinfo(torch.int64).max
+    key = torch.where(covered, depth.long() << 32 | triangle[item], empty)
+    keys = key.new_full((len(clip_vertices) * height * width,), empty)
+    keys.scatter_reduce_(0, (picture[item] * height + row) * width + column, key, "amin")
+    return torch.where(keys == empty, -1, keys & 0xFFFFFFFF).view(-1, height, width)
+
+
+def blend(clip_vertices, triangles, attributes, which, ids):
+    """Blend the attributes at the pixels that show a triangle, differentiably (paper 3.2.1).
+
+    Parameters
+    ----------
+    clip_vertices, triangles, attributes
+        As `lib.rendering.rasterize.rasterize`, the triangles int64.
+    which : Tensor (B,)
+        The set of attributes that each picture shows.
+    ids : Tensor (B, H, W)
+
+    Returns
+    -------
+    Tensor (B, H, W, C)
+    """
+    (_, height, width), (_, vertices, channels) = ids.shape, attributes.shape
+    picture, row, column = (ids >= 0).nonzero(as_tuple=True)
+    corner = triangles[ids[picture, row, column]]
+    clip = _rows(clip_vertices, picture[:, None] * vertices + corner)
+    # in the frame of a pixel its ray is the axis: small numbers, which cancel well
+    x = clip[..., 0] - ((column + 0.5) * (2 / width) - 1)[:, None] * clip[..., 3]
+    y = clip[..., 1] - (1 - (row + 0.5) * (2 / height))[:, None] * clip[..., 3]
+    edges = x.roll(-1, 1) * y.roll(1, 1) - x.roll(1, 1) * y.roll(-1, 1)
+    shares = edges / edges.sum(1, keepdim=True)
+    seen = (shares[..., None] * _rows(attributes, which[picture, None] * vertices + corner)).sum(1)
+    return seen.new_zeros(*ids.shape, channels).index_put((picture, row, column), seen)
+
+
+def _rows(values, numbers):
+    """Rows of (B, N, C) that are numbered throughout: their gradient is added up without sorting."""
+    return values.flatten(0, 1).index_select(0, numbers.flatten()).unflatten(0, numbers.shape)

@@ -20,7 +20,7 @@ from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.pictures import to_pictures
 from lib.core.progress import progress
 from lib.core.tensors import write_json
-from lib.face_model.meshes import FORMATS, save_mesh
+from lib.face_model.meshes import FORMATS, files_of, save_mesh
 from lib.face_model.model import FaceModel
 from lib.photos.align import BOX_COLUMNS, iterate_face_crops
 from lib.photos.files import HIDDEN, Photograph, printable
@@ -42,10 +42,10 @@ EXAMPLES = """examples:
   python -m lib.reconstruct group.jpg --all-faces --out build/faces
   python -m lib.reconstruct me.jpg --out build/faces --regressor data/regressors/no_batch.safetensors
 
-For each photograph NAME.jpg the folder receives NAME.glb, NAME.ply and NAME.obj (the neutral face with vertex colours),
-NAME.json (its coefficients) and NAME.png (photograph and face side by side); files that gave no face are listed
-in skipped.csv. Only results of an earlier run are replaced. Exit code: 0 all photographs gave a face, 3 some files
-were skipped, 1 nothing was made, 2 wrong usage."""
+For each photograph NAME.jpg the folder receives NAME.glb and NAME.obj (the neutral face with a texture, for NAME.obj in
+NAME.mtl and textures/NAME.png), NAME.ply (with vertex colours), NAME.json (its coefficients) and NAME.png (photograph
+and face side by side); files that gave no face are listed in skipped.csv. Only results of an earlier run are replaced.
+Exit code: 0 all photographs gave a face, 3 some files were skipped, 1 nothing was made, 2 wrong usage."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +186,15 @@ def _write(path, face, portraits, sources, reconstructor, formats):
     coefficients, vertices, albedo, portrait = face
     refuse_to_replace(path.parent, [path.name], formats)
     path.parent.mkdir(parents=True, exist_ok=True)
+    model = reconstructor.face_model
+    texture = model.atlas and model.atlas.bake(albedo)
     for kind in formats:
-        save_mesh(_result(path, kind), vertices, albedo, reconstructor.face_model.triangles.numpy())
+        save_mesh(_result(path, kind), vertices, albedo, model.triangles.numpy(), texture)
     content = dict(
         made=MADE_HERE,
         photographs=sources,
         network=reconstructor.reader.network.name,
-        face_model=Path(reconstructor.face_model.source).name,
+        face_model=Path(model.source).name,
         shape=coefficients.shape.tolist(),
         texture=coefficients.texture.tolist(),
     )
@@ -211,7 +213,8 @@ def _result(path, kind):
 
 def refuse_to_replace(folder, names, formats):
     """Raise StudyError where a result would replace a file that is none of an earlier run."""
-    paths = [_result(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
+    results = [_result(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
+    paths = [path for result in results for path in files_of(result)]
     foreign = [path for path in (*paths, folder / SKIPPED) if os.path.lexists(path) and not made_here(path)]
     if foreign:
         raise StudyError(

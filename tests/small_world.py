@@ -15,8 +15,11 @@ SHAPE, TEXTURE, EXPRESSION = 5, 4, 2
 FEATURES, EMBEDDING, SIZE = 12, 6, 20
 
 
-def write_face_model(path, seed=0, rows=9, shape=SHAPE, texture=TEXTURE, expression=EXPRESSION):
-    """Write a curved sheet of rows x rows vertices (mm) with smooth random modes in the BFM 2017 layout."""
+def write_face_model(path, seed=0, rows=9, shape=SHAPE, texture=TEXTURE, expression=EXPRESSION, layout=False):
+    """Write a curved sheet of rows x rows vertices (mm) with smooth random modes in the BFM 2017 layout.
+
+    With `layout` its texture has two islands of the left and the right half, which share a column of vertices.
+    """
     random = np.random.default_rng(seed)
     x, y = np.meshgrid(np.linspace(-70, 70, rows), np.linspace(-90, 90, rows))
     mean = np.stack([x, y - 27, 112 - (x / 9) ** 2 / 3 - (y / 12) ** 2 / 3], -1).reshape(-1, 3)
@@ -43,6 +46,11 @@ def write_face_model(path, seed=0, rows=9, shape=SHAPE, texture=TEXTURE, express
         model(file.create_group("color"), np.full_like(mean, 0.5), texture, 1.0)
         model(file.create_group("expression"), np.zeros_like(mean), expression, 4.0)
         file["metadata/landmarks/json"] = json.dumps(landmarks)
+        if layout:
+            right = mean[cells].mean(0)[:, 0] > 0
+            islands = [(mean[:, :2] + [0, 27]) / [350, 200] + [0.25 + shift, 0.5] for shift in (0, 0.5)]
+            file["shape/representer/texture/points"] = np.concatenate(islands).T
+            file["shape/representer/texture/cells"] = (cells + len(mean) * right).astype(np.int32)
     return path
 
 

@@ -175,6 +175,25 @@ def test_only_results_of_an_earlier_run_are_replaced(tmp_path, capsys, kind, lin
     assert ("would be replaced" in skipped["eileen"]) and files_of(out) == before
 
 
+@pytest.mark.parametrize("place", ["eileen.mtl", "textures/eileen.png"])
+def test_a_model_with_a_layout_gives_textures_that_replace_nothing_of_the_users(tmp_path, place):
+    loaded = reconstruct.Reconstructor.load(
+        NETWORKS,
+        "data/regressors/recommended.safetensors",
+        write_face_model(tmp_path / "model.h5", shape=199, texture=199, expression=1, layout=True),
+    )
+    arguments = loaded, {"eileen": Path("photographs/eileen.png")}, tmp_path / "out"
+    for _ in range(2):
+        assert not reconstruct.reconstruct(*arguments, workers=0)
+    made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    assert made == {f"eileen.{kind}" for kind in ("glb", "ply", "obj", "mtl", "json", "png")} | {"textures/eileen.png"}
+    with pytest.raises(StudyError, match="no photograph"):  # all of them are known as results
+        reconstruct.find_photographs([tmp_path / "out"])
+    (tmp_path / "out" / place).write_text("the user's own")
+    assert f"{place} would be replaced" in reconstruct.reconstruct(*arguments, workers=0)["eileen"]
+    assert (tmp_path / "out" / place).read_text() == "the user's own"
+
+
 def test_a_second_run_replaces_its_own_results_and_reads_none_of_them(tmp_path, capsys):
     """Also where they lie among the photographs, at any depth, or have lost those beside them."""
     photographs = tmp_path / "holiday"

@@ -1,4 +1,4 @@
-"""Faces and scans as mesh files: written with vertex colours, read from any format that trimesh knows."""
+"""Faces and scans as mesh files: written with colours and textures, read from any format that trimesh knows."""
 
 import functools
 import re
@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import torch
 import trimesh
+from scipy.spatial import cKDTree
 from trimesh.visual.color import to_rgba
 
 from lib.core.errors import StudyError
 from lib.core.files import HEAD_BYTES, MADE_HERE, write_atomically
 from lib.core.pictures import decode_srgb, encode_srgb, to_uint8
+from lib.face_model.gltf import pack_glb
+from lib.rendering.vertices import vertex_normals
 
 FORMATS = ("glb", "ply", "obj")
 MM_TO_M = 0.001
-SKIN = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 0.7}}
-"""glTF's material for the face: a mesh without one is drawn as bare metal, and in Blender without its colours."""
 
 GREY = 0.6
 """sRGB of a mesh without colours."""
@@ -42,19 +44,21 @@ class Mesh:
     albedo: np.ndarray | None = None
 
 
-def save_mesh(path, vertices, albedo, triangles):
+def save_mesh(path, vertices, albedo, triangles, texture=None):
     """Write one face; the ending of the path chooses the format.
 
     Parameters
     ----------
     path : Path
-        ``.glb``: in metres and linear sRGB, by glTF 2.0 (+y up, +z forward: the model frame). ``.ply`` (binary)
-        and ``.obj``: in millimetres, colours in sRGB.
+        ``.glb``: in metres and linear sRGB, by glTF 2.0 (+y up, +z forward: the model frame), with the texture, or
+        with the colours of the vertices where there is none. ``.ply`` (binary) and ``.obj``: in millimetres, colours
+        in sRGB; with a texture ``.obj`` gets its material and picture too: `files_of`.
     vertices : ndarray (N, 3)
         Model frame, mm.
     albedo : ndarray (N, 3)
         sRGB in [0, 1].
     triangles : ndarray (T, 3), integer
+    texture : lib.face_model.texture.Texture or None
 
     Raises
     ------
@@ -64,42 +68,60 @@ def save_mesh(path, vertices, albedo, triangles):
     kind = path.suffix.removeprefix(".")
     if kind not in FORMATS:
         raise StudyError(f"{path}: there is no mesh format {kind!r}; choose one of {', '.join(FORMATS)}")
-    if kind == "obj":
-        content = _obj(vertices, albedo, triangles)
-    elif kind == "ply":
-        content = _mesh(vertices, albedo, triangles).export(file_type="ply")
-        content = content.replace(b"\n", f"\ncomment {MADE_HERE}\n".encode(), 1)
+    _, material, picture = files_of(path.with_suffix(".obj"))
+    if kind == "ply":
+        mesh = trimesh.Trimesh(vertices.astype(np.float32), triangles, vertex_colors=to_uint8(albedo), process=False)
+        contents = {path: mesh.export(file_type="ply").replace(b"\n", f"\ncomment {MADE_HERE}\n".encode(), 1)}
+    elif kind == "glb":
+        contents = {path: _glb(vertices, albedo, triangles, texture)}
+    elif texture is None:
+        contents = {path: _obj(vertices, albedo, triangles)}
     else:
-        mesh = _mesh(vertices * MM_TO_M, decode_srgb(albedo), triangles)
-        content = mesh.export(file_type="glb", tree_postprocessor=_add_material)
-    assert MADE_HERE.encode() in content[:HEAD_BYTES]
-    write_atomically(path, lambda part: part.write_bytes(content))
+        place = picture.relative_to(path.parent).as_posix()
+        text = f"# {MADE_HERE}\nnewmtl skin\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {place}\n"
+        head = f"mtllib {material.name}\nusemtl skin\n"
+        contents = {picture: texture.png, material: text.encode()}
+        contents[path] = _obj(vertices, albedo, triangles, texture.atlas, head)
+    for place, content in contents.items():
+        assert MADE_HERE.encode() in content[:HEAD_BYTES]
+        write_atomically(place, lambda part, content=content: part.write_bytes(content))
 
 
-def _mesh(vertices, colours, triangles):
-    # process=False: the order of the vertices is the model's, and stays it
-    return trimesh.Trimesh(vertices.astype(np.float32), triangles, vertex_colors=to_uint8(colours), process=False)
+def files_of(path):
+    """The files that `save_mesh` may write: for ``.obj`` its material and ``textures/NAME.png`` too."""
+    others = [path.with_suffix(".mtl"), path.parent / "textures" / f"{path.stem}.png"]
+    return [path, *(others if path.suffix == ".obj" else [])]
 
 
-def _add_material(tree):
-    tree["materials"] = [SKIN]
-    tree["asset"]["generator"] = MADE_HERE
-    tree["meshes"][0]["primitives"][0]["material"] = 0
+def _glb(vertices, albedo, triangles, texture):
+    normals = vertex_normals(torch.from_numpy(vertices.astype(np.float32))[None], torch.from_numpy(triangles))[0]
+    arrays = dict(POSITION=vertices * MM_TO_M, NORMAL=normals.numpy())
+    if texture is None:
+        opaque = np.ones((len(albedo), 1))
+        return pack_glb(arrays | dict(COLOR_0=to_uint8(np.hstack([decode_srgb(albedo), opaque]))), triangles, MADE_HERE)
+    return pack_glb(texture.atlas.textured(arrays), texture.atlas.triangles, MADE_HERE, texture.png)
 
 
-def _obj(vertices, albedo, triangles):
+def _obj(vertices, albedo, triangles, atlas=None, head=""):
     """Write vertex colours behind the position, as most programs read them; trimesh takes fifty times as long."""
-    rows = np.hstack([vertices, albedo]).astype(np.float64).round(4)
+    places = b"" if atlas is None else _obj_lines("vt", atlas.coordinates)
+    corners = triangles.tobytes(), b"" if atlas is None else atlas.triangles.tobytes()
+    lines = _obj_lines("v", np.hstack([vertices, albedo]))
+    return b"".join([f"# {MADE_HERE}\n{head}".encode(), lines, places, _obj_faces(*corners)])
+
+
+def _obj_lines(kind, rows):
     # [[x,y,...],[...]] with JSON's fast printer of numbers, then other brackets
-    text = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].replace(b"],[", b"\nv ").replace(b",", b" ")
-    return f"# {MADE_HERE}\nv ".encode() + text + b"\n" + _obj_faces(triangles.tobytes())
+    text = orjson.dumps(rows.astype(np.float64).round(4), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2]
+    return f"{kind} ".encode() + text.replace(b"],[", f"\n{kind} ".encode()).replace(b",", b" ") + b"\n"
 
 
 @functools.lru_cache(maxsize=1)
-def _obj_faces(content):
+def _obj_faces(triangles, textured):
     """All faces of one model have the same triangles."""
-    corners = np.frombuffer(content, np.int64) + 1
-    return ("f %d %d %d\n" * (len(corners) // 3) % tuple(corners.tolist())).encode()
+    corners = [np.frombuffer(content, np.int64) + 1 for content in (triangles, textured) if content]
+    line = "f " + " ".join(["/".join(["%d"] * len(corners))] * 3) + "\n"
+    return (line * (len(corners[0]) // 3) % tuple(np.stack(corners, 1).ravel().tolist())).encode()
 
 
 def read_mesh(path, with_colours=False):
@@ -141,7 +163,11 @@ def _read_albedo(mesh, path):
     kind = mesh.visual.kind
     _check_colours(mesh, path)
     if kind == "texture" and getattr(mesh.visual, "uv", None) is not None and _has_image(mesh.visual.material):
-        return np.asarray(mesh.visual.to_color().vertex_colors[:, :3]) / 255
+        split, rows = mesh, slice(None)
+        if path.suffix.lower() == ".obj":  # keeping their order, trimesh gives vertices on seams any coordinates
+            split = trimesh.load_mesh(path, process=False)
+            rows = cKDTree(split.vertices).query(mesh.vertices)[1]
+        return np.asarray(split.visual.to_color().vertex_colors[rows, :3]) / 255
     glb = path.suffix.lower() == ".glb"
     colours = None
     if kind in ("vertex", "face"):

@@ -1,6 +1,7 @@
 """The morphable face model (paper 3.2, Eq. 1): coefficients in, vertices and albedo out."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from lib.core.errors import StudyError
 from lib.core.tensors import digest
 from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices, read_face_model, write_face_model
+from lib.face_model.texture import Atlas
 from lib.rendering.crop import POINT_NAMES
 
 ALIGNMENT_LANDMARKS = (
@@ -179,6 +181,16 @@ class FaceModel(torch.nn.Module):
     def texture_modes(self):
         """Differences (K, N, 3) of the colours, sRGB, by one standard deviation of each texture coefficient."""
         return self._texture.modes
+
+    @property
+    def expression_modes(self):
+        """Displacements (E, N, 3) in mm of all vertices by one standard deviation of each expression coefficient."""
+        return self._expression.modes
+
+    @cached_property
+    def atlas(self):
+        """Where the texels of the model's texture lie (`lib.face_model.texture.Atlas`); None without a layout."""
+        return self.texture_layout and Atlas(self.triangles.cpu().numpy(), self.texture_layout)
 
     @property
     def alignment_vertices(self):

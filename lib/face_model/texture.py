@@ -1,0 +1,95 @@
+"""Textures: the colours of a face as a picture that its model's layout wraps around the mesh."""
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from scipy.ndimage import distance_transform_edt
+
+from lib.core.files import MADE_HERE
+from lib.core.pictures import to_uint8
+from lib.rendering.rasterize import rasterize
+
+SIDE = 1024
+"""Texels along a side: about two between neighbouring vertices of the open model."""
+
+
+class Atlas:
+    """Where the texels of a face model lie on its mesh.
+
+    Parameters
+    ----------
+    triangles : ndarray (T, 3)
+    layout : tuple of (ndarray (U, 2), ndarray (T, 3))
+        As `FaceModel.texture_layout`.
+
+    Attributes
+    ----------
+    vertices : ndarray (W,)
+        The model's vertex at each vertex of the textured mesh: first all that triangles use, in their order, then
+        those on seams again, once for each further texture coordinate.
+    coordinates : ndarray (W, 2)
+        Texture coordinates in [0, 1], v upwards.
+    triangles : ndarray (T, 3)
+        Corners of the model's triangles among `vertices`.
+    """
+
+    def __init__(self, triangles, layout):
+        coordinates, corners = layout
+        pairs, which = np.unique(triangles.astype(np.int64) * len(coordinates) + corners, return_inverse=True)
+        vertices, rows = np.divmod(pairs, len(coordinates))
+        order = np.argsort(np.append(False, vertices[1:] == vertices[:-1]), kind="stable")
+        self.vertices, self.coordinates = vertices[order], coordinates[rows[order]]
+        self.triangles = np.argsort(order)[which.reshape(-1, 3)]
+
+    def textured(self, attributes):
+        """Attributes (N, C) of the model's vertices at those of the textured mesh, with glTF's coordinates: dict."""
+        places = self.coordinates * [1, -1] + [0, 1]
+        return {name: values[self.vertices] for name, values in attributes.items()} | dict(TEXCOORD_0=places)
+
+    @cached_property
+    def _nearest(self):
+        """For each texel the nearest that shows the mesh: seams and smaller copies (mipmaps) then show no gaps."""
+        empty = self._draw(np.zeros((self.vertices.max() + 1, 1))).triangle_ids[0].numpy() < 0
+        return tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
+
+    def _draw(self, values):
+        places = torch.from_numpy(self.coordinates).float() * 2 - 1
+        clip = torch.cat([places, torch.zeros(len(places), 1), torch.ones(len(places), 1)], 1)
+        attributes = torch.from_numpy(np.asarray(values, np.float32)[self.vertices])
+        return rasterize(clip[None], torch.from_numpy(self.triangles), attributes[None], SIDE, SIDE, "cpu", False)
+
+    def spread(self, values):
+        """Spread values (N, C) of the model's vertices over the texture: (SIDE, SIDE, C), v = 1 on top."""
+        return self._draw(values).attributes[0].numpy()[self._nearest]
+
+    def bake(self, albedo):
+        """Turn the colours (N, 3) of the vertices, sRGB in [0, 1], into a `Texture`."""
+        return Texture(self, to_uint8(self.spread(albedo)))
+
+
+@dataclass(frozen=True)
+class Texture:
+    """The texture of one face.
+
+    Attributes
+    ----------
+    atlas : Atlas
+    picture : ndarray (SIDE, SIDE, 3)
+        uint8, sRGB.
+    """
+
+    atlas: Atlas
+    picture: np.ndarray
+
+    @cached_property
+    def png(self):
+        """The picture as a PNG file: bytes."""
+        info, file = PngInfo(), io.BytesIO()
+        info.add_text("Software", MADE_HERE)
+        Image.fromarray(self.picture).save(file, "PNG", pnginfo=info, compress_level=1)
+        return file.getvalue()

@@ -1,5 +1,7 @@
 """A face's colours as a texture: where texels lie, what other programs read, and what a photograph adds."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from lib.core.pictures import decode_srgb
 from lib.face_model.meshes import files_of, read_mesh, save_mesh
 from lib.face_model.model import FaceModel
 from lib.face_model.texture import SIDE
+from lib.open_model.__main__ import TARGETS, main
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +83,33 @@ def test_a_browser_draws_the_texture(model, face, tmp_path):
     columns = np.linspace(0, len(drawn) - 1, 21).round().astype(int)[2:-2]
     expected = face[1].reshape(21, 21, 3)[2:-2, 2:-2]
     assert np.abs(drawn[rows][:, columns, :3] / 255 - expected).max() < 0.06
+
+
+def test_the_exported_model_has_expressions_landmarks_and_texture(tmp_path, capsys):
+    path = write_face_model(tmp_path / "some.h5", expression=TARGETS, layout=True)
+    assert main(["export", "--out", str(tmp_path / "out"), "--model", str(path)]) == 0
+    assert (tmp_path / "out/some.h5").read_bytes() == path.read_bytes()
+    model, content = FaceModel.load(path, 1, 1, TARGETS), (tmp_path / "out/some.glb").read_bytes()
+    size = int.from_bytes(content[12:16], "little")
+    tree = json.loads(content[20 : 20 + size])
+
+    def read(index):
+        accessor = tree["accessors"][index]
+        start = 28 + size + tree["bufferViews"][accessor["bufferView"]]["byteOffset"]
+        return np.frombuffer(content, "<f4", 3 * accessor["count"], start).reshape(-1, 3)
+
+    (mesh,) = tree["meshes"]
+    (primitive,) = mesh["primitives"]
+    base, targets = primitive["attributes"], primitive["targets"]
+    assert mesh["extras"]["targetNames"] == [f"expression.{number:02d}" for number in range(1, TARGETS + 1)]
+    assert mesh["extras"]["landmarks"] == model.landmarks and len(tree["images"]) == 1
+    rows = model.atlas.vertices
+    for number, target in enumerate(targets):
+        expression = torch.eye(TARGETS)[number : number + 1]
+        moved = model.vertices(torch.zeros(1, 1), expression)[0].numpy()
+        assert np.allclose(read(base["POSITION"]) + read(target["POSITION"]), moved[rows] / 1000, atol=1e-6)
+        normals = trimesh.Trimesh(moved, model.triangles.numpy(), process=False).vertex_normals
+        assert ((read(base["NORMAL"]) + read(target["NORMAL"])) * normals[rows]).sum(1).min() > 0.99
+    assert trimesh.load_mesh(tmp_path / "out/some.glb", process=False).visual.kind == "texture"
+    assert main(["export", "--out", str(tmp_path), "--model", "lost.h5"]) == 1
+    assert "lost.h5 is missing" in capsys.readouterr().err

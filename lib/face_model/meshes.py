@@ -73,7 +73,7 @@ def save_mesh(path, vertices, albedo, triangles, texture=None):
         mesh = trimesh.Trimesh(vertices.astype(np.float32), triangles, vertex_colors=to_uint8(albedo), process=False)
         contents = {path: mesh.export(file_type="ply").replace(b"\n", f"\ncomment {MADE_HERE}\n".encode(), 1)}
     elif kind == "glb":
-        contents = {path: _glb(vertices, albedo, triangles, texture)}
+        contents = {path: face_glb(vertices, albedo, triangles, texture)}
     elif texture is None:
         contents = {path: _obj(vertices, albedo, triangles)}
     else:
@@ -93,13 +93,33 @@ def files_of(path):
     return [path, *(others if path.suffix == ".obj" else [])]
 
 
-def _glb(vertices, albedo, triangles, texture):
-    normals = vertex_normals(torch.from_numpy(vertices.astype(np.float32))[None], torch.from_numpy(triangles))[0]
-    arrays = dict(POSITION=vertices * MM_TO_M, NORMAL=normals.numpy())
+def face_glb(vertices, albedo, triangles, texture=None, generator=MADE_HERE, modes=None, extras=None):
+    """Pack one face as binary glTF: `save_mesh`, and with `modes` morph targets.
+
+    Parameters
+    ----------
+    modes : dict of str to ndarray (N, 3)
+        For each name of a morph target the displacements in mm at its weight 1.
+    generator, extras
+        As `lib.face_model.gltf.pack_glb`.
+
+    Returns
+    -------
+    bytes
+    """
+    modes, taken = modes or {}, texture.atlas.vertices if texture else slice(None)
+    shapes = np.stack([vertices, *(vertices + moved for moved in modes.values())]).astype(np.float32)
+    normals = vertex_normals(torch.from_numpy(shapes), torch.from_numpy(triangles)).numpy()
+    arrays = dict(POSITION=vertices[taken] * MM_TO_M, NORMAL=normals[0, taken])
+    targets = {
+        name: dict(POSITION=moved[taken] * MM_TO_M, NORMAL=(normal - normals[0])[taken])
+        for (name, moved), normal in zip(modes.items(), normals[1:], strict=True)
+    }
     if texture is None:
-        opaque = np.ones((len(albedo), 1))
-        return pack_glb(arrays | dict(COLOR_0=to_uint8(np.hstack([decode_srgb(albedo), opaque]))), triangles, MADE_HERE)
-    return pack_glb(texture.atlas.textured(arrays), texture.atlas.triangles, MADE_HERE, texture.png)
+        arrays["COLOR_0"] = to_uint8(np.hstack([decode_srgb(albedo), np.ones((len(albedo), 1))]))
+        return pack_glb(arrays, triangles, generator, None, targets, extras)
+    arrays["TEXCOORD_0"] = texture.atlas.coordinates * [1, -1] + [0, 1]
+    return pack_glb(arrays, texture.atlas.triangles, generator, texture.png, targets, extras)
 
 
 def _obj(vertices, albedo, triangles, atlas=None, head=""):

@@ -46,11 +46,6 @@ class Atlas:
         self.vertices, self.coordinates = vertices[order], coordinates[rows[order]]
         self.triangles = np.argsort(order)[which.reshape(-1, 3)]
 
-    def textured(self, attributes):
-        """Attributes (N, C) of the model's vertices at those of the textured mesh, with glTF's coordinates: dict."""
-        places = self.coordinates * [1, -1] + [0, 1]
-        return {name: values[self.vertices] for name, values in attributes.items()} | dict(TEXCOORD_0=places)
-
     @cached_property
     def _nearest(self):
         """For each texel the nearest that shows the mesh: seams and smaller copies (mipmaps) then show no gaps."""

@@ -1,6 +1,7 @@
 """A face's colours as a texture: where texels lie, what other programs read, and what a photograph adds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,16 @@ import trimesh
 from glb_page import draw_glb
 from small_world import EXPRESSION, SHAPE, TEXTURE, write_face_model
 
-from lib.core.pictures import decode_srgb
+from lib.core.pictures import decode_srgb, to_pictures
 from lib.face_model.meshes import files_of, read_mesh, save_mesh
 from lib.face_model.model import FaceModel
+from lib.face_model.photo_texture import mirror_vertices, photo_texture
 from lib.face_model.texture import SIDE
 from lib.open_model.__main__ import TARGETS, main
+from lib.rendering.camera import alignment_points, crop_projection
+from lib.rendering.crop import Crop
+from lib.rendering.renderer import frontal_scene, render_meshes
+from lib.rendering.vertices import vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +119,62 @@ def test_the_exported_model_has_expressions_landmarks_and_texture(tmp_path, caps
     assert trimesh.load_mesh(tmp_path / "out/some.glb", process=False).visual.kind == "texture"
     assert main(["export", "--out", str(tmp_path), "--model", "lost.h5"]) == 1
     assert "lost.h5 is missing" in capsys.readouterr().err
+
+
+PHOTOGRAPH = Crop(300, ((0.38, 0.40), (0.62, 0.40), (0.40, 0.62), (0.60, 0.62)))
+
+
+def photographed(model, albedo, yaw):
+    """A curved face with a nose, its photograph, the camera of it (3, 4), and the light on the vertices (N, 3)."""
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].T
+    nose = 25 * torch.exp(-(x.square() + (y + 27).square()) / 300)
+    vertices = torch.stack([x, y, (85**2 - x.square()).sqrt() + 25 + nose], 1)[None]
+    scene = replace(frontal_scene(1), angles=torch.tensor([[yaw, 0.1, 0.0]]))
+    colours = torch.from_numpy(albedo).float()[None]
+    places = model.alignment_vertices
+    photograph = to_pictures(render_meshes(vertices, colours, model.triangles, places, scene, PHOTOGRAPH)[0])
+    points = alignment_points(vertices, places)
+    projection, rotation, centre = crop_projection(scene.angles, scene.distance, points, PHOTOGRAPH, scene.framing)
+    across, up, _, depth = projection[0].double().numpy() * [[PHOTOGRAPH.size / 2], [PHOTOGRAPH.size / 2], [1], [1]]
+    half = depth * PHOTOGRAPH.size / 2
+    lamps = (scene.light_positions @ rotation + centre[:, None])[0, :, None] - vertices
+    facing = (torch.nn.functional.normalize(lamps, dim=2) * vertex_normals(vertices, model.triangles)).sum(2)
+    light = scene.ambient + (facing.clamp(min=0)[..., None] * scene.light_colours[0, :, None]).sum(0)
+    return vertices[0].numpy(), photograph, np.stack([across + half, half - up, depth]), light.numpy()
+
+
+def symmetric_paint(model):
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    return np.stack([0.6 + 0.2 * np.cos(x / 14), 0.45 + 0.15 * np.sin(y / 17), np.full_like(x, 0.4)], 1)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.9, -0.9])
+def test_a_photograph_gives_its_albedo_without_its_light_and_the_hidden_half_by_its_mirror_image(model, yaw):
+    albedo, start = symmetric_paint(model), np.full((model.vertex_count, 3), 0.5)
+    vertices, photograph, camera, light = photographed(model, albedo, yaw)
+    mirror = mirror_vertices(model.vertices(torch.zeros(1, SHAPE))[0].numpy())
+    truth, where = model.atlas.spread(albedo), model.atlas.spread(vertices)
+    # the rim and the sides are seen too flat: they keep the model's albedo
+    inner = (np.abs(where[..., 0]) < 50) & (np.abs(where[..., 1] + 27) < 70)
+    errors = {}
+    for name, rows in (("mirrored", mirror), ("alone", np.arange(len(mirror)))):
+        made = photo_texture(model.atlas, vertices, camera, photograph, light, start, rows).picture / 255
+        error = np.abs(made - truth).mean(2)
+        errors[name] = [error[inner & (side * where[..., 0] > 5)].mean() for side in (1, -1)]
+    assert max(errors["mirrored"]) < 0.25 * np.abs(0.5 - truth)[inner].mean()
+    assert yaw == 0 or max(errors["alone"]) > 2 * max(errors["mirrored"])
+
+
+def test_what_only_one_half_shows_is_kept_there_and_what_nothing_shows_is_the_models(model):
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    albedo[np.hypot(x - 35, y + 54) < 12] = 0.2  # on the left cheek
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    mirror = mirror_vertices(np.stack([x, y, 0 * x], 1))
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.5, mirror).picture / 255
+    where = model.atlas.spread(vertices)
+    dark, light_side = (np.hypot(where[..., 0] - side * 35, where[..., 1] + 54) < 6 for side in (1, -1))
+    assert made[dark].mean() < 0.3 and made[light_side].mean() > 0.5
+    turned = vertices * [-1, 1, -1]  # its back to the camera
+    made = photo_texture(model.atlas, turned, camera, photograph, light, albedo, mirror)
+    assert np.array_equal(made.picture, model.atlas.bake(albedo).picture)

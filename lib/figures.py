@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SAME, DIFFERENT = "#009E73", "#999999"
 PIXELS_PER_INCH = 120
+SHARES = np.linspace(0, 1, 501)
 PHOTOGRAPHS = "photographs"
 """The row of the stress test that compares the photographs themselves, as the evaluation network sees them."""
 _LEGEND_BELOW = dict(loc="outside lower center", fontsize=8, frameon=False)
@@ -279,3 +280,16 @@ def _curve(axis, change, steps, cells, **style):
     values, low, high = ([cell[key] for cell in measured.values()] for key in ("value", "low", "high"))
     axis.plot(x, values, marker="o", markersize=3, linewidth=1.3, **style)
     axis.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
+
+
+def cumulative_errors(distances, largest=8.0):
+    """Share of points nearer than a distance: one line for each array of distances in mm, which are given by name."""
+    figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
+    for colour, (name, values) in zip(COLOURS, distances.items()):
+        label = f"scale {name} (median {np.median(values):.2f} mm)"
+        axis.plot(np.quantile(values, SHARES), 100 * SHARES, color=colour, linewidth=1.5, label=label)
+    axis.set(xlim=(0, largest), ylim=(0, 100), xlabel="distance in mm", ylabel="% of the points")
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure

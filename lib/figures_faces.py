@@ -9,6 +9,8 @@ CELL = 1.25
 """Inches per picture: shows 150 pixels as they are."""
 GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
 """Size of the titles in points; inches for a line of titles and between groups of rows."""
+ERROR_COLOURS, UNMEASURED = "viridis", 0.6
+"""Colour map of errors; grey of places without one."""
 LETTER = 0.0078
 """Inches that a letter takes, for each point of its size."""
 
@@ -94,6 +96,24 @@ def style_grid(styles, pictures):
         rows += list(zip(*pairs))
         names += [style, ""]
     return face_grid(rows, row_titles=names, group=2)
+
+
+def error_colours(errors, largest):
+    """Colours (N, 3), sRGB, of errors (N,) from 0 to `largest` mm; grey where they are not numbers."""
+    colours = plt.colormaps[ERROR_COLOURS](np.nan_to_num(errors) / largest)[:, :3]
+    return np.where(np.isnan(errors)[:, None], UNMEASURED, colours)
+
+
+def error_map(pictures, title, largest):
+    """Show pictures (V, H, W, 3) of a mesh in its `error_colours`, above their scale in mm."""
+    figure, axes = plt.subplots(1, len(pictures), figsize=(2.7 * len(pictures), 3.4), layout="constrained")
+    for axis, picture in zip(axes, pictures):
+        axis.imshow(picture)
+        axis.axis("off")
+    figure.suptitle(title, fontsize=GRID_TEXT)
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, largest), ERROR_COLOURS)
+    figure.colorbar(scale, ax=axes, location="bottom", label="mm (grey: not measured)", extend="max", aspect=50)
+    return figure
 
 
 def _width_of(texts):

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.files import MADE_HERE, SKIPPED_HEADING, made_here, write_atomically
+from lib.core.files import (
+    MADE_HERE,
+    SKIPPED_HEADING,
+    check_writable,
+    printable,
+    refuse_to_replace,
+    write_atomically,
+)
 from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.pictures import to_pictures
 from lib.core.progress import progress
@@ -23,7 +29,7 @@ from lib.core.tensors import write_json
 from lib.face_model.meshes import FORMATS, files_of, save_mesh
 from lib.face_model.model import FaceModel
 from lib.photos.align import BOX_COLUMNS, iterate_face_crops
-from lib.photos.files import HIDDEN, Photograph, printable
+from lib.photos.files import HIDDEN, Photograph
 from lib.photos.given import find_photographs
 from lib.recognition.reader import FeatureReader, load_reader
 from lib.rendering.crop import Crop
@@ -184,7 +190,7 @@ def _crops(reconstructor, photographs, workers, all_faces=False):
 def _write(path, face, portraits, sources, reconstructor, formats):
     """Write everything about one face beside one another under `path` and an ending each."""
     coefficients, vertices, albedo, portrait = face
-    refuse_to_replace(path.parent, [path.name], formats)
+    refuse_to_replace(_results(path.parent, [path.name], formats))
     path.parent.mkdir(parents=True, exist_ok=True)
     model = reconstructor.face_model
     texture = model.atlas and model.atlas.bake(albedo)
@@ -211,26 +217,10 @@ def _result(path, kind):
     return path.with_name(f"{path.name}.{kind}")
 
 
-def refuse_to_replace(folder, names, formats):
-    """Raise StudyError where a result would replace a file that is none of an earlier run."""
+def _results(folder, names, formats):
+    """All files that faces of these names may replace."""
     results = [_result(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
-    paths = [path for result in results for path in files_of(result)]
-    foreign = [path for path in (*paths, folder / SKIPPED) if os.path.lexists(path) and not made_here(path)]
-    if foreign:
-        raise StudyError(
-            f"{printable(foreign[0])} would be replaced, which is no result of an earlier run"
-            f"{f' (and {len(foreign) - 1} more)' if foreign[1:] else ''}: give another --out, or move it away"
-        )
-
-
-def _check_writable(folder):
-    """Make the folder of the results now rather than after the work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StudyError(f"{folder} cannot be made ({error.strerror}): give another --out") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StudyError(f"{folder} cannot be written to: give another --out")
+    return [*(path for result in results for path in files_of(result)), folder / SKIPPED]
 
 
 def _parse(arguments):
@@ -267,8 +257,9 @@ def main(arguments=None):
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
     try:
         photographs, others = find_photographs(chosen.photographs)
-        _check_writable(chosen.out)
-        refuse_to_replace(chosen.out, ["person"] if chosen.same_person else photographs, chosen.formats)
+        check_writable(chosen.out)
+        names = ["person"] if chosen.same_person else photographs
+        refuse_to_replace(_results(chosen.out, names, chosen.formats))
         params = load_params(PARAMS_FILE)
         regressor = chosen.regressor or default_regressor(params)
         reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path)

@@ -1,6 +1,7 @@
 """Files that are complete or not there: written, downloaded, checked against their SHA-256."""
 
 import hashlib
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,10 +13,11 @@ from lib.core.progress import progress
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 20
-MADE_HERE = "made by lib.reconstruct"
-"""Stands within the first `HEAD_BYTES` of every result that lies among people's own files."""
-SKIPPED_HEADING = "photograph,reason"
-"""Of the list of those that gave no face, which says so by that."""
+MADE_BY = "made by lib."
+MADE_HERE = f"{MADE_BY}reconstruct"
+"""Stands, or another name behind `MADE_BY`, within the first `HEAD_BYTES` of every result among people's own files."""
+SKIPPED_HEADING, ERRORS_HEADING = "photograph,reason", "person,scaling,"
+"""Of the lists of photographs that gave no face, and of errors in mm, which say so by that."""
 HEAD_BYTES = 4096
 
 
@@ -55,15 +57,40 @@ def write_hdf5(path, fill):
 
 
 def made_here(path):
-    """Tell whether a file is a result of `lib.reconstruct`, which may be replaced and is no photograph."""
+    """Tell whether a file is a result of a command of ours, which may be replaced and is no photograph."""
     try:
         if not Path(path).is_file():  # a pipe would never end
             return False
         with Path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)
-        return MADE_HERE.encode() in head or head.startswith(SKIPPED_HEADING.encode())
+        return MADE_BY.encode() in head or head.startswith((SKIPPED_HEADING.encode(), ERRORS_HEADING.encode()))
     except OSError:
         return False
+
+
+def refuse_to_replace(paths):
+    """Raise StudyError where a result would replace a file that is none of an earlier run."""
+    foreign = [path for path in paths if os.path.lexists(path) and not made_here(path)]
+    if foreign:
+        raise StudyError(
+            f"{printable(foreign[0])} would be replaced, which is no result of an earlier run"
+            f"{f' (and {len(foreign) - 1} more)' if foreign[1:] else ''}: give another --out, or move it away"
+        )
+
+
+def check_writable(folder):
+    """Make the folder of the results now rather than after the work; StudyError where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"{folder} cannot be made ({error.strerror}): give another --out") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"{folder} cannot be written to: give another --out")
+
+
+def printable(name):
+    """Make a file name printable and storable: bytes that are no text become escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def sha256_of(path):

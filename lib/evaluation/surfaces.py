@@ -13,6 +13,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from trimesh.remesh import subdivide_to_size
+from trimesh.triangles import closest_point
 
 from lib.rendering.vertices import unit_normals
 
@@ -23,6 +25,7 @@ ICP_TOLERANCE = 2e-3
 LEAST_PAIRS = 20
 FARTHEST_PAIR = 15.0
 """mm: farther apart, two points are no pair (a throat outside the crop and the mouth cavity within it)."""
+POINTS_AT_ONCE = 2000
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,24 @@ class Similarity:
         return (points - self.shift) @ self.rotation / self.scale
 
 
-def register(source, target):
+IDENTITY = Similarity(1.0, np.eye(3), np.zeros(3))
+
+
+def register(source, target, start=None, scaled=True):
     """Iterative closest points with isotropic scale (paper 4.2).
 
     Point to plane: each step minimises the distances of the target's points to the source's tangent planes over
     rotation, shift and scale, linearised (Chen and Medioni 1992, with scale as the seventh unknown). The target's
-    points stay, so that the source cannot shrink onto a part of it. Starts from the given positions.
+    points stay, so that the source cannot shrink onto a part of it.
 
     Parameters
     ----------
     source, target : Surface
-        Roughly aligned (a few centimetres, some ten degrees).
+        Roughly aligned (a few centimetres, some ten degrees), once `start` has moved the source.
+    start : Similarity or None
+        None: from the given positions.
+    scaled : bool
+        False: rigid, the scale stays that of `start`.
 
     Returns
     -------
@@ -132,7 +142,7 @@ def register(source, target):
         The surfaces do not overlap, from the start or since they drifted apart.
     """
     points = target.vertices[:: max(1, len(target.vertices) // ICP_POINTS)]
-    moved = Similarity(1.0, np.eye(3), np.zeros(3))
+    moved = start or IDENTITY
     for _ in range(ICP_STEPS):
         # the nearest neighbour is looked for in the source's own frame, so that its tree is built once
         nearest = source.nearest(moved.undo(points))
@@ -140,9 +150,8 @@ def register(source, target):
         if kept.sum() < LEAST_PAIRS:
             raise ValueError("the surfaces do not overlap: registration needs them roughly aligned and of a like size")
         nearest = nearest[kept]
-        step = _linear_step(
-            moved.apply(source.vertices[nearest]), source.normals[nearest] @ moved.rotation.T, points[kept]
-        )
+        vertices, normals = moved.apply(source.vertices[nearest]), source.normals[nearest] @ moved.rotation.T
+        step = _linear_step(vertices, normals, points[kept], scaled)
         moved = Similarity(
             step.scale * moved.scale,
             step.rotation @ moved.rotation,
@@ -153,14 +162,15 @@ def register(source, target):
     return moved
 
 
-def _linear_step(vertices, normals, points):
-    """Find the small similarity after which tangent planes (vertex, normal) come nearest to the points."""
+def _linear_step(vertices, normals, points, scaled):
+    """Find the small motion after which tangent planes (vertex, normal) come nearest to the points."""
     centre = vertices.mean(0)
     arms = vertices - centre
-    columns = np.concatenate([np.cross(arms, normals), normals, (arms * normals).sum(1, keepdims=True)], axis=1)
+    growth = [(arms * normals).sum(1, keepdims=True)] if scaled else []
+    columns = np.concatenate([np.cross(arms, normals), normals, *growth], axis=1)
     distances = ((points - vertices) * normals).sum(1)
     turn, shift, growth = np.split(np.linalg.solve(columns.T @ columns, columns.T @ distances), [3, 6])
-    rotation, scale = Rotation.from_rotvec(turn).as_matrix(), 1 + float(growth[0])
+    rotation, scale = Rotation.from_rotvec(turn).as_matrix(), 1 + float(growth.sum())
     return Similarity(scale, rotation, centre + shift - scale * rotation @ centre)
 
 
@@ -172,10 +182,43 @@ def point_to_plane(source, target):
     ndarray (M,)
         mm, of the vertices whose closest vertex of the target is near and not on the target's border.
     """
+    distances = vertex_distances(source, target)
+    return distances[~np.isnan(distances)]
+
+
+def vertex_distances(source, target, to_plane=True):
+    """Distances (N,) in mm of the source's vertices to the target's closest vertices, or to the tangent planes there.
+
+    Not a number outside the region of intersection.
+    """
     nearest = target.nearest(source.vertices)
     offsets = source.vertices - target.vertices[nearest]
-    common = ~target.border[nearest] & (np.linalg.norm(offsets, axis=1) < FARTHEST_PAIR)
-    return np.abs((offsets * target.normals[nearest]).sum(1))[common]
+    lengths = np.linalg.norm(offsets, axis=1)
+    common = ~target.border[nearest] & (lengths < FARTHEST_PAIR)
+    distances = np.abs((offsets * target.normals[nearest]).sum(1)) if to_plane else lengths
+    return np.where(common, distances, np.nan)
+
+
+def surface_distances(points, surface):
+    """Distances (M,) in mm of points (M, 3) to the closest points of a surface's triangles: exact, however far."""
+    # long triangles are split, so that few lie within reach of a point
+    edges = surface.vertices[surface.triangles] - surface.vertices[np.roll(surface.triangles, 1, axis=1)]
+    longest = 2 * np.median(np.linalg.norm(edges, axis=2))
+    vertices, triangles = subdivide_to_size(surface.vertices, surface.triangles, longest, max_iter=20)
+    corners = vertices[triangles]
+    centres = corners.mean(1)
+    size = np.linalg.norm(corners - centres[:, None], axis=2).max()
+    # no triangle whose centre is farther away can be nearer than the nearest vertex
+    reach = (cKDTree(vertices).query(points)[0] + size) * (1 + 1e-9)
+    tree, distances = cKDTree(centres), np.empty(len(points))
+    for first in range(0, len(points), POINTS_AT_ONCE):
+        part = slice(first, first + POINTS_AT_ONCE)
+        near = tree.query_ball_point(points[part], reach[part])
+        counts = np.array([len(one) for one in near])
+        repeated = points[part].repeat(counts, axis=0)
+        lengths = np.linalg.norm(closest_point(corners[np.concatenate(near).astype(int)], repeated) - repeated, axis=1)
+        distances[part] = np.minimum.reduceat(lengths, np.cumsum(counts) - counts)
+    return distances
 
 
 def reconstruction_error(reconstruction, truth):

@@ -144,16 +144,19 @@ def _obj_faces(triangles, textured):
     return (line * (len(corners[0]) // 3) % tuple(np.stack(corners, 1).ravel().tolist())).encode()
 
 
-def read_mesh(path, with_colours=False):
+def read_mesh(path, with_colours=False, in_order=False):
     """Read a mesh file of any format that trimesh knows.
 
     Parameters
     ----------
     path : path-like
     with_colours : bool
-        Read vertex colours (which glTF keeps in linear light) or the texture at the vertices too. Vertices then stay
-        as they are in the file, but triangles use the first of those at one place; otherwise those that differ in their
-        texture coordinates or normals alone become one: a seam of a texture, or of flat shading, is no border.
+        Read vertex colours (which glTF keeps in linear light) or the texture at the vertices too, and the vertices in
+        order.
+    in_order : bool
+        Vertices stay as they are in the file, but triangles use the first of those at one place; otherwise those that
+        differ in their texture coordinates or normals alone become one: a seam of a texture, or of flat shading, is no
+        border.
 
     Raises
     ------
@@ -161,8 +164,9 @@ def read_mesh(path, with_colours=False):
         The file is missing, damaged or no mesh, has no triangles or ones of vertices that it lacks, holds numbers that
         are not finite or colours out of range, or names a texture that cannot be used.
     """
+    in_order = in_order or with_colours
     try:
-        mesh = trimesh.load_mesh(path, process=False, maintain_order=with_colours, skip_materials=not with_colours)
+        mesh = trimesh.load_mesh(path, process=False, maintain_order=in_order, skip_materials=not with_colours)
     except Exception as error:  # readers of damaged files raise nearly anything
         raise StudyError(f"{path} cannot be read as a mesh: {error}") from None
     if not len(getattr(mesh, "faces", ())):
@@ -172,9 +176,10 @@ def read_mesh(path, with_colours=False):
         raise StudyError(f"{path}: {(~np.isfinite(vertices)).any(1).sum()} of its vertices are not finite numbers")
     if triangles.min() < 0 or triangles.max() >= len(vertices):
         raise StudyError(f"{path}: triangles of vertices up to {triangles.max()}, but it has {len(vertices)}")
-    if with_colours:
+    if in_order:
         _, first, which = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
-        return Mesh(vertices, first[which.ravel()][triangles], _read_albedo(mesh, Path(path)))
+        albedo = _read_albedo(mesh, Path(path)) if with_colours else None
+        return Mesh(vertices, first[which.ravel()][triangles], albedo)
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     return Mesh(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.core.errors import StudyError
+from lib.core.files import printable
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -181,8 +182,3 @@ def is_folder(path):
         return path.is_dir()
     except OSError:
         return False
-
-
-def printable(name):
-    """Make a file name printable and storable: bytes that are no text become escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

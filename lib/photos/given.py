@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from lib.core.errors import StudyError
-from lib.core.files import made_here
-from lib.photos.files import Photograph, access_problem, is_folder, iterate_tree, printable
+from lib.core.files import made_here, printable
+from lib.photos.files import Photograph, access_problem, is_folder, iterate_tree
 
 LONGEST_NAME = 200
 """Bytes, of the 255 that file systems take: endings are added."""

@@ -15,7 +15,7 @@ from sklearn.datasets import fetch_lfw_people
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.files import check_sha256
+from lib.core.files import check_sha256, printable
 from lib.core.progress import progress
 from lib.core.tensors import fingerprint
 from lib.photos.files import (
@@ -25,7 +25,6 @@ from lib.photos.files import (
     is_folder,
     iterate_folder,
     list_folder,
-    printable,
     read_folder,
     read_person,
 )

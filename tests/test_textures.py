@@ -168,13 +168,25 @@ def test_a_photograph_gives_its_albedo_without_its_light_and_the_hidden_half_by_
 def test_what_only_one_half_shows_is_kept_there_and_what_nothing_shows_is_the_models(model):
     albedo = np.full((model.vertex_count, 3), 0.6)
     x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
-    albedo[np.hypot(x - 35, y + 54) < 12] = 0.2  # on the left cheek
+    albedo[np.hypot(x - 35, y + 54) < 12] = 0.3  # on the left cheek
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     mirror = mirror_vertices(np.stack([x, y, 0 * x], 1))
     made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.5, mirror).picture / 255
     where = model.atlas.spread(vertices)
     dark, light_side = (np.hypot(where[..., 0] - side * 35, where[..., 1] + 54) < 6 for side in (1, -1))
-    assert made[dark].mean() < 0.3 and made[light_side].mean() > 0.5
+    assert made[dark].mean() < 0.36 and made[light_side].mean() > 0.5
     turned = vertices * [-1, 1, -1]  # its back to the camera
     made = photo_texture(model.atlas, turned, camera, photograph, light, albedo, mirror)
     assert np.array_equal(made.picture, model.atlas.bake(albedo).picture)
+
+
+@pytest.mark.parametrize("grey", [20, 235])
+def test_what_cannot_be_of_the_face_is_left_out(model, grey):
+    """Hair and a hat, a background that the fit misses, highlights."""
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    photograph[:110] = grey
+    mirror = mirror_vertices(model.vertices(torch.zeros(1, SHAPE))[0].numpy())
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.5, mirror).picture / 255
+    # the model's albedo takes its place, in the tone of the rest of the photograph, but for a line of mixed pixels
+    assert (np.abs(made - 0.6) > 0.1).mean() < 0.02 and (np.abs(made - 0.6) > 0.15).mean() < 0.01

@@ -12,7 +12,7 @@ from lib.face_model.texture import SIDE, Texture
 from lib.rendering.rasterize import rasterize
 from lib.rendering.vertices import unit_normals
 
-GRAZING, FACING = 0.15, 0.6
+GRAZING, FACING = 0.25, 0.65
 """Cosines between the surface's normal and the direction to the camera: not used, and used in full."""
 FEATHER = 16
 """Texels over which what is seen fades in from where something hides it."""
@@ -23,6 +23,9 @@ DARKEST = 0.05
 BRIGHTEST = 0.96
 """sRGB from which a pixel is taken for a highlight or cut off: used less and less towards 1."""
 LARGEST_GAIN = 2.0
+BRIGHTER, DARKER = (0.3, 0.7), (1.4, 2.1)
+"""How much (natural logarithm) a colour may differ from the model's: background and highlights are brighter, hair is
+darker. Used in full up to the first number, not from the second."""
 
 
 def mirror_vertices(points):
@@ -87,6 +90,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirro
     if sure.any():
         gain = np.median((own[sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
         model = model * gain.clip(1 / LARGEST_GAIN, LARGEST_GAIN)
+    own_weight, other_weight = own_weight * _likeness(own, model), other_weight * _likeness(other, model)
     own, other, model = (encode_srgb(colours) for colours in (own, other, model))
     filled = other_weight * other + (1 - other_weight) * model
     return Texture(atlas, to_uint8(own_weight * own + (1 - own_weight) * filled))
@@ -121,6 +125,12 @@ def _look_up(picture, seen, mode):
     places = torch.from_numpy(2 * seen[..., :2] / seen[..., 2:] / np.array(picture.shape[1::-1]) - 1).float()
     values = torch.from_numpy(picture).float().movedim(-1, 0)[None]
     return F.grid_sample(values, places[None], mode, align_corners=False)[0].movedim(0, -1).numpy()
+
+
+def _likeness(colours, model):
+    """How far colours (..., 3), linear, may be the face's own: (..., 1), from 0 to 1."""
+    ratio = np.log((colours.mean(2, keepdims=True) + 0.02) / (model.mean(2, keepdims=True) + 0.02))
+    return _ramp(ratio, *BRIGHTER[::-1]) * _ramp(-ratio, *DARKER[::-1])
 
 
 def _ramp(values, start, end):

@@ -77,7 +77,7 @@ class SmallNetwork(nn.Module):
         self.register_buffer("centre", torch.zeros(EMBEDDING))
 
     def with_centre(self, centre):
-        other = SmallNetwork()
+        other = SmallNetwork().to(self.centre.device)
         other.centre.copy_(centre)
         return other
 

@@ -10,9 +10,9 @@ from torch.autograd import gradcheck
 
 from lib.face_model.model import Coefficients
 from lib.rendering.camera import alignment_points, crop_projection, project
-from lib.rendering.kernels.augmentation import gaussian_taps, normal_noise
+from lib.rendering.kernels.augmentation import gaussian_taps
 from lib.rendering.renderer import SceneDistribution, frontal_scene, render, sample_scenes
-from lib.training.augmentation import Augmentation, AugmentationDraw
+from lib.training.augmentation import Augmentation, AugmentationDraw, normal_noise
 
 CROP = SmallNetwork.crop
 
@@ -104,7 +104,7 @@ def test_contrast_stretches_about_the_mean_and_stays_in_range(generator):
 
 
 def test_noise_is_standard_normal_and_without_memory():
-    values = normal_noise((40, 3, 50, 50), [*range(40)]).flatten(1).double()
+    values = normal_noise((40, 3, 50, 50), torch.arange(40)).flatten(1).double()
     assert values.mean().abs() < 0.01 and values.var() == pytest.approx(1, abs=0.01)
     assert (values**3).mean().abs() < 0.02 and (values**4).mean() == pytest.approx(3, abs=0.05)
     assert 3.5 < values.abs().max() < 3.8

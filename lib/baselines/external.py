@@ -9,6 +9,7 @@ import torch
 from lib.baselines.external_meshes import place_meshes, read_landmarks
 from lib.core.errors import StudyError
 from lib.core.pictures import to_pictures, to_tensor
+from lib.core.processes import on_best_device
 from lib.core.progress import progress
 from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, surface_errors
 from lib.evaluation.protocol import SIDE_YAW, Reconstructed, evaluate_pictures
@@ -81,7 +82,7 @@ def find_results(folder, photographs, all_photographs):
 def read_results(setup, folder, photographs, all_photographs):
     """Read, place, draw and embed the results of another method in a folder (as `find_results`): `ExternalResults`."""
     results = find_results(folder, photographs, all_photographs)
-    network = centred_on_renders(setup.network, setup.face_model)
+    network = centred_on_renders(setup.network, on_best_device(setup.face_model))
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
         return _read_pictures(results, network, setup.reader.network.crop)
     meshes = {path: read_mesh(path, with_colours=True) for path in progress(results.values(), "meshes", unit="mesh")}
@@ -95,17 +96,17 @@ def read_results(setup, folder, photographs, all_photographs):
 def _draw(setup, faces, network):
     """Draw placed meshes as `reconstruct_all` draws faces of the model; topologies may differ, so one by one."""
     scenes = sample_scenes(len(faces), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
-    studio, embeddings, pictures = frontal_scene(1), [], []
+    studio, embeddings, pictures, device = frontal_scene(1), [], [], network.centre.device
     sides = [replace(studio, angles=torch.tensor([[yaw, 0.0, 0.0]])) for yaw in (SIDE_YAW, -SIDE_YAW)]
     for number, face in enumerate(progress(faces, "renders", unit="mesh")):
         mesh = face.mesh
-        parts = [torch.from_numpy(values).float()[None] for values in (mesh.vertices, mesh.albedo)]
+        parts = [torch.from_numpy(values).float()[None].to(device) for values in (mesh.vertices, mesh.albedo)]
         parts += [torch.from_numpy(mesh.triangles), [face.landmarks[name] for name in POINT_NAMES]]
         views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
         embeddings.append(network(torch.cat(views)).embedding)
         image = render_meshes(*parts, studio, setup.reader.network.crop)[0]
         pictures.append(to_pictures(image))
-    frontal, scene, *turned = torch.stack(embeddings, 1).numpy()
+    frontal, scene, *turned = torch.stack(embeddings, 1).cpu().numpy()
     return Reconstructed(frontal, np.stack(pictures), dict(random_scene=scene[None], side=np.stack(turned)))
 
 
@@ -121,7 +122,7 @@ def _read_pictures(results, network, picture_crop):
             numbers += [number for record, number in zip(records, waiting) if not record["reason"]]
             images = to_tensor(cut["judge"])
             if len(images):
-                embeddings.append(network(images).embedding.numpy())
+                embeddings.append(network(images).embedding.cpu().numpy())
                 pictures.append(cut["picture"])
             bar.update(len(records))
     if not numbers:

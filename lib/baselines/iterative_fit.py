@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from lib.baselines.photometric import Energy, Explanation, pixel_energy
+from lib.core.processes import best_device, on_best_device
 from lib.core.progress import progress
 from lib.core.tensors import digest, fingerprint, load_tensors, save_tensors
 from lib.face_model.model import digest_face_model
@@ -52,11 +53,12 @@ def fit_photographs(face_model, crops, crop, params, folder):
 
 def fit(face_model, crops, crop, params):
     """Fit one batch of photographs: as `fit_photographs`, keeping nothing."""
+    face_model, crops = on_best_device(face_model), crops.to(best_device())
     count, images = len(crops), crops.images()
     current = Explanation.neutral(face_model, count * len(STARTS))
     current.view[:, 0] = torch.tensor(STARTS).repeat_interleave(count)
     current, energy, _ = _descend(face_model, current, crops, images, SIZES[0], crop, params, ("view",))
-    best = energy.view(len(STARTS), count).argmin(0) * count + torch.arange(count)
+    best = energy.cpu().view(len(STARTS), count).argmin(0) * count + torch.arange(count)
     current = current[best]
     for size in SIZES:
         current, _, photometric = _descend(face_model, current, crops, images, size, crop, params, current.state())

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.baselines.photometric import VIEW_DIMENSION, Energy, Explanation, draw, pixel_energy
+from lib.core.processes import best_device, on_best_device
 from lib.core.progress import progress
 from lib.core.tensors import digest
 from lib.face_model.model import digest_face_model
@@ -98,7 +99,8 @@ def teach_views(autoencoder, face_model, crop, count, seed):
     All but the autoencoder's regressor is changed in place. Returns the mean squared error of each epoch, in squared
     standard deviations.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, device, face_model = torch.Generator().manual_seed(seed), best_device(), on_best_device(face_model)
+    autoencoder.to(device)
     small, pictures, truth = Crop(PICTURE_SIZE, crop.points), [], []
     sizes = (face_model.shape_dimension, face_model.texture_dimension, face_model.expression_dimension, VIEW_DIMENSION)
     for rows in progress(torch.arange(count).split(RENDER_BATCH), "synthetic views", unit="batch"):
@@ -106,10 +108,10 @@ def teach_views(autoencoder, face_model, crop, count, seed):
         behind = background_pictures(sample_scenes(len(rows), generator).background, PICTURE_SIZE)
         with torch.no_grad():
             drawn, _ = draw(face_model, explanation, small)
-        drawn = torch.where(drawn[:, :1] >= 0, drawn, behind)
+        drawn = torch.where(drawn[:, :1] >= 0, drawn, behind.to(device))
         pictures.append(F.interpolate(drawn, THUMBNAIL, mode="bilinear", antialias=True))
         truth.append(torch.cat([explanation.expression, explanation.view], 1))
-    pictures, truth = torch.cat(pictures), torch.cat(truth)
+    pictures, truth = torch.cat(pictures), torch.cat(truth).to(device)
     optimizer = torch.optim.Adam([*autoencoder.eye.parameters(), *autoencoder.head.parameters()], VIEW_RATE)
     history = []
     for epoch in range(VIEW_EPOCHS):
@@ -122,6 +124,7 @@ def teach_views(autoencoder, face_model, crop, count, seed):
             optimizer.step()
             losses.append(loss.item())
         history.append(sum(losses) / len(losses))
+    autoencoder.cpu()
     return history
 
 
@@ -132,7 +135,8 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
     run that was stopped goes on from there. Returns the energy's terms, `learning_rate` and `seconds` of every tenth
     step.
     """
-    optimizer, generator = make_optimizer(autoencoder, params), torch.Generator().manual_seed(params.seed)
+    device, face_model = best_device(), on_best_device(face_model)
+    optimizer, generator = make_optimizer(autoencoder.to(device), params), torch.Generator().manual_seed(params.seed)
     inputs = digest(crops.features, crops.pictures, *autoencoder.state_dict().values())
     settings = asdict(params) | dict(inputs=inputs, face_model=digest_face_model(face_model))
     first, history = 0, []
@@ -143,7 +147,7 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
     started = time.perf_counter()
     for step in bar:
         rate = set_learning_rate(optimizer, params.learning_rate, step, params.steps)
-        batch = crops[torch.randperm(len(crops), generator=generator)[: params.photographs]]
+        batch = crops[torch.randperm(len(crops), generator=generator)[: params.photographs]].to(device)
         images = batch.images()
         explanation = autoencoder(batch.features, images)
         smaller = F.interpolate(images, PICTURE_SIZE, mode="bilinear", antialias=True)
@@ -159,4 +163,5 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
             bar.set_postfix(photometric=f"{values['photometric']:.4f}")
         if step + 1 == params.steps or (step + 1) % params.checkpoint_steps == 0:
             save_run(checkpoint, autoencoder, optimizer, generator, step + 1, history, settings)
+    autoencoder.cpu()
     return history

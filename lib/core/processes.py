@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import lru_cache
 
 import torch
 from llvmlite.binding import get_host_cpu_features
@@ -19,6 +21,13 @@ def best_device():
     return torch.device("cpu")
 
 
+@lru_cache(maxsize=4)
+def on_best_device(module):
+    """Return a copy of a module on `best_device()`, the same at every call; the module itself where that is the CPU."""
+    device = best_device()
+    return module if device.type == "cpu" else deepcopy(module).to(device)
+
+
 def best_precision(wanted):
     """Return "bfloat16" or "float32": what is wanted, or for "auto" bfloat16 where the processor computes in it."""
     if wanted != "auto":
@@ -29,9 +38,20 @@ def best_precision(wanted):
     return "bfloat16" if get_host_cpu_features().get("avx512bf16") else "float32"
 
 
+def refuse_shared_gpus(processes):
+    """Raise StudyError where these processes of one machine would have to share GPUs, which NCCL cannot."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else processes
+    if processes > gpus:
+        raise StudyError(
+            f"{processes} processes need a GPU each, and there are {gpus}: lower `processes`, or hide all "
+            "GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
+
+
 @contextmanager
 def joined():
     """Join the processes that torchrun started, for the time of the block."""
+    refuse_shared_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     if torch.cuda.is_available():
         torch.cuda.set_device(best_device())
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -14,6 +17,7 @@ from lib.core.errors import StudyError
 from lib.core.files import write_atomically
 
 _META_KEY = "study"
+ROWS_AT_ONCE = 65_536
 
 
 def save_tensors(path, tensors, meta):
@@ -79,11 +83,28 @@ def fingerprint(content):
 
 
 def digest(*tensors):
-    """Return a short hash of tensors' bytes: equal tensors, equal hash."""
+    """Return a short hash of tensors' bytes, or of those that give some of their rows as tensors, read bit by bit."""
     total = hashlib.sha256()
     for tensor in tensors:
-        total.update(tensor.detach().cpu().contiguous().numpy())
+        for start in range(0, len(tensor), ROWS_AT_ONCE):
+            total.update(tensor[start : start + ROWS_AT_ONCE].detach().cpu().contiguous().numpy())
     return total.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class MappedRows:
+    """Some rows of an array on disk, which become a tensor when they are asked for; `change` is made to those then."""
+
+    array: np.ndarray
+    rows: np.ndarray
+    change: Callable = lambda values: values
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, which):
+        which = which.numpy() if isinstance(which, torch.Tensor) else which
+        return self.change(torch.from_numpy(self.array[self.rows[which]]))
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from lib.core.files import write_hdf5
 from lib.core.pictures import to_pictures
+from lib.core.processes import on_best_device
 from lib.core.progress import progress
 from lib.evaluation.bootstrap import resample_people
 from lib.evaluation.distances import (
@@ -83,7 +84,7 @@ def reconstruct_all(setup, coefficients):
     coefficients : Coefficients
         N faces.
     """
-    face_model, picture_crop = setup.face_model, setup.reader.network.crop
+    face_model, picture_crop = on_best_device(setup.face_model), setup.reader.network.crop
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
     reference, network = reference_renders(face_model, setup.network), centred_on_renders(setup.network, face_model)
     embeddings, features, pictures = [], [], []
@@ -94,13 +95,13 @@ def reconstruct_all(setup, coefficients):
         embeddings.append(torch.stack([one.embedding for one in seen]))
         features.append(seen[0].features)
         pictures.append(to_pictures(draw(studio, picture_crop)))
-    frontal, scene, *sides = torch.cat(embeddings, 1).numpy()
+    frontal, scene, *sides = torch.cat(embeddings, 1).cpu().numpy()
     return Reconstructed(
         frontal,
         np.concatenate(pictures),
         dict(random_scene=scene[None], side=np.stack(sides)),
         coefficients,
-        ((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).numpy(),
+        ((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).cpu().numpy(),
     )
 
 
@@ -250,8 +251,8 @@ def loopback_table(setup, regressor, coefficients):
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(protocol.seed), setup.distribution)
     reread = []
     for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "faces read again", unit="batch"):
-        seen = setup.reader.see_renders(setup.face_model, coefficients[rows], scenes[rows])
-        reread.append(regressor(seen.features).cat())
+        seen = setup.reader.see_renders(on_best_device(setup.face_model), coefficients[rows], scenes[rows])
+        reread.append(regressor(seen.features.cpu()).cat())
     squares = (torch.cat(reread) - coefficients.cat()).square()
     differences = Coefficients.split(squares, setup.face_model.shape_dimension)
     resampling = resample_people(persons, protocol.bootstrap_samples, protocol.seed)

@@ -123,14 +123,14 @@ class FaceModel(torch.nn.Module):
         Parameters
         ----------
         shape : Tensor (B, S)
-            Standard normal coefficients.
+            Standard normal coefficients, on any device.
         expression : Tensor (B, E) or None
             Standard normal coefficients; None is the neutral face, without the mean of the expressions.
 
         Returns
         -------
         Tensor (B, N, 3)
-            mm, model frame, differentiable.
+            mm, model frame, differentiable, on the model's device.
         """
         flat = self._shape(shape)
         if expression is not None:
@@ -248,7 +248,7 @@ class _Decoder(torch.nn.Module):
         return (self.basis * self.deviation).T.unflatten(1, (-1, 3))
 
     def forward(self, coefficients):
-        values = F.linear(coefficients * self.deviation, self.basis, self.mean)
+        values = F.linear(coefficients.to(self.deviation.device) * self.deviation, self.basis, self.mean)
         return values.clamp(*self._limits) if self._limits else values
 
     def data(self):

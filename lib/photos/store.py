@@ -15,6 +15,7 @@ import torch
 
 from lib.core.errors import StudyError
 from lib.core.pictures import to_tensor
+from lib.core.tensors import ROWS_AT_ONCE, MappedRows
 from lib.rendering.crop import POINT_NAMES, landmarks_in_crop
 
 INDEX_FILE = "index.parquet"
@@ -22,7 +23,6 @@ SKIPPED_FILE = "skipped.csv"
 CROPS = "crops"
 FEATURES_PREFIX, DESCRIPTORS_PREFIX = "features_", "descriptors_"
 TRAIN, TEST, SKIPPED_ROW = "train", "test", -1
-ROWS_AT_ONCE = 65_536
 TEST_PHOTOGRAPHS = 2
 """Of a person, so that one can be recognised by another."""
 
@@ -120,10 +120,10 @@ class Photographs:
 
     Attributes
     ----------
-    features : Tensor (N, F)
+    features : Tensor or MappedRows (N, F)
         Of the training network.
-    embeddings : Tensor or ndarray (N, E)
-        Unit length: a tensor where they are trained with, an array where they are compared.
+    embeddings : Tensor, MappedRows or ndarray (N, E)
+        Unit length: an array where they are compared.
     persons, conditions : ndarray (N,)
         str; the condition is empty where a source has none.
     rows : ndarray (N,)
@@ -138,8 +138,8 @@ class Photographs:
         Mean colour of each face as stage 1 reads it, difference from the face model's, sRGB.
     """
 
-    features: torch.Tensor
-    embeddings: torch.Tensor | np.ndarray | None = None
+    features: torch.Tensor | MappedRows
+    embeddings: torch.Tensor | MappedRows | np.ndarray | None = None
     persons: np.ndarray | None = None
     conditions: np.ndarray | None = None
     rows: np.ndarray | None = None

@@ -23,6 +23,7 @@ from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of, write_atomically
 from lib.core.params import MIRRORED
+from lib.core.processes import best_device
 from lib.recognition import sources as network_files
 from lib.recognition.dlib import DlibNetwork, convert_dlib_weights
 from lib.recognition.facenet import FaceNetNetwork, convert_facenet_weights
@@ -122,22 +123,23 @@ class IdentityNetwork(nn.Module):
         Parameters
         ----------
         images : Tensor (B, 3, image_size, image_size)
-            float32, sRGB in [0, 1], framed as `crop` says.
+            float32, sRGB in [0, 1], framed as `crop` says; on any device.
 
         Returns
         -------
         tuple of Tensor
-            Features (B, F) and raw descriptors (B, E).
+            Features (B, F) and raw descriptors (B, E), on the network's device.
         """
         wanted = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
             raise ValueError(f"{self.name} takes images of shape (B, {wanted}), not {tuple(images.shape)}")
+        images = images.to(self.centre.device)
         images = images.flip(3) if self.name.endswith(MIRRORED) else images
         return self.body(images.contiguous(memory_format=torch.channels_last))
 
     def embed(self, descriptor):
-        """Centre raw descriptors (..., E) and scale them to unit length."""
-        return F.normalize(descriptor - self.centre, dim=-1)
+        """Centre raw descriptors (..., E) and scale them to unit length, where they are."""
+        return F.normalize(descriptor - self.centre.to(descriptor.device), dim=-1)
 
     def forward(self, images):
         """Map images (B, 3, image_size, image_size), sRGB in [0, 1], to an `Identity`."""
@@ -170,7 +172,8 @@ def load_network(name, folder):
     Returns
     -------
     IdentityNetwork
-        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros.
+        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros, on
+        `best_device()`.
 
     Raises
     ------
@@ -186,7 +189,8 @@ def load_network(name, folder):
         body.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise StudyError(f"{path} does not hold the {name} network ({error}): run the networks stage again.") from error
-    return IdentityNetwork(name, body.to(memory_format=torch.channels_last), sha256_of(path))
+    body = body.to(memory_format=torch.channels_last)
+    return IdentityNetwork(name, body, sha256_of(path)).to(best_device())
 
 
 def load_centred(name, store):

@@ -11,6 +11,7 @@ from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.params import MIRRORED
 from lib.core.pictures import to_tensor
+from lib.core.tensors import MappedRows
 from lib.recognition.network import Identity, load_network
 from lib.rendering.renderer import render
 
@@ -89,21 +90,24 @@ class FeatureReader:
 
     @torch.inference_mode()
     def of_crops(self, pictures):
-        """Read photographs, uint8 (B, H, W, 3) by network in the `framings`: features (B, F)."""
-        images = [to_tensor(pictures[name]) for name in self.framings]
+        """Read photographs, uint8 (B, H, W, 3) by network in the `framings`: features (B, F) on the CPU."""
+        images = [to_tensor(pictures[name]).to(self.network.centre.device) for name in self.framings]
         if not self.second:
-            return self.network(images[0]).features
+            return self.network(images[0]).features.cpu()
         views = (images, [image.flip(3) for image in images])
-        return torch.stack([self._of_images(*view) for view in views]).mean(0)
+        return torch.stack([self._of_images(*view) for view in views]).mean(0).cpu()
 
     def _of_images(self, images, others):
         descriptor = self.second.descriptor(others)[1]
         return torch.cat([self.network(images).features, descriptor, crop_colours(images, self.network.crop)], 1)
 
     def of_store(self, store, rows):
-        """Read rows of the `FeatureStore`: features (N, F) of the photographs, and of their mirror images or None."""
+        """Read rows of the `FeatureStore`: features (N, F) of the photographs, and of their mirror images or None.
+
+        Those of one network are left where they are, as `MappedRows`.
+        """
         if not self.second:
-            return torch.from_numpy(store.features[self.network.name][rows]), None
+            return MappedRows(store.features[self.network.name], rows), None
         colours = [crop_colours(to_tensor(store.crops[part]), self.network.crop) for part in _parts(rows)]
         colours = torch.cat(colours).unflatten(1, (-1, 3))
         both = []
@@ -117,7 +121,7 @@ class FeatureReader:
     def mean_of_store(self, store, rows):
         """Read rows of the `FeatureStore` as `of_crops` reads photographs: features (N, F)."""
         features, mirrored = self.of_store(store, rows)
-        return features if mirrored is None else (features + mirrored) / 2
+        return features[:] if mirrored is None else (features + mirrored) / 2
 
 
 def load_reader(names, feature_dimension=None):

@@ -82,12 +82,12 @@ def _recipe(face_model, network):
 
 
 def _see(face_model, network):
-    device, generator = face_model.triangles.device, torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SEED)
     sizes = face_model.shape_dimension, face_model.texture_dimension
     parts = (torch.cat([torch.zeros(1, size), torch.randn(FACES, size, generator=generator)]) for size in sizes)
-    faces = Coefficients(*(values.to(device) for values in parts))
+    faces = Coefficients(*parts)
     seen = [
-        network.descriptor(render(face_model, faces[rows], frontal_scene(len(rows)).to(device), network.crop))
+        network.descriptor(render(face_model, faces[rows], frontal_scene(len(rows)), network.crop))
         for rows in torch.arange(len(faces)).split(BATCH)
     ]
     features, descriptors = (torch.cat(values) for values in zip(*seen, strict=True))

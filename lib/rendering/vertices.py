@@ -10,6 +10,7 @@ import torch
 from lib.rendering.camera import project
 from lib.rendering.kernels.rasterize import checked_triangles
 from lib.rendering.kernels.vertices import VertexStageOnCpu
+from lib.rendering.visible import in_parts
 
 
 def vertex_stage(vertices, albedo, triangles, projection):
@@ -27,8 +28,11 @@ def vertex_stage(vertices, albedo, triangles, projection):
     if vertices.device.type == "cpu":
         triangles = checked_triangles(triangles, vertices.shape[1])
         return VertexStageOnCpu.apply(vertices.contiguous(), albedo.contiguous(), triangles, projection.contiguous())
-    attributes = torch.cat([albedo, vertex_normals(vertices, triangles), vertices], 2)
-    return project(vertices, projection), attributes
+
+    def attributes(vertices, albedo):
+        return torch.cat([albedo, vertex_normals(vertices, triangles), vertices], 2)
+
+    return project(vertices, projection), in_parts(attributes, vertices, albedo)
 
 
 def vertex_normals(vertices, triangles):

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 NEAREST_W = 1e-6
 DEPTH_STEPS = 2.0**29
-PICTURES_AT_ONCE = 32
+PICTURES_AT_ONCE = 16
 """Bounds the memory, and the 32-bit indices of Kaolin: 677 pictures of 105,594 triangles would be too many."""
 
 
@@ -30,7 +30,7 @@ def rasterize_by(find, clip_vertices, triangles, attributes, height, width, cull
 
 
 def in_parts(draw, *tensors):
-    """Apply `draw` to some pictures at a time, and again when their gradients are due: none of its steps is kept."""
+    """Apply `draw` to some pictures or faces at a time, and again when gradients are due: none of its steps is kept."""
     parts = zip(*(tensor.split(PICTURES_AT_ONCE) for tensor in tensors))
     return torch.cat([checkpoint(draw, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
 

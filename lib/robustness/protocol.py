@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from lib.core.errors import StudyError
 from lib.core.pictures import to_tensor, to_uint8
+from lib.core.processes import on_best_device
 from lib.core.progress import progress
 from lib.evaluation.bootstrap import resample_people
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
@@ -129,7 +130,7 @@ def see_photographs(index, folder, readers, evaluation):
             crops.append(pictures[training])
             for reader in readers:
                 features[reader.feature_dimension].append(reader.of_crops(pictures))
-            embeddings.append(evaluation(to_tensor(pictures["evaluation"])).embedding.numpy())
+            embeddings.append(evaluation(to_tensor(pictures["evaluation"])).embedding.cpu().numpy())
             bar.update(len(records))
     found = np.array(found)
     index = index.assign(row=np.where(found, np.cumsum(found) - 1, -1))
@@ -142,10 +143,11 @@ def see_photographs(index, folder, readers, evaluation):
 @torch.no_grad()
 def frontal_embeddings(coefficients, face_model, network):
     """Embed the neutral faces in the fixed light and pose of the evaluation (paper 4.3): unit length (N, E)."""
-    parts, network = [], centred_on_renders(network, face_model)
+    parts, face_model = [], on_best_device(face_model)
+    network = centred_on_renders(network, face_model)
     for rows in progress(torch.arange(len(coefficients)).split(BATCH), "neutral faces", unit="batch"):
         images = render(face_model, coefficients[rows], frontal_scene(len(rows)), network.crop)
-        parts.append(network(images).embedding.numpy())
+        parts.append(network(images).embedding.cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from lib.rendering.kernels.augmentation import AugmentOnCpu, gaussian_taps, normal_noise
+from lib.core.tensors import constant
+from lib.rendering.kernels.augmentation import NORMAL, AugmentOnCpu, gaussian_taps
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,24 @@ class AugmentationDraw:
         """Do the same as `apply` on any device."""
         images = _blurred(images, self.blur)
         if self.noise.any():
-            noise = normal_noise(images.shape, self.seeds.tolist()) * self.noise[:, None, None, None]
-            images = images + noise.to(images.device)
+            deviation = self.noise.to(images.device)[:, None, None, None]
+            images = images + deviation * normal_noise(images.shape, self.seeds.to(images.device))
         mean = images.mean((1, 2, 3), keepdim=True)
         contrast = 1 + self.contrast.to(images.device)[:, None, None, None]
         return (mean + contrast * (images - mean)).clamp(0, 1)
+
+
+def normal_noise(shape, seeds):
+    """Standard normal noise of pictures, each from its own seed (S,): Tensor `shape` (S, ...), on the seeds' device.
+
+    That of `lib.rendering.kernels.augmentation`: bits mixed by splitmix64, whose constants are negative as int64.
+    """
+    count = math.prod(shape[1:])
+    bits = seeds[:, None] + torch.arange(1, -(-count // 4) + 1, device=seeds.device) * -0x61C8864680B583EB
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
+        bits = (bits ^ (bits >> shift & 2 ** (64 - shift) - 1)) * factor
+    places = (bits[..., None] >> constant((0, 16, 32, 48), seeds.device)) & len(NORMAL) - 1
+    return torch.from_numpy(NORMAL).to(seeds.device)[places.flatten(1)[:, :count]].view(shape)
 
 
 def _blurred(images, deviations):

@@ -76,7 +76,7 @@ class Monitor:
         coefficients, cosines = regressor(self.features), []
         network = centred_on_renders(self.network, self.face_model)
         for rows in torch.arange(len(self.features)).split(RENDER_BATCH):
-            scene = frontal_scene(2 * len(rows)).to(self.features.device)
+            scene = frontal_scene(2 * len(rows))
             scene.angles[len(rows) :, 0] = MONITOR_YAW
             images = render(self.face_model, coefficients[rows], scene, network.crop)
             views = network(images).embedding.unflatten(0, (2, len(rows)))
@@ -93,8 +93,7 @@ class Monitor:
     def faces(self, regressor):
         """Draw the faces of `photographs` from the front: ndarray (P, S, S, 3), uint8."""
         count = len(self.photographs)
-        scene = frontal_scene(count).to(self.features.device)
-        images = render(self.face_model, regressor(self.features[:count]), scene, self.crop)
+        images = render(self.face_model, regressor(self.features[:count]), frontal_scene(count), self.crop)
         return to_pictures(images)
 
 

@@ -39,7 +39,8 @@ class Regressor(nn.Module):
 
     @torch.no_grad()
     def standardise(self, features):
-        """Take the features' mean and deviation from a sample (M, F) of them, M >= 2."""
+        """Take the features' mean and deviation from a sample (M, F) of them, M >= 2; the same bits on any device."""
+        features = features.cpu()
         self.feature_mean.copy_(features.mean(0))
         # a unit that never fires in the sample must not be blown up where it does
         deviation = features.std(0)

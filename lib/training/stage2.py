@@ -34,6 +34,8 @@ from lib.training.losses import (
 from lib.training.synthetic import SyntheticFaces
 
 RECORD_STEPS = 10
+MANY = 100_000
+"""Photographs beyond which a step does not permute all of them."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def draw_batch(inputs, params, generator):
     rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
     if rendered == 0:
         raise StudyError(f"{len(photographs)} photographs cannot be shared by {world_size()} processes")
-    photographs = photographs[torch.randperm(len(photographs), generator=generator)[: params.distribution_batch]]
+    photographs = photographs[_some_of(len(photographs), params.distribution_batch, generator)]
     if photographs.mirrored is not None:
         # anything between the features of a photograph and those of its mirror image
         share = torch.rand(len(photographs), 1, generator=generator)
@@ -111,6 +113,15 @@ def draw_batch(inputs, params, generator):
         scene[own].to(device),
         draw[own] if draw else None,
     )
+
+
+def _some_of(count, wanted, generator):
+    """Draw `wanted` different numbers below `count`, or all; a permutation of millions would take 0.25 s a step."""
+    if count < MANY:
+        return torch.randperm(count, generator=generator)[:wanted]
+    # twice as many as are wanted, without those that were drawn before
+    drawn = dict.fromkeys(torch.randint(count, (2 * wanted,), generator=generator).tolist())
+    return torch.tensor([*drawn][:wanted])
 
 
 def stage2_losses(regressor, inputs, batch, params, stage1_params):

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from lib.core import paths
 from lib.core.params import MIRRORED, PARAMS_FILE, load_params
-from lib.core.processes import best_device, joined, launch, rank
+from lib.core.processes import best_device, joined, launch, rank, refuse_shared_gpus
+from lib.core.tensors import ROWS_AT_ONCE, MappedRows
 from lib.face_model.model import FaceModel
 from lib.photos.store import TRAIN, Photographs, load_feature_store
 from lib.recognition.network import load_centred, load_network
@@ -41,26 +42,28 @@ def load_stage2(params, variant):
         A file is missing or damaged.
     """
     device, store = best_device(), load_feature_store(paths.PHOTOS)
-    face_model = FaceModel.load(params.face_model.path).to(device)
+    face_model = FaceModel.load(params.face_model.path)
     network, judge = (load_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
     stage2, train = params.variant(variant), store.rows(TRAIN)
     trained, validation = split_validation(store.persons(train), stage2.validation_people)
     trained, validation = train[trained], train[validation]
-    second = load_network(params.networks.second, paths.NETWORKS).to(device) if stage2.features == "all" else None
+    second = load_network(params.networks.second, paths.NETWORKS) if stage2.features == "all" else None
     faces, start = paths.stage1_files(stage2.features)
 
     def embed(name, rows, network=network):
-        return network.embed(torch.from_numpy(store.descriptors[name][rows]))
+        return MappedRows(store.descriptors[name], rows, network.embed)
 
-    network = network.to(device)
+    # what enters the digest of a checkpoint is computed on the CPU: another device's last bits differ
+    metric = front_metric(face_model, network.crop).to(device) if stage2.metric_weight else None
+    colour = front_colour(face_model, network.crop) if stage2.skin_weight else None
+    face_model = face_model.to(device)
     reader = FeatureReader(centred_on_renders(network, face_model), second)
     features, mirrored = reader.of_store(store, trained)
     embeddings = embed(network.name, trained)
     if mirrored is not None:
-        embeddings = F.normalize(embeddings + embed(network.name + MIRRORED, trained), dim=1)
-    regressor, colour = Regressor.load(start), front_colour(face_model, network.crop)
-    with torch.no_grad():
-        skin = regressor(reader.mean_of_store(store, trained)).texture @ colour.T.cpu() if stage2.skin_weight else None
+        embeddings = F.normalize(embeddings[:] + embed(network.name + MIRRORED, trained)[:], dim=1)
+    regressor = Regressor.load(start)
+    skin = None if colour is None else _skin_colours(regressor, features, mirrored, colour)
     inputs = Stage2Inputs(
         face_model,
         reader,
@@ -68,18 +71,26 @@ def load_stage2(params, variant):
         SyntheticFaces.load(faces),
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         Augmentation.from_degrees(**asdict(params.augmentation)),
-        front_metric(face_model, network.crop) if stage2.metric_weight else None,
-        colour if stage2.skin_weight else None,
+        metric,
+        None if colour is None else colour.to(device),
     )
     monitor = Monitor(
         features=reader.mean_of_store(store, validation).to(device),
-        embeddings=embed(judge.name, validation, judge).to(device),
+        embeddings=embed(judge.name, validation, judge)[:].to(device),
         photographs=store.crops[validation[:PICTURES]],
         crop=network.crop,
         face_model=face_model,
-        network=judge.to(device),
+        network=judge,
     )
     return Stage2(regressor.to(device), inputs, monitor)
+
+
+@torch.no_grad()
+def _skin_colours(regressor, features, mirrored, colour):
+    """Colours (N, 3) that stage 1 reads from photographs, so many at a time: its hidden units need the memory."""
+    parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(features), ROWS_AT_ONCE)]
+    means = (features[part] if mirrored is None else (features[part] + mirrored[part]) / 2 for part in parts)
+    return torch.cat([regressor(mean).texture @ colour.T for mean in means])
 
 
 def run_stage2(start, params, variant):
@@ -94,6 +105,7 @@ def run_stage2(start, params, variant):
     """
     processes = params.variant(variant).processes
     if processes > 1:
+        refuse_shared_gpus(processes)
         launch("lib.training.start", processes, variant)
     return _train(start, params, variant)
 

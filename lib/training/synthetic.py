@@ -78,13 +78,12 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
 @torch.no_grad()
 def _make_shard(face_model, reader, size, seed, distribution, augmentation):
     generator = torch.Generator().manual_seed(seed)
-    device = face_model.triangles.device
     shape = torch.randn(size, face_model.shape_dimension, generator=generator)
     texture = torch.randn(size, face_model.texture_dimension, generator=generator)
     features = []
     for rows in torch.arange(size).split(RENDER_BATCH):
-        scene = sample_scenes(len(rows), generator, distribution).to(device)
-        faces = Coefficients(shape[rows].to(device), texture[rows].to(device))
+        scene = sample_scenes(len(rows), generator, distribution)
+        faces = Coefficients(shape[rows], texture[rows])
         draw = augmentation.draw(len(rows), generator)
         features.append(reader.see_renders(face_model, faces, scene, draw).features.cpu())
     return dict(features=torch.cat(features), shape=shape, texture=texture)

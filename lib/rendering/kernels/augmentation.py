@@ -130,19 +130,6 @@ def _augment_backward(result, gradient, taps, contrast, to_image):
         _blur_backward(passed[channel], taps, across, wide, to_image[channel])
 
 
-@kernel
-def _fill_noise(seed, normal, values):
-    values[:] = f32(0)
-    _add_noise(values, f32(1), seed, normal)
-
-
-def normal_noise(shape, seeds):
-    """Standard normal noise of pictures, each from its own seed: Tensor `shape` (S, ...), on the CPU."""
-    values = np.empty((len(seeds), math.prod(shape[1:])), np.float32)
-    for_each(lambda i: _fill_noise(seeds[i], NORMAL, values[i]), len(seeds))
-    return torch.from_numpy(values).view(shape)
-
-
 def gaussian_taps(deviation):
     """Weights of a pixel itself and of those at distances 1 ... ceil(3 deviation); all of both sides sum to 1."""
     places = np.arange(math.ceil(3 * deviation) + 1)

@@ -1,0 +1,123 @@
+"""Everything that is computed on a GPU where there is one, on a device that is pretended (tests/pretend_device.py)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import test_photometric as photometric
+import torch
+from pretend_device import CUDA, OnDevice, pretended
+from small_world import EXPRESSION, FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
+from test_evaluation import PERSONS, photographed_as, setup_of
+from test_training import STAGE1, STAGE2, regressor, world  # noqa: F401 (fixtures)
+
+from lib.baselines.iterative_fit import fit_photographs
+from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train_pixel_autoencoder
+from lib.core.processes import on_best_device
+from lib.evaluation.protocol import evaluate_faces, loopback_table
+from lib.evaluation.tables import leaves
+from lib.face_model.model import Coefficients
+from lib.recognition.reader import FeatureReader
+from lib.rendering.renderer import render, sample_scenes
+from lib.robustness.protocol import frontal_embeddings
+from lib.training.augmentation import Augmentation
+from lib.training.regressor import Regressor
+from lib.training.stage1 import train_stage1
+from lib.training.stage2 import train_stage2
+from lib.training.synthetic import make_synthetic_faces
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """The device, for one test."""
+    with pretended(monkeypatch) as device:
+        yield device
+
+
+def test_the_device_is_as_strict_as_a_real_one(cuda):
+    there, here = torch.ones(2, device=cuda), torch.ones(2)
+    assert there.device == CUDA and (there + 1).device == CUDA and there.cpu().device.type == "cpu"
+    with pytest.raises(RuntimeError, match="same device"):
+        there + here
+    with pytest.raises(TypeError, match="numpy"):
+        there.numpy()
+
+
+def test_renders_and_their_gradients_are_those_of_the_cpu(tmp_path, generator, cuda):
+    model = small_face_model(tmp_path)
+    scene = sample_scenes(4, generator)
+    results = []
+    for one in (model, on_best_device(model)):
+        faces = Coefficients(*(torch.full((2, size), 0.5, requires_grad=True) for size in (5, 4)))
+        picture = render(one, faces, scene, SmallNetwork.crop)
+        gradients = torch.autograd.grad(picture.square().sum(), (faces.shape, faces.texture))
+        results.append([picture.detach().cpu(), *gradients])
+    assert isinstance(picture, OnDevice)
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=1e-3)
+
+
+def moved(inputs, device):
+    """Stage 2's inputs (`Stage2Inputs`) as `load_stage2` leaves them."""
+    reader = FeatureReader(SmallNetwork().to(device))
+    model = on_best_device(inputs.face_model)
+    return replace(inputs, face_model=model, reader=reader, augmentation=Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
+
+
+def test_synthetic_faces_are_those_of_the_cpu(tmp_path, world, cuda):  # noqa: F811
+    there = moved(world, cuda)
+    draw = [60, 1, world.distribution]
+    ours = make_synthetic_faces(world.face_model, world.reader, *draw, tmp_path / "ours", there.augmentation)
+    theirs = make_synthetic_faces(there.face_model, there.reader, *draw, tmp_path / "theirs", there.augmentation)
+    assert theirs.features.device.type == "cpu"
+    torch.testing.assert_close(theirs.features, ours.features, atol=1e-4, rtol=1e-3)
+
+
+def test_both_stages_run_there_and_go_on_on_the_cpu(tmp_path, world, regressor, cuda):  # noqa: F811
+    """The digests of what a checkpoint depends on are the same, whichever device the run began on."""
+    regressor = regressor.to(cuda)
+    stage1, stage2 = replace(STAGE1, epochs=2), replace(STAGE2, steps=4, precision="float32")
+    train_stage1(regressor, world.synthetic.to(cuda), stage1, tmp_path / "one")
+    there = moved(world, cuda)
+    begun = regressor.cpu()
+    state = {name: values.clone() for name, values in begun.state_dict().items()}
+    history = train_stage2(begun.to(cuda), there, stage2, stage1, tmp_path / "two")
+    assert history.losses[-1]["step"] == 4
+    begun = begun.cpu()
+    begun.load_state_dict(state)
+    here = replace(there, face_model=world.face_model, reader=world.reader)
+    again = train_stage2(begun, here, stage2, stage1, tmp_path / "two")
+    assert again.losses == history.losses
+
+
+def test_the_evaluation_gives_the_numbers_of_the_cpu(tmp_path, generator, regressor, monkeypatch):  # noqa: F811
+    model, results = small_face_model(tmp_path), []
+    faces = Coefficients(*(torch.randn(16, size, generator=generator) for size in (SHAPE, TEXTURE)))
+    embeddings = np.eye(6, dtype=np.float32)[np.arange(16) % 6]
+
+    def measure(network):
+        setup = setup_of(model, network, photographed_as(embeddings, PERSONS))
+        metrics, reconstructed = evaluate_faces(setup, faces)
+        metrics["loopback"] = loopback_table(setup, regressor, faces)
+        faced = frontal_embeddings(faces, model, network)
+        np.testing.assert_allclose(faced, reconstructed.frontal, atol=1e-5)
+        results.append({key: cell["value"] for key, cell in leaves(metrics)})
+
+    measure(SmallNetwork())
+    with pretended(monkeypatch) as cuda:
+        measure(SmallNetwork().to(cuda))
+    assert results[1] == pytest.approx(results[0], abs=1e-3, nan_ok=True)
+
+
+def test_methods_that_explain_pixels_run_there(tmp_path, generator, cuda, monkeypatch):
+    monkeypatch.setattr("lib.baselines.pixel_autoencoder.VIEW_EPOCHS", 1)
+    monkeypatch.setattr("lib.baselines.iterative_fit.SIZES", (10, 20))
+    model, crop, few = small_face_model(tmp_path), SmallNetwork.crop, replace(photometric.FIT, steps=1)
+    crops = photometric.crops_of(model, photometric.random_explanation(3, generator, 0.3))
+    fits, left = fit_photographs(model, crops, crop, few, tmp_path / "fits")
+    assert left.device.type == fits.shape.device.type == "cpu" and left.isfinite().all()
+    autoencoder = PixelAutoencoder(Regressor(FEATURES, SHAPE, TEXTURE), SHAPE, TEXTURE, EXPRESSION)
+    teach_views(autoencoder, model, crop, 8, 0)
+    settings = replace(photometric.AUTOENCODER, steps=2)
+    history = train_pixel_autoencoder(autoencoder, model, crops, crop, settings, tmp_path / "run")
+    assert history[-1]["step"] == 2 and autoencoder(crops.features, crops.images()).shape.device.type == "cpu"

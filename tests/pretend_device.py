@@ -72,6 +72,7 @@ class _Pretend(TorchFunctionMode):
         if name in ("to", "cpu", "tolist", "new_tensor") and isinstance(args[0], torch.Tensor):
             return self._of_tensor(name, *args, **kwargs)
         if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cuda":
+            args = tree_map_only(OnDevice, lambda value: value.held, args)
             return OnDevice(function(*args, **(kwargs | dict(device="cpu"))))
         return function(*args, **kwargs)
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lib.core.errors import StudyError
-from lib.core.tensors import load_tensors, save_tensors
+from lib.core.tensors import ROWS_AT_ONCE, load_tensors, save_tensors
 from lib.face_model.model import Coefficients
 
 HIDDEN_UNITS = 1024
@@ -66,6 +66,12 @@ class Regressor(nn.Module):
         """
         values = self.layers((features - self.feature_mean) / self.feature_deviation)
         return Coefficients(values[:, : self.shape_dimension], values[:, self.shape_dimension :])
+
+    @torch.no_grad()
+    def of_all(self, features):
+        """Regress any number of features, a tensor or `MappedRows`, a part at a time, without gradients."""
+        parts = [self(features[row : row + ROWS_AT_ONCE]).cat() for row in range(0, len(features), ROWS_AT_ONCE)]
+        return Coefficients.split(torch.cat(parts), self.shape_dimension)
 
     def save(self, path):
         """Write weights and sizes to a safetensors file, atomically."""

@@ -4,13 +4,12 @@ import argparse
 from dataclasses import asdict
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 
 from lib.core import paths
 from lib.core.params import MIRRORED, PARAMS_FILE, load_params
 from lib.core.processes import best_device, joined, launch, rank, refuse_shared_gpus
-from lib.core.tensors import ROWS_AT_ONCE, MappedRows
+from lib.core.tensors import MappedRows
 from lib.face_model.model import FaceModel
 from lib.photos.store import TRAIN, Photographs, load_feature_store
 from lib.recognition.network import load_centred, load_network
@@ -63,7 +62,8 @@ def load_stage2(params, variant):
     if mirrored is not None:
         embeddings = F.normalize(embeddings[:] + embed(network.name + MIRRORED, trained)[:], dim=1)
     regressor = Regressor.load(start)
-    skin = None if colour is None else _skin_colours(regressor, features, mirrored, colour)
+    means = features if mirrored is None else (features + mirrored) / 2
+    skin = None if colour is None else regressor.of_all(means).texture @ colour.T
     inputs = Stage2Inputs(
         face_model,
         reader,
@@ -83,14 +83,6 @@ def load_stage2(params, variant):
         network=judge,
     )
     return Stage2(regressor.to(device), inputs, monitor)
-
-
-@torch.no_grad()
-def _skin_colours(regressor, features, mirrored, colour):
-    """Colours (N, 3) that stage 1 reads from photographs, so many at a time: its hidden units need the memory."""
-    parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(features), ROWS_AT_ONCE)]
-    means = (features[part] if mirrored is None else (features[part] + mirrored[part]) / 2 for part in parts)
-    return torch.cat([regressor(mean).texture @ colour.T for mean in means])
 
 
 def run_stage2(start, params, variant):

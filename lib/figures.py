@@ -26,6 +26,7 @@ TITLES = dict(
     pixel_autoencoder="pixel autoencoder",
     iterative_fit="iterative fit",
     fit_regressed="fits regressed",
+    ground_truth="true face",
 )
 
 

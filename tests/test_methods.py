@@ -1,5 +1,6 @@
 """The setup with which all methods are measured, and the decoder that learns from fits."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +13,17 @@ from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 from lib.baselines import methods
 from lib.core.errors import StudyError
 from lib.core.params import EvaluateParams, FitRegressedParams
+from lib.core.pictures import to_pictures
 from lib.evaluation.distances import SurfaceErrors
 from lib.evaluation.protocol import load_evaluation, padded, reconstruct_all
 from lib.evaluation.setup import EvaluationSetup
 from lib.evaluation.tables import METRICS, ROWS, read_metrics
 from lib.face_model.model import Coefficients
+from lib.open_model.generator import FaceGenerator
+from lib.photos.simulated.camera import alignment_vertices_of, person_name
 from lib.photos.store import Photographs
 from lib.recognition.reader import FeatureReader
+from lib.rendering.renderer import frontal_scene, render_meshes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
@@ -179,3 +184,59 @@ def test_an_evaluation_is_found_by_its_name(world):
         methods.evaluation_file("mofa")
     (Path("data/external") / "no_batch.h5").unlink()
     assert methods.evaluation_file("no_batch") == Path("data/evaluate/no_batch.h5")
+
+
+def cell(value, spread=0.01):
+    return dict(value=value, low=value - spread, high=value + spread, n=9)
+
+
+def measured(recall, steady=0.5, n=9):
+    return dict(
+        recall={"all": dict(top1=cell(recall), random_top1=cell(0.1))},
+        similarity={"all": dict(frontal=cell(recall / 2) | dict(n=n))},
+        consistency={"all": dict(same=cell(1 - steady))},
+        coefficients={"all": dict(shape_within_person=cell(steady))},
+    )
+
+
+def test_conclusions_follow_the_numbers():
+    metrics = dict(mean_face=measured(0.1, 0.0), full=measured(0.8, 0.2), stage1=measured(0.79, 0.6, n=4))
+    metrics["full"]["geometry"], metrics["stage1"]["geometry"] = (
+        {"all": dict(mean=cell(1.2))},
+        {"all": dict(mean=cell(0.9))},
+    )
+    lines = methods.conclusions(metrics | dict(ground_truth=measured(0.95, 0.0))).split("\n")
+    assert "recognisable:** full, top-1 recall 0.800 [0.790, 0.810]; intervals overlap with stage 1 only." in lines[0]
+    assert "true shape:** stage 1 only, mm 0.900 [0.890, 0.910]; no other method's interval overlaps." in lines[2]
+    assert lines[4].startswith("- **Steadiest shape:** full,")  # the mean face is steady as nobody
+    assert lines[5] == "- **Not told from chance** by top-1 recall: mean face."
+    assert "0.950" in lines[6] and lines[7].endswith(": stage 1 only.")
+    other = dict(mean_face=measured(0.1), full=measured(0.3), stage1=measured(0.6))
+    text = methods.conclusions(other)
+    assert "Most recognisable:** stage 1 only" in text and "true shape" not in text and "Ceiling" not in text
+
+
+def test_the_true_faces_are_measured_as_every_method_where_they_are_known(world):
+    setup, _ = world
+    assert methods.evaluate_truth(setup, None, 0) == [] and read_metrics("ground_truth") == {}
+    generator = FaceGenerator("light")
+    persons = np.repeat([person_name(number) for number in range(8)], 2).astype(object)
+    people = [generator.person(np.random.default_rng([5, number])) for number in range(8)]
+    frontal = methods.evaluate_truth(
+        replace(setup, photographed=replace(setup.photographed, persons=persons)), generator, 5
+    )
+    assert frontal == ["ground_truth"]
+    kept = load_evaluation(methods.evaluation_file("ground_truth"))
+    assert np.allclose(kept["frontal"][::2], kept["frontal"][1::2], atol=1e-5)
+    image = render_meshes(
+        torch.from_numpy(people[3].vertices)[None],
+        torch.from_numpy(people[3].albedo)[None],
+        torch.as_tensor(generator.triangles),
+        alignment_vertices_of(generator),
+        frontal_scene(1),
+        setup.reader.network.crop,
+    )
+    np.testing.assert_allclose(kept["pictures"][6], to_pictures(image)[0], atol=1)
+    metrics = read_metrics("ground_truth")
+    assert metrics["consistency"]["all"]["same"]["value"] == pytest.approx(1, abs=1e-3)  # of bins
+    assert "geometry" not in metrics and "coefficients" not in metrics

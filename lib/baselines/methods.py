@@ -1,5 +1,7 @@
 """The methods that the paper compares with (4.1 to 4.4), measured by the same protocol on the same photographs."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import torch
@@ -7,16 +9,31 @@ import torch
 from lib.baselines.external import evaluate_results, read_results
 from lib.core import paths
 from lib.core.errors import StudyError
+from lib.core.processes import best_device
 from lib.core.tensors import write_json
 from lib.evaluation.distances import average_by_condition
-from lib.evaluation.protocol import Reconstructed, evaluate_faces, evaluate_pictures, save_evaluation
-from lib.evaluation.tables import ROWS, comparison, comparison_table, read_metrics
+from lib.evaluation.protocol import Reconstructed, evaluate_faces, evaluate_pictures, save_evaluation, see_faces
+from lib.evaluation.tables import ROWS, comparison, comparison_table, interval_text, look_up, read_metrics
 from lib.face_model.model import Coefficients
+from lib.figures import title_of
+from lib.photos.simulated.camera import alignment_vertices_of, true_person
+from lib.rendering.renderer import render_meshes
 from lib.training.stage1 import VALIDATION_SHARE, train_stage1
 from lib.training.synthetic import SyntheticFaces
 
 METRICS = paths.METRICS / "methods"
 FEW_ROWS = ("similarity.all.frontal", "recall.all.top1", "recall.all.top5", "geometry.all.mean", "consistency.all.same")
+RANKED = (
+    ("recall.all.top1", "Most recognisable", "top-1 recall", max),
+    ("similarity.all.frontal", "Most alike to the photograph", "similarity", max),
+    ("geometry.all.mean", "Nearest to the true shape", "mm", min),
+    ("consistency.all.same", "Most alike over a person's photographs", "similarity of renders", max),
+    ("coefficients.all.shape_within_person", "Steadiest shape", "share of variance within a person", min),
+)
+"""What `conclusions` ranks the methods by: measure, what it says, its name, the better end."""
+OF_PEOPLE = ("consistency.all.same", "coefficients.all.shape_within_person")
+"""Measures that are best where all people get one face: only methods above chance are ranked."""
+TRUTH = "ground_truth"
 EMPTY_GREY = 200
 """Grey of an empty place in a grid of faces."""
 
@@ -53,6 +70,38 @@ def evaluate_external(setup, name, folder, store):
     metrics, reconstructed = evaluate_results(setup, results)
     _keep(paths.EXTERNAL, name, metrics, setup.photographed[results.which], reconstructed)
     return results
+
+
+def evaluate_truth(setup, generator, seed):
+    """Evaluate the true faces of simulated people, drawn as all others are: a ceiling (paper Table 2, last row).
+
+    Parameters
+    ----------
+    setup : lib.evaluation.setup.EvaluationSetup
+    generator : lib.open_model.generator.FaceGenerator or None
+        That the people were drawn from, with `seed`; None where photographs are not simulated.
+
+    Returns
+    -------
+    list of str
+        Names of what was measured: `TRUTH`, or none.
+    """
+    if generator is None:
+        write_json(METRICS / f"{TRUTH}.json", {})
+        return []
+    photographed = setup.photographed
+    people = {name: true_person(generator, name, seed) for name in set(photographed.persons)}
+    triangles, points = torch.as_tensor(generator.triangles), alignment_vertices_of(generator)
+
+    def drawing(rows):
+        faces = [people[name] for name in photographed.persons[rows]]
+        parts = (np.stack([getattr(face, part) for face in faces]) for part in ("vertices", "albedo"))
+        return partial(render_meshes, *(torch.from_numpy(part).to(best_device()) for part in parts), triangles, points)
+
+    reconstructed = see_faces(setup, len(photographed), drawing)
+    metrics = evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed))
+    _keep(paths.EXTERNAL, TRUTH, metrics, photographed, reconstructed)
+    return [TRUTH]
 
 
 def _keep(folder, name, metrics, photographed, reconstructed):
@@ -114,6 +163,45 @@ def method_table(names):
     table = comparison(names)
     seen = {name: read_metrics(name)["similarity"]["all"]["frontal"]["n"] for name in names}
     return pd.concat([pd.DataFrame({name: str(count) for name, count in seen.items()}, index=["photographs"]), table])
+
+
+def conclusions(metrics):
+    """Say in Markdown, from the metrics of methods by name, which is best at what, and whether another may be."""
+    truth = metrics.get(TRUTH, {})
+    methods = {name: one for name, one in metrics.items() if name != TRUTH}
+    above, chance = [], []
+    for name, one in methods.items():
+        recall, random = look_up(one, "recall.all.top1"), look_up(one, "recall.all.random_top1")
+        (above if recall["low"] > random["value"] else chance).append(name)
+    lines = []
+    for key, claim, unit, better in RANKED:
+        ranked = {name: look_up(methods[name], key) for name in (above if key in OF_PEOPLE else methods)}
+        ranked = {name: cell for name, cell in ranked.items() if cell is not None}
+        if ranked:
+            best = better(ranked, key=lambda name, ranked=ranked: ranked[name]["value"])
+            low, high = (ranked[best][end] for end in ("low", "high"))
+            rivals = [
+                name for name, cell in ranked.items() if name != best and cell["low"] <= high and cell["high"] >= low
+            ]
+            told = f"intervals overlap with {_titles(rivals)}" if rivals else "no other method's interval overlaps"
+            lines.append(f"**{claim}:** {title_of(best)}, {unit} {interval_text(ranked[best])}; {told}.")
+    if chance:
+        lines.append(f"**Not told from chance** by top-1 recall: {_titles(chance)}.")
+    if truth:
+        recall, likeness = (look_up(truth, key) for key in ("recall.all.top1", "similarity.all.frontal"))
+        lines.append(
+            f"**Ceiling:** the true faces, drawn as all others are, reach top-1 recall {interval_text(recall)} and "
+            f"similarity {interval_text(likeness)}."
+        )
+    counts = {name: look_up(one, "similarity.all.frontal")["n"] for name, one in methods.items()}
+    few = [name for name, count in counts.items() if count < max(counts.values())]
+    if few:
+        lines.append(f"Measured on fewer photographs, with recall over those alone: {_titles(few)}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _titles(names):
+    return ", ".join(map(title_of, names))
 
 
 def few_table(setup, evaluations, which):

@@ -72,8 +72,15 @@ class Reconstructed:
     errors: SurfaceErrors | None = None
 
 
-@torch.no_grad()
 def reconstruct_all(setup, coefficients):
+    """Render and embed faces of the model (`Coefficients` of N) as `see_faces` does."""
+    face_model = on_best_device(setup.face_model)
+    seen = see_faces(setup, len(coefficients), lambda rows: _drawing(face_model, coefficients[rows]))
+    return replace(seen, coefficients=coefficients)
+
+
+@torch.no_grad()
+def see_faces(setup, count, drawing):
     """Render faces from the front, in a random scene and from both sides, and embed the renders.
 
     Renders are centred as renders (`lib.recognition.render_centre`). Random scenes are the same for all methods.
@@ -81,15 +88,22 @@ def reconstruct_all(setup, coefficients):
     Parameters
     ----------
     setup : lib.evaluation.setup.EvaluationSetup
-    coefficients : Coefficients
-        N faces.
+    count : int
+        Number of faces.
+    drawing : Callable
+        Maps numbers of faces, Tensor (B,), to a function that draws them in scenes and a crop.
+
+    Returns
+    -------
+    Reconstructed
+        Without coefficients and errors.
     """
     face_model, picture_crop = on_best_device(setup.face_model), setup.reader.network.crop
-    scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
+    scenes = sample_scenes(count, torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
     reference, network = reference_renders(face_model, setup.network), centred_on_renders(setup.network, face_model)
     embeddings, features, pictures = [], [], []
-    for rows in progress(torch.arange(len(coefficients)).split(RENDER_BATCH), "renders", unit="batch"):
-        draw, studio = _drawing(face_model, coefficients[rows]), frontal_scene(len(rows))
+    for rows in progress(torch.arange(count).split(RENDER_BATCH), "renders", unit="batch"):
+        draw, studio = drawing(rows), frontal_scene(len(rows))
         views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
         seen = [network(draw(view, network.crop)) for view in views]
         embeddings.append(torch.stack([one.embedding for one in seen]))
@@ -100,8 +114,7 @@ def reconstruct_all(setup, coefficients):
         frontal,
         np.concatenate(pictures),
         dict(random_scene=scene[None], side=np.stack(sides)),
-        coefficients,
-        ((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).cpu().numpy(),
+        distances=((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).cpu().numpy(),
     )
 
 

@@ -16,7 +16,10 @@ def read_methods(names):
     others = [path.stem for path in sorted((tables.METRICS / "methods").glob("*.json"))]
     # in the order of their titles' list, then those of one's own
     others.sort(key=lambda name: list(TITLES).index(name) if name in TITLES else len(TITLES))
-    return {name: read_metrics(name) for name in (*names, *others)}
+    found = {name: read_metrics(name) for name in (*names, *others)}
+    return {
+        name: metrics for name, metrics in found.items() if metrics
+    }  # true faces are known of simulated people only
 
 
 def read_robustness():

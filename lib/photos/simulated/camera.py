@@ -125,8 +125,12 @@ def read_simulated(folder):
 
 def true_faces(generator, persons, seed):
     """Draw the neutral faces (P, N, 3), in mm, of people of `simulate_photographs` by their names."""
-    numbers = [int(name.rsplit("-", 1)[1]) for name in persons]
-    return np.asarray([generator.person(_person_rng(seed, number)).vertices for number in numbers], np.float32)
+    return np.asarray([true_person(generator, name, seed).vertices for name in persons], np.float32)
+
+
+def true_person(generator, name, seed):
+    """Draw a `Person` of `simulate_photographs` by the name."""
+    return generator.person(_person_rng(seed, int(name.rsplit("-", 1)[1])))
 
 
 def simulated_person(generator, seed, number):

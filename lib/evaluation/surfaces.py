@@ -25,7 +25,8 @@ ICP_TOLERANCE = 2e-3
 LEAST_PAIRS = 20
 FARTHEST_PAIR = 15.0
 """mm: farther apart, two points are no pair (a throat outside the crop and the mouth cavity within it)."""
-POINTS_AT_ONCE = 2000
+PAIRS_AT_ONCE = 300_000
+"""Of a point and a triangle that are measured at once."""
 
 
 @dataclass(frozen=True)
@@ -211,12 +212,12 @@ def surface_distances(points, surface):
     # no triangle whose centre is farther away can be nearer than the nearest vertex
     reach = (cKDTree(vertices).query(points)[0] + size) * (1 + 1e-9)
     tree, distances = cKDTree(centres), np.empty(len(points))
-    for first in range(0, len(points), POINTS_AT_ONCE):
-        part = slice(first, first + POINTS_AT_ONCE)
-        near = tree.query_ball_point(points[part], reach[part])
+    pairs = np.cumsum(tree.query_ball_point(points, reach, return_length=True, workers=-1))
+    for part in np.split(np.arange(len(points)), np.flatnonzero(np.diff(pairs // PAIRS_AT_ONCE)) + 1):
+        near = tree.query_ball_point(points[part], reach[part], workers=-1)
         counts = np.array([len(one) for one in near])
         repeated = points[part].repeat(counts, axis=0)
-        lengths = np.linalg.norm(closest_point(corners[np.concatenate(near).astype(int)], repeated) - repeated, axis=1)
+        lengths = np.linalg.norm(closest_point(corners[np.concatenate(near)], repeated) - repeated, axis=1)
         distances[part] = np.minimum.reduceat(lengths, np.cumsum(counts) - counts)
     return distances
 

@@ -166,16 +166,21 @@ def method_table(names):
 
 
 def conclusions(metrics):
-    """Say in Markdown, from the metrics of methods by name, which is best at what, and whether another may be."""
-    truth = metrics.get(TRUTH, {})
-    methods = {name: one for name, one in metrics.items() if name != TRUTH}
-    above, chance = [], []
-    for name, one in methods.items():
-        recall, random = look_up(one, "recall.all.top1"), look_up(one, "recall.all.random_top1")
-        (above if recall["low"] > random["value"] else chance).append(name)
+    """Say in Markdown, from the metrics of methods by name, which is best at what, and whether another may be.
+
+    Methods that were measured on fewer photographs than others are not ranked: their recall is over those alone.
+    """
+    methods, truth = {name: one for name, one in metrics.items() if name != TRUTH}, metrics.get(TRUTH)
+    counts = {name: look_up(one, "similarity.all.frontal")["n"] for name, one in methods.items()}
+    few = [name for name, count in counts.items() if count < max(counts.values())]
+    recalls = {
+        name: [look_up(methods[name], f"recall.all.{key}") for key in ("top1", "random_top1")] for name in methods
+    }
+    chance = [name for name, (recall, random) in recalls.items() if recall["low"] <= random["value"]]
     lines = []
     for key, claim, unit, better in RANKED:
-        ranked = {name: look_up(methods[name], key) for name in (above if key in OF_PEOPLE else methods)}
+        left_out = {*few, *(chance if key in OF_PEOPLE else ())}
+        ranked = {name: look_up(one, key) for name, one in methods.items() if name not in left_out}
         ranked = {name: cell for name, cell in ranked.items() if cell is not None}
         if ranked:
             best = better(ranked, key=lambda name, ranked=ranked: ranked[name]["value"])
@@ -188,15 +193,12 @@ def conclusions(metrics):
     if chance:
         lines.append(f"**Not told from chance** by top-1 recall: {_titles(chance)}.")
     if truth:
-        recall, likeness = (look_up(truth, key) for key in ("recall.all.top1", "similarity.all.frontal"))
+        recall, likeness = (interval_text(look_up(truth, RANKED[number][0])) for number in (0, 1))
         lines.append(
-            f"**Ceiling:** the true faces, drawn as all others are, reach top-1 recall {interval_text(recall)} and "
-            f"similarity {interval_text(likeness)}."
+            f"**Ceiling:** the true faces, drawn alike, reach top-1 recall {recall} and similarity {likeness}."
         )
-    counts = {name: look_up(one, "similarity.all.frontal")["n"] for name, one in methods.items()}
-    few = [name for name, count in counts.items() if count < max(counts.values())]
     if few:
-        lines.append(f"Measured on fewer photographs, with recall over those alone: {_titles(few)}.")
+        lines.append(f"**Not ranked**, since measured on fewer photographs: {_titles(few)}. Compare the table above.")
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -21,7 +21,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study experiments test lint format bench lab clean
+.PHONY: help setup study experiments test lint format bench gpu lab clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: setup ## time and check every part that has a benchmark; results in build
 	$(RUN) python -m benchmarks.likeness --json > build/benchmarks/likeness.json
 	$(RUN) python -m benchmarks.geometry --json > build/benchmarks/geometry.json
 	$(RUN) python -m benchmarks.photos data/photos/simulated --counts 300 600 1200 --json > build/benchmarks/photos.json
+
+gpu: setup ## check and time everything on a CUDA machine; results in build/gpu_check.json
+	$(RUN) python -m benchmarks.gpu_check rasterisers study
 
 lab: setup ## open the notebooks in JupyterLab
 	$(RUN) jupyter lab

@@ -24,7 +24,7 @@ import torch
 
 from lib.core import paths
 from lib.core.params import load_params
-from lib.core.processes import best_precision
+from lib.core.processes import best_device, best_precision
 from lib.face_model.model import Coefficients, FaceModel
 from lib.photos.store import Photographs
 from lib.recognition.dlib import DlibNetwork
@@ -42,14 +42,30 @@ PHOTOGRAPHS, VIEWS, FACES, VALIDATION = 16, 3, 200, 16
 
 
 def seconds_of(work):
+    synchronise()
     started = time.perf_counter()
     work()
+    synchronise()
     return time.perf_counter() - started
 
 
+def synchronise():
+    """Wait for a GPU to have done what it was asked for."""
+    if best_device().type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory_mb():
+    """Largest memory of the GPU, or of the process where there is none."""
+    if best_device().type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def small_study(params):
-    """The real model and networks, with random photographs: what a step takes, and a monitor."""
-    model, network = FaceModel.load(paths.FACE_MODEL / "full.h5"), load_network("dlib", paths.NETWORKS)
+    """The real model and networks, with random photographs: what a step takes, and a monitor; on the best device."""
+    device = best_device()
+    model, network = FaceModel.load(paths.FACE_MODEL / "full.h5").to(device), load_network("dlib", paths.NETWORKS)
     judge = load_network("faceres", paths.NETWORKS)
     embeddings = torch.nn.functional.normalize(torch.randn(FACES, network.embedding_dimension), dim=1)
     photographs = Photographs(torch.rand(FACES, network.feature_dimension), embeddings)
@@ -59,9 +75,10 @@ def small_study(params):
     regressor.standardise(photographs.features)
     seen = torch.nn.functional.normalize(torch.randn(VALIDATION, judge.embedding_dimension), dim=1)
     augmentation = Augmentation.from_degrees(**asdict(params.augmentation))
-    monitor = Monitor(photographs.features[:VALIDATION], seen, torch.zeros(8, 1), network.crop, model, judge)
+    watched = photographs.features[:VALIDATION].to(device)
+    monitor = Monitor(watched, seen.to(device), torch.zeros(8, 1), network.crop, model, judge)
     inputs = Stage2Inputs(model, FeatureReader(network), photographs, synthetic, SceneDistribution(), augmentation)
-    return regressor, inputs, monitor
+    return regressor.to(device), inputs, monitor
 
 
 def plain_layers(network):
@@ -69,7 +86,7 @@ def plain_layers(network):
     body = DlibNetwork()
     body.stem = torch.nn.Conv2d(3, 32, kernel_size=7, stride=2)
     body.load_state_dict(network.body.state_dict())
-    return body.requires_grad_(False)
+    return body.requires_grad_(False).to(network.centre.device)
 
 
 def gradient_cosine(regressor, inputs, precisions, stage1):
@@ -93,7 +110,8 @@ def run(repeats):
     rough = replace(exact, precision="bfloat16")
     network, generator = inputs.network, torch.Generator().manual_seed(0)
     optimizer = make_optimizer(regressor, exact)
-    images = torch.rand(PHOTOGRAPHS * VIEWS, 3, network.image_size, network.image_size).requires_grad_()
+    size = (PHOTOGRAPHS * VIEWS, 3, network.image_size, network.image_size)
+    images = torch.rand(size, device=best_device()).requires_grad_()
     plain = plain_layers(network)
 
     def step(stage2):
@@ -125,7 +143,7 @@ def run(repeats):
         bfloat16_gradient_cosine=cosine,
         pictures=PHOTOGRAPHS * VIEWS,
         threads=torch.get_num_threads(),
-        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mb=peak_memory_mb(),
     )
 
 

@@ -11,6 +11,7 @@ from small_world import EXPRESSION, FEATURES, SHAPE, TEXTURE, SmallNetwork, smal
 from test_evaluation import PERSONS, photographed_as, setup_of
 from test_training import STAGE1, STAGE2, regressor, world  # noqa: F401 (fixtures)
 
+from benchmarks import gpu_check
 from lib.baselines.iterative_fit import fit_photographs
 from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train_pixel_autoencoder
 from lib.core.processes import on_best_device
@@ -121,3 +122,11 @@ def test_methods_that_explain_pixels_run_there(tmp_path, generator, cuda, monkey
     settings = replace(photometric.AUTOENCODER, steps=2)
     history = train_pixel_autoencoder(autoencoder, model, crops, crop, settings, tmp_path / "run")
     assert history[-1]["step"] == 2 and autoencoder(crops.features, crops.images()).shape.device.type == "cpu"
+
+
+def test_the_check_for_a_gpu_measures_how_far_a_backend_is_from_the_cpus(tmp_path):
+    arguments = gpu_check.workload(small_face_model(tmp_path), 2, 2, 20)
+    found = gpu_check.agreement(arguments, 20, "torch")
+    assert found["other_ids"] == 0 and found["finite"]
+    assert max(value for name, value in found.items() if name.endswith("error")) < 1e-3
+    assert gpu_check.covered(arguments, 20, "torch")["covered"] > 100

@@ -164,6 +164,8 @@ def test_make_bench_runs_every_benchmark():
     commands = {
         path.stem for path in (ROOT / "benchmarks").glob("*.py") if '__name__ == "__main__"' in path.read_text()
     }
+    # needs another machine
+    planned += re.findall(r"benchmarks\.(\w+)", make("--dry-run", "gpu"))
     assert set(planned) == commands
 
 

@@ -14,7 +14,8 @@ from lib.recognition.network import IdentityNetwork
 from lib.recognition.reader import COLOURS, FeatureReader, crop_colours
 from lib.rendering.renderer import render, sample_scenes
 from lib.training.augmentation import Augmentation
-from lib.training.metric import front_colour, front_metric
+from lib.training.metric import front_colour, front_metric, read_colour
+from lib.training.synthetic import SyntheticFaces
 
 
 class SecondNetwork(SmallNetwork):
@@ -138,3 +139,15 @@ def test_similarity_motions_cost_nothing_in_the_front_metric():
     assert metric[:3, :3].abs().max() < 1e-6 and torch.allclose(metric, metric.T)
     # the mean square of a cosine is a half; its normals lean by as much as the sheet does
     assert 0.3 < metric[3, 3] < 0.5
+
+
+def test_colours_are_read_from_features_that_show_them():
+    """To the truth where features determine it, to the mean where they do not; a feature that never changes is fine."""
+    generator = torch.Generator().manual_seed(0)
+    texture, colour = torch.randn(4000, 5, generator=generator), torch.randn(3, 5, generator=generator)
+    truth = texture @ colour.T
+    telling = torch.cat([truth @ torch.randn(3, 6, generator=generator) + 2, torch.ones(4000, 1)], 1)
+    for features, least, most in ((telling, 0.95, 1.0), (torch.randn(4000, 7, generator=generator), -0.2, 0.2)):
+        synthetic = SyntheticFaces(features[:3000], Coefficients(torch.zeros(3000, 2), texture[:3000]))
+        left = (read_colour(features[3000:], synthetic, colour) - truth[3000:]).square().mean() / truth.var()
+        assert least <= 1 - left <= most

@@ -135,7 +135,7 @@ class Photographs:
     mirrored : Tensor (N, F)
         Features of the mirror images.
     skin : Tensor (N, 3)
-        Mean colour of each face as stage 1 reads it, difference from the face model's, sRGB.
+        Mean colour of each face's front (`lib.training.metric.read_colour`).
     """
 
     features: torch.Tensor | MappedRows

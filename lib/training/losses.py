@@ -151,10 +151,10 @@ def metric_loss(predicted, true, metric):
 
 
 def skin_loss(predicted, skin, colour):
-    """Squared difference of faces' mean colours from those that stage 1 read from the same photographs.
+    """Squared difference of faces' mean colours from those that were read in the same photographs.
 
     A recognition network is trained to see one person under any light, so the identity loss leaves the skin free to
-    move, and it moves. Stage 1 has learned it from the colours of crops under random light (`FeatureReader`).
+    move, and it moves. `lib.training.metric.read_colour` reads it, mostly from the colours of crops (`FeatureReader`).
 
     Parameters
     ----------

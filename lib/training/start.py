@@ -17,7 +17,7 @@ from lib.recognition.reader import FeatureReader
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
-from lib.training.metric import front_colour, front_metric
+from lib.training.metric import front_colour, front_metric, read_colour
 from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
 from lib.training.regressor import Regressor
 from lib.training.stage2 import Stage2Inputs, train_stage2
@@ -61,14 +61,14 @@ def load_stage2(params, variant):
     embeddings = embed(network.name, trained)
     if mirrored is not None:
         embeddings = F.normalize(embeddings[:] + embed(network.name + MIRRORED, trained)[:], dim=1)
-    regressor = Regressor.load(start)
+    regressor, synthetic = Regressor.load(start), SyntheticFaces.load(faces)
     means = features if mirrored is None else (features + mirrored) / 2
-    skin = None if colour is None else regressor.of_all(means).texture @ colour.T
+    skin = None if colour is None else read_colour(means, synthetic, colour)
     inputs = Stage2Inputs(
         face_model,
         reader,
         Photographs(features, embeddings, mirrored=mirrored, skin=skin),
-        SyntheticFaces.load(faces),
+        synthetic,
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         Augmentation.from_degrees(**asdict(params.augmentation)),
         metric,

@@ -3,40 +3,23 @@
 import argparse
 import csv
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.files import (
-    MADE_HERE,
-    SKIPPED_HEADING,
-    check_writable,
-    printable,
-    refuse_to_replace,
-    write_atomically,
-)
+from lib.core.files import SKIPPED_HEADING, check_writable, printable, refuse_to_replace
 from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
-from lib.core.pictures import to_pictures
 from lib.core.progress import progress
-from lib.core.tensors import write_json
-from lib.face_model.meshes import FORMATS, files_of, save_mesh
-from lib.face_model.model import FaceModel
+from lib.face_model.meshes import FORMATS
+from lib.fitting.reconstructor import Reconstructor
+from lib.fitting.results import files_of_faces, write_face
 from lib.photos.align import BOX_COLUMNS, iterate_face_crops
 from lib.photos.files import HIDDEN, Photograph
 from lib.photos.given import find_photographs
-from lib.recognition.reader import FeatureReader, load_reader
-from lib.rendering.crop import Crop
-from lib.rendering.renderer import frontal_scene, render_meshes
-from lib.training.regressor import Regressor
 
-PORTRAIT = Crop(320, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 BATCH = 16
 SOME_SKIPPED = 3
 SKIPPED = "skipped.csv"
@@ -54,53 +37,7 @@ and face side by side); files that gave no face are listed in skipped.csv. Only 
 Exit code: 0 all photographs gave a face, 3 some files were skipped, 1 nothing was made, 2 wrong usage."""
 
 
-@dataclass(frozen=True)
-class Reconstructor:
-    """All that turns a photograph into a face: what reads it, the regressor and the face model."""
-
-    reader: FeatureReader
-    regressor: Regressor
-    face_model: FaceModel
-
-    @classmethod
-    def load(cls, networks, regressor, face_model):
-        """Read the three.
-
-        Parameters
-        ----------
-        networks : lib.core.params.NetworksParams
-            Those that the regressor was trained with.
-        regressor, face_model : path-like
-
-        Raises
-        ------
-        StudyError
-            A file is missing, or the three do not fit one another.
-        """
-        if Path(regressor).suffix != ".safetensors":
-            raise StudyError(f"{regressor} is no regressor: those are the .safetensors files in data/regressors")
-        for path in (regressor, face_model, paths.NETWORKS / f"{networks.training}.safetensors"):
-            if not Path(path).is_file():
-                raise StudyError(f"{path} is missing: run the study first (make study, or dvc repro)")
-        # neutral faces: of the expressions the least that a model can have is read
-        model = FaceModel.load(face_model, expression_dimension=1)
-        regressor = Regressor.load(regressor)
-        return cls(load_reader(networks, regressor.feature_dimension), regressor, model)
-
-    @torch.inference_mode()
-    def faces(self, features):
-        """Features (B, F) to coefficients, vertices (B, N, 3) in mm, albedo and portraits uint8 (B, H, W, 3)."""
-        coefficients = self.regressor(features)
-        vertices = self.face_model.vertices(coefficients.shape)
-        albedo = self.face_model.albedo(coefficients.texture)
-        model = self.face_model
-        images = render_meshes(
-            vertices, albedo, model.triangles, model.alignment_vertices, frontal_scene(len(vertices)), PORTRAIT
-        )
-        return coefficients, vertices.numpy(), albedo.numpy(), to_pictures(images)
-
-
-def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, all_faces=False):
+def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, photo_texture=False, all_faces=False):
     """Make a face of each of the photographs that `find_photographs` gives.
 
     Of several faces in one the largest and most central is taken, or with `all_faces` each: the results are called
@@ -118,44 +55,44 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
         used = [(name, record) for name, record in zip(names, records) if not record["reason"]]
         if not used:
             continue
-        faces = reconstructor.faces(reconstructor.reader.of_crops(pictures))
-        for number, (name, record) in enumerate(used):
-            face = [values[number] for values in faces]
+        faces = reconstructor.faces([record for _, record in used], pictures)
+        for (name, record), face, portrait in zip(used, faces, pictures["portrait"], strict=True):
             source, target = [_source(photographs[name], record)], folder / name
             if all_faces and record["faces"] > 1:
                 target = folder / _name_of_face(name, record["number"], photographs)
             try:
-                _write(target, face, [pictures["portrait"][number]], source, reconstructor, formats)
+                write_face(target, face, [portrait], source, reconstructor, formats, photo_texture)
             except (OSError, StudyError) as error:
                 skipped[name] = f"its results cannot be written: {error}"
     return skipped
 
 
-def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, workers=1):
+def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, workers=1, photo_texture=False):
     """Make one face of several photographs of one person, from the mean of their features (paper 4.2).
 
     Parameters, returns
         As `reconstruct`. The results are called `person`.
     """
-    features, portraits, sources, skipped = [], [], [], {}
+    used, crops, sources, skipped = [], [], [], {}
     for names, records, pictures in _crops(reconstructor, photographs, workers):
         for name, record in zip(names, records):
             if record["reason"]:
                 skipped[name] = record["reason"]
             else:
+                used.append(record)
                 sources.append(_source(photographs[name], record))
-        features.append(reconstructor.reader.of_crops(pictures))
-        portraits += list(pictures["portrait"])
-    if portraits:
-        face = [values[0] for values in reconstructor.faces(torch.cat(features).mean(0, keepdim=True))]
-        _write(folder / "person", face, portraits, sources, reconstructor, formats)
+        crops.append(pictures)
+    if used:
+        pictures = {name: np.concatenate([each[name] for each in crops]) for name in reconstructor.framings}
+        face, portraits = reconstructor.face_of_person(used, pictures), list(pictures["portrait"])
+        write_face(folder / "person", face, portraits, sources, reconstructor, formats, photo_texture)
     return skipped
 
 
 def _source(path, record):
-    """What the results say of the photograph; the box is left, top, right, bottom in pixels, once it is upright."""
+    """A photograph, and what its results say of it; the box is left, top, right, bottom in pixels, once upright."""
     box = [record[side] for side in BOX_COLUMNS]
-    return dict(file=printable(path.name), faces=record["faces"], probability=record["probability"], box=box)
+    return path, dict(file=printable(path.name), faces=record["faces"], probability=record["probability"], box=box)
 
 
 def _name_of_face(name, number, photographs):
@@ -169,10 +106,9 @@ def _crops(reconstructor, photographs, workers, all_faces=False):
     """Yield names, records and crops of the photographs, batch by batch; say at the end which show several faces."""
     names = list(photographs)
     files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
-    framings = reconstructor.reader.framings | dict(portrait=PORTRAIT)
     waiting, groups = iter(names), {}
     with progress(description="photographs", total=len(files), unit="photo", silent=len(files) < 2) as bar:
-        for records, pictures in iterate_face_crops(files, framings, BATCH, workers, all_faces):
+        for records, pictures in iterate_face_crops(files, reconstructor.framings, BATCH, workers, all_faces):
             first = [record["number"] <= 1 for record in records]
             here = [next(waiting) for is_first in first if is_first]
             here = [here[number - 1] for number in np.cumsum(first)]
@@ -185,42 +121,6 @@ def _crops(reconstructor, photographs, workers, all_faces=False):
             f"{len(groups)} of the photographs show several faces, of which the largest and most central one was used: "
             f"{printable(shown)}{', ...' if len(groups) > 5 else ''}"
         )
-
-
-def _write(path, face, portraits, sources, reconstructor, formats):
-    """Write everything about one face beside one another under `path` and an ending each."""
-    coefficients, vertices, albedo, portrait = face
-    refuse_to_replace(_results(path.parent, [path.name], formats))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model = reconstructor.face_model
-    texture = model.atlas and model.atlas.bake(albedo)
-    for kind in formats:
-        save_mesh(_result(path, kind), vertices, albedo, model.triangles.numpy(), texture)
-    content = dict(
-        made=MADE_HERE,
-        photographs=sources,
-        network=reconstructor.reader.network.name,
-        face_model=Path(model.source).name,
-        shape=coefficients.shape.tolist(),
-        texture=coefficients.texture.tolist(),
-    )
-    write_json(_result(path, "json"), content)
-    picture = Image.fromarray(np.concatenate([*portraits, portrait], axis=1))
-    info = PngInfo()
-    info.add_text("Software", MADE_HERE)
-    # stronger compression would take longer than all else that is done for a face
-    options = dict(pnginfo=info, compress_level=1)
-    write_atomically(_result(path, "png"), lambda part: picture.save(part, "PNG", **options))
-
-
-def _result(path, kind):
-    return path.with_name(f"{path.name}.{kind}")
-
-
-def _results(folder, names, formats):
-    """All files that faces of these names may replace."""
-    results = [_result(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
-    return [*(path for result in results for path in files_of(result)), folder / SKIPPED]
 
 
 def _parse(arguments):
@@ -238,6 +138,8 @@ def _parse(arguments):
     parser.add_argument(
         "--formats", nargs="+", choices=FORMATS, default=FORMATS, help="of the meshes (default: all three)"
     )
+    parser.add_argument("--no-fit", action="store_true", help="the regressor's face alone, without pose and landmarks")
+    parser.add_argument("--photo-texture", action="store_true", help="the texture of the photograph's own pixels")
     parser.add_argument(
         "--regressor",
         metavar="FILE",
@@ -259,11 +161,12 @@ def main(arguments=None):
         photographs, others = find_photographs(chosen.photographs)
         check_writable(chosen.out)
         names = ["person"] if chosen.same_person else photographs
-        refuse_to_replace(_results(chosen.out, names, chosen.formats))
+        refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats), chosen.out / SKIPPED])
         params = load_params(PARAMS_FILE)
         regressor = chosen.regressor or default_regressor(params)
-        reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path)
+        reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path, not chosen.no_fit)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
+        work = partial(work, photo_texture=chosen.photo_texture)
         # a process of its own costs seconds to start, which a few photographs do not
         workers = int(len(photographs) > BATCH)
         skipped = work(reconstructor, photographs, chosen.out, chosen.formats, workers)

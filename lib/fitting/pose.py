@@ -1,0 +1,208 @@
+"""Pose, camera, expression and shape from landmarks, by damped least squares with the face model's priors.
+
+A full-perspective camera looks at the turned face (`lib.rendering.camera`). Its focal length and its distance are both
+unknown: the size in the picture gives one of the two, and perspective, weakly, the other, so that the distance has a
+prior.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from lib.core.errors import StudyError
+from lib.fitting.face_mesh import CROP
+from lib.rendering.camera import FARTHEST, NEAREST
+
+POINTS_FILE = Path(__file__).parent / "face_mesh_points.npz"
+"""`places` (468, 3) mm of the landmarks on the mean face of the open model, and `spread` (468,), the deviation of what
+the network finds from these, in distances between the eyes: `derivations/face_mesh_points.py`."""
+FARTHEST_PLACE = 8.0
+"""mm: a face model whose mean face has no vertex so near to the places is another one."""
+CORRELATION = 4.0
+"""Errors of neighbouring landmarks are alike: all together tell no more than if each had this many times its spread."""
+SHAPE_VARIANCE = 0.5
+"""Of each coefficient about what the regressor gives, with which the simulated people's shapes come out best."""
+USUAL_DISTANCE, DISTANCE_SPREAD = 900.0, 0.35
+"""mm, and the standard deviation of its logarithm."""
+OUTLIER = 2.0
+"""Deviations beyond which a landmark's error counts linearly (Huber)."""
+STEPS, SMALLEST_STEP = 20, 1e-4
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a face was photographed, in the units of a crop, x to the right and y downwards.
+
+    Attributes
+    ----------
+    rotation : ndarray (3, 3)
+        Camera frame = rotation (model frame - centre).
+    centre : ndarray (3,)
+        mm, model frame.
+    place : ndarray (2,)
+        Where the centre lies in the picture.
+    scale : float
+        Sides of the picture per mm at the centre.
+    distance : float
+        From the camera to the centre, mm.
+    expression : ndarray (E,)
+    shape : ndarray (S,)
+        The regressor's, corrected by the landmarks.
+    residual : float
+        Mean distance of landmarks from where the face has them, in distances between the eyes.
+    """
+
+    rotation: np.ndarray
+    centre: np.ndarray
+    place: np.ndarray
+    scale: float
+    distance: float
+    expression: np.ndarray
+    shape: np.ndarray
+    residual: float
+
+    @property
+    def angles(self):
+        """Yaw, pitch and roll in radians, as `lib.rendering.camera.rotation_matrices` takes them."""
+        (_, roll_sine, _), (_, roll_cosine, _), (yaw_sine, pitch, yaw_cosine) = self.rotation
+        return np.array([np.arctan2(-yaw_sine, yaw_cosine), np.arcsin(pitch), np.arctan2(-roll_sine, roll_cosine)])
+
+    def camera(self):
+        """The camera (3, 4): homogeneous points of the model frame in mm to (x w, y w, w), w in mm."""
+        turned = np.hstack([self.rotation, -(self.rotation @ self.centre)[:, None]])
+        depth = np.array([0, 0, 0, self.distance]) - turned[2]
+        return np.stack(
+            [
+                self.scale * self.distance * turned[0] + self.place[0] * depth,
+                -self.scale * self.distance * turned[1] + self.place[1] * depth,
+                depth,
+            ]
+        )
+
+
+class LandmarkModel:
+    """A face model over the landmarks of `lib.fitting.face_mesh` alone.
+
+    Parameters
+    ----------
+    face_model : FaceModel
+
+    Raises
+    ------
+    StudyError
+        The landmarks lie nowhere near the model's mean face.
+    """
+
+    @torch.no_grad()
+    def __init__(self, face_model):
+        file = np.load(POINTS_FILE)
+        shape, expression = (
+            torch.zeros(1, size) for size in (face_model.shape_dimension, face_model.expression_dimension)
+        )
+        mean = face_model.vertices(shape)[0].numpy().astype(np.float64)
+        distance, self.vertices = cKDTree(mean).query(file["places"])
+        if distance.max() > FARTHEST_PLACE:
+            raise StudyError(f"{face_model.source}: no fit to photographs, its mean face is not the open model's")
+        relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
+        self.mean, self.spread = relaxed[self.vertices], file["spread"].astype(np.float64)
+        modes = face_model.shape_modes, face_model.expression_modes
+        self.shape_modes, self.expression_modes = (each[:, self.vertices].numpy().astype(np.float64) for each in modes)
+
+    def fit(self, landmarks, shape, variance=SHAPE_VARIANCE):
+        """Find the pose behind landmarks.
+
+        Parameters
+        ----------
+        landmarks : ndarray (468, 2)
+            In units of the crop, x to the right and y downwards.
+        shape : ndarray (S,)
+            What the regressor gives.
+        variance : float
+            Of the shape about it; 0 keeps it.
+
+        Returns
+        -------
+        Pose
+        """
+        eyes = np.subtract(*CROP.points[:2])
+        size = float(np.hypot(*eyes))
+        spread = CORRELATION * size * self.spread
+        free = np.concatenate([self.expression_modes, self.shape_modes if variance else self.shape_modes[:0]])
+        prior = np.full(len(free), 1.0)
+        prior[len(self.expression_modes) :] /= variance or 1.0
+        base = self.mean + np.tensordot(shape, self.shape_modes, 1)
+        centre, change = base.mean(0), np.zeros(len(free))
+        rotation, place, log_distance = np.eye(3), landmarks.mean(0), np.log(USUAL_DISTANCE)
+        log_scale = np.log(np.linalg.norm(landmarks - place) / np.linalg.norm((base - centre)[:, :2]))
+        for _ in range(STEPS):
+            points = (base + np.tensordot(change, free, 1) - centre) @ rotation.T
+            seen, slopes = _project(points, place, np.exp(log_scale), np.exp(log_distance))
+            error = seen - landmarks
+            length = np.linalg.norm(error, axis=1) / spread
+            weight = np.minimum(1, OUTLIER / length.clip(min=1e-9)) / spread**2
+            moved = np.einsum("kij,ekj->kie", slopes[:, :, :3], free @ rotation.T)
+            turned = np.einsum("kij,kje->kie", slopes[:, :, :3], _turning(points))
+            jacobian = np.concatenate([turned, slopes[:, :, 3:], moved], 2).reshape(2 * len(landmarks), -1)
+            weighted = jacobian * np.repeat(weight, 2)[:, None]
+            stiffness = np.concatenate([np.full(6, 1e-6), [DISTANCE_SPREAD**-2], prior])
+            known = np.concatenate([np.zeros(6), [log_distance - np.log(USUAL_DISTANCE)], change])
+            gradient = weighted.T @ error.ravel() + stiffness * known
+            step = -np.linalg.solve(weighted.T @ jacobian + np.diag(stiffness), gradient)
+            rotation = Rotation.from_rotvec(step[:3]).as_matrix() @ rotation
+            place, log_scale, log_distance = place + step[3:5], log_scale + step[5], log_distance + step[6]
+            change = change + step[7:]
+            if np.abs(step).max() < SMALLEST_STEP:
+                break
+        split = len(self.expression_modes)
+        corrected = shape + change[split:] if variance else shape
+        residual = np.linalg.norm(error, axis=1).mean() / size
+        return Pose(
+            rotation,
+            centre,
+            place,
+            float(np.exp(log_scale)),
+            float(np.exp(log_distance)),
+            change[:split],
+            corrected,
+            float(residual),
+        )
+
+
+def clip_projection(camera, distance):
+    """A camera (3, 4) onto a picture in its own units, in clip coordinates, as `lib.rendering.camera.crop_projection`.
+
+    Returns
+    -------
+    Tensor (1, 4, 4)
+        float32.
+    """
+    x, y, w = camera
+    near, far = NEAREST * distance, FARTHEST * distance
+    z = (far + near) / (far - near) * w - [0, 0, 0, 2 * far * near / (far - near)]
+    return torch.from_numpy(np.stack([2 * x - w, w - 2 * y, z, w])).float()[None]
+
+
+def _project(points, place, scale, distance):
+    """Points (K, 3) of the camera frame in the picture (K, 2), and the slopes (K, 2, 7) of that: by x, y, z, the place,
+    the logarithms of scale and distance."""
+    depth = distance - points[:, 2]
+    growth = scale * distance / depth
+    offset = growth[:, None] * points[:, :2] * [1, -1]
+    slopes = np.zeros((len(points), 2, 7))
+    slopes[:, 0, 0], slopes[:, 1, 1] = growth, -growth
+    slopes[:, :, 2] = offset / depth[:, None]
+    slopes[:, :, 3:5] = np.eye(2)
+    slopes[:, :, 5] = offset
+    slopes[:, :, 6] = -offset * (points[:, 2] / depth)[:, None]
+    return place + offset, slopes
+
+
+def _turning(points):
+    """Slopes (K, 3, 3) of turned points by a small rotation: of omega x p."""
+    x, y, z = points.T
+    zero = np.zeros_like(x)
+    return np.stack([np.stack(row, 1) for row in ((zero, z, -y), (-z, zero, x), (y, -x, zero))], 1)

@@ -1,0 +1,165 @@
+"""All that turns photographs into one face: what reads them, the regressor, the face model and the fit."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib.core import paths
+from lib.core.errors import StudyError
+from lib.core.pictures import to_pictures
+from lib.face_model.model import Coefficients, FaceModel
+from lib.fitting.photograph import PhotographFit, PhotographFitter
+from lib.photos.align import POINT_COLUMNS
+from lib.recognition.reader import FeatureReader, load_reader
+from lib.rendering.crop import Crop
+from lib.rendering.renderer import frontal_scene, render_meshes
+from lib.training.regressor import Regressor
+
+PORTRAIT = Crop(320, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
+EXPRESSIONS = 64
+VIEWS = (0.0, 35.0, 90.0)
+"""Yaw in degrees of the views of a face: from the front, between, in profile."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face, and what its photographs show of it.
+
+    Attributes
+    ----------
+    coefficients : Coefficients
+        Of one face, without a batch: shape (S,) and texture (K,).
+    vertices, albedo : ndarray (N, 3)
+        The neutral face: mm in the model frame; sRGB in [0, 1].
+    views : list of ndarray (H, W, 3)
+        uint8: the neutral face turned by `VIEWS`.
+    fits : list of PhotographFit
+        One a photograph; none where the face model cannot be fitted.
+    """
+
+    coefficients: Coefficients
+    vertices: np.ndarray
+    albedo: np.ndarray
+    views: list[np.ndarray]
+    fits: list[PhotographFit]
+
+
+@dataclass(frozen=True)
+class Reconstructor:
+    """All that turns photographs into faces; without `fitter` faces are the regressor's alone."""
+
+    reader: FeatureReader
+    regressor: Regressor
+    face_model: FaceModel
+    fitter: PhotographFitter | None
+
+    @classmethod
+    def load(cls, networks, regressor, face_model, fit=True):
+        """Read everything.
+
+        Parameters
+        ----------
+        networks : lib.core.params.NetworksParams
+            Those that the regressor was trained with.
+        regressor, face_model : path-like
+        fit : bool
+            Whether photographs are fitted.
+
+        Raises
+        ------
+        StudyError
+            A file is missing, or the three do not fit one another.
+        """
+        if Path(regressor).suffix != ".safetensors":
+            raise StudyError(f"{regressor} is no regressor: those are the .safetensors files in {paths.REGRESSORS}")
+        for path in (regressor, face_model, paths.NETWORKS / f"{networks.training}.safetensors"):
+            if not Path(path).is_file():
+                raise StudyError(f"{path} is missing: run the study first (make study, or dvc repro)")
+        # of the expressions the least that a model can have is read where none is wanted
+        model = FaceModel.load(face_model, expression_dimension=EXPRESSIONS if fit else 1)
+        regressor = Regressor.load(regressor)
+        reader, fitter = load_reader(networks, regressor.feature_dimension), None
+        if fit:
+            try:
+                fitter = PhotographFitter(model)
+            except StudyError as error:
+                print(f"the photographs are not fitted: {error}")
+        return cls(reader, regressor, model, fitter)
+
+    @property
+    def framings(self):
+        """How photographs must be cropped for `faces`: dict of str to Crop."""
+        return self.reader.framings | (self.fitter.framings if self.fitter else {}) | dict(portrait=PORTRAIT)
+
+    @torch.inference_mode()
+    def faces(self, records, pictures):
+        """Reconstruct the face on each of B photographs.
+
+        Parameters
+        ----------
+        records : list of dict
+            As `lib.photos.align.iterate_face_crops` gives them, of photographs with a face.
+        pictures : dict of str to uint8 ndarray (B, H, W, 3)
+            Crops by name in the `framings`.
+
+        Returns
+        -------
+        list of Face
+        """
+        coefficients = self.regressor(self.reader.of_crops(pictures))
+        if not self.fitter:
+            return [self._face(coefficients[number]) for number in range(len(records))]
+        poses = [
+            self.fitter.points.fit(landmarks, shape.double().numpy())
+            for landmarks, shape in zip(self.fitter.landmarks(pictures["landmarks"]), coefficients.shape, strict=True)
+        ]
+        return [
+            self._face(replace(coefficients[number], shape=torch.from_numpy(pose.shape).float()), [pose], each)
+            for number, (pose, each) in enumerate(zip(poses, _one_by_one(records, pictures), strict=True))
+        ]
+
+    @torch.inference_mode()
+    def face_of_person(self, records, pictures):
+        """Reconstruct one face from B photographs of one person, from the mean of their features (paper 4.2).
+
+        Parameters
+            As `faces`.
+
+        Returns
+        -------
+        Face
+            Its shape is the mean of what the photographs' landmarks make of the regressor's.
+        """
+        coefficients = self.regressor(self.reader.of_crops(pictures).mean(0, keepdim=True))[0]
+        if not self.fitter:
+            return self._face(coefficients)
+        points, landmarks = self.fitter.points, self.fitter.landmarks(pictures["landmarks"])
+        shape = np.mean([points.fit(each, coefficients.shape.double().numpy()).shape for each in landmarks], 0)
+        poses = [points.fit(each, shape, variance=0) for each in landmarks]
+        coefficients = replace(coefficients, shape=torch.from_numpy(shape).float())
+        return self._face(coefficients, poses, [one for each in _one_by_one(records, pictures) for one in each])
+
+    def _face(self, coefficients, poses=(), photographs=()):
+        """Decode a face, draw it, and explain its photographs, pairs of record and portrait."""
+        model = self.face_model
+        vertices, albedo = model.vertices(coefficients.shape[None]), model.albedo(coefficients.texture[None])
+        scene = frontal_scene(len(VIEWS))
+        scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))
+        images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, PORTRAIT)
+        albedo = albedo[0].numpy()
+        fits = [
+            self.fitter.explain(pose, albedo, portrait, PORTRAIT, _points(record))
+            for pose, (record, portrait) in zip(poses, photographs, strict=True)
+        ]
+        return Face(coefficients, vertices[0].numpy(), albedo, list(to_pictures(images)), fits)
+
+
+def _one_by_one(records, pictures):
+    return [[(record, portrait)] for record, portrait in zip(records, pictures["portrait"], strict=True)]
+
+
+def _points(record):
+    """The landmarks (4, 2) that a photograph was cropped by."""
+    return np.array([record[name] for name in POINT_COLUMNS]).reshape(-1, 2)

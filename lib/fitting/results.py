@@ -1,0 +1,94 @@
+"""The files of a face: meshes, numbers, and a card that shows the photograph, the fit and the face from three sides."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lib.core.files import MADE_HERE, refuse_to_replace, write_atomically
+from lib.core.tensors import write_json
+from lib.face_model.meshes import files_of, save_mesh
+from lib.face_model.photo_texture import mirror_vertices, photo_texture
+from lib.photos.read import read_picture
+
+POSED = "posed"
+"""Folder of the meshes with pose and expression."""
+USE = "not for identifying people, nor for deciding anything about them: docs/model-card.md"
+
+
+def write_face(path, face, portraits, sources, reconstructor, formats, photo_textured=False):
+    """Write everything about one face, under `path` and an ending each; a file of the user's is never replaced.
+
+    Parameters
+    ----------
+    path : Path
+        Without an ending.
+    face : lib.fitting.reconstructor.Face
+    portraits : list of ndarray (H, W, 3)
+        uint8: its photographs in the framing of `lib.fitting.reconstructor.PORTRAIT`.
+    sources : list of (Path, dict)
+        The photographs, and what is told of each.
+    reconstructor : lib.fitting.reconstructor.Reconstructor
+    formats : sequence of {"glb", "ply", "obj"}
+    photo_textured : bool
+        Whether the texture is made of the photograph's pixels instead of the model's albedo.
+
+    Raises
+    ------
+    StudyError
+        A file would be replaced that is no result, or no disc space is left.
+    """
+    refuse_to_replace(files_of_faces(path.parent, [path.name], formats))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model, fits = reconstructor.face_model, face.fits
+    triangles, texture = model.triangles.numpy(), model.atlas and model.atlas.bake(face.albedo)
+    if photo_textured and fits and model.atlas:
+        texture = _texture_of_photograph(model, face, sources)
+    for kind in formats:
+        save_mesh(_with_ending(path, kind), face.vertices, face.albedo, triangles, texture)
+    if "glb" in formats and len(fits) == 1:
+        posed = path.parent / POSED / f"{path.name}.glb"
+        posed.parent.mkdir(exist_ok=True)
+        save_mesh(posed, fits[0].posed, face.albedo, triangles, texture)
+    told = [dict(told) for _, told in sources]
+    for one, fit in zip(told, fits):
+        one["fit"] = fit.facts(model)
+    content = dict(
+        made=MADE_HERE,
+        use=USE,
+        photographs=told,
+        network=reconstructor.reader.network.name,
+        face_model=Path(model.source).name,
+        shape=face.coefficients.shape.tolist(),
+        texture=face.coefficients.texture.tolist(),
+    )
+    write_json(_with_ending(path, "json"), content)
+    card = Image.fromarray(np.concatenate([*portraits, *(fit.overlay for fit in fits), *face.views], axis=1))
+    info = PngInfo()
+    info.add_text("Software", MADE_HERE)
+    # stronger compression would take longer than all else that is done for a face
+    options = dict(pnginfo=info, compress_level=1)
+    write_atomically(_with_ending(path, "png"), lambda part: card.save(part, "PNG", **options))
+
+
+def files_of_faces(folder, names, formats):
+    """All files that `write_face` may replace for faces of these names."""
+    results = [_with_ending(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
+    results += [folder / POSED / f"{name}.glb" for name in names if "glb" in formats]
+    return [path for result in results for path in files_of(result)]
+
+
+def _with_ending(path, kind):
+    return path.with_name(f"{path.name}.{kind}")
+
+
+def _texture_of_photograph(model, face, sources):
+    """The texture from the photograph that shows the face most from the front."""
+    number = min(range(len(face.fits)), key=lambda number: abs(face.fits[number].pose.angles[0]))
+    fit, picture = face.fits[number], read_picture(sources[number][0])
+    camera = np.diag([*(1 / np.asarray(picture.scale)), 1]) @ fit.camera
+    mean = model.vertices(torch.zeros(1, model.shape_dimension))[0].numpy()
+    light = fit.irradiance(model.triangles.numpy())
+    return photo_texture(model.atlas, fit.vertices, camera, picture.pixels, light, face.albedo, mirror_vertices(mean))

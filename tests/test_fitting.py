@@ -1,0 +1,232 @@
+"""Pose, light and landmarks: on faces whose pose and light are known, and on a photograph."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from conftest import ROOT
+from PIL import Image
+from skimage import data
+
+from lib import reconstruct
+from lib.core.errors import StudyError
+from lib.core.params import load_params
+from lib.core.pictures import decode_srgb, encode_srgb, to_pictures
+from lib.face_model.model import IBUG_LANDMARKS, FaceModel
+from lib.fitting.face_mesh import CROP, load_face_mesh
+from lib.fitting.light import fit_light, harmonics, irradiance
+from lib.fitting.pose import LandmarkModel, _project, _turning, clip_projection
+from lib.open_model.build import build_open_face_model
+from lib.photos.align import POINT_COLUMNS, iterate_face_crops
+from lib.photos.files import Photograph
+from lib.recognition.network import prepare_network
+from lib.rendering.camera import alignment_points, crop_projection, picture_points
+from lib.rendering.crop import Crop, landmarks_in_crop
+from lib.rendering.renderer import frontal_scene, render_meshes
+from lib.training.regressor import Regressor
+
+EXPRESSIONS = 64
+TURNED = (0.4, -0.15, 0.1)
+"""Yaw, pitch and roll in radians."""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder as the study leaves it, with the open model of few vertices and an untrained regressor."""
+    folder = tmp_path_factory.mktemp("study")
+    shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
+    names = load_params(folder / "params.yaml").networks
+    for name in (names.training, names.second):
+        prepare_network(name, folder / "data/networks", folder / "data/raw/networks")
+    samples = dict(shape_samples=90, texture_samples=30, expression_samples=80)
+    build_open_face_model(folder / "data/face_model", seed=3, resolutions=("light",), **samples)
+    (folder / "data/face_model/light.h5").rename(folder / "data/face_model/full.h5")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(study, monkeypatch):
+    monkeypatch.chdir(study)
+
+
+@pytest.fixture(scope="module")
+def model(study):
+    return FaceModel.load(study / "data/face_model/full.h5", 80, 20, EXPRESSIONS)
+
+
+@pytest.fixture(scope="module")
+def points(model):
+    return LandmarkModel(model)
+
+
+def posed(model, shape, expression, angles=TURNED, distance=700.0):
+    """The vertices, and the projection of the model into the landmark network's crop."""
+    vertices = model.vertices(shape, expression)
+    corners = alignment_points(vertices, model.alignment_vertices)
+    scene = torch.tensor([angles]), torch.tensor([distance])
+    return vertices, crop_projection(*scene, corners, CROP, torch.tensor([[0.03, -0.02, 0.05, angles[2]]]))[0]
+
+
+def test_the_landmark_network_finds_eyes_where_the_detector_does(tmp_path):
+    Image.fromarray(data.astronaut()[:250, 100:350]).save(tmp_path / "eileen.png")
+    photograph = Photograph(str(tmp_path), "eileen.png", "eileen")
+    ((records, pictures),) = iterate_face_crops([photograph], dict(mesh=CROP), 1, 0)
+    found = load_face_mesh()(torch.from_numpy(pictures["mesh"]).movedim(3, 1) / 255)[0]
+    eyes = torch.stack([found[[33, 133]].mean(0), found[[362, 263]].mean(0)])
+    apart = (eyes[1] - eyes[0]).norm()
+    assert records[0]["reason"] == "" and found.shape == (468, 2)
+    detected = torch.tensor([records[0][name] for name in POINT_COLUMNS]).view(1, 4, 2)
+    detected = landmarks_in_crop(detected, CROP)[0, :2]
+    assert ((eyes - detected).norm(dim=1) < 0.06 * apart).all()
+    assert found[152, 1] > found[[61, 291], 1].max() > found[1, 1] > eyes[:, 1].max()  # chin, mouth, nose
+
+
+def test_other_files_of_the_landmark_network_are_refused(tmp_path):
+    for name in ("facemesh.json", "facemesh.bin"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(StudyError, match="facemesh.json is damaged"):
+        load_face_mesh(tmp_path)
+
+
+def test_slopes_are_those_of_finite_differences():
+    random = np.random.default_rng(0)
+    places, step = random.normal(size=(6, 3)) * 50, 1e-6
+    state = np.array([0.4, 0.5, math.log(0.002), math.log(800.0)])
+
+    def seen(points, state):
+        return _project(points, state[:2], np.exp(state[2]), np.exp(state[3]))[0]
+
+    slopes = _project(places, state[:2], np.exp(state[2]), np.exp(state[3]))[1]
+    for axis in range(3):
+        moved = (seen(places + step * np.eye(3)[axis], state) - seen(places, state)) / step
+        np.testing.assert_allclose(slopes[:, :, axis], moved, rtol=1e-3, atol=1e-8)
+        turned = np.cross(np.eye(3)[axis], places)
+        np.testing.assert_allclose(_turning(places)[:, :, axis], turned)
+    for number in range(4):
+        moved = (seen(places, state + step * np.eye(4)[number]) - seen(places, state)) / step
+        np.testing.assert_allclose(slopes[:, :, 3 + number], moved, rtol=1e-3, atol=1e-6)
+
+
+def test_exact_landmarks_give_the_pose_and_the_camera(model, points):
+    generator = torch.Generator().manual_seed(1)
+    shape, expression = torch.randn(1, 80, generator=generator), 0.5 * torch.randn(1, EXPRESSIONS, generator=generator)
+    vertices, projection = posed(model, shape, expression)
+    landmarks = picture_points(vertices[:, points.vertices], projection)[0].double().numpy()
+    found = points.fit(landmarks, shape[0].double().numpy(), variance=0)
+    # the roll of the scene is turned back by the crop, in which the framing turns the face again
+    assert np.degrees(np.abs(found.angles - TURNED)).max() < 1.5
+    assert found.residual < 0.01 and (found.shape == shape[0].numpy()).all()
+    homogeneous = np.hstack([points.mean, np.ones((468, 1))]) @ found.camera().T
+    drawn = picture_points(torch.from_numpy(points.mean).float()[None], clip_projection(found.camera(), found.distance))
+    np.testing.assert_allclose(drawn[0], homogeneous[:, :2] / homogeneous[:, 2:], atol=1e-5)
+
+
+def test_landmarks_correct_the_shape_and_outliers_hardly_do(model, points):
+    generator = torch.Generator().manual_seed(2)
+    shape, nothing = torch.randn(1, 80, generator=generator), np.zeros(80)
+    vertices, projection = posed(model, shape, None, (0.1, 0.0, 0.0))
+    landmarks = picture_points(vertices[:, points.vertices], projection)[0].double().numpy()
+    found, spoilt = points.fit(landmarks, nothing, 1.0), landmarks.copy()
+    spoilt[:40] += 0.5
+    for pose in (found, points.fit(spoilt, nothing, 1.0)):
+        error = np.linalg.norm(np.tensordot(pose.shape - shape[0].numpy(), points.shape_modes, 1), axis=1).mean()
+        assert error < 0.75 * np.linalg.norm(np.tensordot(shape[0].numpy(), points.shape_modes, 1), axis=1).mean()
+
+
+def test_another_face_model_is_not_fitted(model):
+    far = FaceModel.load("data/face_model/full.h5", 80, 20, EXPRESSIONS)
+    far._shape.mean += 20
+    with pytest.raises(StudyError, match="its mean face is not the open model's"):
+        LandmarkModel(far)
+
+
+def test_light_is_found_beneath_hair():
+    random = np.random.default_rng(4)
+    normals = random.normal(size=(4000, 3)) * [1, 1, 0.3] + [0, 0, 1]
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    albedo = random.uniform(0.4, 0.7, (4000, 3))
+    light = np.array([[0.7], [0.2], [-0.1], [0.25], [0.02], [0.03], [0.0], [-0.02], [0.01]]) * [1.0, 0.9, 0.8]
+    pixels = encode_srgb(decode_srgb(albedo) * irradiance(normals, light))
+    pixels[:800] = 0.05
+    found = irradiance(normals, fit_light(albedo, normals, pixels))
+    assert np.abs(found / irradiance(normals, light) - 1)[800:].mean() < 0.05
+    assert (irradiance(normals, -light) >= 0).all() and harmonics(normals).shape == (4000, 9)
+
+
+@pytest.fixture(scope="module")
+def photograph(model, tmp_path_factory):
+    """A rendered photograph of a face with an expression: its path, its vertices, their places in pixels."""
+    generator = torch.Generator().manual_seed(6)
+    shape, texture = torch.zeros(1, 80), 0.5 * torch.randn(1, 20, generator=generator)
+    vertices = model.vertices(shape, 0.4 * torch.randn(1, EXPRESSIONS, generator=generator))
+    scene, crop = frontal_scene(1), Crop(300, ((0.37, 0.4), (0.61, 0.42), (0.39, 0.64), (0.57, 0.66)))
+    scene.angles[:] = torch.tensor([TURNED])
+    corners = alignment_points(vertices, model.alignment_vertices)
+    projection = crop_projection(scene.angles, scene.distance, corners, crop)[0]
+    drawn = model.triangles, model.alignment_vertices, scene, crop
+    path = tmp_path_factory.mktemp("photograph") / "rendered.png"
+    Image.fromarray(to_pictures(render_meshes(vertices, model.albedo(texture), *drawn))[0]).save(path)
+    return path, vertices[0].numpy(), 300 * picture_points(vertices, projection)[0].numpy()
+
+
+@pytest.fixture
+def regressor(study, monkeypatch):
+    """Gives the mean face, whatever it reads; the model of few samples has few components."""
+    load = FaceModel.load
+    monkeypatch.setattr(FaceModel, "load", lambda path, expression_dimension: load(path, 80, 20, expression_dimension))
+    regressor = Regressor(256, 80, 20)
+    torch.nn.init.zeros_(regressor.layers[-1].weight)
+    torch.nn.init.zeros_(regressor.layers[-1].bias)
+    (study / "data/regressors").mkdir(exist_ok=True)
+    regressor.save(study / "data/regressors/zero.safetensors")
+    return "data/regressors/zero.safetensors"
+
+
+def test_a_photograph_gives_pose_landmarks_and_overlay(model, photograph, regressor, tmp_path, monkeypatch):
+    path, vertices, places = photograph
+    assert reconstruct.main([str(path), "--out", str(tmp_path), "--regressor", regressor]) == 0
+    fit = json.loads((tmp_path / "rendered.json").read_text())["photographs"][0]["fit"]
+    rows = model.landmark_vertices(IBUG_LANDMARKS)
+    found, eyes = np.array(fit["landmarks"]["pixels"]), np.linalg.norm(places[rows[36]] - places[rows[45]])
+    assert fit["landmarks"]["vertices"] == rows and fit["residual"] < 0.1
+    assert np.linalg.norm(found - places[rows], axis=1)[17:].mean() < 0.06 * eyes
+    angles = [fit["pose_degrees"][name] for name in ("yaw", "pitch")]
+    assert np.abs(angles - np.degrees(TURNED[:2])).max() < 6
+    camera, mm = np.array(fit["camera"]), np.array(fit["landmarks"]["mm"])
+    seen = np.hstack([mm, np.ones((68, 1))]) @ camera.T
+    np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], found, atol=0.02)
+    assert (seen[:, 2] > 200).all()  # in front of the camera
+    card = np.asarray(Image.open(tmp_path / "rendered.png")).astype(float)
+    assert card.shape == (320, 5 * 320, 3)
+    overlay, portrait = card[:, 320:640], card[:, :320]
+    drawn = np.abs(overlay - portrait).max(2) > 0
+    assert drawn.mean() > 0.15 and np.abs(overlay - portrait)[drawn].mean() < 12
+    turned = trimesh.load_mesh(tmp_path / "posed/rendered.glb", process=False).vertices
+    nose = model.landmarks["center.nose.tip"]
+    assert turned[nose, 2] * 1000 > 30 and turned[nose, 0] > 0.01  # towards the camera, turned to the right
+
+
+def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):
+    arguments = [str(photograph[0]), "--regressor", regressor, "--formats", "ply"]
+    shapes = []
+    for name, more in (("with", []), ("without", ["--no-fit"]), ("both", ["--same-person"])):
+        assert reconstruct.main([*arguments, "--out", str(tmp_path / name), *more]) == 0
+        (written,) = (tmp_path / name).glob("*.json")
+        content = json.loads(written.read_text())
+        assert ("fit" in content["photographs"][0]) == (name != "without")
+        shapes.append(content["shape"])
+    assert not any(shapes[1]) and any(shapes[0])
+    np.testing.assert_allclose(shapes[0], shapes[2], atol=1e-5)
+
+
+def test_the_photographs_pixels_make_the_texture(photograph, regressor, tmp_path):
+    textures = []
+    for name, more in (("model", []), ("photo", ["--photo-texture"])):
+        arguments = [str(photograph[0]), "--regressor", regressor, "--formats", "obj", "--out", str(tmp_path / name)]
+        assert reconstruct.main([*arguments, *more]) == 0
+        textures.append(np.asarray(Image.open(tmp_path / name / "textures/rendered.png")).astype(float))
+    assert textures[0].shape == textures[1].shape and 1 < np.abs(textures[1] - textures[0]).mean() < 40

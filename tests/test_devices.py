@@ -12,13 +12,21 @@ from test_evaluation import PERSONS, photographed_as, setup_of
 from test_training import STAGE1, STAGE2, regressor, world  # noqa: F401 (fixtures)
 
 from benchmarks import gpu_check
+from lib.baselines import external
+from lib.baselines.external_meshes import PlacedMesh
 from lib.baselines.iterative_fit import fit_photographs
+from lib.baselines.methods import evaluate_truth
 from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train_pixel_autoencoder
 from lib.core.processes import on_best_device
-from lib.evaluation.protocol import evaluate_faces, loopback_table
+from lib.evaluation.protocol import evaluate_faces, load_evaluation, loopback_table
 from lib.evaluation.tables import leaves
+from lib.face_model.meshes import Mesh
 from lib.face_model.model import Coefficients
+from lib.open_model.generator import FaceGenerator
+from lib.photos.simulated.camera import person_name
 from lib.recognition.reader import FeatureReader
+from lib.recognition.render_centre import centred_on_renders
+from lib.rendering.crop import POINT_NAMES
 from lib.rendering.renderer import render, sample_scenes
 from lib.robustness.protocol import frontal_embeddings
 from lib.training.augmentation import Augmentation
@@ -108,6 +116,38 @@ def test_the_evaluation_gives_the_numbers_of_the_cpu(tmp_path, generator, regres
     with pretended(monkeypatch) as cuda:
         measure(SmallNetwork().to(cuda))
     assert results[1] == pytest.approx(results[0], abs=1e-3, nan_ok=True)
+
+
+def test_true_faces_are_drawn_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    persons = np.array([person_name(number // 2) for number in range(8)], object)
+    embeddings = np.eye(6, dtype=np.float32)[np.arange(8) % 6]
+    photographed = photographed_as(embeddings, persons, np.full(8, "", object))
+
+    def measure(network):
+        evaluate_truth(setup_of(small_face_model(tmp_path), network, photographed), FaceGenerator("light"), 5)
+        return load_evaluation("data/external/ground_truth.h5")["frontal"]
+
+    here = measure(SmallNetwork())
+    with pretended(monkeypatch) as cuda:
+        np.testing.assert_allclose(measure(SmallNetwork().to(cuda)), here, atol=1e-4)
+
+
+def test_meshes_of_other_methods_are_drawn_there(tmp_path, monkeypatch):
+    model = small_face_model(tmp_path)
+    vertices, albedo = (
+        part[0].numpy() for part in (model.vertices(torch.zeros(1, SHAPE)), model.albedo(torch.zeros(1, TEXTURE)))
+    )
+    landmarks = dict(zip(POINT_NAMES, model.alignment_vertices.values()))
+    face = PlacedMesh(Mesh(vertices, model.triangles.numpy(), albedo), landmarks)
+
+    def measure(network):
+        centred = centred_on_renders(network, on_best_device(model))
+        return external._draw(setup_of(model, network), [face], centred).frontal
+
+    here = measure(SmallNetwork())
+    with pretended(monkeypatch) as cuda:
+        np.testing.assert_allclose(measure(SmallNetwork().to(cuda)), here, atol=1e-3)
 
 
 def test_methods_that_explain_pixels_run_there(tmp_path, generator, cuda, monkeypatch):

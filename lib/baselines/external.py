@@ -101,7 +101,7 @@ def _draw(setup, faces, network):
     for number, face in enumerate(progress(faces, "renders", unit="mesh")):
         mesh = face.mesh
         parts = [torch.from_numpy(values).float()[None].to(device) for values in (mesh.vertices, mesh.albedo)]
-        parts += [torch.from_numpy(mesh.triangles), [face.landmarks[name] for name in POINT_NAMES]]
+        parts += [torch.from_numpy(mesh.triangles).to(device), [face.landmarks[name] for name in POINT_NAMES]]
         views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
         embeddings.append(network(torch.cat(views)).embedding)
         image = render_meshes(*parts, studio, setup.reader.network.crop)[0]

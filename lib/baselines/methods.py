@@ -91,7 +91,7 @@ def evaluate_truth(setup, generator, seed):
         return []
     photographed = setup.photographed
     people = {name: true_person(generator, name, seed) for name in set(photographed.persons)}
-    triangles, points = torch.as_tensor(generator.triangles), alignment_vertices_of(generator)
+    triangles, points = torch.as_tensor(generator.triangles).to(best_device()), alignment_vertices_of(generator)
 
     def drawing(rows):
         faces = [people[name] for name in photographed.persons[rows]]

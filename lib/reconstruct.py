@@ -37,12 +37,12 @@ and face side by side); files that gave no face are listed in skipped.csv. Only 
 Exit code: 0 all photographs gave a face, 3 some files were skipped, 1 nothing was made, 2 wrong usage."""
 
 
-def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, photo_texture=False, all_faces=False):
+def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, all_faces=False, **options):
     """Make a face of each of the photographs that `find_photographs` gives.
 
     Of several faces in one the largest and most central is taken, or with `all_faces` each: the results are called
     NAME-face1, NAME-face2, ... in this order. A file that is no result of an earlier run is never replaced. `workers`
-    processes read photographs and detect faces ahead; 0 for few photographs.
+    processes read photographs and detect faces ahead; 0 for few photographs. `options` are those of `write_face`.
 
     Returns
     -------
@@ -61,13 +61,13 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
             if all_faces and record["faces"] > 1:
                 target = folder / _name_of_face(name, record["number"], photographs)
             try:
-                write_face(target, face, [portrait], source, reconstructor, formats, photo_texture)
+                write_face(target, face, [portrait], source, reconstructor, formats, **options)
             except (OSError, StudyError) as error:
                 skipped[name] = f"its results cannot be written: {error}"
     return skipped
 
 
-def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, workers=1, photo_texture=False):
+def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, workers=1, **options):
     """Make one face of several photographs of one person, from the mean of their features (paper 4.2).
 
     Parameters, returns
@@ -85,7 +85,7 @@ def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, work
     if used:
         pictures = {name: np.concatenate([each[name] for each in crops]) for name in reconstructor.framings}
         face, portraits = reconstructor.face_of_person(used, pictures), list(pictures["portrait"])
-        write_face(folder / "person", face, portraits, sources, reconstructor, formats, photo_texture)
+        write_face(folder / "person", face, portraits, sources, reconstructor, formats, **options)
     return skipped
 
 
@@ -140,6 +140,7 @@ def _parse(arguments):
     )
     parser.add_argument("--no-fit", action="store_true", help="the regressor's face alone, without pose and landmarks")
     parser.add_argument("--photo-texture", action="store_true", help="the texture of the photograph's own pixels")
+    parser.add_argument("--turntable", action="store_true", help="turntable/NAME.webp too: the face turns")
     parser.add_argument(
         "--regressor",
         metavar="FILE",
@@ -161,12 +162,12 @@ def main(arguments=None):
         photographs, others = find_photographs(chosen.photographs)
         check_writable(chosen.out)
         names = ["person"] if chosen.same_person else photographs
-        refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats), chosen.out / SKIPPED])
+        refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats, chosen.turntable), chosen.out / SKIPPED])
         params = load_params(PARAMS_FILE)
         regressor = chosen.regressor or default_regressor(params)
         reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path, not chosen.no_fit)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
-        work = partial(work, photo_texture=chosen.photo_texture)
+        work = partial(work, photo_textured=chosen.photo_texture, turntable=chosen.turntable)
         # a process of its own costs seconds to start, which a few photographs do not
         workers = int(len(photographs) > BATCH)
         skipped = work(reconstructor, photographs, chosen.out, chosen.formats, workers)

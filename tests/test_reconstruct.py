@@ -196,6 +196,23 @@ def test_a_model_with_a_layout_gives_textures_that_replace_nothing_of_the_users(
     assert (tmp_path / "out" / place).read_text() == "the user's own"
 
 
+def test_a_turntable_turns_the_face_and_is_known_as_a_result(tmp_path, capsys):
+    arguments = ["photographs/eileen.png", "--formats", "ply", "--turntable", "--out", str(tmp_path)]
+    for _ in range(2):
+        assert reconstruct.main(arguments) == 0
+    path = tmp_path / "turntable/eileen.webp"
+    with Image.open(path) as animation:
+        assert animation.size == (320, 320) and animation.n_frames == 24
+        animation.seek(6)
+        turned = np.asarray(animation.convert("RGB")).astype(float)
+    assert np.abs(turned - np.asarray(Image.open(path).convert("RGB"))).mean() > 2
+    with pytest.raises(StudyError, match="no photograph"):
+        reconstruct.find_photographs([tmp_path])
+    path.write_text("the user's own")
+    assert reconstruct.main(arguments) == 1 and path.read_text() == "the user's own"
+    assert "eileen.webp would be replaced" in capsys.readouterr().err
+
+
 def test_a_second_run_replaces_its_own_results_and_reads_none_of_them(tmp_path, capsys):
     """Also where they lie among the photographs, at any depth, or have lost those beside them."""
     photographs = tmp_path / "holiday"

@@ -11,14 +11,15 @@ from lib.core.files import MADE_HERE, refuse_to_replace, write_atomically
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
 from lib.face_model.photo_texture import mirror_vertices, photo_texture
+from lib.fitting.turntable import save_turntable
 from lib.photos.read import read_picture
 
-POSED = "posed"
-"""Folder of the meshes with pose and expression."""
+POSED, TURNTABLE = "posed", "turntable"
+"""Folders of the meshes with pose and expression, and of the animations."""
 USE = "not for identifying people, nor for deciding anything about them: docs/model-card.md"
 
 
-def write_face(path, face, portraits, sources, reconstructor, formats, photo_textured=False):
+def write_face(path, face, portraits, sources, reconstructor, formats, photo_textured=False, turntable=False):
     """Write everything about one face, under `path` and an ending each; a file of the user's is never replaced.
 
     Parameters
@@ -34,13 +35,15 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
     formats : sequence of {"glb", "ply", "obj"}
     photo_textured : bool
         Whether the texture is made of the photograph's pixels instead of the model's albedo.
+    turntable : bool
+        Whether an animation of the face is made too.
 
     Raises
     ------
     StudyError
         A file would be replaced that is no result, or no disc space is left.
     """
-    refuse_to_replace(files_of_faces(path.parent, [path.name], formats))
+    refuse_to_replace(files_of_faces(path.parent, [path.name], formats, turntable))
     path.parent.mkdir(parents=True, exist_ok=True)
     model, fits = reconstructor.face_model, face.fits
     triangles, texture = model.triangles.numpy(), model.atlas and model.atlas.bake(face.albedo)
@@ -52,6 +55,8 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
         posed = path.parent / POSED / f"{path.name}.glb"
         posed.parent.mkdir(exist_ok=True)
         save_mesh(posed, fits[0].posed, face.albedo, triangles, texture)
+    if turntable:
+        save_turntable(_turntable(path), face, model)
     told = [dict(told) for _, told in sources]
     for one, fit in zip(told, fits):
         one["fit"] = fit.facts(model)
@@ -73,15 +78,20 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
     write_atomically(_with_ending(path, "png"), lambda part: card.save(part, "PNG", **options))
 
 
-def files_of_faces(folder, names, formats):
+def files_of_faces(folder, names, formats, turntable=False):
     """All files that `write_face` may replace for faces of these names."""
     results = [_with_ending(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
     results += [folder / POSED / f"{name}.glb" for name in names if "glb" in formats]
+    results += [_turntable(folder / name) for name in names if turntable]
     return [path for result in results for path in files_of(result)]
 
 
 def _with_ending(path, kind):
     return path.with_name(f"{path.name}.{kind}")
+
+
+def _turntable(path):
+    return path.parent / TURNTABLE / f"{path.name}.webp"
 
 
 def _texture_of_photograph(model, face, sources):

@@ -1,0 +1,65 @@
+"""A face that turns to and fro, as an animated WebP."""
+
+import math
+
+import torch
+from PIL import Image
+
+from lib.core.files import MADE_HERE, write_atomically
+from lib.core.pictures import to_pictures
+from lib.fitting.reconstructor import PORTRAIT
+from lib.rendering.camera import alignment_points, crop_projection, rotation_matrices
+from lib.rendering.rasterize import rasterize
+from lib.rendering.scenes import background_pictures, frontal_scene
+from lib.rendering.shading import shade
+from lib.rendering.vertices import vertex_stage
+
+FRAMES, MILLISECONDS = 24, 100
+FARTHEST = math.radians(60)
+"""To either side."""
+FRONT = 30
+"""Bytes of a WebP's header; the chunks follow."""
+
+
+@torch.inference_mode()
+def save_turntable(path, face, face_model):
+    """Draw the neutral face from `FRAMES` sides and write the animation.
+
+    Parameters
+    ----------
+    path : Path
+        ``.webp``
+    face : lib.fitting.reconstructor.Face
+    face_model : FaceModel
+        That of the face.
+    """
+    vertices, albedo = (torch.from_numpy(values)[None] for values in (face.vertices, face.albedo))
+    scene = frontal_scene(FRAMES)
+    corners = alignment_points(vertices, face_model.alignment_vertices).repeat(FRAMES, 1, 1)
+    front, _, origin = crop_projection(scene.angles, scene.distance, corners, PORTRAIT)
+    # the camera stands still, which a crop that follows the eyes would not
+    angles = FARTHEST * torch.sin(torch.arange(FRAMES) * (2 * math.pi / FRAMES))
+    turn = rotation_matrices(torch.stack([angles, *(2 * [torch.zeros(FRAMES)])], 1))
+    middle = vertices.mean(1)
+    projection = front.clone()
+    projection[:, :, :3] = front[:, :, :3] @ turn
+    projection[:, :, 3] += (front[:, :, :3] - projection[:, :, :3]) @ middle[0]
+    seen = vertex_stage(vertices, albedo, face_model.triangles, projection)
+    fragments = rasterize(seen[0], face_model.triangles, seen[1], PORTRAIT.size, PORTRAIT.size)
+
+    def to_model(places):
+        return (places + (origin - middle)[:, None]) @ turn + middle
+
+    eye = scene.distance[:, None, None] * torch.tensor([0.0, 0.0, 1.0])
+    lights = to_model(scene.light_positions), scene.light_colours, scene.ambient
+    images = shade(fragments, lights, to_model(eye)[:, 0], background_pictures(scene.background, PORTRAIT.size))
+    first, *others = (Image.fromarray(picture) for picture in to_pictures(images))
+    options = dict(save_all=True, append_images=others, duration=MILLISECONDS, loop=0, quality=85)
+
+    def write(part):
+        first.save(part, "WEBP", xmp=MADE_HERE.encode(), **options)
+        content = part.read_bytes()
+        end = content.rindex(b"XMP ")  # written last, but looked for in the first bytes of a file; both are valid
+        part.write_bytes(content[:FRONT] + content[end:] + content[FRONT:end])
+
+    write_atomically(path, write)

@@ -21,7 +21,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study experiments test lint format bench gpu lab clean
+.PHONY: help setup study experiments test lint format bench gpu lab demo clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ gpu: setup ## check and time everything on a CUDA machine; results in build/gpu_
 
 lab: setup ## open the notebooks in JupyterLab
 	$(RUN) jupyter lab
+
+demo: setup ## open a local page where a photograph becomes a face to turn
+	$(RUN) python -m lib.fitting.demo
 
 clean: ## remove what can be made again (not data/raw, not DVC's cache)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis reports/notebooks data/cache data/checkpoints data/live

@@ -14,7 +14,7 @@ from lib.core.files import SKIPPED_HEADING, check_writable, printable, refuse_to
 from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.progress import progress
 from lib.face_model.meshes import FORMATS
-from lib.fitting.reconstructor import Reconstructor
+from lib.fitting.reconstructor import Reconstructor, default_regressor
 from lib.fitting.results import files_of_faces, write_face
 from lib.photos.align import BOX_COLUMNS, iterate_face_crops
 from lib.photos.files import HIDDEN, Photograph
@@ -147,11 +147,6 @@ def _parse(arguments):
         help=f"a trained regressor (default: {RECOMMENDED} in {paths.REGRESSORS}, or {FULL} without that variant)",
     )
     return parser.parse_args(arguments)
-
-
-def default_regressor(params):
-    """Path of the regressor that photographs are given to unless another is named."""
-    return paths.REGRESSORS / f"{RECOMMENDED if RECOMMENDED in params.variants else FULL}.safetensors"
 
 
 def main(arguments=None):

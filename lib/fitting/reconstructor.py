@@ -8,6 +8,7 @@ import torch
 
 from lib.core import paths
 from lib.core.errors import StudyError
+from lib.core.params import FULL, RECOMMENDED
 from lib.core.pictures import to_pictures
 from lib.face_model.model import Coefficients, FaceModel
 from lib.fitting.photograph import PhotographFit, PhotographFitter
@@ -154,6 +155,11 @@ class Reconstructor:
             for pose, (record, portrait) in zip(poses, photographs, strict=True)
         ]
         return Face(coefficients, vertices[0].numpy(), albedo, list(to_pictures(images)), fits)
+
+
+def default_regressor(params):
+    """Path of the regressor that photographs are given to unless another is named."""
+    return paths.REGRESSORS / f"{RECOMMENDED if RECOMMENDED in params.variants else FULL}.safetensors"
 
 
 def _one_by_one(records, pictures):

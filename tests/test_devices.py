@@ -7,6 +7,7 @@ import pytest
 import test_photometric as photometric
 import torch
 from pretend_device import CUDA, OnDevice, pretended
+from safetensors.torch import save_file
 from small_world import EXPRESSION, FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 from test_evaluation import PERSONS, photographed_as, setup_of
 from test_training import STAGE1, STAGE2, regressor, world  # noqa: F401 (fixtures)
@@ -23,7 +24,9 @@ from lib.evaluation.tables import leaves
 from lib.face_model.meshes import Mesh
 from lib.face_model.model import Coefficients
 from lib.open_model.generator import FaceGenerator
+from lib.photos.embed import _describe
 from lib.photos.simulated.camera import person_name
+from lib.recognition import network as recognition
 from lib.recognition.reader import FeatureReader
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.crop import POINT_NAMES
@@ -162,6 +165,29 @@ def test_methods_that_explain_pixels_run_there(tmp_path, generator, cuda, monkey
     settings = replace(photometric.AUTOENCODER, steps=2)
     history = train_pixel_autoencoder(autoencoder, model, crops, crop, settings, tmp_path / "run")
     assert history[-1]["step"] == 2 and autoencoder(crops.features, crops.images()).shape.device.type == "cpu"
+
+
+def test_networks_are_loaded_there_and_give_what_the_cpu_keeps(tmp_path, generator, monkeypatch):
+    """Photographs are embedded as on the CPU: what is stored, and what is computed from it, are of the CPU."""
+    torch.manual_seed(0)
+    save_file(recognition.SFaceNetwork().state_dict(), tmp_path / "sface.safetensors")
+    pictures = torch.randint(256, (3, 112, 112, 3), generator=generator, dtype=torch.uint8)
+    mirrored, results = "sface" + recognition.MIRRORED, []
+
+    def embed():
+        network = recognition.load_network("sface", tmp_path)
+        kept = _describe({"sface": pictures.numpy()}, {"sface": network}, "sface")
+        embeddings = network.embed(torch.from_numpy(kept["descriptors_sface"])).numpy()
+        reader = FeatureReader(network, recognition.load_network(mirrored, tmp_path))
+        seen = reader.of_crops(dict.fromkeys(("sface", mirrored), pictures)).numpy()
+        results.append([kept["features_sface"], embeddings, seen])
+        return network
+
+    embed()
+    with pretended(monkeypatch):
+        assert embed().centre.device == CUDA
+    for ours, theirs in zip(*results):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)
 
 
 def test_the_check_for_a_gpu_measures_how_far_a_backend_is_from_the_cpus(tmp_path):

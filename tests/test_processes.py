@@ -11,10 +11,11 @@ import pytest
 import torch
 from conftest import ROOT
 from safetensors import safe_open
+from torch import distributed
 from training_worker import STAGE1, STAGE2
 
 from lib.core.errors import StudyError
-from lib.core.processes import average_gradients, launch, mean_over_processes, own_part, rank, world_size
+from lib.core.processes import average_gradients, joined, launch, mean_over_processes, own_part, rank, world_size
 from lib.core.tensors import load_tensors
 
 WORKER = ROOT / "tests" / "training_worker.py"
@@ -85,6 +86,24 @@ def test_two_processes_do_what_one_does(tmp_path, single):
 def test_a_failed_process_is_told():
     with pytest.raises(StudyError, match="no_such_module failed on 2 processes"):
         launch("no_such_module", 2)
+
+
+@pytest.mark.parametrize("gpus, backend", [(0, "gloo"), (2, "nccl")])
+def test_each_process_needs_a_gpu_of_its_own_where_there_are_any(monkeypatch, gpus, backend):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    chosen = []
+    monkeypatch.setattr(distributed, "init_process_group", chosen.append)
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: None)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with joined():
+        assert chosen == [backend]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    if gpus:
+        with pytest.raises(StudyError, match="3 processes need a GPU each, and there are 2"), joined():
+            pass
+    assert chosen == [backend]
 
 
 def test_a_run_killed_three_times_ends_with_the_same_bytes(tmp_path, single):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -11,7 +12,7 @@ from small_world import EMBEDDING, FEATURES, SHAPE, TEXTURE, SmallNetwork, small
 from lib.core.errors import StudyError
 from lib.core.params import load_params
 from lib.core.processes import best_precision
-from lib.core.tensors import load_tensors, save_tensors
+from lib.core.tensors import MappedRows, load_tensors, save_tensors
 from lib.face_model.model import Coefficients
 from lib.photos.store import Photographs
 from lib.recognition.reader import FeatureReader
@@ -22,7 +23,7 @@ from lib.training.losses import identity_loss, loopback_loss
 from lib.training.metric import front_colour, front_metric
 from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
-from lib.training.stage2 import Stage2Batch, Stage2Inputs, draw_batch, stage2_losses, train_stage2
+from lib.training.stage2 import Stage2Batch, Stage2Inputs, _some_of, draw_batch, stage2_losses, train_stage2
 from lib.training.synthetic import SyntheticFaces, make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
@@ -445,3 +446,24 @@ def test_synthetic_faces_round_trip(tmp_path, world):
     again = SyntheticFaces.load(tmp_path / "pairs.safetensors")
     assert torch.equal(again.features, synthetic.features) and isinstance(again.coefficients, Coefficients)
     assert torch.equal(again.coefficients.texture, synthetic.coefficients.texture)
+
+
+def test_photographs_on_disk_train_as_those_in_memory(tmp_path, world, regressor):
+    mapped, rows, run = {}, np.arange(1, 20), replace(STAGE2, precision="float32")
+    for name in ("features", "embeddings"):
+        np.save(tmp_path / f"{name}.npy", getattr(world.photographs, name).numpy())
+        mapped[name] = MappedRows(np.load(tmp_path / f"{name}.npy", mmap_mode="r"), rows)
+    results = []
+    for photographs in (world.photographs[rows], Photographs(**mapped)):
+        inputs, trained = replace(world, photographs=photographs), copy_of(regressor)
+        history = train_stage2(trained, inputs, run, STAGE1, tmp_path / f"run-{len(results)}")
+        results.append((inputs.settings(), reproducible(history), trained.of_all(photographs.features).cat()))
+    assert results[0][:2] == results[1][:2] and torch.equal(results[0][2], results[1][2])
+
+
+def test_a_step_does_not_permute_millions_of_photographs(monkeypatch, generator):
+    assert sorted(_some_of(50, 60, generator).tolist()) == [*range(50)]
+    monkeypatch.setattr(torch, "randperm", None)
+    drawn = torch.stack([_some_of(2_600_000, 512, generator) for _ in range(50)])
+    assert all(len(step.unique()) == 512 for step in drawn) and drawn.max() < 2_600_000
+    assert drawn.double().mean() == pytest.approx(1_300_000, rel=0.02)

@@ -2,6 +2,7 @@
 
 import torch
 
+from lib.core.tensors import ROWS_AT_ONCE
 from lib.rendering.camera import alignment_points, crop_projection, project
 from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import frontal_scene
@@ -52,7 +53,7 @@ def read_colour(features, synthetic, colour):
 
     Parameters
     ----------
-    features : Tensor (N, F)
+    features : Tensor or MappedRows (N, F)
     synthetic : SyntheticFaces
     colour : Tensor (3, K)
         Of `front_colour`.
@@ -69,7 +70,9 @@ def read_colour(features, synthetic, colour):
 
     known, truth = standardised(synthetic.features), synthetic.coefficients.texture.double() @ colour.T.double()
     penalty = RIDGE * torch.eye(known.shape[1], dtype=known.dtype)
-    return (standardised(features) @ torch.linalg.solve(known.T @ known + penalty, known.T @ truth)).float()
+    weights = torch.linalg.solve(known.T @ known + penalty, known.T @ truth)
+    parts = (features[row : row + ROWS_AT_ONCE] for row in range(0, len(features), ROWS_AT_ONCE))
+    return torch.cat([standardised(part) @ weights for part in parts]).float()
 
 
 def _front(face_model, crop):

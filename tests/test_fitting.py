@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -14,9 +15,11 @@ from skimage import data
 
 from lib import reconstruct
 from lib.core.errors import StudyError
+from lib.core.files import made_here
 from lib.core.params import load_params
 from lib.core.pictures import decode_srgb, encode_srgb, to_pictures
 from lib.face_model.model import IBUG_LANDMARKS, FaceModel
+from lib.fitting import video
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
 from lib.fitting.pose import LandmarkModel, _project, _turning, clip_projection
@@ -230,3 +233,63 @@ def test_the_photographs_pixels_make_the_texture(photograph, regressor, tmp_path
         assert reconstruct.main([*arguments, *more]) == 0
         textures.append(np.asarray(Image.open(tmp_path / name / "textures/rendered.png")).astype(float))
     assert textures[0].shape == textures[1].shape and 1 < np.abs(textures[1] - textures[0]).mean() < 40
+
+
+YAWS = 0.45 * np.sin(np.linspace(0, 2 * np.pi, 20))
+
+
+@pytest.fixture(scope="module")
+def clip(model, tmp_path_factory):
+    """Two seconds of a face that turns and moves, with one frame, the eighth, that does not show it."""
+    scene, crop = frontal_scene(len(YAWS)), Crop(240, ((0.38, 0.4), (0.6, 0.4), (0.41, 0.63), (0.57, 0.63)))
+    scene.angles[:, 0] = torch.from_numpy(YAWS)
+    scene.framing[:, 0] = torch.linspace(-0.08, 0.08, len(YAWS))
+    mesh = model.vertices(torch.zeros(1, 80)), model.albedo(torch.zeros(1, 20)), model.triangles
+    pictures = to_pictures(render_meshes(*mesh, model.alignment_vertices, scene, crop))
+    pictures[7] = 128
+    path = tmp_path_factory.mktemp("clip") / "turning.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 240
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_video_is_followed_and_its_results_are_known(clip, regressor, tmp_path, capsys):
+    arguments = [str(clip), "--out", str(tmp_path), "--regressor", regressor]
+    for _ in range(2):
+        assert video.main(arguments) == 0
+    content = json.loads((tmp_path / "turning.json").read_text())
+    there = np.array([frame["face"] for frame in content["frames"]])
+    assert len(there) == len(YAWS) and not there[7] and there.sum() == len(YAWS) - 1
+    found = np.array([frame["pose_degrees"]["yaw"] for frame in content["frames"] if frame["face"]])
+    assert np.abs(found - np.degrees(YAWS[there])).max() < 5
+    assert content["frames"][-1]["seconds"] == pytest.approx(1.9)
+    with av.open(str(tmp_path / "turning.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
+    with av.open(str(clip)) as container:
+        given = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
+    change = [np.abs(one - other).mean() for one, other in zip(frames, given, strict=True)]
+    assert max(change) < 12 and change[7] < 1.5  # the face is drawn where it was
+    assert all(made_here(tmp_path / f"turning.{kind}") for kind in ("glb", "mp4", "json"))
+    (tmp_path / "turning.mp4").write_text("the user's own")
+    assert video.main(arguments) == 1 and "would be replaced" in capsys.readouterr().err
+
+
+def test_what_is_no_video_is_said(regressor, photograph, tmp_path, capsys):
+    (tmp_path / "text.mp4").write_text("no video")
+    for name in ("text.mp4", "lost.mp4"):
+        assert video.main([str(tmp_path / name), "--out", str(tmp_path / "out"), "--regressor", regressor]) == 1
+        assert "is no video that can be read" in capsys.readouterr().err
+
+
+def test_poses_stay_the_same_seen_through_another_crop(points):
+    """The camera of a pose that is moved to the picture is the old one behind the similarity."""
+    random = np.random.default_rng(0)
+    landmarks = random.uniform(0.3, 0.7, (468, 2))
+    pose, matrix = points.fit(landmarks, np.zeros(80), 0), np.array([[90.0, -30, 12], [30, 90, 7], [0, 0, 1]])
+    np.testing.assert_allclose(video.in_picture(pose, matrix).camera(), matrix @ pose.camera(), atol=1e-6)
+    (same,) = video.smooth([pose], 2.0)
+    np.testing.assert_allclose(same.camera(), pose.camera(), atol=1e-6)

@@ -107,27 +107,39 @@ class PhotographFitter:
         -------
         PhotographFit
         """
-        model, detected = self.face_model, torch.as_tensor(np.asarray(detected, np.float32))
-        to_photograph, from_portrait = (_similarity(one.canonical_points(), detected) for one in (CROP, crop))
+        to_photograph, from_portrait = (similarity(one, detected) for one in (CROP, crop))
         camera = to_photograph @ pose.camera()
+        drawn = self.draw(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
+        return PhotographFit(pose, camera, *drawn)
+
+    def draw(self, pose, albedo, picture, camera):
+        """Fit the light to a picture (H, W, 3), uint8, that `camera` (3, 4) maps to in units of its sides.
+
+        Returns
+        -------
+        tuple
+            `vertices`, `light` and `overlay` of a PhotographFit.
+        """
+        model, (height, width) = self.face_model, picture.shape[:2]
         shape, expression = (torch.from_numpy(values).float()[None] for values in (pose.shape, pose.expression))
         with torch.inference_mode():
             vertices, albedo = model.vertices(shape, expression), torch.as_tensor(albedo)[None]
-            projection = clip_projection(np.linalg.inv(from_portrait) @ camera, pose.distance)
+            projection = clip_projection(camera, pose.distance)
             clip, attributes = vertex_stage(vertices, albedo, model.triangles, projection)
-            seen = rasterize(clip, model.triangles, attributes, crop.size, crop.size)
+            seen = rasterize(clip, model.triangles, attributes, height, width)
         covered = seen.covered[0].numpy()
         surface, normals, _ = np.split(seen.attributes[0].numpy()[covered], 3, 1)
         normals = normals / np.linalg.norm(normals, axis=1, keepdims=True) @ pose.rotation.T
-        light = fit_light(surface, normals, portrait[covered] / 255)
-        overlay = portrait.copy()
+        light = fit_light(surface, normals, picture[covered] / 255)
+        overlay = picture.copy()
         overlay[covered] = to_uint8(encode_srgb(decode_srgb(surface) * irradiance(normals, light)))
-        return PhotographFit(pose, camera, vertices[0].numpy(), light, overlay)
+        return vertices[0].numpy(), light, overlay
 
 
-def _similarity(source, target):
-    """The similarity transform of points (P, 2) onto others as a matrix (3, 3) of homogeneous points."""
-    a, b, x, y = (float(value) for value in fit_similarity(source, target))
+def similarity(crop, detected):
+    """From a crop to the photograph with these landmarks (4, 2), as a matrix (3, 3) of homogeneous points."""
+    detected = torch.as_tensor(np.asarray(detected, np.float32))
+    a, b, x, y = (float(value) for value in fit_similarity(crop.canonical_points(), detected))
     return np.array([[a, -b, x], [b, a, y], [0, 0, 1]])
 
 

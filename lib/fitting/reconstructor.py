@@ -133,14 +133,19 @@ class Reconstructor:
         Face
             Its shape is the mean of what the photographs' landmarks make of the regressor's.
         """
+        coefficients, poses = self.identity(pictures)
+        return self._face(coefficients, poses, [one for each in _one_by_one(records, pictures) for one in each])
+
+    @torch.inference_mode()
+    def identity(self, pictures):
+        """Find who is on B photographs of one person, as `face_of_person`: Coefficients of one face, and the poses."""
         coefficients = self.regressor(self.reader.of_crops(pictures).mean(0, keepdim=True))[0]
         if not self.fitter:
-            return self._face(coefficients)
+            return coefficients, []
         points, landmarks = self.fitter.points, self.fitter.landmarks(pictures["landmarks"])
         shape = np.mean([points.fit(each, coefficients.shape.double().numpy()).shape for each in landmarks], 0)
         poses = [points.fit(each, shape, variance=0) for each in landmarks]
-        coefficients = replace(coefficients, shape=torch.from_numpy(shape).float())
-        return self._face(coefficients, poses, [one for each in _one_by_one(records, pictures) for one in each])
+        return replace(coefficients, shape=torch.from_numpy(shape).float()), poses
 
     def _face(self, coefficients, poses=(), photographs=()):
         """Decode a face, draw it, and explain its photographs, pairs of record and portrait."""

@@ -56,7 +56,7 @@ class _Batches(Dataset):
         self.detector = self.detector or FaceDetector()  # made where it is used, not sent there
         batch = self.photographs[number * self.batch_size : (number + 1) * self.batch_size]
         records, faces = _find_faces([photograph.path for photograph in batch], self.detector, self.all_faces)
-        crops = {name: _cut(faces, crop) for name, crop in self.crops.items()}
+        crops = {name: cut_faces(faces, crop) for name, crop in self.crops.items()}
         _return_free_memory()
         return records, crops
 
@@ -94,7 +94,8 @@ def _read(path):
         return str(error)
 
 
-def _cut(faces, crop):
+def cut_faces(faces, crop):
+    """Cut faces, pairs of pixels (H, W, 3) and landmarks (4, 2) in them: ndarray (n, size, size, 3), uint8."""
     pictures = np.zeros((len(faces), crop.size, crop.size, 3), np.uint8)
     for number, (pixels, points) in enumerate(faces):
         picture = warp_to_crop(pixels, points, crop) * 255

@@ -1,0 +1,205 @@
+"""From a video of one person to a face, and its pose and expression in each frame: `python -m lib.fitting.video`."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from lib.core.errors import StudyError
+from lib.core.files import MADE_HERE, check_writable, printable, refuse_to_replace, write_atomically
+from lib.core.params import PARAMS_FILE, load_params
+from lib.core.progress import progress
+from lib.core.tensors import write_json
+from lib.face_model.meshes import files_of, save_mesh
+from lib.fitting.face_mesh import CROP
+from lib.fitting.photograph import PhotographFit, similarity
+from lib.fitting.reconstructor import Reconstructor, default_regressor
+from lib.fitting.results import USE
+from lib.photos.align import cut_faces
+from lib.photos.detect import FaceDetector
+from lib.photos.read import Picture
+
+LONGEST_SIDE = 640
+"""Pixels; larger frames are shrunk."""
+MOST_READ = 40
+"""Frames, evenly spaced, that the identity is read from."""
+SMOOTHING = 0.05
+"""Standard deviation in seconds of the Gaussian filter over time."""
+TOLD = ("pose_degrees", "distance_mm", "camera", "expression", "residual")
+
+
+def reconstruct_video(clip, folder, reconstructor):
+    """Write the neutral face, an overlay video and the numbers of each frame: NAME.glb, NAME.mp4 and NAME.json.
+
+    Parameters
+    ----------
+    clip : Path
+        Any video that FFmpeg reads, of one person; of several the largest and most central at its start.
+    folder : Path
+    reconstructor : lib.fitting.reconstructor.Reconstructor
+        With a fitter.
+
+    Raises
+    ------
+    StudyError
+        There is no video, or no face in it, or a file would be replaced that is no result.
+    """
+    if not reconstructor.fitter:
+        raise StudyError("without a fit to photographs nothing is known of the frames of a video")
+    mesh, video, numbers = results = [folder / f"{printable(clip.stem)}.{kind}" for kind in ("glb", "mp4", "json")]
+    refuse_to_replace([*files_of(mesh), *results])
+    model, rate = reconstructor.face_model, _about(clip)[0]
+    landmarks, coefficients = _read(clip, reconstructor)
+    shape = coefficients.shape.double().numpy()
+    poses = [found and in_picture(reconstructor.fitter.points.fit(found[0], shape, 0), found[1]) for found in landmarks]
+    poses = smooth(poses, SMOOTHING * rate)
+    with torch.inference_mode():
+        vertices = model.vertices(coefficients.shape[None])[0].numpy()
+        albedo = model.albedo(coefficients.texture[None])[0].numpy()
+    save_mesh(mesh, vertices, albedo, model.triangles.numpy(), model.atlas and model.atlas.bake(albedo))
+    frames = []
+    write_atomically(video, lambda part: frames.extend(_draw(clip, part, poses, albedo, reconstructor.fitter)))
+    content = dict(made=MADE_HERE, use=USE, video=printable(clip.name), face_model=Path(model.source).name)
+    content |= dict(shape=coefficients.shape.tolist(), texture=coefficients.texture.tolist(), frames=frames)
+    write_json(numbers, content)
+
+
+def in_picture(pose, matrix):
+    """A pose in units of a crop as one in pixels of the picture, which `similarity` maps the crop to."""
+    a, b = matrix[:2, 0]
+    scale = np.hypot(a, b)
+    turn = np.array([[a, b, 0], [-b, a, 0], [0, 0, scale]]) / scale
+    place = (matrix @ [*pose.place, 1])[:2]
+    return replace(pose, rotation=turn @ pose.rotation, place=place, scale=float(scale * pose.scale))
+
+
+def smooth(poses, deviation):
+    """Filter poses over time, None where there is no face, by a Gaussian of a deviation in frames."""
+    there = np.array([float(pose is not None) for pose in poses])
+    rows = {number: _numbers(pose) for number, pose in enumerate(poses) if pose}
+    values = np.zeros((len(poses), len(next(iter(rows.values())))))
+    values[[*rows]] = [*rows.values()]
+    weight = gaussian_filter1d(there, deviation, mode="constant").clip(1e-9)
+    values = gaussian_filter1d(values, deviation, axis=0, mode="constant") / weight[:, None]
+    smoothed = list(poses)
+    for number in rows:
+        turn, place, (scale, distance), expression = np.split(values[number], (9, 11, 13))
+        smoothed[number] = replace(
+            poses[number],
+            rotation=Rotation.from_matrix(turn.reshape(3, 3)).as_matrix(),  # the nearest one to their mean
+            place=place,
+            scale=float(np.exp(scale)),
+            distance=float(np.exp(distance)),
+            expression=expression,
+        )
+    return smoothed
+
+
+def _numbers(pose):
+    return np.hstack([pose.rotation.ravel(), pose.place, np.log([pose.scale, pose.distance]), pose.expression])
+
+
+def _read(clip, reconstructor):
+    """Find the landmarks in each frame, with what maps their crop to it, or None; and who it is."""
+    detector, fitter = FaceDetector(), reconstructor.fitter
+    framings = reconstructor.reader.framings | fitter.framings
+    step = -(-_about(clip)[1] // MOST_READ) or 1
+    landmarks, read, last = [], [], None
+    for number, (_, picture) in enumerate(_frames(clip, "faces")):
+        points = _search(detector, picture.pixels, last)
+        if points is None:
+            landmarks.append(None)
+            continue
+        last, face = points, [(picture.pixels, points)]
+        found = fitter.landmarks(cut_faces(face, CROP))[0]
+        landmarks.append((found, similarity(CROP, points)))
+        if len(read) < MOST_READ and (not read or number % step == 0):
+            read.append({name: cut_faces(face, crop) for name, crop in framings.items()})
+    if not any(landmarks):
+        raise StudyError(f"{printable(clip)}: no face found")
+    pictures = {name: np.concatenate([each[name] for each in read]) for name in framings}
+    return landmarks, reconstructor.identity(pictures)[0]
+
+
+def _search(detector, pixels, last):
+    """Landmarks (4, 2) of the face that is nearest to where it was, or None."""
+    (face,) = detector.detect([pixels])
+    if face is None or last is None:
+        return face and face.points
+    return min((face, *face.others), key=lambda one: np.abs(one.points - last).sum()).points
+
+
+def _draw(clip, path, poses, albedo, fitter):
+    """Write the overlay video; -> what is told of each frame."""
+    told = []
+    with av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        container.metadata["comment"] = MADE_HERE  # with these flags within the first bytes
+        stream = container.add_stream("libx264", rate=_about(clip)[0])
+        for pose, (time, picture) in zip(poses, _frames(clip, "overlay", len(poses)), strict=True):
+            pixels, fit = picture.pixels, None
+            size = np.array(pixels.shape[1::-1])
+            if not told:
+                stream.width, stream.height, stream.pix_fmt = *size.tolist(), "yuv420p"
+            if pose and (pose.place > 0).all() and (pose.place < size).all():
+                camera = pose.camera()
+                drawn = fitter.draw(pose, albedo, pixels, np.diag([*1 / size, 1]) @ camera)
+                fit = PhotographFit(pose, np.diag([*picture.scale, 1]) @ camera, *drawn)
+                pixels = fit.overlay
+            facts = fit.facts(fitter.face_model) if fit else {}
+            told.append(dict(seconds=time, face=fit is not None) | {name: facts[name] for name in TOLD if fit})
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return told
+
+
+def _about(clip):
+    """Frames a second, and about how many there are (0: unknown)."""
+    try:
+        with av.open(str(clip)) as container:
+            stream = container.streams.video[0]
+            rate = stream.average_rate or 25
+            return rate, stream.frames or int((container.duration or 0) / av.time_base * rate)
+    except (OSError, IndexError, av.FFmpegError) as error:
+        raise StudyError(f"{printable(clip)} is no video that can be read: {error}") from None
+
+
+def _frames(clip, description, total=None):
+    """Yield time in s and Picture of each frame: upright, of even sides, which encoders need."""
+    with av.open(str(clip)) as container:
+        for frame in progress(container.decode(video=0), description, total or _about(clip)[1] or None, "frame"):
+            shrink = min(1, LONGEST_SIDE / max(frame.width, frame.height))
+            size = [max(2, 2 * round(shrink * side / 2)) for side in (frame.width, frame.height)]
+            turns = round(frame.rotation / 90)
+            pixels = np.rot90(frame.reformat(*size, format="rgb24").to_ndarray(), turns)
+            scale = np.array([frame.width, frame.height]) / size
+            yield frame.time, Picture(np.ascontiguousarray(pixels), tuple(scale[::-1] if turns % 2 else scale))
+
+
+def main(arguments=None):
+    """Reconstruct the face of the clip that the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lib.fitting.video", description=__doc__.splitlines()[0])
+    parser.add_argument("clip", type=Path, metavar="CLIP", help="a video of one person")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the results")
+    parser.add_argument("--regressor", metavar="FILE", help="a trained regressor (default: as lib.reconstruct)")
+    chosen = parser.parse_args(arguments)
+    try:
+        check_writable(chosen.out)
+        params = load_params(PARAMS_FILE)
+        regressor = chosen.regressor or default_regressor(params)
+        reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path)
+        reconstruct_video(chosen.clip, chosen.out, reconstructor)
+    except (StudyError, OSError, av.FFmpegError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"results in {printable(chosen.out)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

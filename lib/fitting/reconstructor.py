@@ -134,6 +134,8 @@ class Reconstructor:
             Its shape is the mean of what the photographs' landmarks make of the regressor's.
         """
         coefficients, poses = self.identity(pictures)
+        if not poses:
+            return self._face(coefficients)
         return self._face(coefficients, poses, [one for each in _one_by_one(records, pictures) for one in each])
 
     @torch.inference_mode()

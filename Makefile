@@ -21,7 +21,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study experiments test lint format bench gpu lab demo clean
+.PHONY: help setup study experiments test lint format bench gpu lab face demo clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,10 +37,12 @@ $(READY): $(REQUIREMENTS)
 
 setup: $(SETUP) ## install everything into .venv (study and test do it by themselves)
 
+# a downloaded archive is no git repository: DVC then does without, until there is one
+SCM = if git rev-parse --git-dir >/dev/null 2>&1; then $(RUN) dvc config -q --local --unset core.no_scm || true; \
+    else $(RUN) dvc config -q --local core.no_scm true; fi
+
 study: setup ## run the whole study: dvc repro
-	@# a downloaded archive is no git repository: DVC then does without, until there is one
-	@if git rev-parse --git-dir >/dev/null 2>&1; then $(RUN) dvc config -q --local --unset core.no_scm || true; \
-	    else $(RUN) dvc config -q --local core.no_scm true; fi
+	@$(SCM)
 	$(RUN) dvc repro
 
 # the parameters that differ, and three measures of one variant: `make experiments VARIANT=no_batch`
@@ -80,6 +82,14 @@ gpu: setup ## check and time everything on a CUDA machine; results in build/gpu_
 
 lab: setup ## open the notebooks in JupyterLab
 	$(RUN) jupyter lab
+
+# a face needs the face model and the networks alone; the regressor comes with the repository
+face: setup ## make a face: make face PHOTO=me.jpg OUT=build/faces
+	@test -n "$(PHOTO)" || { echo "name a photograph or a folder: make face PHOTO=me.jpg" >&2; exit 2; }
+	@$(SCM)
+	$(RUN) dvc repro --quiet face_model networks
+	$(RUN) python -m lib.reconstruct "$(PHOTO)" --out "$(OUT)"
+OUT ?= build/faces
 
 demo: setup ## open a local page where a photograph becomes a face to turn
 	$(RUN) python -m lib.fitting.demo

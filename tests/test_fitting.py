@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -23,6 +24,7 @@ from lib.fitting import video
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
 from lib.fitting.pose import LandmarkModel, _project, _turning, clip_projection
+from lib.fitting.published import check_face_model, is_meant_for, publish
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
 from lib.photos.files import Photograph
@@ -197,8 +199,9 @@ def test_a_photograph_gives_pose_landmarks_and_overlay(model, photograph, regres
     found, eyes = np.array(fit["landmarks"]["pixels"]), np.linalg.norm(places[rows[36]] - places[rows[45]])
     assert fit["landmarks"]["vertices"] == rows and fit["residual"] < 0.1
     assert np.linalg.norm(found - places[rows], axis=1)[17:].mean() < 0.06 * eyes
-    angles = [fit["pose_degrees"][name] for name in ("yaw", "pitch")]
-    assert np.abs(angles - np.degrees(TURNED[:2])).max() < 6
+    angles = [fit["pose_degrees"][name] for name in ("yaw", "pitch", "roll")]
+    # the roll is the photograph's, whose left eye lies lower by 0.02 in 0.24
+    assert np.abs(angles - np.degrees([*TURNED[:2], -math.atan(0.02 / 0.24)])).max() < 6
     camera, mm = np.array(fit["camera"]), np.array(fit["landmarks"]["mm"])
     seen = np.hstack([mm, np.ones((68, 1))]) @ camera.T
     np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], found, atol=0.02)
@@ -293,3 +296,15 @@ def test_poses_stay_the_same_seen_through_another_crop(points):
     np.testing.assert_allclose(video.in_picture(pose, matrix).camera(), matrix @ pose.camera(), atol=1e-6)
     (same,) = video.smooth([pose], 2.0)
     np.testing.assert_allclose(same.camera(), pose.camera(), atol=1e-6)
+
+
+def test_a_published_regressor_is_refused_by_another_face_model(model, tmp_path):
+    networks, path = load_params("params.yaml").networks, tmp_path / "published.safetensors"
+    publish(Regressor(256, 80, 20), model, networks, path, photographs="none")
+    check_face_model(path, model)
+    other = FaceModel.load("data/face_model/full.h5", 80, 20, EXPRESSIONS)
+    other._shape.basis[:, 2] *= -1
+    with pytest.raises(StudyError, match="was trained for another face model than"):
+        check_face_model(path, other)
+    check_face_model(tmp_path / "trained here.safetensors", other)
+    assert is_meant_for(path, networks) and not is_meant_for(path, replace(networks, second="facenet"))

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -17,8 +18,10 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
+from lib.core import paths
 from lib.core.params import load_params
-from lib.reconstruct import default_regressor
+from lib.fitting.published import PUBLISHED
+from lib.fitting.reconstructor import default_regressor
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -39,9 +42,21 @@ def test_defaults_of_a_notebook_are_those_of_the_study(notebook):
     if "variant" in defaults:
         params.variant(defaults["variant"])
     if "regressor" in defaults:
-        assert defaults["regressor"] is None
-        path = default_regressor(params)
-        assert path.parent == Path("data/regressors") and path.stem == "recommended" in params.variants
+        assert defaults["regressor"] is None and "recommended" in params.variants
+
+
+def test_the_published_regressor_is_given_photographs_where_it_belongs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = load_params("params.yaml")
+    assert default_regressor(params) == PUBLISHED
+    for section, change in (
+        ("face_model", dict(resolution="light")),
+        ("face_model", dict(source="model2019.h5")),
+        ("networks", dict(second="facenet")),
+    ):
+        other = replace(params, **{section: replace(getattr(params, section), **change)})
+        assert default_regressor(other) == paths.REGRESSORS / "recommended.safetensors"
+    assert PUBLISHED.stat().st_size < 10e6
 
 
 def ask(url, end, **sent):

@@ -1,6 +1,6 @@
 """One photograph explained: the face's pose and expression, the camera, the light, and an overlay that shows it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class PhotographFit:
     Attributes
     ----------
     pose : lib.fitting.pose.Pose
-        In units of the landmark network's crop.
+        In pixels of the photograph.
     camera : ndarray (3, 4)
         Homogeneous points of the model frame in mm to (x w, y w, w) of the photograph in pixels, w in mm.
     vertices : ndarray (N, 3)
@@ -96,6 +96,7 @@ class PhotographFitter:
         Parameters
         ----------
         pose : Pose
+            In units of the landmark network's crop.
         albedo : ndarray (N, 3)
         portrait : ndarray (H, W, 3)
             uint8: the photograph in the framing of `crop`.
@@ -108,7 +109,8 @@ class PhotographFitter:
         PhotographFit
         """
         to_photograph, from_portrait = (similarity(one, detected) for one in (CROP, crop))
-        camera = to_photograph @ pose.camera()
+        pose = in_picture(pose, to_photograph)
+        camera = pose.camera()
         drawn = self.draw(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
         return PhotographFit(pose, camera, *drawn)
 
@@ -134,6 +136,15 @@ class PhotographFitter:
         overlay = picture.copy()
         overlay[covered] = to_uint8(encode_srgb(decode_srgb(surface) * irradiance(normals, light)))
         return vertices[0].numpy(), light, overlay
+
+
+def in_picture(pose, matrix):
+    """A pose in units of a crop as one in pixels of the picture, which `similarity` maps the crop to."""
+    a, b = matrix[:2, 0]
+    scale = np.hypot(a, b)
+    turn = np.array([[a, b, 0], [-b, a, 0], [0, 0, scale]]) / scale
+    place = (matrix @ [*pose.place, 1])[:2]
+    return replace(pose, rotation=turn @ pose.rotation, place=place, scale=float(scale * pose.scale))
 
 
 def similarity(crop, detected):

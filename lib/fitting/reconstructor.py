@@ -12,6 +12,7 @@ from lib.core.params import FULL, RECOMMENDED
 from lib.core.pictures import to_pictures
 from lib.face_model.model import Coefficients, FaceModel
 from lib.fitting.photograph import PhotographFit, PhotographFitter
+from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for
 from lib.photos.align import POINT_COLUMNS
 from lib.recognition.reader import FeatureReader, load_reader
 from lib.rendering.crop import Crop
@@ -80,6 +81,7 @@ class Reconstructor:
                 raise StudyError(f"{path} is missing: run the study first (make study, or dvc repro)")
         # of the expressions the least that a model can have is read where none is wanted
         model = FaceModel.load(face_model, expression_dimension=EXPRESSIONS if fit else 1)
+        check_face_model(regressor, model)
         regressor = Regressor.load(regressor)
         reader, fitter = load_reader(networks, regressor.feature_dimension), None
         if fit:
@@ -165,7 +167,13 @@ class Reconstructor:
 
 
 def default_regressor(params):
-    """Path of the regressor that photographs are given to unless another is named."""
+    """Path of the regressor that photographs are given to unless another is named.
+
+    The published one where face model and networks are those that it was trained with, else the study's.
+    """
+    model = params.face_model
+    if (model.source, model.resolution) == ("open", "full") and is_meant_for(PUBLISHED, params.networks):
+        return PUBLISHED
     return paths.REGRESSORS / f"{RECOMMENDED if RECOMMENDED in params.variants else FULL}.safetensors"
 
 

@@ -18,7 +18,7 @@ from lib.core.progress import progress
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
 from lib.fitting.face_mesh import CROP
-from lib.fitting.photograph import PhotographFit, similarity
+from lib.fitting.photograph import PhotographFit, in_picture, similarity
 from lib.fitting.reconstructor import Reconstructor, default_regressor
 from lib.fitting.results import USE
 from lib.photos.align import cut_faces
@@ -68,15 +68,6 @@ def reconstruct_video(clip, folder, reconstructor):
     content = dict(made=MADE_HERE, use=USE, video=printable(clip.name), face_model=Path(model.source).name)
     content |= dict(shape=coefficients.shape.tolist(), texture=coefficients.texture.tolist(), frames=frames)
     write_json(numbers, content)
-
-
-def in_picture(pose, matrix):
-    """A pose in units of a crop as one in pixels of the picture, which `similarity` maps the crop to."""
-    a, b = matrix[:2, 0]
-    scale = np.hypot(a, b)
-    turn = np.array([[a, b, 0], [-b, a, 0], [0, 0, scale]]) / scale
-    place = (matrix @ [*pose.place, 1])[:2]
-    return replace(pose, rotation=turn @ pose.rotation, place=place, scale=float(scale * pose.scale))
 
 
 def smooth(poses, deviation):

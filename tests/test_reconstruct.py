@@ -25,6 +25,7 @@ from lib.core.pictures import decode_srgb
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients, FaceModel
 from lib.fitting import results
+from lib.fitting.reconstructor import Reconstructor
 from lib.photos.given import _names
 from lib.recognition.network import prepare_network
 from lib.recognition.reader import COLOURS
@@ -109,7 +110,7 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
     content = json.loads((tmp_path / "person.json").read_text())
     assert [source["file"] for source in content["photographs"]] == ["eileen.png", "eileen.jpg"]
     regressor = "data/regressors/recommended.safetensors"
-    loaded = reconstruct.Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
+    loaded = Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
     photographs, _ = reconstruct.find_photographs(["photographs/eileen.png", "photographs/other"])
     ((_, records, crops),) = reconstruct._crops(loaded, photographs, 0)
     mean = loaded.regressor(loaded.reader.of_crops(crops).mean(0, keepdim=True))
@@ -138,7 +139,7 @@ def test_what_goes_wrong_is_told_in_a_line(tmp_path, capsys, arguments, said):
 def test_a_regressor_of_another_network_is_refused(study):
     Regressor(512).save(study / "data/regressors/other.safetensors")
     with pytest.raises(StudyError, match="reads 512 features, dlib gives 256"):
-        reconstruct.Reconstructor.load(NETWORKS, "data/regressors/other.safetensors", "data/face_model/full.h5")
+        Reconstructor.load(NETWORKS, "data/regressors/other.safetensors", "data/face_model/full.h5")
 
 
 def test_names_that_differ_in_their_ending_alone_stay_apart(tmp_path):
@@ -172,14 +173,14 @@ def test_only_results_of_an_earlier_run_are_replaced(tmp_path, capsys, kind, lin
     assert reconstruct.main(["photographs/eileen.png", "--out", str(out)]) == 1
     assert "would be replaced" in capsys.readouterr().err and files_of(out) == before
     regressor = "data/regressors/recommended.safetensors"
-    loaded = reconstruct.Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
+    loaded = Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
     skipped = reconstruct.reconstruct(loaded, {"eileen": Path("photographs/eileen.png")}, out, workers=0)
     assert ("would be replaced" in skipped["eileen"]) and files_of(out) == before
 
 
 @pytest.mark.parametrize("place", ["eileen.mtl", "textures/eileen.png"])
 def test_a_model_with_a_layout_gives_textures_that_replace_nothing_of_the_users(tmp_path, place):
-    loaded = reconstruct.Reconstructor.load(
+    loaded = Reconstructor.load(
         NETWORKS,
         "data/regressors/recommended.safetensors",
         write_face_model(tmp_path / "model.h5", shape=199, texture=199, expression=64, layout=True),

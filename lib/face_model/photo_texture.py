@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from lib.core.pictures import decode_srgb, encode_srgb, to_uint8
 from lib.face_model.texture import SIDE, Texture
+from lib.rendering.camera import clip_projection, project
 from lib.rendering.rasterize import rasterize
 from lib.rendering.vertices import unit_normals
 
@@ -111,12 +112,10 @@ def _part_with_the_face(photograph, vertices, camera):
 
 def _depth(vertices, triangles, camera, size):
     """Depth (H, W, 1) in mm of what the camera sees; 0 where there is nothing."""
-    x, y, depth = (vertices @ camera[:, :3].T + camera[:, 3]).T
-    near, far = 0.9 * depth.min(), 1.1 * depth.max()
-    z = (far + near) / (far - near) * depth - 2 * far * near / (far - near)
-    clip = np.stack([2 * x / size[1] - depth, depth - 2 * y / size[0], z, depth], axis=1)
-    tensors = (torch.from_numpy(values.astype(np.float32))[None] for values in (clip, depth[:, None]))
-    clip, depth = tensors
+    depth = vertices @ camera[2, :3] + camera[2, 3]
+    projection = clip_projection(np.diag([1 / size[1], 1 / size[0], 1]) @ camera, depth.mean())
+    vertices, depth = (torch.from_numpy(values).float()[None] for values in (vertices, depth[:, None]))
+    clip = project(vertices, projection)
     return rasterize(clip, torch.from_numpy(triangles), depth, *size, "cpu", False).attributes[0].numpy()
 
 

@@ -10,8 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
 from lib.core.errors import StudyError
-from lib.core.params import PARAMS_FILE, load_params
-from lib.fitting.reconstructor import Reconstructor, default_regressor
+from lib.fitting.reconstructor import load_reconstructor
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
 from lib.viewer import face_viewer
@@ -114,9 +113,7 @@ def main(arguments=None):
     parser.add_argument("--regressor", metavar="FILE", help="a trained regressor (default: as lib.reconstruct)")
     chosen = parser.parse_args(arguments)
     try:
-        params = load_params(PARAMS_FILE)
-        regressor = chosen.regressor or default_regressor(params)
-        server = DemoServer(Reconstructor.load(params.networks, regressor, params.face_model.path), chosen.port)
+        server = DemoServer(load_reconstructor(chosen.regressor), chosen.port)
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

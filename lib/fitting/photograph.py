@@ -9,7 +9,8 @@ from lib.core.pictures import decode_srgb, encode_srgb, to_tensor, to_uint8
 from lib.face_model.model import IBUG_LANDMARKS
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
-from lib.fitting.pose import LandmarkModel, Pose, clip_projection
+from lib.fitting.pose import LandmarkModel, Pose
+from lib.rendering.camera import clip_projection
 from lib.rendering.crop import fit_similarity
 from lib.rendering.rasterize import rasterize
 from lib.rendering.vertices import unit_normals, vertex_stage

@@ -15,7 +15,6 @@ from scipy.spatial.transform import Rotation
 
 from lib.core.errors import StudyError
 from lib.fitting.face_mesh import CROP
-from lib.rendering.camera import FARTHEST, NEAREST
 
 POINTS_FILE = Path(__file__).parent / "face_mesh_points.npz"
 """`places` (468, 3) mm of the landmarks on the mean face of the open model, and `spread` (468,), the deviation of what
@@ -36,7 +35,7 @@ STEPS, SMALLEST_STEP = 20, 1e-4
 
 @dataclass(frozen=True)
 class Pose:
-    """How a face was photographed, in the units of a crop, x to the right and y downwards.
+    """How a face was photographed; places in units of its picture (a crop, or pixels), x to the right and y downwards.
 
     Attributes
     ----------
@@ -47,7 +46,7 @@ class Pose:
     place : ndarray (2,)
         Where the centre lies in the picture.
     scale : float
-        Sides of the picture per mm at the centre.
+        Units of the picture per mm at the centre.
     distance : float
         From the camera to the centre, mm.
     expression : ndarray (E,)
@@ -171,20 +170,6 @@ class LandmarkModel:
             corrected,
             float(residual),
         )
-
-
-def clip_projection(camera, distance):
-    """A camera (3, 4) onto a picture in its own units, in clip coordinates, as `lib.rendering.camera.crop_projection`.
-
-    Returns
-    -------
-    Tensor (1, 4, 4)
-        float32.
-    """
-    x, y, w = camera
-    near, far = NEAREST * distance, FARTHEST * distance
-    z = (far + near) / (far - near) * w - [0, 0, 0, 2 * far * near / (far - near)]
-    return torch.from_numpy(np.stack([2 * x - w, w - 2 * y, z, w])).float()[None]
 
 
 def _project(points, place, scale, distance):

@@ -8,7 +8,7 @@ import torch
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.params import FULL, RECOMMENDED
+from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.pictures import to_pictures
 from lib.face_model.model import Coefficients, FaceModel
 from lib.fitting.photograph import PhotographFit, PhotographFitter
@@ -114,14 +114,12 @@ class Reconstructor:
         coefficients = self.regressor(self.reader.of_crops(pictures))
         if not self.fitter:
             return [self._face(coefficients[number]) for number in range(len(records))]
-        poses = [
-            self.fitter.points.fit(landmarks, shape.double().numpy())
-            for landmarks, shape in zip(self.fitter.landmarks(pictures["landmarks"]), coefficients.shape, strict=True)
-        ]
-        return [
-            self._face(replace(coefficients[number], shape=torch.from_numpy(pose.shape).float()), [pose], each)
-            for number, (pose, each) in enumerate(zip(poses, _one_by_one(records, pictures), strict=True))
-        ]
+        faces, landmarks = [], self.fitter.landmarks(pictures["landmarks"])
+        for number, (record, portrait) in enumerate(zip(records, pictures["portrait"], strict=True)):
+            pose = self.fitter.points.fit(landmarks[number], coefficients.shape[number].double().numpy())
+            fitted = replace(coefficients[number], shape=torch.from_numpy(pose.shape).float())
+            faces.append(self._face(fitted, [pose], [record], [portrait]))
+        return faces
 
     @torch.inference_mode()
     def face_of_person(self, records, pictures):
@@ -135,10 +133,7 @@ class Reconstructor:
         Face
             Its shape is the mean of what the photographs' landmarks make of the regressor's.
         """
-        coefficients, poses = self.identity(pictures)
-        if not poses:
-            return self._face(coefficients)
-        return self._face(coefficients, poses, [one for each in _one_by_one(records, pictures) for one in each])
+        return self._face(*self.identity(pictures), records, pictures["portrait"])
 
     @torch.inference_mode()
     def identity(self, pictures):
@@ -151,8 +146,8 @@ class Reconstructor:
         poses = [points.fit(each, shape, variance=0) for each in landmarks]
         return replace(coefficients, shape=torch.from_numpy(shape).float()), poses
 
-    def _face(self, coefficients, poses=(), photographs=()):
-        """Decode a face, draw it, and explain its photographs, pairs of record and portrait."""
+    def _face(self, coefficients, poses=(), records=(), portraits=()):
+        """Decode a face, draw it, and explain the photographs whose poses are known."""
         model = self.face_model
         vertices, albedo = model.vertices(coefficients.shape[None]), model.albedo(coefficients.texture[None])
         scene = frontal_scene(len(VIEWS))
@@ -161,9 +156,28 @@ class Reconstructor:
         albedo = albedo[0].numpy()
         fits = [
             self.fitter.explain(pose, albedo, portrait, PORTRAIT, _points(record))
-            for pose, (record, portrait) in zip(poses, photographs, strict=True)
+            for pose, record, portrait in zip(poses, records, portraits)
         ]
         return Face(coefficients, vertices[0].numpy(), albedo, list(to_pictures(images)), fits)
+
+
+def load_reconstructor(regressor=None, fit=True):
+    """Load the `Reconstructor` of the parameters that stand in params.yaml.
+
+    Parameters
+    ----------
+    regressor : path-like or None
+        None: `default_regressor`.
+    fit : bool
+        Whether photographs are fitted.
+
+    Raises
+    ------
+    StudyError
+        As `Reconstructor.load`; wrong parameters.
+    """
+    params = load_params(PARAMS_FILE)
+    return Reconstructor.load(params.networks, regressor or default_regressor(params), params.face_model.path, fit)
 
 
 def default_regressor(params):
@@ -175,10 +189,6 @@ def default_regressor(params):
     if (model.source, model.resolution) == ("open", "full") and is_meant_for(PUBLISHED, params.networks):
         return PUBLISHED
     return paths.REGRESSORS / f"{RECOMMENDED if RECOMMENDED in params.variants else FULL}.safetensors"
-
-
-def _one_by_one(records, pictures):
-    return [[(record, portrait)] for record, portrait in zip(records, pictures["portrait"], strict=True)]
 
 
 def _points(record):

@@ -46,9 +46,10 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
     refuse_to_replace(files_of_faces(path.parent, [path.name], formats, turntable))
     path.parent.mkdir(parents=True, exist_ok=True)
     model, fits = reconstructor.face_model, face.fits
-    triangles, texture = model.triangles.numpy(), model.atlas and model.atlas.bake(face.albedo)
-    if photo_textured and fits and model.atlas:
-        texture = _texture_of_photograph(model, face, sources)
+    triangles, texture = model.triangles.numpy(), None
+    if model.atlas:
+        from_photograph = photo_textured and fits
+        texture = _texture_of_photograph(model, face, sources) if from_photograph else model.atlas.bake(face.albedo)
     for kind in formats:
         save_mesh(_with_ending(path, kind), face.vertices, face.albedo, triangles, texture)
     if "glb" in formats and len(fits) == 1:

@@ -35,24 +35,19 @@ def save_turntable(path, face, face_model):
     """
     vertices, albedo = (torch.from_numpy(values)[None] for values in (face.vertices, face.albedo))
     scene = frontal_scene(FRAMES)
-    corners = alignment_points(vertices, face_model.alignment_vertices).repeat(FRAMES, 1, 1)
-    front, _, origin = crop_projection(scene.angles, scene.distance, corners, PORTRAIT)
-    # the camera stands still, which a crop that follows the eyes would not
+    corners = alignment_points(vertices, face_model.alignment_vertices)
+    front, _, origin = crop_projection(scene.angles[:1], scene.distance[:1], corners, PORTRAIT)
+    # the face turns before a camera that stands still: a crop that follows the eyes would zoom and roll
     angles = FARTHEST * torch.sin(torch.arange(FRAMES) * (2 * math.pi / FRAMES))
     turn = rotation_matrices(torch.stack([angles, *(2 * [torch.zeros(FRAMES)])], 1))
     middle = vertices.mean(1)
-    projection = front.clone()
-    projection[:, :, :3] = front[:, :, :3] @ turn
-    projection[:, :, 3] += (front[:, :, :3] - projection[:, :, :3]) @ middle[0]
-    seen = vertex_stage(vertices, albedo, face_model.triangles, projection)
-    fragments = rasterize(seen[0], face_model.triangles, seen[1], PORTRAIT.size, PORTRAIT.size)
-
-    def to_model(places):
-        return (places + (origin - middle)[:, None]) @ turn + middle
-
-    eye = scene.distance[:, None, None] * torch.tensor([0.0, 0.0, 1.0])
-    lights = to_model(scene.light_positions), scene.light_colours, scene.ambient
-    images = shade(fragments, lights, to_model(eye)[:, 0], background_pictures(scene.background, PORTRAIT.size))
+    turned = (vertices - middle) @ turn.mT + middle
+    meshes = turned, albedo.expand(FRAMES, -1, -1), face_model.triangles
+    clip, attributes = vertex_stage(*meshes, front.expand(FRAMES, -1, -1))
+    fragments = rasterize(clip, face_model.triangles, attributes, PORTRAIT.size, PORTRAIT.size)
+    eye = origin + scene.distance[:, None] * torch.tensor([0.0, 0.0, 1.0])
+    lights = scene.light_positions + origin, scene.light_colours, scene.ambient
+    images = shade(fragments, lights, eye, background_pictures(scene.background, PORTRAIT.size))
     first, *others = (Image.fromarray(picture) for picture in to_pictures(images))
     options = dict(save_all=True, append_images=others, duration=MILLISECONDS, loop=0, quality=85)
 

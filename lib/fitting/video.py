@@ -13,13 +13,12 @@ from scipy.spatial.transform import Rotation
 
 from lib.core.errors import StudyError
 from lib.core.files import MADE_HERE, check_writable, printable, refuse_to_replace, write_atomically
-from lib.core.params import PARAMS_FILE, load_params
 from lib.core.progress import progress
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
 from lib.fitting.face_mesh import CROP
 from lib.fitting.photograph import PhotographFit, in_picture, similarity
-from lib.fitting.reconstructor import Reconstructor, default_regressor
+from lib.fitting.reconstructor import load_reconstructor
 from lib.fitting.results import USE
 from lib.photos.align import cut_faces
 from lib.photos.detect import FaceDetector
@@ -181,10 +180,7 @@ def main(arguments=None):
     chosen = parser.parse_args(arguments)
     try:
         check_writable(chosen.out)
-        params = load_params(PARAMS_FILE)
-        regressor = chosen.regressor or default_regressor(params)
-        reconstructor = Reconstructor.load(params.networks, regressor, params.face_model.path)
-        reconstruct_video(chosen.clip, chosen.out, reconstructor)
+        reconstruct_video(chosen.clip, chosen.out, load_reconstructor(chosen.regressor))
     except (StudyError, OSError, av.FFmpegError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

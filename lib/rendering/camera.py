@@ -99,6 +99,28 @@ def crop_projection(angles, distance, points, crop, framing=None):
     return projection, rotation, centre
 
 
+def clip_projection(camera, distance):
+    """Put any camera in clip coordinates.
+
+    Parameters
+    ----------
+    camera : ndarray (3, 4)
+        Homogeneous points in mm to (x w, y w, w): units of the picture's sides, x to the right and y downwards, and w
+        the distance along the view axis in mm.
+    distance : float
+        About that of the face, mm.
+
+    Returns
+    -------
+    Tensor (1, 4, 4)
+        float32, as `crop_projection`.
+    """
+    x, y, w = torch.from_numpy(camera)
+    near, far = NEAREST * distance, FARTHEST * distance
+    z = (far + near) / (far - near) * w - 2 * far * near / (far - near) * w.new_tensor([0, 0, 0, 1])
+    return torch.stack([2 * x - w, w - 2 * y, z, w]).float()[None]
+
+
 def _moved(points, framing):
     """Move points (P, 2) of the crop, y up from -1 to 1, by each of S framings: Tensor (S, P, 2)."""
     right, up, growth, roll = framing[:, :, None].unbind(1)

@@ -17,9 +17,8 @@ def read_methods(names):
     # in the order of their titles' list, then those of one's own
     others.sort(key=lambda name: list(TITLES).index(name) if name in TITLES else len(TITLES))
     found = {name: read_metrics(name) for name in (*names, *others)}
-    return {
-        name: metrics for name, metrics in found.items() if metrics
-    }  # true faces are known of simulated people only
+    # empty: true faces are known of simulated people only
+    return {name: metrics for name, metrics in found.items() if metrics}
 
 
 def read_robustness():

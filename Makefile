@@ -43,6 +43,7 @@ SCM = if git rev-parse --git-dir >/dev/null 2>&1; then $(RUN) dvc config -q --lo
 
 study: setup ## run the whole study: dvc repro
 	@$(SCM)
+	@$(RUN) python -m lib.run --photos
 	$(RUN) dvc repro
 
 # the parameters that differ, and three measures of one variant: `make experiments VARIANT=no_batch`

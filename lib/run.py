@@ -1,6 +1,7 @@
 """Runs the notebook of one stage through papermill: `python -m lib.run stage2 --variant full`.
 
-`python -m lib.run --preset quick` writes a preset into `params.yaml` instead.
+`python -m lib.run --preset quick` writes a preset into `params.yaml` instead, `--photos FOLDER` a folder of
+photographs, whatever its name; DVC then passes over files there that it cannot read (`--photos` alone: looks again).
 
 The parameters are checked first; a mistake is reported in one line before anything starts. A failed notebook is kept,
 half executed, in `build/failed`: under `reports/notebooks` DVC keeps those of complete runs.
@@ -24,9 +25,10 @@ from zmq import IPC_PATH_MAX_LEN
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.files import write_atomically
+from lib.core.files import printable, write_atomically
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.strict import read_yaml, unknown
+from lib.photos.watched import ignore_unreadable
 
 NOTEBOOKS = Path("notebooks")
 FAILED = Path("build/failed")
@@ -150,20 +152,52 @@ def apply_preset(preset, path=PARAMS_FILE):
     source = presets.get(str(preset), Path(preset))
     if not source.is_file():
         raise StudyError(f"no preset {str(preset)!r}; there are: {', '.join(presets) or 'none'}")
-    yaml = YAML()
-    yaml.width = 200
-    document = yaml.load((presets[DEFAULT_PRESET] if str(preset) in presets else Path(path)).read_text())
+    yaml = _yaml()
+    document = yaml.load(
+        (presets[DEFAULT_PRESET] if str(preset) in presets else Path(path)).read_text(encoding="utf-8")
+    )
     for section, values in ({} if str(preset) == DEFAULT_PRESET else read_yaml(source)).items():
         if section not in document or not isinstance(values, dict):
             raise StudyError(f"{source}: " + unknown(section, list(document)))
         _overlay(document[section], values)
+    _write_params(yaml, document, path)
 
+
+def _yaml():
+    yaml = YAML()
+    yaml.width = 200
+    return yaml
+
+
+def _write_params(yaml, document, path):
     def write(part):
-        with part.open("w") as file:
+        with part.open("w", encoding="utf-8") as file:
             yaml.dump(document, file)
         load_params(part)
 
     write_atomically(path, write)
+
+
+def take_photographs(folder, path=PARAMS_FILE):
+    """Write a folder of photographs, if one is named, into a parameter file, and prepare DVC for what is in it."""
+    if folder:
+        folder = os.path.abspath(folder)
+        if not os.path.isdir(folder) or printable(folder) != folder:
+            raise StudyError(f"{printable(folder)} is no folder, or its name is no UTF-8")
+        yaml = _yaml()
+        document = yaml.load(Path(path).read_text(encoding="utf-8"))
+        document["photos"]["path"] = folder
+        if document["photos"]["source"] == "simulated":
+            document["photos"]["source"] = "folder"
+        _write_params(yaml, document, path)
+    photos = load_params(path).photos
+    if photos.source == "simulated":
+        return
+    unreadable, linked = ignore_unreadable(photos.path)
+    for file, problem in unreadable.items():
+        print(f"passed over by DVC: {printable(file)}: {problem}")
+    for file in linked:
+        print(f"DVC does not see changes in the linked folder {printable(file)}: dvc repro --force photos")
 
 
 def _overlay(old, new):
@@ -181,11 +215,16 @@ def main(arguments=None):
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("stage", nargs="?", help="a stage that has a notebook")
     what.add_argument("--preset", metavar="NAME", help="a file in presets/, without its ending, or another YAML file")
+    what.add_argument(
+        "--photos", nargs="?", const="", metavar="FOLDER", help="your photographs; without a folder those named before"
+    )
     parser.add_argument("--variant", help="of a stage that has several")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.preset is not None:
             apply_preset(chosen.preset)
+        elif chosen.photos is not None:
+            take_photographs(chosen.photos)
         else:
             print(f"executed: {run_notebook(chosen.stage, chosen.variant)}")
     except StudyError as error:

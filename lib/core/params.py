@@ -74,6 +74,10 @@ class PhotosParams:
     simulated_size: Annotated[int, Field(ge=64)]
     processes: Count
 
+    def __post_init__(self):
+        if self.path.startswith("~"):
+            raise ValueError(f"path is {self.path!r}: only a shell knows ~, write the folder in full")
+
 
 @strict
 class ScenesParams:

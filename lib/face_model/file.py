@@ -101,13 +101,15 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
         )
     dimensions = dict(zip(GROUPS, (shape_dimension, texture_dimension, expression_dimension), strict=True))
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file, np.errstate(over="ignore"):
             models = {name: _read_linear_model(file, path, name, dimensions[name]) for name in GROUPS}
             cells = _numbers(_dataset(file, path, "shape/representer/cells"), path)
             points = _numbers(_dataset(file, path, "shape/representer/points"), path)
             landmarks = _text(_dataset(file, path, "metadata/landmarks/json"), path)
             layout = _read_texture_layout(file, path) if TEXTURE in file else None
-    except OSError as error:
+    except StudyError:
+        raise
+    except Exception as error:  # of damaged files HDF5 raises nearly anything
         raise StudyError(
             f"{path}: {path.stat().st_size} bytes that HDF5 cannot read ({error}). Expected a complete HDF5 file in "
             "the BFM 2017 layout: the file may be truncated or another kind of file; copy or build it again."

@@ -30,6 +30,16 @@ def write_ply(path, kind="binary_little_endian", faces=FACES):
     return path
 
 
+@pytest.mark.parametrize("line", ["mtllib", "mtllib ", "usemtl", "v 0 0 0 1", "v 0 0 0 red 0 0", "vt", "é"])
+def test_lines_that_are_cut_off_are_passed_over_or_told(tmp_path, line):
+    path = tmp_path / "a.obj"
+    path.write_text(f"v 0 0 0\nv 1 0 0\nv 0 1 0\n{line}\nf 1 2 3\n")
+    try:
+        assert len(read_mesh(path, with_colours=True).triangles) == 1
+    except StudyError as error:
+        assert str(path) in str(error)
+
+
 @pytest.mark.parametrize("kind", ["binary_little_endian", "binary_big_endian", "ascii"])
 def test_ply_files_are_read(tmp_path, kind):
     mesh = read_mesh(write_ply(tmp_path / "scan.ply", kind))

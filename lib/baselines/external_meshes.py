@@ -55,16 +55,11 @@ def read_landmarks(folder):
 
 
 def place_meshes(meshes, face_model, landmarks=None):
-    """Bring meshes into the face model's frame and find their landmarks: `PlacedMesh` by name.
+    """Bring meshes into the face model's frame and find their landmarks: `PlacedMesh` by name, or StudyError.
 
     Meshes are upright and frontal within some 20 degrees. Unit and position are found by closest points with isotropic
     scale on the mean face; then the model is fitted to the mesh, and its own landmarks say where the mesh's are. Meshes
     of the same triangles have the same vertices for the same points: they are fitted once, in their mean.
-
-    Raises
-    ------
-    StudyError
-        A mesh cannot be brought into place: the surfaces do not meet, or the landmarks end up elsewhere.
     """
     target = _matched_part(face_model)
     alike = defaultdict(list)

@@ -22,15 +22,10 @@ HEAD_BYTES = 4096
 
 
 def write_atomically(path, write):
-    """Write a file so that an interruption never leaves half of it.
+    """Write a file so that an interruption never leaves half of it: `write` gets the path of a temporary one beside it.
 
-    Parameters
-    ----------
-    path : path-like
-        The file; an old one stays until the new one is complete. Its folder is made where it is missing. Who may read
-        it is the user's own setting, whatever the writer thinks of it (safetensors: the owner alone).
-    write : Callable
-        Gets the path of a temporary file beside it and writes that.
+    An old one stays until the new one is complete. Its folder is made where it is missing. Who may read it is the
+    user's own setting, whatever the writer thinks of it (safetensors: the owner alone).
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
@@ -110,14 +105,9 @@ def check_sha256(path, sha256):
 
 
 def download(url, path, sha256):
-    """Download a file with progress, into ``<path>.part`` until it is complete and right.
+    """Download a file with progress, into ``<path>.part`` until it is complete and right; the next call resumes it.
 
-    An interrupted download is resumed by the next call.
-
-    Raises
-    ------
-    StudyError
-        There is no network, or the content's SHA-256 (hexadecimal) is not the expected one.
+    StudyError where there is no network, or the content's SHA-256 (hexadecimal) is not the expected one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -249,10 +249,7 @@ class Params:
     def variant(self, name):
         """Return stage 2's parameters with the overrides of one variant (the ablations of Fig. 3).
 
-        Raises
-        ------
-        StudyError
-            The variant is not listed under `variants`, or overrides something that stage 2 does not have.
+        StudyError where it is not listed under `variants`, or overrides something that stage 2 does not have.
         """
         if name not in self.variants:
             raise StudyError(unknown(f"variants.{name}", [f"variants.{v}" for v in self.variants]))
@@ -264,18 +261,10 @@ class Params:
 
 
 def load_params(path=PARAMS_FILE):
-    """Read and check a parameter file.
+    """Read and check a YAML file with exactly the sections and names of `Params`.
 
-    Parameters
-    ----------
-    path : str or Path
-        A YAML file with exactly the sections and names of `Params`.
-
-    Raises
-    ------
-    StudyError
-        The file is missing or no YAML, or a name is unknown or missing, or a value has the wrong type or range; the
-        message lists each with its full name (`stage2.steps`).
+    StudyError where it is missing or no YAML, or a name is unknown or missing, or a value has the wrong type or range;
+    the message lists each with its full name (`stage2.steps`).
     """
     params = build(Params, read_yaml(path), "")
     for name in params.variants:

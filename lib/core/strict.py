@@ -38,11 +38,8 @@ def read_yaml(path):
 
 
 def build(kind, values, prefix):
-    """Make a dataclass that `strict` decorates of nested dicts.
-
-    StudyError names each value that is unknown, missing, of the wrong type or out of range; `prefix` stands before the
-    names, as `variants.full`, and is empty for the whole file.
-    """
+    """Make a dataclass that `strict` decorates of nested dicts; StudyError names each value that does not fit, with
+    `prefix` before its name, as `variants.full`, which is empty for the whole file."""
     try:
         # through JSON, since pydantic's strict mode takes mappings for dataclasses only from there
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(values, default=str))

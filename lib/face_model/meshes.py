@@ -178,7 +178,12 @@ def read_mesh(path, with_colours=False, in_order=False):
         raise StudyError(f"{path}: triangles of vertices up to {triangles.max()}, but it has {len(vertices)}")
     if in_order:
         _, first, which = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
-        albedo = _read_albedo(mesh, Path(path)) if with_colours else None
+        try:
+            albedo = _read_albedo(mesh, Path(path)) if with_colours else None
+        except StudyError:
+            raise
+        except Exception as error:
+            raise StudyError(f"{path}: its colours cannot be read: {error}") from None
         return Mesh(vertices, first[which.ravel()][triangles], albedo)
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     return Mesh(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64))
@@ -230,7 +235,9 @@ def _check_colours(mesh, path):
         lines = [line.split(None, 1) for line in path.read_text(errors="replace").splitlines()]
         rows = [line[1].split() for line in lines if len(line) > 1 and line[0] == "v"]
         largest = max((float(value) for row in rows for value in row[3:6] if len(row) > 5), default=0)
-        missing = next((_missing(path.parent, line[1].strip()) for line in lines if line[0:1] == ["mtllib"]), None)
+        missing = next(
+            (_missing(path.parent, line[1].strip()) for line in lines if line[:1] == ["mtllib"] and line[1:]), None
+        )
     elif path.suffix.lower() == ".ply":
         columns = mesh.metadata.get("_ply_raw", {}).get("vertex", {}).get("data", {})
         floats = [

@@ -25,19 +25,8 @@ out half a pixel too far right and down (LFW: a face's landmarks and its mirror 
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face; positions in pixels, the first pixel's centre at (0.5, 0.5).
-
-    Attributes
-    ----------
-    box : ndarray (4,)
-        Left, top, right, bottom.
-    points : ndarray (4, 2)
-        x, y of `lib.rendering.crop.POINT_NAMES`.
-    probability : float
-        The detector's, in [0, 1].
-    others : tuple of Face
-        Further faces of the picture, in falling order; this one is the largest and most central of all.
-    """
+    """A detected face: box (4,) of left, top, right, bottom, points (4, 2) of `lib.rendering.crop.POINT_NAMES` (both in
+    pixels, the first one's centre at (0.5, 0.5)), and the picture's other faces, less and less large and central."""
 
     box: np.ndarray
     points: np.ndarray
@@ -60,17 +49,10 @@ class FaceDetector:
             network.to(memory_format=torch.channels_last)  # a third faster: torch pools this layout quicker
 
     def detect(self, pictures):
-        """Find one face a picture.
+        """Find one `Face` a picture, None where there is none.
 
-        Parameters
-        ----------
-        pictures : list of ndarray (H, W, 3)
-            uint8, RGB, at least `SMALLEST_FACE` pixels a side. Those of the same size are searched together.
-
-        Returns
-        -------
-        list of Face or None
-            None where there is no face.
+        The list of pictures, uint8 (H, W, 3) RGB, has at least `SMALLEST_FACE` pixels a side; those of the same size
+        are searched together.
         """
         faces = [None] * len(pictures)
         same_size = defaultdict(list)

@@ -1,8 +1,7 @@
 """Photographs in, feature store out: each is read, detected, aligned and embedded once.
 
-Results go into shards of 256 photographs in a cache folder, so that an interrupted run resumes where it
-ended, and a later run embeds only what is new or changed; many processes may fill it (`lib.photos.embed_processes`).
-They are then gathered, in the order of the source, into the store's arrays.
+Results go into shards of 256 photographs in a cache folder, so that a run resumes and a later one embeds only what is
+new or changed; many processes may fill it. They are then gathered, in the order of the source, into the store's arrays.
 """
 
 from collections import Counter
@@ -15,13 +14,13 @@ import pandas as pd
 import torch
 
 from lib.core.errors import StudyError
-from lib.core.files import write_atomically
+from lib.core.files import sha256_of, write_atomically
 from lib.core.pictures import to_tensor
 from lib.core.progress import progress
 from lib.photos import detect as detection
 from lib.photos import read as pictures
 from lib.photos.align import MEASURE_COLUMNS, iterate_face_crops
-from lib.photos.embedding_cache import EmbeddingCache, photograph_key, write_array
+from lib.photos.embedding_cache import EmbeddingCache
 from lib.photos.store import (
     CROPS,
     DESCRIPTORS_PREFIX,
@@ -49,8 +48,7 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
     networks : dict of str to lib.recognition.network.IdentityNetwork
         Centres do not matter: raw descriptors are stored.
     folder : path-like
-        Receives ``features_<network>.npy``, ``descriptors_<network>.npy``, ``crops.npy``, ``index.parquet``
-        and ``skipped.csv``; see `lib.photos.store.FeatureStore`.
+        Receives the files of a `lib.photos.store.FeatureStore`, and ``skipped.csv``.
     cache_folder : path-like
         Keeps the work between runs; must not be deleted with `folder`.
     test_people, seed : int
@@ -121,11 +119,9 @@ def _recipe(networks, crops_of):
 
 
 def _key(photograph):
-    """Return the cache's key, or "" for a file that is not to be opened."""
-    if photograph.problem:
-        return ""
+    """The cache's key, by name and content, or "" for a file that is not to be opened."""
     try:
-        return photograph_key(photograph)
+        return "" if photograph.problem else f"{photograph.name}|{sha256_of(photograph.path)}"
     except OSError:
         return ""
 
@@ -135,8 +131,10 @@ def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, ba
     framings = {name: network.crop for name, network in networks.items()}
     records, parts, done = [], [], 0
     for batch_records, crops in iterate_face_crops(photographs, framings, batch_size, workers):
-        first_row = sum(len(part[CROPS]) for part in parts)
-        _number_rows(batch_records, first_row)
+        row = sum(len(part[CROPS]) for part in parts)
+        for record in batch_records:
+            record["shard_row"] = SKIPPED_ROW if record["reason"] else row
+            row += not record["reason"]
         records += batch_records
         parts.append(_describe(crops, networks, crops_of))
         bar.update(len(batch_records))
@@ -145,13 +143,6 @@ def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, ba
                 record["key"] = key
             cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
             records, parts, done = [], [], done + len(records)
-
-
-def _number_rows(records, row):
-    """Give every record with a face the next row of its shard."""
-    for record in records:
-        record["shard_row"] = SKIPPED_ROW if record["reason"] else row
-        row += not record["reason"]
 
 
 @torch.inference_mode()
@@ -178,15 +169,8 @@ def _templates(networks, crops_of):
 
 def _index(photographs, keys, records):
     """One line a file of the source, sorted by path, with the rows that the store will have."""
-    index = pd.DataFrame(
-        {
-            "path": [photograph.name for photograph in photographs],
-            "person": [photograph.person for photograph in photographs],
-            "condition": [photograph.condition for photograph in photographs],
-            "scan": [photograph.scan for photograph in photographs],
-            "problem": [photograph.problem for photograph in photographs],
-        }
-    )
+    columns = dict(path="name", person="person", condition="condition", scan="scan", problem="problem")
+    index = pd.DataFrame({column: [getattr(one, told) for one in photographs] for column, told in columns.items()})
     known = records.reindex(keys).reset_index(drop=True)
     for column in MEASURE_COLUMNS:
         index[column] = known[column].astype("float32") if column in known else np.float32("nan")
@@ -211,11 +195,13 @@ def _write_store(index, cache, templates, folder):
     used = index[index["row"] != SKIPPED_ROW]
     for name, (row_shape, dtype) in templates.items():
 
-        def fill(array, name=name):
+        def write(part, name=name, row_shape=row_shape, dtype=dtype):
+            array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=(len(used), *row_shape))
             for shard, rows in used.groupby("shard"):
                 array[rows["row"].to_numpy()] = cache.load_array(shard, name)[rows["shard_row"].to_numpy()]
+            array.flush()
 
-        write_array(folder / f"{name}.npy", (len(used), *row_shape), dtype, fill)
+        write_atomically(folder / f"{name}.npy", write)
     index = index.drop(columns=["shard", "shard_row"])
     write_atomically(folder / INDEX_FILE, lambda path: index.to_parquet(path, index=False))
 

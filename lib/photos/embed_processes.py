@@ -20,15 +20,10 @@ CACHE_FOLDER = paths.CACHE / "photos"
 
 
 def embed_in_processes(processes, source, path, networks, **options):
-    """Fill the cache of a source's photographs on this machine by several processes.
+    """Fill the cache of a source's photographs on this machine by several processes; StudyError where one fails.
 
     Each also has a worker that reads and detects. The crops of the first network are kept. `options` are further ones
     of the command line, such as `cache_folder`.
-
-    Raises
-    ------
-    StudyError
-        When one of the processes fails; its own message is above.
     """
     arguments = ["--source", source, "--path", str(path)]
     for name, value in options.items():

@@ -1,7 +1,7 @@
 """Photographs as files: folders of people and flat folders, with every file that was found.
 
-Files that cannot be used are listed too: they carry the problem, so that nothing is dropped silently. Reading
-pixels is `lib.photos.read`' matter; published data sets have layouts of their own (`lib.photos.sources`).
+Files that cannot be used are listed too, with the problem: nothing is dropped silently. Published data sets have
+layouts of their own (`lib.photos.sources`).
 """
 
 import os
@@ -30,23 +30,20 @@ PLACEHOLDER = ".gitkeep"
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A file of a source; some 200 bytes, since sources have millions.
+    """A file of a source; some 200 bytes, since sources have millions. What a source does not have is empty.
 
     Attributes
     ----------
-    folder : str
-        The source's, or the one where the frames of its videos are kept.
-    file : str
-        The path below `folder`, with forward slashes.
+    folder, file : str
+        The source's folder, or that of its videos' frames, and the path below it, with forward slashes.
     person : str
         Who is on it; where nothing is known the file's own name.
     problem : str
         Why it cannot be used; empty for a photograph that is worth opening.
     condition : str
-        How it was taken (MICC: cooperative, indoor, outdoor; FERET: fa, fb, ...); empty where a source has no such
-        thing.
+        How it was taken (MICC: cooperative, indoor, outdoor; FERET: fa, fb, ...).
     scan : str
-        The true face of this person as a file below the source's folder; empty where a source has none.
+        The true face of this person as a file below the source's folder.
     """
 
     folder: str

@@ -12,20 +12,11 @@ LONGEST_NAME = 200
 
 
 def find_photographs(places):
-    """List files, and the photographs of folders and their sub-folders, under a name of their own each.
+    """List files, and those of folders and their sub-folders: Paths of photographs by the name of their results, and
+    by Path why others are not read (without results of earlier runs). StudyError where there is no photograph.
 
-    Returns
-    -------
-    photographs : dict of str to Path
-        A name for the results of each photograph: the file's, with its folders before it where two are alike, and a
-        number behind it where these are alike too; shortened where with an ending it would be too long for a file.
-    others : dict of Path to str
-        All other files, and why they are not read. Results of earlier runs are left out.
-
-    Raises
-    ------
-    StudyError
-        There is no photograph.
+    The name is the file's, with its folders before it where two are alike, and a number behind it where these are alike
+    too; shortened where with an ending it would be too long for a file.
     """
     photographs, others = {}, {}
     for place in map(Path, places):

@@ -23,12 +23,7 @@ def read_people(folder):
 
     `people.json` maps a person to some of `ATTRIBUTES`; `people.csv` has the columns `person` and some of `ATTRIBUTES`.
     A person is called as the folder of the photographs (of a flat folder, as the photograph's file). Age is in years;
-    the others are words. What is not known is left out, empty or NA.
-
-    Raises
-    ------
-    StudyError
-        The file is neither, or an age is no number.
+    the others are words. What is not known is left out, empty or NA. StudyError where the file says something else.
     """
     for name in PEOPLE_FILES:
         path = Path(folder) / name
@@ -39,15 +34,11 @@ def read_people(folder):
 
 
 def groups_of(people, persons, smallest):
-    """Divide photographs by age band, gender and ethnicity of the `persons` (N,) on them, as `read_people` knows them.
+    """Divide photographs by age band, gender and ethnicity of the `persons` (N,) on them, as `read_people` knows them:
+    which photographs, (N,) bool, by attribute and group.
 
     Groups of fewer than `smallest` people are left out: their numbers would say more about persons than about groups.
     So are attributes with fewer than two groups, since there is nothing to compare.
-
-    Returns
-    -------
-    dict of str to dict of str to ndarray (N,)
-        By attribute and group: bool, which photographs.
     """
     result = {}
     for attribute in ATTRIBUTES:

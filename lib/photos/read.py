@@ -40,18 +40,10 @@ class Picture:
 
 
 def read_picture(path):
-    """Read a photograph.
+    """Read a photograph; UnreadablePictureError where it is no image, truncated, damaged, too small or too large.
 
-    Parameters
-    ----------
-    path : path-like
-        Any format that Pillow knows, and HEIC: also CMYK, palette, greyscale of any depth, with alpha (laid over grey);
-        of an animation the first frame; also compressed by bzip2 (``.ppm.bz2``).
-
-    Raises
-    ------
-    UnreadablePictureError
-        When it is not an image, truncated, damaged, too small or too large.
+    Any format that Pillow knows, and HEIC: also CMYK, palette, greyscale of any depth, with alpha (laid over grey); of
+    an animation the first frame; also compressed by bzip2 (``.ppm.bz2``).
     """
     if made_here(path):
         raise UnreadablePictureError("a result of an earlier run, no photograph")

@@ -1,8 +1,7 @@
 """Sources of photographs by name, `photos.source` of `params.yaml`: simulated, a folder, LFW, published data sets.
 
-``data/raw/README.md`` says where each data set comes from, under which terms, and where to put it; its section is the
-error message when a data set is missing. Listings are streamed, folder by folder: VGGFace2 has 3.3 million files. No
-file of the user's is changed or deleted.
+``data/raw/README.md`` says where each comes from, under which terms, and where to put it: the error message where it
+lacks. Listings are streamed: VGGFace2 has 3.3 million files. No file of the user's is changed or deleted.
 """
 
 import re
@@ -35,10 +34,9 @@ README = Path(__file__).parents[2] / "data" / "raw" / "README.md"
 
 MICC_CONDITIONS = {"Indoor-Cooperative": "cooperative", "PTZ-Indoor": "indoor", "PTZ-Outdoor": "outdoor"}
 """The three videos of each subject, and what the paper calls them (4.2)."""
-MICC_VIDEOS = "Video"
-MICC_SCANS = "Model/frontal*/obj/*.obj"
+MICC_VIDEOS, MICC_SCANS = "Video", "Model/frontal*/obj/*.obj"
 FRAMES_FOLDER = paths.CACHE / "frames"
-"""Where frames of videos are kept, which may be made again at any time."""
+"""Frames of videos, which may be made again at any time."""
 FERET_IMAGES = "data/images"
 LFW_ARCHIVE = "lfw-funneled.tgz"
 LFW_URL = "https://ndownloader.figshare.com/files/5976015"
@@ -52,19 +50,9 @@ def source_folder(source, path):
 
 
 def list_photographs(source, path):
-    """List what a source holds.
+    """List what one of `SOURCES` holds in its folder, which for "lfw" is the place that it is downloaded to.
 
-    Parameters
-    ----------
-    source : str
-        One of `SOURCES`.
-    path : path-like
-        Its folder; for "lfw" the place that the data set is, or will be, downloaded to.
-
-    Raises
-    ------
-    StudyError
-        The source is unknown, or its folder is missing or holds no image file.
+    StudyError where the source is unknown, or its folder is missing or holds no photograph.
     """
     if source not in SOURCES:
         raise StudyError(f"There is no source of photographs {source!r}: choose one of {', '.join(SOURCES)}.")
@@ -73,17 +61,8 @@ def list_photographs(source, path):
 
 @dataclass(frozen=True)
 class DataSet:
-    """A published data set.
-
-    Attributes
-    ----------
-    name : str
-        As `photos.source` calls it; a section of ``data/raw/README.md`` is about it.
-    read : Callable
-        Maps its folder (Path) to an iterator of its `lib.photos.files.Photograph`.
-    layout : str
-        What its folder has to hold, in a few words, for the error when it holds something else.
-    """
+    """A published data set: its name as of `photos.source`, what lists the photographs of its folder, and what that has
+    to hold, in a few words for the error when it holds something else."""
 
     name: str
     read: Callable[[Path], Iterator[Photograph]]

@@ -1,8 +1,6 @@
-"""What is known of every photograph, computed once: identity features and descriptors of each network, crops,
-an index.
+"""What is known of every photograph, computed once: features and descriptors of each network, crops, an index.
 
-Large arrays are memory-mapped: opening a store of millions of photographs costs nothing, reading a batch
-reads a batch.
+Large arrays are memory-mapped: opening a store of millions of photographs costs nothing, a batch reads a batch.
 """
 
 import hashlib
@@ -34,10 +32,9 @@ class FeatureStore:
     Attributes
     ----------
     index : DataFrame
-        One line a file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path`
-        (relative to the source), `person`, `condition` and `scan` (see `lib.photos.files.Photograph`), `split`
-        ("train", "test"; empty when skipped), `box_left`,
-        `box_top`, `box_right`, `box_bottom` and `<point>_x`, `<point>_y` for each of
+        One line a file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path` (relative to the
+        source), `person`, `condition` and `scan` (see `lib.photos.files.Photograph`), `split` ("train", "test"; empty
+        when skipped), `box_left`, `box_top`, `box_right`, `box_bottom` and `<point>_x`, `<point>_y` for each of
         `lib.rendering.crop.POINT_NAMES` (pixels of the upright photograph), `probability`, `faces` (how many were
         found) and `reason` (why it was skipped, else empty).
     features, descriptors : dict of str to ndarray
@@ -69,8 +66,7 @@ class FeatureStore:
         return used[name].to_numpy(dtype=object)[np.asarray(rows)]
 
     def centre(self, network):
-        """Return the mean raw descriptor (E,) of the training photographs, float32, for
-        `IdentityNetwork.with_centre`."""
+        """Return the mean raw descriptor (E,) of the training photographs, float32 (`IdentityNetwork.with_centre`)."""
         rows, descriptors = self.rows(TRAIN), self.descriptors[network]
         total = np.zeros(descriptors.shape[1])
         for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -84,24 +80,18 @@ class FeatureStore:
 
 
 def load_feature_store(folder):
-    """Open what `lib.photos.embed.embed_photographs` wrote.
-
-    Raises
-    ------
-    StudyError
-        When the folder is missing or not a whole feature store.
-    """
+    """Open what `lib.photos.embed.embed_photographs` wrote; StudyError where it is missing or not whole."""
     folder = Path(folder)
     if not (folder / INDEX_FILE).is_file():
         raise StudyError(f"{folder} is not a feature store ({INDEX_FILE} is missing): run the photos stage.")
     index = pd.read_parquet(folder / INDEX_FILE)
-    features = {path.stem.removeprefix(FEATURES_PREFIX): _map(path) for path in folder.glob(f"{FEATURES_PREFIX}*.npy")}
-    descriptors = {
-        path.stem.removeprefix(DESCRIPTORS_PREFIX): _map(path) for path in folder.glob(f"{DESCRIPTORS_PREFIX}*.npy")
-    }
+    features, descriptors = (
+        {path.stem.removeprefix(prefix): np.load(path, mmap_mode="r") for path in folder.glob(f"{prefix}*.npy")}
+        for prefix in (FEATURES_PREFIX, DESCRIPTORS_PREFIX)
+    )
     if not features or features.keys() != descriptors.keys() or not (folder / f"{CROPS}.npy").is_file():
         raise StudyError(f"{folder} is an incomplete feature store: run the photos stage again.")
-    store = FeatureStore(index, features, descriptors, _map(folder / f"{CROPS}.npy"))
+    store = FeatureStore(index, features, descriptors, np.load(folder / f"{CROPS}.npy", mmap_mode="r"))
     count = int((index["row"] != SKIPPED_ROW).sum())
     for values in (store.crops, *features.values(), *descriptors.values()):
         if len(values) != count:
@@ -110,30 +100,22 @@ def load_feature_store(folder):
     return store
 
 
-def _map(path):
-    return np.load(path, mmap_mode="r")
-
-
 @dataclass(frozen=True)
 class Photographs:
     """Some rows of the store in memory; what was not asked for is None.
 
     Attributes
     ----------
-    features : Tensor or MappedRows (N, F)
-        Of the training network.
+    features, mirrored : Tensor or MappedRows (N, F)
+        Of the training network, and of the mirror images.
     embeddings : Tensor, MappedRows or ndarray (N, E)
         Unit length: an array where they are compared.
-    persons, conditions : ndarray (N,)
-        str; the condition is empty where a source has none.
-    rows : ndarray (N,)
-        Of the store.
+    persons, conditions, rows : ndarray (N,)
+        str, str (empty where a source has no conditions), and the rows of the store.
     pictures : Tensor (N, H, W, 3)
         uint8, in the crop of the training network.
     landmarks : Tensor (N, 4, 2)
         `lib.rendering.crop.POINT_NAMES` as they were detected, in units of the crop.
-    mirrored : Tensor (N, F)
-        Features of the mirror images.
     skin : Tensor (N, 3)
         Mean colour of each face's front (`lib.training.metric.read_colour`).
     """
@@ -177,19 +159,8 @@ class Photographs:
 
 
 def load_photographs(store, rows, reader, judge=None, pictures=False):
-    """Read photographs from the store.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    rows : ndarray (N,)
-    reader : lib.recognition.reader.FeatureReader
-        What gives the features.
-    judge : IdentityNetwork or None
-        A network with its centre, whose embeddings are wanted as an array.
-    pictures : bool
-        Whether pictures and landmarks are wanted.
-    """
+    """Read rows (N,) of the store as `Photographs`: the features that a `FeatureReader` gives, the embeddings of a
+    network with its centre (`judge`) as an array, and with `pictures` those and the landmarks."""
     embeddings = images = landmarks = None
     if judge is not None:
         embeddings = judge.embed(torch.from_numpy(store.descriptors[judge.name][rows])).numpy()

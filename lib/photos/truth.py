@@ -16,16 +16,8 @@ from lib.face_model.meshes import read_mesh
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """True faces as a file.
-
-    Attributes
-    ----------
-    path : Path
-    persons : tuple of str
-        Those that are measured.
-    scanned : bool
-        Each face has its own topology: that of a scanner, which sees the outer skin only.
-    """
+    """True faces as a file, of the `persons` that are measured; `scanned`: each of another topology, of a scanner,
+    which sees the outer skin only."""
 
     path: Path
     persons: tuple[str, ...]
@@ -41,16 +33,7 @@ class GroundTruth:
 
 
 def save_truth(path, persons, vertices, triangles):
-    """Write true faces of one topology.
-
-    Parameters
-    ----------
-    path : path-like
-    persons : sequence of str
-    vertices : array-like (P, N, 3)
-        mm, in the frame of the face model.
-    triangles : array-like (T, 3)
-    """
+    """Write true faces of one topology: P names, vertices (P, N, 3) in mm in the model's frame, triangles (T, 3)."""
 
     def fill(file):
         file["vertices"] = np.asarray(vertices, np.float32)
@@ -61,18 +44,9 @@ def save_truth(path, persons, vertices, triangles):
 
 
 def save_scans(path, scans):
-    """Write scans as true faces.
+    """Write scans, a mesh file of each person, as true faces; StudyError where a file cannot be read as a mesh.
 
-    Parameters
-    ----------
-    path : path-like
-    scans : dict of str to path-like
-        A mesh file of each person, in mm, upright and frontal: +y up, +z out of the face.
-
-    Raises
-    ------
-    StudyError
-        A file cannot be read as a mesh.
+    They are in mm, upright and frontal: +y up, +z out of the face.
     """
 
     def fill(file):

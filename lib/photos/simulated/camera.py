@@ -61,24 +61,10 @@ FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
 
 
 def simulate_photographs(generator, folder, people, photographs, size, seed):
-    """Draw people and photograph them into one sub-folder per person.
+    """Draw people and photograph them into one sub-folder per person: `person-0000/0-cooperative.jpg`, ...
 
-    Parameters
-    ----------
-    generator : FaceGenerator
-    folder : Path
-        Receives `person-0000/0-cooperative.jpg`, ...
-    people, photographs : int
-        Numbers of people and of photographs per person, which take the conditions in turn.
-    size : int
-        Pixels of the square photographs.
-    seed : int
-        Each person has chance of their own, so that more people leave the first ones as they were.
-
-    Returns
-    -------
-    dict of str to dict
-        Age, gender and ancestry of each person.
+    `photographs` of each person, `size` pixels square, take the conditions in turn. Each person has chance of their
+    own, so that more people leave the first ones as they were. Return age, gender and ancestry of each by name.
     """
     workers = min(torch.get_num_threads(), people)
     # one core a person: most of the work, meshes and the camera, cannot be shared out
@@ -134,13 +120,7 @@ def true_person(generator, name, seed):
 
 
 def simulated_person(generator, seed, number):
-    """Draw one of the people of `simulate_photographs`.
-
-    Returns
-    -------
-    tuple of (Person, Looks, numpy.random.Generator)
-        The third is the chance that this person's photographs are drawn with.
-    """
+    """Draw one of the people of `simulate_photographs`: Person, Looks, and the chance of this person's photographs."""
     rng = _person_rng(seed, number)
     person = generator.person(rng)
     return person, sample_looks(generator, person, rng), rng
@@ -178,10 +158,7 @@ def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, 
 
 @torch.no_grad()
 def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
-    """Draw a mesh as a perfect camera sees it: (crop.size, crop.size, 3) float32, sRGB in [0, 1].
-
-    `OVERSAMPLING` times as many samples per side are averaged.
-    """
+    """Draw a mesh as a perfect camera sees it: (crop.size, crop.size, 3) float32, sRGB in [0, 1]."""
     image = render_meshes(
         torch.as_tensor(vertices)[None],
         torch.as_tensor(albedo)[None],

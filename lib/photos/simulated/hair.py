@@ -94,17 +94,7 @@ def skull(radii, face, colour):
 
 
 def hair(style, radii, colour, random):
-    """Hair or a covering as a mesh.
-
-    Parameters
-    ----------
-    style : HairStyle
-    radii : ndarray (ROWS, COLUMNS)
-        Of `skull_radii`.
-    colour : ndarray (3,)
-        sRGB in [0, 1]; strands differ about it.
-    random : numpy.random.Generator
-    """
+    """Hair or a covering as a mesh on the radii of a skull; strands differ about the colour (3,), sRGB in [0, 1]."""
     azimuth = np.linspace(0, 2 * np.pi, HAIR_COLUMNS, endpoint=False)
     from_front = np.degrees(np.abs((azimuth + np.pi) % (2 * np.pi) - np.pi))
     line = _hairline(style, azimuth, from_front, random)

@@ -97,20 +97,8 @@ def _brow_colour(generator, person, skin):
 
 
 def glasses(eyes, bridge, half_width, random, dark=False):
-    """Draw a pair of glasses.
-
-    Parameters
-    ----------
-    eyes : ndarray (2, 3)
-        Middles of the right and left pupil, mm.
-    bridge : ndarray (3,)
-        A point on the nose between the eyes.
-    half_width : float
-        From the middle of the head to where the temples lie, before the ears, mm.
-    random : numpy.random.Generator
-    dark : bool
-        True: sunglasses, with opaque lenses.
-    """
+    """Draw glasses (dark: with opaque lenses) for pupils (2, 3), right and left, and a point (3,) on the nose between
+    them; `half_width` is from the middle of the head to the temples before the ears. All in mm."""
     colour = FRAME_COLOURS[random.integers(len(FRAME_COLOURS))]
     radius, wide, high = random.uniform(0.7, 2.2), random.uniform(22, 26), random.uniform(16, 21)
     roundness = random.uniform(2, 4.5)
@@ -151,19 +139,8 @@ def _smooth_line(corners, count):
 
 
 def body(chin, skin_colour, cloth_colour, broad, random, neck_colour=None):
-    """A neck and shoulders.
-
-    Parameters
-    ----------
-    chin : ndarray (3,)
-        Tip of the chin, mm.
-    skin_colour, cloth_colour : ndarray (3,)
-    broad : float
-        0 for a slender neck to 1 for a strong one.
-    random : numpy.random.Generator
-    neck_colour : ndarray (3,) or None
-        Of a scarf about the neck; None: skin.
-    """
+    """A neck and shoulders below the tip of a chin (3,), mm; `broad` is 0 for a slender neck to 1 for a strong one, and
+    `neck_colour` that of a scarf about it, if any."""
     top, wide = chin[1] + 25, 47 + 8 * broad
     middle = -18.0
     covered = neck_colour is not None

@@ -7,17 +7,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mesh:
-    """A coloured mesh.
-
-    Attributes
-    ----------
-    vertices : ndarray (N, 3)
-        mm, in the face model's frame.
-    albedo : ndarray (N, 3)
-        sRGB in [0, 1].
-    triangles : ndarray (T, 3)
-        int64, counter-clockwise from outside.
-    """
+    """A coloured mesh: vertices (N, 3) in mm in the face model's frame, albedo (N, 3) in sRGB, triangles (T, 3), int64,
+    counter-clockwise from outside."""
 
     vertices: np.ndarray
     albedo: np.ndarray

@@ -32,3 +32,12 @@ def test_what_is_compiled_goes_by_the_content_of_the_folder(tmp_path):
         run = subprocess.run(command, env=environment, cwd=tmp_path / copy, capture_output=True, text=True, check=True)
         results.append(run.stdout.split())
     assert results == [["4", "0"], ["4", "1"], ["42", "0"], ["630", "0"]], "compiled, from the cache, compiled anew"
+
+
+def test_where_nothing_can_be_kept_kernels_are_compiled_anew(tmp_path):
+    """Read-only code and home, or a cache of another user: nothing can be made below a file, by root neither."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": "/dev/null/nowhere", "PYTHONPATH": str(ROOT)}
+    program = "from lib.rendering.kernels.compile import kernel\n@kernel\ndef f(x):\n    return x + 1\nprint(f(1))"
+    (tmp_path / "program.py").write_text(program)
+    run = subprocess.run([sys.executable, "program.py"], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert run.stdout == "2\n", run.stderr

@@ -3,9 +3,11 @@
 Numba's cache knows the file that a kernel stands in by its path and content, but not those whose functions and
 constants are compiled into it. Its folder is therefore named after a digest of all files here, below the user's cache
 folder or `NUMBA_CACHE_DIR`: copies of the repository, as DVC makes one per queued experiment, share what is compiled.
+Where that cannot be written (no home, another user's), each process compiles for itself.
 """
 
 import os
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +39,17 @@ EXACT_MATH = {"nsz", "arcp"}
 FAST_MATH = EXACT_MATH | {"contract", "reassoc"}
 """Fusing and reordering operations, harmless where nothing depends on the last bit."""
 
-_compiled = partial(njit, cache=True, nogil=True, error_model="numpy")
+
+def _can_be_kept():
+    try:
+        Path(numba.config.CACHE_DIR).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=numba.config.CACHE_DIR):
+            return True
+    except OSError:
+        return False
+
+
+_compiled = partial(njit, cache=_can_be_kept(), nogil=True, error_model="numpy")
 kernel = _compiled(fastmath=FAST_MATH)
 """Decorator: compile for one thread, on first use, without the interpreter's lock."""
 exact_kernel = _compiled(fastmath=EXACT_MATH)

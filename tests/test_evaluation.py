@@ -42,7 +42,9 @@ from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.losses import moments_of
 
-PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_per_person=3, geometry_people=4, smallest_group=2)
+PROTOCOL = EvaluateParams(
+    seed=1, bootstrap_samples=60, photographs_per_person=3, geometry_people=4, smallest_group=2, test_sources={}
+)
 PERSONS = np.repeat(np.array(list("abcdefgh"), object), 2)
 CONDITIONS = np.tile(np.array(["indoor", "outdoor"], object), 8)
 PEOPLE = {person: dict(gender="female" if person < "e" else "male") for person in "abcdefgh"}

@@ -29,7 +29,9 @@ from lib.rendering.scenes import SceneDistribution
 
 PEOPLE = 6
 NAMES = ["ann/1.jpg", "ann/2.jpg", "bob/1.jpg"]
-PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_per_person=3, geometry_people=2, smallest_group=2)
+PROTOCOL = EvaluateParams(
+    seed=1, bootstrap_samples=20, photographs_per_person=3, geometry_people=2, smallest_group=2, test_sources={}
+)
 
 
 @pytest.fixture(scope="module")

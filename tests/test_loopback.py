@@ -14,7 +14,9 @@ from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
-PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=60, photographs_per_person=3, geometry_people=4, smallest_group=2)
+PROTOCOL = EvaluateParams(
+    seed=1, bootstrap_samples=60, photographs_per_person=3, geometry_people=4, smallest_group=2, test_sources={}
+)
 PERSONS = np.repeat(np.array(list("abcdefghijklmnopqrst"), object), 2)
 
 

@@ -27,7 +27,9 @@ from lib.rendering.renderer import frontal_scene, render_meshes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
-PROTOCOL = EvaluateParams(seed=1, bootstrap_samples=20, photographs_per_person=2, geometry_people=2, smallest_group=2)
+PROTOCOL = EvaluateParams(
+    seed=1, bootstrap_samples=20, photographs_per_person=2, geometry_people=2, smallest_group=2, test_sources={}
+)
 
 
 @pytest.fixture(scope="module")

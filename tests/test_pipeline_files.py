@@ -17,8 +17,8 @@ PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 LIB = grimp.build_graph("lib")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVALUATE_STAGE1 = "evaluate_stage1"
-PAGES = "pages"
-STAGES = [name for name in PIPELINE["stages"] if name not in (EVALUATE_STAGE1, PAGES)]
+PAGES, TEST_PHOTOS = "pages", "test_photos"
+STAGES = [name for name in PIPELINE["stages"] if name not in (EVALUATE_STAGE1, PAGES, TEST_PHOTOS)]
 
 
 def body(stage):
@@ -38,7 +38,10 @@ def code_of(notebook):
 def reached_modules(notebook):
     """Files of lib that a notebook imports, and those that they import."""
     names = re.findall(r"^\s*(?:from|import) (lib[\w.]*)(?: import (\w+))?", "\n".join(code_of(notebook)), re.M)
-    modules = {f"{module}.{name}" if f"{module}.{name}" in LIB.modules else module for module, name in names}
+    return files_of({f"{module}.{name}" if f"{module}.{name}" in LIB.modules else module for module, name in names})
+
+
+def files_of(modules):
     modules |= {above for module in modules for above in LIB.find_upstream_modules(module)}
     paths = [Path(*module.split(".")) for module in modules]
     return [str(path.with_suffix(".py")) for path in paths if not (ROOT / path).is_dir()]
@@ -82,6 +85,15 @@ def test_a_stage_depends_on_its_notebook_and_every_module_it_reaches(stage):
     assert not declared - {notebook}.union(*under.values()), "superfluous in dvc.yaml"
 
 
+def test_further_photographs_depend_on_every_module_that_embeds_them():
+    stage = PIPELINE["stages"][TEST_PHOTOS]
+    assert stage["foreach"] == "${evaluate.test_sources}" and "${item.path}" in stage["do"]["deps"]
+    declared = [dep for dep in stage["do"]["deps"] if dep.startswith("lib/")]
+    reached = files_of({"lib.photos.test_sources"})
+    assert all(any(f"{module}/".startswith(f"{dep}/") for dep in declared) for module in reached)
+    assert all(any(f"{module}/".startswith(f"{dep}/") for module in reached) for dep in declared)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_exactly_the_sections_it_reads(stage):
     code = "\n".join(code_of(notebook_of(stage)))
@@ -121,7 +133,7 @@ def test_only_metrics_and_plots_lie_outside_the_cache(stage):
 
 
 def test_git_has_what_dvc_does_not_keep_and_nothing_else():
-    entries = [body(stage) for stage in (*STAGES, PAGES)]
+    entries = [body(stage) for stage in (*STAGES, PAGES, TEST_PHOTOS)]
     kept = [out.replace("${key}", "full") for entry in entries for out in entry["outs"]]
     small = [next(iter(out)) for entry in entries for out in (*entry.get("metrics", []), *entry.get("plots", []))]
     asked = subprocess.run(["git", "check-ignore", *kept, *small], cwd=ROOT, capture_output=True, text=True)

@@ -14,6 +14,7 @@ from lib.core.tensors import write_json
 from lib.evaluation.distances import average_by_condition
 from lib.evaluation.protocol import Reconstructed, evaluate_faces, evaluate_pictures, save_evaluation, see_faces
 from lib.evaluation.tables import ROWS, comparison, comparison_table, interval_text, look_up, read_metrics
+from lib.evaluation.test_sources import evaluate_sources
 from lib.face_model.model import Coefficients
 from lib.figures import title_of
 from lib.photos.simulated.camera import alignment_vertices_of, true_person
@@ -38,18 +39,22 @@ EMPTY_GREY = 200
 """Grey of an empty place in a grid of faces."""
 
 
-def evaluate_method(setup, name, coefficients, which=None, averaged=None):
-    """Evaluate a method's faces and keep what came out.
+def evaluate_method(setup, name, coefficients, which=None, regressor=None):
+    """Evaluate a method's faces, and on the other test sources the regressor that gave them; keep what came out.
 
     Parameters
     ----------
     setup : lib.evaluation.setup.EvaluationSetup
     name : str
         Of the method: of ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``.
-    coefficients, which, averaged
+    coefficients, which
         As `lib.evaluation.protocol.evaluate_faces`.
+    regressor : lib.training.regressor.Regressor or None
     """
+    averaged = setup.averaged(regressor) if regressor else None
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
+    if regressor:
+        metrics["sources"] = evaluate_sources(setup, regressor)
     photographed = setup.photographed if which is None else setup.photographed[which]
     return _keep(paths.METHODS, name, metrics, photographed, reconstructed)
 

@@ -61,11 +61,15 @@ class NetworksParams:
         return [self.training, self.evaluation, self.second, *mirrored]
 
 
+Source = Literal["simulated", "folder", "lfw", "micc", "mofa", "feret", "bam", "vggface", "vggface2"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
 @strict
 class PhotosParams:
     """Section `photos`: the unlabelled photographs (paper 3.3, 4)."""
 
-    source: Literal["simulated", "folder", "lfw", "micc", "mofa", "feret", "bam", "vggface", "vggface2"]
+    source: Source
     path: Annotated[str, Field(min_length=1)]
     test_people: Annotated[int, Field(ge=2)]
     seed: Seed
@@ -159,6 +163,21 @@ class Stage2Params:
 
 
 @strict
+class SourceParams:
+    """One of `evaluate.test_sources`: other people, all of whom the trained regressors are tested on (paper 4)."""
+
+    source: Source
+    path: Annotated[str, Field(min_length=1)]
+    photographs: Annotated[int, Field(ge=0)]
+    people: Annotated[int, Field(ge=2)] = 100
+    seed: Seed = 2
+
+    def __post_init__(self):
+        if self.source == "simulated" and not self.photographs:
+            raise ValueError("photographs is how many are simulated of each person: at least 1")
+
+
+@strict
 class EvaluateParams:
     """Section `evaluate`: the protocol of the paper's section 4."""
 
@@ -167,6 +186,7 @@ class EvaluateParams:
     photographs_per_person: Count
     geometry_people: Count
     smallest_group: Annotated[int, Field(ge=2)]
+    test_sources: dict[Name, SourceParams]
 
 
 @strict
@@ -241,6 +261,11 @@ class Params:
     evaluate: EvaluateParams
     methods: MethodsParams
     robustness: RobustnessParams
+
+    def __post_init__(self):
+        for name, source in self.evaluate.test_sources.items():
+            if source.source == self.photos.source == "simulated" and source.seed == self.photos.seed:
+                raise ValueError(f"evaluate.test_sources.{name} has the seed of photos: its people would be the same")
 
     def sections(self):
         """All values as nested dicts, to be shown."""

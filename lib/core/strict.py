@@ -3,7 +3,7 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args, get_origin
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -52,10 +52,9 @@ def _explain(problem, kind, prefix):
     where = [str(part) for part in problem["loc"]]
     name = ".".join(([prefix] if prefix else []) + where)
     if problem["type"] == "unexpected_keyword_argument":
-        siblings = kind.__dataclass_fields__
         for part in where[:-1]:
-            siblings = siblings[part].type.__dataclass_fields__
-        return unknown(name, [".".join(name.split(".")[:-1] + [s]) for s in siblings])
+            kind = get_args(kind)[1] if get_origin(kind) is dict else kind.__dataclass_fields__[part].type
+        return unknown(name, [".".join(name.split(".")[:-1] + [s]) for s in kind.__dataclass_fields__])
     if problem["type"] == "missing":
         return f"{name} is missing"
     message = problem["msg"].removeprefix("Value error, ")

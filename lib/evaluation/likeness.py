@@ -166,7 +166,8 @@ def earth_movers_distances(counts, others):
 
 def retrieval_ranks(renders, photographs, render_persons, photograph_persons):
     """Rank (M,) of each render's nearest photograph of the right person among all (N, E), from 0 (paper 4.4)."""
-    render_persons, photograph_persons = np.asarray(render_persons), np.asarray(photograph_persons)
+    names, numbers = np.unique(np.concatenate([render_persons, photograph_persons]), return_inverse=True)
+    render_persons, photograph_persons = np.split(numbers, [len(render_persons)])
     ranks = np.empty(len(renders), np.int64)
     for start in range(0, len(renders), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -178,13 +179,9 @@ def retrieval_ranks(renders, photographs, render_persons, photograph_persons):
 
 
 def random_recall(render_persons, photograph_persons, k):
-    """Recall at k of a random order of the photographs (paper Table 3, first row)."""
+    """Recall at k of each render (M,) for a random order of the photographs (paper Table 3, first row)."""
     names, counts = np.unique(np.asarray(photograph_persons), return_counts=True)
     of_person = dict(zip(names.tolist(), counts.tolist()))
-    total = len(photograph_persons)
-    misses = []
-    for person in np.asarray(render_persons).tolist():
-        others = total - of_person.get(person, 0)
-        drawn = np.arange(min(k, total))
-        misses.append(np.prod(np.clip(others - drawn, 0, None) / (total - drawn)))
-    return float(1 - np.mean(misses))
+    total, drawn = len(photograph_persons), np.arange(min(k, len(photograph_persons)))
+    others = total - np.array([of_person.get(person, 0) for person in np.asarray(render_persons).tolist()])
+    return 1 - np.prod(np.clip(others[:, None] - drawn, 0, None) / (total - drawn), axis=1)

@@ -92,11 +92,7 @@ def recall_columns(renders, photographs, chosen, persons, resampling):
     people = persons[chosen]
     ranks = retrieval_ranks(renders[chosen], photographs, people, persons)
     columns = {f"top{k}": resampling.mean(ranks < k, people) for k in TOP}
-    names, places = np.unique(people, return_inverse=True)
-    for k in TOP:
-        chances = np.array([random_recall([name], persons, k) for name in names])
-        columns[f"random_top{k}"] = resampling.mean(chances[places], people)
-    return columns
+    return columns | {f"random_top{k}": resampling.mean(random_recall(people, persons, k), people) for k in TOP}
 
 
 def consistency_columns(renders, persons, resampling):

@@ -105,15 +105,16 @@ def see_faces(setup, count, drawing):
     for rows in progress(torch.arange(count).split(RENDER_BATCH), "renders", unit="batch"):
         draw, studio = drawing(rows), frontal_scene(len(rows))
         views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
-        seen = [network(draw(view, network.crop)) for view in views]
+        seen = [network(draw(view, network.crop)) for view in (views if setup.compared is None else views[:1])]
         embeddings.append(torch.stack([one.embedding for one in seen]))
         features.append(seen[0].features)
-        pictures.append(to_pictures(draw(studio, picture_crop)))
-    frontal, scene, *sides = torch.cat(embeddings, 1).cpu().numpy()
+        if setup.compared is None:
+            pictures.append(to_pictures(draw(studio, picture_crop)))
+    frontal, *others = torch.cat(embeddings, 1).cpu().numpy()
     return Reconstructed(
         frontal,
-        np.concatenate(pictures),
-        dict(random_scene=scene[None], side=np.stack(sides)),
+        np.concatenate(pictures) if pictures else None,
+        dict(random_scene=others[0][None], side=np.stack(others[1:])) if others else {},
         distances=((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).cpu().numpy(),
     )
 
@@ -151,7 +152,8 @@ def evaluate_faces(setup, coefficients, which=None, averaged=None):
         reconstructed = replace(reconstructed, errors=errors)
         resampling = resample_people(averaged.persons, setup.protocol.bootstrap_samples, setup.protocol.seed)
         components = component_columns(averaged, setup.face_model, setup.truth, resampling)
-    metrics = evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed))
+    groups = setup.groups(photographed)
+    metrics = evaluate_pictures(reconstructed, photographed, setup.protocol, groups, setup.compared)
     return metrics | ({"components": {EVERY_CONDITION: components}} if components else {}), reconstructed
 
 
@@ -164,7 +166,7 @@ def padded(coefficients, face_model):
     )
 
 
-def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
+def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compared=None):
     """Evaluate a method that may give no more than a picture of each face.
 
     Parameters
@@ -177,6 +179,8 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
         Its `seed`, `bootstrap_samples` and `smallest_group` are used.
     groups : dict of str to dict of str to ndarray (N,) or None
         From `lib.photos.people.groups_of`.
+    compared : Photographs or None
+        Whose pairs similarities are compared with; None: those of `photographed`.
 
     Returns
     -------
@@ -185,7 +189,10 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
     """
     samples, seed = protocol.bootstrap_samples, protocol.seed
     resampling = resample_people(photographed.persons, samples, seed)
-    reference = PairReference.of(photographed.embeddings, photographed.persons, resampling)
+    reference = pairs = PairReference.of(photographed.embeddings, photographed.persons, resampling)
+    if compared is not None:
+        drawn = resample_people(compared.persons, samples, seed + 1)
+        reference = PairReference.of(compared.embeddings, compared.persons, drawn)
     everything = np.ones(len(photographed), bool)
     subsets = {EVERY_CONDITION: everything}
     subsets |= {name: photographed.conditions == name for name in sorted(set(photographed.conditions) - {""})}
@@ -193,7 +200,7 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None):
     def likeness(chosen):
         return _likeness(chosen, photographed, reconstructed, reference, resampling)
 
-    metrics = dict(photographs={EVERY_CONDITION: photograph_columns(reference)}) | _by_row(subsets, likeness)
+    metrics = dict(photographs={EVERY_CONDITION: photograph_columns(pairs)}) | _by_row(subsets, likeness)
     grouped = {name: _by_row(rows, likeness) for name, rows in (groups or {}).items()}
     if reconstructed.errors is not None:
         people, conditions, _ = errors = reconstructed.errors

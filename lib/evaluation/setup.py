@@ -36,6 +36,9 @@ class EvaluationSetup:
     protocol : lib.core.params.EvaluateParams
     truth : GroundTruth or None
         None: no errors in mm.
+    compared : Photographs or None
+        Whose pairs similarities are compared with; None: those of `photographed`. Faces are then seen from the front
+        alone, and other views left out.
     """
 
     everything: Photographs
@@ -47,6 +50,7 @@ class EvaluationSetup:
     distribution: SceneDistribution
     protocol: EvaluateParams
     truth: GroundTruth | None
+    compared: Photographs | None = None
 
     def averaged(self, regressor):
         """Regress one shape per test person and condition, from the mean of all features: `AveragedShapes`."""

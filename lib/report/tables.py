@@ -8,6 +8,7 @@ from lib.evaluation import paper_numbers, tables
 from lib.evaluation.tables import comparison_table, interval_text, look_up, read_metrics
 from lib.figures import TITLES, title_of
 
+HELD_OUT = "test photographs"
 THIS_RUN, PAPER = "this run", "the paper: another model, network and data"
 
 
@@ -42,36 +43,34 @@ def summary(methods):
 
 
 def geometry_table(methods):
-    """Table 1: distance to the true face in mm by condition, this run's methods above the paper's."""
-    columns = [
-        (f"{condition}.{part}", condition, label)
+    """Table 1: distance to the true face in mm by condition and test set, this run's methods above the paper's."""
+    keys = {
+        (condition, label): f"geometry.{condition}.{part}"
         for condition in ("cooperative", "indoor", "outdoor")
         for part, label in (("mean", "mean"), ("deviation", "std."))
-    ]
-    ours = _measures(methods, {(group, label): f"geometry.{key}" for key, group, label in columns})
-    return None if ours is None else _above(ours, paper_numbers.GEOMETRY)
+    }
+    blocks = {THIS_RUN: _measures(methods, keys)}
+    for source in _sources(methods):
+        there = {column: f"sources.{source}.{key}" for column, key in keys.items()}
+        blocks[f"{THIS_RUN}: {source}"] = _measures(methods, there)
+    blocks = {name: rows for name, rows in blocks.items() if rows is not None}
+    return pd.concat(blocks | {PAPER: paper_numbers.GEOMETRY}).fillna("") if blocks else None
 
 
 def distance_table(methods):
-    """Table 2: earth mover's distance to same-person and different-person pairs of photographs."""
-    keys = {
-        ("test photographs", "same"): "earth_movers_distance.all.same",
-        ("test photographs", "diff."): "earth_movers_distance.all.different",
-    }
-    ours = _measures(methods, keys)
+    """Table 2: earth mover's distance to same-person and different-person pairs of photographs, by test set."""
+    table = "earth_movers_distance.all"
+    ours = _measures(methods, _by_test_set(methods, {"same": f"{table}.same", "diff.": f"{table}.different"}))
     return None if ours is None else _above(ours, paper_numbers.EARTH_MOVERS_DISTANCE)
 
 
 def recall_table(methods):
-    """Table 3: recall of the right person among the photographs, and that of a random order."""
-    keys = {("test photographs", "top-1"): "recall.all.top1", ("test photographs", "top-5"): "recall.all.top5"}
-    ours = _measures(methods, keys)
-    if ours is None:
-        return None
-    first = next(iter(methods.values()))
-    random = [interval_text(look_up(first, f"recall.all.random_{key}")) for key in ("top1", "top5")]
-    ours = pd.concat([pd.DataFrame([random], index=["random"], columns=ours.columns), ours])
-    return _above(ours, paper_numbers.RECALL)
+    """Table 3: recall of the right person among the photographs, and that of a random order, by test set."""
+    ours, chance = (
+        _measures(some, _by_test_set(some, {f"top-{k}": f"recall.all.{order}top{k}" for k in (1, 5)}))
+        for some, order in ((methods, ""), (dict(list(methods.items())[:1]), "random_"))
+    )
+    return None if ours is None else _above(pd.concat([chance.set_axis(["random"]), ours]), paper_numbers.RECALL)
 
 
 def methods_table(methods):
@@ -137,6 +136,17 @@ def verification_table():
         for name, values in networks.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _sources(methods):
+    """The test sources that any of the methods was measured on."""
+    return list(dict.fromkeys(name for metrics in methods.values() for name in metrics.get("sources", {})))
+
+
+def _by_test_set(methods, keys):
+    """Keys by (test set, column), of keys by column: the held-out people's and those of each test source."""
+    names = {HELD_OUT: "", **{name: f"sources.{name}." for name in _sources(methods)}}
+    return {(title, column): f"{at}{key}" for title, at in names.items() for column, key in keys.items()}
 
 
 def _measures(methods, keys):

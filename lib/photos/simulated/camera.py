@@ -95,7 +95,8 @@ class _People(Dataset):
         name = person_name(number)
         person, looks, rng = simulated_person(self.generator, self.seed, number)
         for index in range(self.photographs):
-            condition = CONDITIONS[index % len(CONDITIONS)]
+            turn = index if self.photographs > 1 else number  # a photograph each: people take the conditions in turn
+            condition = CONDITIONS[turn % len(CONDITIONS)]
             picture = _photograph(self.generator, person, looks, condition, self.size, rng)
             save_photograph(picture, self.folder / name / f"{index}-{condition.name}.jpg", condition, rng)
         return name, person.group

@@ -1,0 +1,36 @@
+"""Trained on one source of photographs, tested on others (paper section 4)."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from lib.core import paths
+from lib.evaluation.protocol import evaluate_faces
+from lib.photos.store import load_feature_store, load_photographs
+from lib.photos.truth import load_truth
+
+
+@torch.no_grad()
+def evaluate_sources(setup, regressor):
+    """Evaluate a trained regressor on each of `evaluate.test_sources`, the people of other sources (paper 4).
+
+    Similarities are compared with the pairs of the held-out people, as the paper compares all sources with LFW's.
+
+    Returns
+    -------
+    dict of str to dict
+        Metrics by source.
+    """
+    metrics = {}
+    for name, source in setup.protocol.test_sources.items():
+        folder = paths.TEST_PHOTOS / name
+        store = load_feature_store(folder)
+        everyone = load_photographs(store, np.arange(len(store.crops)), setup.reader, setup.network)
+        photographed = everyone.at_most(source.photographs) if source.photographs else everyone
+        truth = load_truth(folder / "truth.h5", None)
+        people = dict(everything=everyone, photographed=photographed, people={}, truth=truth)
+        other = replace(setup, **people, compared=setup.photographed)
+        faces = regressor(photographed.features)
+        metrics[name], _ = evaluate_faces(other, faces, averaged=other.averaged(regressor) if truth else None)
+    return metrics

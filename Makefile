@@ -86,11 +86,12 @@ lab: setup ## open the notebooks in JupyterLab
 
 # a face needs the face model and the networks alone; the regressor comes with the repository
 face: setup ## make a face: make face PHOTO=me.jpg OUT=build/faces
-	@test -n "$(PHOTO)" || { echo "name a photograph or a folder: make face PHOTO=me.jpg" >&2; exit 2; }
+	@test -n "$$PHOTO" || { echo "name a photograph or a folder: make face PHOTO=me.jpg" >&2; exit 2; }
 	@$(SCM)
 	$(RUN) dvc repro --quiet face_model networks
-	$(RUN) python -m lib.reconstruct "$(PHOTO)" --out "$(OUT)"
+	$(RUN) python -m lib.reconstruct "$$PHOTO" --out "$$OUT"
 OUT ?= build/faces
+export PHOTO OUT
 
 demo: setup ## open a local page where a photograph becomes a face to turn
 	$(RUN) python -m lib.fitting.demo

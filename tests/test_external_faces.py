@@ -231,4 +231,6 @@ def test_a_wrong_folder_is_told_with_the_remedy(tmp_path):
         find_results(tmp_path, NAMES, [*NAMES, "eve/1.jpg"])
     (tmp_path / "ann/1.ply").unlink()
     shutil.rmtree(tmp_path / "eve")
+    with pytest.raises(StudyError, match="ann/1 may be of several photographs"):
+        find_results(tmp_path, NAMES, [*NAMES, "ann/1.png"])
     assert find_results(tmp_path, NAMES, NAMES) == {0: tmp_path / "ann/1.obj"}

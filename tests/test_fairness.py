@@ -44,6 +44,17 @@ def test_a_file_that_says_nothing_is_refused(tmp_path, name, text, said):
         read_people(tmp_path)
 
 
+def test_what_is_told_twice_is_refused(tmp_path):
+    (tmp_path / "people.csv").write_text("person,age\nZo\u00eb,30\nZoe\u0308,40\n", encoding="utf-8")
+    with pytest.raises(StudyError, match="twice of Zo"):
+        read_people(tmp_path)
+    (tmp_path / "people.csv").write_text("\ufeffperson,age\nZoe\u0308,40\n", encoding="utf-8")  # as a Mac and Excel do
+    assert read_people(tmp_path) == {"Zo\u00eb": {"age": 40.0}}
+    (tmp_path / "people.json").write_text("{}")
+    with pytest.raises(StudyError, match="people.csv and people.json stand side by side"):
+        read_people(tmp_path)
+
+
 def test_nothing_is_known_without_a_file(tmp_path):
     assert read_people(tmp_path) == {}
     assert groups_of({}, np.array(list("abc"), object), 1) == {}

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import tarfile
+import unicodedata
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage import data
 from torch import nn
 
@@ -21,6 +22,7 @@ from lib.core.errors import StudyError
 from lib.core.files import sha256_of
 from lib.photos import align as face_crops
 from lib.photos import embed as photo_embedding
+from lib.photos import read as picture_reading
 from lib.photos import sources
 from lib.photos.detect import FaceDetector
 from lib.photos.embed import embed_photographs, fill_cache
@@ -123,6 +125,14 @@ def test_a_folder_of_people(tmp_path, face):
     ]
     assert not any(photograph.problem for photograph in found)
     assert list_photographs("folder", tmp_path) == found
+
+
+def test_a_name_is_one_however_its_accents_are_written(tmp_path, face):
+    """Two archives of one person, one of them packed on a Mac."""
+    for form in ("NFC", "NFD"):
+        save(tmp_path / unicodedata.normalize(form, "Zoë") / f"{form}.png", face)
+    assert {photograph.person for photograph in read_folder(tmp_path)} == {"Zoë"}
+    assert all(photograph.path.is_file() for photograph in read_folder(tmp_path))
 
 
 def test_in_a_flat_folder_everybody_is_somebody_else(tmp_path, face):
@@ -341,6 +351,23 @@ def test_heic_is_read(tmp_path, suffix):
     pixels = read_picture(found.path).pixels
     assert pixels.shape == (48, 64, 3) and abs(int(pixels[..., 1].mean()) - 90) < 6
     assert pixels[:, 0, 0].mean() < 30 and pixels[:, -1, 0].mean() > 225
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_of_another_profile_are_read_in_srgb(tmp_path, mode):
+    """As of a phone's Display P3: here a profile of Lab's axes, whose numbers are far from sRGB's."""
+    lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(name)) for name in ("LAB", "sRGB"))
+    picture = Image.new("RGB", (50, 50), (200, 120, 90))
+    own = ImageCms.profileToProfile(picture, srgb, srgb)
+    own.convert(mode).save(tmp_path / "srgb.png", icc_profile=srgb.tobytes())
+    assert np.abs(read_picture(tmp_path / "srgb.png").pixels[0, 0].astype(int) - [200, 120, 90]).max() <= 1
+    swapped = srgb.tobytes().replace(b"rXYZ", b"?XYZ").replace(b"gXYZ", b"rXYZ").replace(b"?XYZ", b"gXYZ")
+    picture.convert(mode).save(tmp_path / "swapped.png", icc_profile=swapped)
+    red, green, _ = read_picture(tmp_path / "swapped.png").pixels[0, 0]
+    assert green > red
+    for damaged in (b"no profile", lab.tobytes()):  # or one of another kind
+        picture.convert(mode).save(tmp_path / "damaged.png", icc_profile=damaged)
+        assert tuple(read_picture(tmp_path / "damaged.png").pixels[0, 0]) == (200, 120, 90)
 
 
 def test_what_is_transparent_becomes_grey(tmp_path, face):
@@ -651,6 +678,41 @@ def test_another_photograph_of_the_same_name_size_and_time_is_embedded(tmp_path,
     os.utime(tmp_path / "two/a/1.bmp", (2, 2))
     embed_photographs(read_folder(tmp_path / "two"), networks, tmp_path / "s/two", tmp_path / "cache", 1, 0)
     assert detected["pictures"] == 4
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_what_could_not_be_read_today_is_tried_again(tmp_path, face, networks, monkeypatch, error):
+    folder = people_folder(tmp_path / "photos", face, people=2)
+    arguments = (networks, tmp_path / "store", tmp_path / "cache", 1, 0)
+
+    def fail(image):
+        raise error
+
+    with monkeypatch.context() as failing:
+        failing.setattr(
+            picture_reading,
+            "_to_rgb",
+            lambda image, real=picture_reading._to_rgb: (
+                fail(image) if image.getpixel((0, 0)) == tuple(map(int, face[0, 0])) else real(image)
+            ),
+        )
+        store = embed_photographs(read_folder(folder), *arguments)
+    (reason,) = store.skipped["reason"]
+    assert reason.startswith("cannot be read") and len(store.crops) == 3
+    assert len(embed_photographs(read_folder(folder), *arguments).crops) == 4
+
+
+def test_a_cache_without_its_content_is_made_again(tmp_path, face, networks, detected):
+    """As a power cut leaves it."""
+    folder = people_folder(tmp_path / "photos", face, people=2)
+    arguments = (networks, tmp_path / "store", tmp_path / "cache", 1, 0)
+    embed_photographs(read_folder(folder), *arguments)
+    (table,), (shard,) = (list((tmp_path / "cache").glob(f"*/*.{kind}")) for kind in ("parquet", "safetensors"))
+    table.write_bytes(b"")
+    assert len(embed_photographs(read_folder(folder), *arguments).crops) == 4 and detected["pictures"] == 8
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(StudyError, match="is damaged .* delete .*cache"):
+        embed_photographs(read_folder(folder), *arguments)
 
 
 def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, face, networks, detected, monkeypatch):

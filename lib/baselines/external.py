@@ -1,5 +1,6 @@
 """Faces that other methods made of the same photographs, read from a folder (``docs/compare-your-method.md``)."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,9 +65,14 @@ def find_results(folder, photographs, all_photographs):
             f"result as its photograph, folders too, such as {example}, and take other meshes and pictures away"
         )
     if len(set(stems.values())) < len(stems):
-        twice = sorted({stem for stem in stems.values() if list(stems.values()).count(stem) > 1})
+        twice = sorted(stem for stem, count in Counter(stems.values()).items() if count > 1)
         raise StudyError(
             f"{folder} has several results of one photograph ({', '.join(twice[:SOME])}): keep one of each"
+        )
+    counts = Counter(str(Path(name).with_suffix("")) for name in all_photographs)
+    if shared := sorted(stem for stem in stems.values() if counts[stem] > 1):
+        raise StudyError(
+            f"{folder}: {shared[0]} may be of several photographs that differ in their ending: rename them"
         )
     by_stem = {stem: path for path, stem in stems.items()}
     results = {n: by_stem.get(str(Path(name).with_suffix(""))) for n, name in enumerate(photographs)}

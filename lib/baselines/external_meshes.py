@@ -45,7 +45,7 @@ def read_landmarks(folder):
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         return {name: tuple(int(vertex) for vertex in np.atleast_1d(content[name])) for name in LANDMARK_NAMES}
     except (ValueError, TypeError, KeyError) as error:
         raise StudyError(

@@ -27,10 +27,10 @@ Angle = Annotated[float, Field(ge=0, le=90)]
 def read_yaml(path):
     """Read a YAML file that is a mapping; StudyError where it is missing or is none."""
     try:
-        content = YAML(typ="safe").load(Path(path).read_text())
+        content = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StudyError(f"{path} does not exist; run from the root of the repository") from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise StudyError(f"{path} must be a mapping of sections, found {type(content).__name__}")

@@ -114,7 +114,7 @@ def _recipe(networks, crops_of):
         "networks": {name: [network.fingerprint, asdict(network.crop)] for name, network in networks.items()},
         "crops_of": crops_of,
         "detection": [*sizes, detection.PYRAMID_FACTOR],
-        "pictures": [pictures.LONGEST_SIDE, pictures.SHORTEST_SIDE],
+        "pictures": [pictures.LONGEST_SIDE, pictures.SHORTEST_SIDE, "sRGB"],
     }
 
 
@@ -140,7 +140,8 @@ def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, ba
         bar.update(len(batch_records))
         if len(records) >= SHARD_SIZE or done + len(records) == len(photographs):
             for key, record in zip(keys[done : done + len(records)], records, strict=True):
-                record["key"] = key
+                # "" is nobody's: what the machine could not read today is tried again by the next run
+                record["key"] = "" if record["reason"].startswith(pictures.NOT_READ) else key
             cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
             records, parts, done = [], [], done + len(records)
 
@@ -177,7 +178,8 @@ def _index(photographs, keys, records):
     index["faces"] = known["faces"].fillna(0).astype("int64") if "faces" in known else 0
     index["shard"] = known["shard"]
     index["shard_row"] = known["shard_row"].fillna(SKIPPED_ROW).astype("int64")
-    reasons = known["reason"].fillna("cannot be found") if "reason" in known else "cannot be found"
+    not_read = f"{pictures.NOT_READ} or found"
+    reasons = known["reason"].fillna(not_read) if "reason" in known else not_read
     index["reason"] = index.pop("problem").where(lambda problem: problem != "", reasons)
     index = index.sort_values("path", ignore_index=True)
     used = index["shard_row"] != SKIPPED_ROW

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from lib.core.errors import StudyError
 from lib.core.files import write_atomically
 
 FORMAT_VERSION = 1
@@ -29,7 +30,7 @@ class EmbeddingCache:
     def read_records(self):
         """Return all records given to `add` and their `shard`: a DataFrame whose index is the key."""
         paths = sorted(self.folder.glob("*.parquet"))
-        tables = [pd.read_parquet(path).assign(shard=path.stem) for path in paths]
+        tables = [table.assign(shard=path.stem) for path in paths if (table := _read_table(path)) is not None]
         if not tables:
             return pd.DataFrame(columns=["shard", "shard_row"])
         records = pd.concat(tables, ignore_index=True).set_index("key")
@@ -46,5 +47,17 @@ class EmbeddingCache:
 
     def load_array(self, shard, name):
         """Return one array of a shard."""
-        with safe_open(self.folder / f"{shard}.safetensors", framework="numpy") as file:
-            return file.get_tensor(name)
+        path = self.folder / f"{shard}.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return file.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise StudyError(f"{path} is damaged ({error}): delete {self.folder} and run again") from None
+
+
+def _read_table(path):
+    """A shard's records; None where a power cut left a file without its content: they are made again."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        return None

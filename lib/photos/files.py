@@ -6,6 +6,7 @@ layouts of their own (`lib.photos.sources`).
 
 import os
 import stat
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def iterate_folder(folder):
         if entry in folders:
             yield from read_person(entry, folder)
         else:
-            yield inspect_file(entry, folder, printable(entry.name), among_people)
+            yield inspect_file(entry, folder, person_of(entry.name), among_people)
 
 
 def iterate_tree(place, folder, above=()):
@@ -115,6 +116,11 @@ def iterate_tree(place, folder, above=()):
                 yield inspect_file(entry, folder, printable(entry.name))
 
 
+def person_of(name):
+    """A person's name by that of a folder: letters with accents are one letter each, on a Mac's disks too."""
+    return unicodedata.normalize("NFC", printable(name))
+
+
 def first_problems(photographs):
     """Return the first five problems, a line each."""
     return "".join(f"\n  {photograph.name}: {photograph.problem}" for photograph in photographs[:5])
@@ -133,7 +139,7 @@ def list_folder(folder):
 
 def read_person(person, folder):
     """List the files of one person's folder, sorted, as `Photograph` of the source's folder."""
-    name, file = printable(person.name), person.relative_to(folder).as_posix()
+    name, file = person_of(person.name), person.relative_to(folder).as_posix()
     if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
         return [Photograph(str(folder), file, name, LINK_BACK)]
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lib.core.errors import StudyError
-from lib.photos.files import PEOPLE_FILES
+from lib.photos.files import PEOPLE_FILES, person_of
 
 AGE_BANDS = ((0, "under 30"), (30, "30 to 44"), (45, "45 to 59"), (60, "60 and over"))
 ATTRIBUTES = ("age", "gender", "ethnicity")
@@ -25,12 +25,16 @@ def read_people(folder):
     A person is called as the folder of the photographs (of a flat folder, as the photograph's file). Age is in years;
     the others are words. What is not known is left out, empty or NA. StudyError where the file says something else.
     """
-    for name in PEOPLE_FILES:
-        path = Path(folder) / name
-        if path.is_file():
-            people = _read_csv(path) if path.suffix == ".csv" else _read_json(path)
-            return {person: _checked(attributes, person, path) for person, attributes in people.items()}
-    return {}
+    found = [path for path in (Path(folder) / name for name in PEOPLE_FILES) if path.is_file()]
+    if len(found) > 1:
+        raise StudyError(f"{found[0]} and {found[1].name} stand side by side: keep one of them")
+    people = {}
+    for path in found:
+        for person, attributes in _read_csv(path) if path.suffix == ".csv" else _read_json(path).items():
+            if person_of(person) in people:
+                raise StudyError(f"{path} tells twice of {person}: keep one of them")
+            people[person_of(person)] = _checked(attributes, person, path)
+    return people
 
 
 def groups_of(people, persons, smallest):
@@ -73,12 +77,12 @@ def _read_csv(path):
         raise StudyError(
             f"{path} has the columns {', '.join(table.columns)}; it needs `person` and some of {', '.join(ATTRIBUTES)}"
         )
-    return {row.pop("person"): row for row in table.to_dict("records")}
+    return [(row.pop("person"), row) for row in table.to_dict("records")]
 
 
 def _read_json(path):
     try:
-        people = json.loads(path.read_text())
+        people = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not JSON: {error}") from None
     if not isinstance(people, dict) or not all(isinstance(one, dict) for one in people.values()):

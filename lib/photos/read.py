@@ -1,13 +1,14 @@
 """Read any photograph as RGB pixels, upright and of a workable size, or say why it cannot be read."""
 
 import bz2
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pi_heif
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from lib.core.files import made_here
 
@@ -22,6 +23,9 @@ MOST_PIXELS = 160_000_000
 GREY_WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 """Of cameras and microscopes."""
 TRANSPARENT_COLOUR = (128, 128, 128)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+NOT_READ = "cannot be read"
+"""Begins the reasons that lie in the machine, not in the file: another time it may be read."""
 SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)
 """Values of the EXIF tag that exchange width and height."""
 
@@ -58,8 +62,12 @@ def read_picture(path):
         raise UnreadablePictureError("not an image, or of an unknown format") from error
     except Image.DecompressionBombError as error:
         raise UnreadablePictureError(f"too large: {error}") from error
+    except MemoryError as error:
+        raise UnreadablePictureError(f"{NOT_READ}: not enough memory") from error
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
-        raise UnreadablePictureError(f"damaged: {error or type(error).__name__}") from error
+        # what the system reports has a number, what a decoder says of a file has none
+        kind = NOT_READ if getattr(error, "errno", None) else "damaged"
+        raise UnreadablePictureError(f"{kind}: {error or type(error).__name__}") from error
 
 
 def _open(path):
@@ -83,6 +91,8 @@ def _decode(image):
         shrink = LONGEST_SIDE / max(rgb.size)
         size = tuple(max(SHORTEST_SIDE, round(side * shrink)) for side in rgb.size)
         rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if image.mode in ("RGB", "RGBA"):
+        rgb = _in_srgb(rgb, image.info.get("icc_profile"))
     return Picture(np.array(rgb), (width / rgb.width, height / rgb.height))
 
 
@@ -103,6 +113,14 @@ def _to_rgb(image):
         background = Image.new("RGBA", coloured.size, (*TRANSPARENT_COLOUR, 255))
         return Image.alpha_composite(background, coloured).convert("RGB")
     return image.convert("RGB")
+
+
+def _in_srgb(image, profile):
+    """Colours of another profile, such as a phone's Display P3, in sRGB."""
+    try:
+        return ImageCms.profileToProfile(image, io.BytesIO(profile), SRGB) if profile else image
+    except ImageCms.PyCMSError:  # a damaged profile, no reason to lose the photograph
+        return image
 
 
 def _grey_to_uint8(grey):

@@ -24,6 +24,7 @@ from lib.photos.files import (
     is_folder,
     iterate_folder,
     list_folder,
+    person_of,
     read_folder,
     read_person,
 )
@@ -128,7 +129,7 @@ def read_micc(folder):
     for subject in progress(_folders(folder), "frames of videos", unit="subject"):
         scan = next((path.relative_to(folder).as_posix() for path in sorted(subject.glob(MICC_SCANS))), "")
         for video, condition in MICC_CONDITIONS.items():
-            told = {"person": printable(subject.name), "condition": condition, "scan": scan}
+            told = {"person": person_of(subject.name), "condition": condition, "scan": scan}
             inside = sorted(path for path in (subject / video).rglob("*") if not is_folder(path))
             frames = [path for path in inside if path.suffix.lower() not in VIDEO_SUFFIXES]
             for path in frames:

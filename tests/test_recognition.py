@@ -33,7 +33,7 @@ from lib.recognition.faceres import (
     read_tfjs_weights,
 )
 from lib.recognition.network import IdentityNetwork, load_network, prepare_network
-from lib.recognition.sface import SFaceNetwork, convert_sface_weights
+from lib.recognition.sface import FixedPReLU, SFaceNetwork, convert_sface_weights
 
 SHARED = Path(__file__).parents[2] / "shared"
 DIMENSIONS = dict(dlib=(256, 128, 150), facenet=(1792, 512, 160), faceres=(1024, 1024, 224), sface=(1024, 128, 112))
@@ -200,6 +200,20 @@ def test_sface_agrees_with_onnx_runtime():
     with torch.no_grad():
         _, descriptor = network(torch.from_numpy(picture / 255))
     assert np.allclose(descriptor[0, SFACE_AT], SFACE_VALUES, atol=1e-4)
+
+
+def test_fixed_slopes_leave_values_and_gradients_as_they_are():
+    fixed, trained = FixedPReLU(5), torch.nn.PReLU(5)
+    with torch.no_grad():
+        for layer in (fixed, trained):
+            layer.weight.copy_(torch.linspace(-0.5, 1.5, 5))
+    images = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(1))
+    seen = [images.clone().requires_grad_() for _ in range(2)]
+    values = [layer(image) for layer, image in zip((fixed, trained), seen)]
+    for value in values:
+        value.square().sum().backward()
+    assert torch.equal(*values) and torch.equal(seen[0].grad, seen[1].grad)
+    assert fixed.weight.grad is None
 
 
 def test_other_files_are_no_sface_network(tmp_path):

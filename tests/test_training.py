@@ -206,9 +206,10 @@ def test_what_the_paper_has_not_is_off_in_its_variants():
         variant = published.variant(name)
         assert variant.features == "network"
         assert variant.eigenvalue_bound == variant.metric_weight == variant.skin_weight == 0
+        assert variant.anchor_weight == variant.second_identity_weight == 0
 
 
-@pytest.mark.parametrize("term", ["metric", "skin", "batch", "loop"])
+@pytest.mark.parametrize("term", ["metric", "anchor", "skin", "second_identity", "batch", "loop"])
 def test_the_recommended_terms_reach_a_regressor_that_reads_more(world, generator, term):
     """Mirrored photographs, a second network and colours, the metric and the bound, in one step."""
     other = SmallNetwork()
@@ -216,12 +217,16 @@ def test_the_recommended_terms_reach_a_regressor_that_reads_more(world, generato
     reader = FeatureReader(world.network, other)
     features, mirrored = torch.randn(2, 20, reader.feature_dimension, generator=generator)
     skin = torch.rand(20, 3, generator=generator)
-    photographs = replace(world.photographs, features=features, mirrored=mirrored, skin=skin)
+    seconds = torch.nn.functional.normalize(torch.randn(20, other.embedding_dimension, generator=generator), dim=1)
+    shape = torch.randn(20, SHAPE, generator=generator)
+    more = dict(mirrored=mirrored, skin=skin, second_embeddings=seconds, shape=shape)
+    photographs = replace(world.photographs, features=features, **more)
     synthetic = replace(world.synthetic, features=torch.randn(120, reader.feature_dimension, generator=generator))
     metric = front_metric(world.face_model, world.network.crop)
     inputs = replace(world, reader=reader, photographs=photographs, synthetic=synthetic, metric=metric)
     inputs = replace(inputs, colour=front_colour(world.face_model, world.network.crop))
-    params = replace(STAGE2, features="all", eigenvalue_bound=0.01, metric_weight=2.0, skin_weight=3.0)
+    weights = dict(metric_weight=2.0, skin_weight=3.0, second_identity_weight=4.0, anchor_weight=5.0)
+    params = replace(STAGE2, features="all", eigenvalue_bound=0.01, **weights)
     batch = draw_batch(inputs, params, torch.Generator().manual_seed(3))
     first = batch.photographs.features[:, None, 0]
     between = (first - features[:, 0]) * (first - mirrored[:, 0])
@@ -231,6 +236,12 @@ def test_the_recommended_terms_reach_a_regressor_that_reads_more(world, generato
     terms = stage2_losses(regressor, inputs, batch, params, STAGE1)
     without = stage2_losses(regressor, inputs, batch, replace(params, metric_weight=0.0), STAGE1)
     assert torch.allclose(terms["total"] - 2 * terms["metric"], without["total"]) and "metric" not in without
+    if term == "second_identity":
+        count = len(batch.photographs[batch.rendered])
+        faces = regressor(batch.photographs.features[batch.rendered])
+        seen = other(render(world.face_model, faces, batch.scene[-count:], other.crop)).embedding
+        expected = identity_loss(seen, batch.photographs.second_embeddings[batch.rendered])
+        assert torch.allclose(terms[term], expected, atol=1e-5)
     terms[term].backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in regressor.parameters())
 

@@ -149,6 +149,8 @@ class Stage2Params:
     eigenvalue_bound: NotNegative
     metric_weight: NotNegative
     skin_weight: NotNegative
+    second_identity_weight: NotNegative
+    anchor_weight: NotNegative
     loop_weight: NotNegative
     precision: Literal["auto", "float32", "bfloat16"]
     processes: Count
@@ -160,6 +162,8 @@ class Stage2Params:
         for name in ("photographs", "synthetic_faces"):
             if getattr(self, name) % self.processes:
                 raise ValueError(f"{name} {getattr(self, name)} cannot be shared evenly by {self.processes} processes")
+        if self.second_identity_weight and self.features != "all":
+            raise ValueError("second_identity_weight needs `features: all`, with which the second network is read")
 
 
 @strict

@@ -118,6 +118,10 @@ class Photographs:
         `lib.rendering.crop.POINT_NAMES` as they were detected, in units of the crop.
     skin : Tensor (N, 3)
         Mean colour of each face's front (`lib.training.metric.read_colour`).
+    second_embeddings : Tensor (N, E)
+        Of the second network of `FeatureReader`, unit length.
+    shape : Tensor (N, S)
+        Coefficients that stage 1's regressor reads.
     """
 
     features: torch.Tensor | MappedRows
@@ -129,6 +133,8 @@ class Photographs:
     landmarks: torch.Tensor | None = None
     mirrored: torch.Tensor | None = None
     skin: torch.Tensor | None = None
+    second_embeddings: torch.Tensor | None = None
+    shape: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.features)

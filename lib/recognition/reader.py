@@ -71,7 +71,7 @@ class FeatureReader:
         -------
         Identity
             Features (S, F) and the training network's embeddings. The gradient reaches the faces through the training
-            network alone: the second one's backward pass would take several times as long as all else.
+            network alone.
         """
         images = _picture(face_model, faces, scene, self.network.crop, draw)
         half = precision == "bfloat16"
@@ -79,14 +79,21 @@ class FeatureReader:
             seen = self.network(images)
         if not self.second:
             return seen
-        crop = self.second.crop
         with torch.no_grad():
-            draw = draw.at_scale(_eye_distance(crop) / _eye_distance(self.network.crop)) if draw else None
-            others = _picture(face_model, faces, scene, crop, draw)
+            others = self._second_picture(face_model, faces, scene, draw)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
                 descriptor = self.second.descriptor(others)[1].to(images.dtype)
             more = torch.cat([descriptor, crop_colours(images, self.network.crop)], 1)
         return Identity(torch.cat([seen.features, more], 1), seen.embedding)
+
+    def see_with_second(self, face_model, faces, scene, draw=None):
+        """Render as `see_renders` does: the second network's embeddings (S, E), with their gradient, in float32."""
+        return self.second(self._second_picture(face_model, faces, scene, draw)).embedding
+
+    def _second_picture(self, face_model, faces, scene, draw):
+        crop = self.second.crop
+        draw = draw.at_scale(_eye_distance(crop) / _eye_distance(self.network.crop)) if draw else None
+        return _picture(face_model, faces, scene, crop, draw)
 
     @torch.inference_mode()
     def of_crops(self, pictures):

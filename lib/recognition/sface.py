@@ -8,6 +8,7 @@ for every block of values.
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
@@ -22,6 +23,28 @@ CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5
 """Of the batch normalisations, as the file has them."""
 
 
+class _ParametricRelu(torch.autograd.Function):
+    """PReLU with fixed slopes: torch's own computes their gradient in any case, half of the network's backward pass."""
+
+    @staticmethod
+    def forward(ctx, values, slopes):
+        ctx.save_for_backward(values, slopes)
+        return F.prelu(values, slopes)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        values, slopes = ctx.saved_tensors
+        return torch.where(values > 0, gradient, gradient * slopes.view(-1, 1, 1)), None
+
+
+class FixedPReLU(nn.PReLU):
+    """PReLU whose slopes are not trained."""
+
+    def forward(self, values):
+        """Apply it to (B, C, H, W)."""
+        return _ParametricRelu.apply(values, self.weight.to(values.dtype))
+
+
 class SFaceNetwork(nn.Module):
     """MobileNet with PReLU; batch normalisation is folded into the layers before or after it."""
 
@@ -30,11 +53,11 @@ class SFaceNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
-        layers = [nn.Conv2d(3, CHANNELS[0], 3, padding=1), nn.PReLU(CHANNELS[0])]
+        layers = [nn.Conv2d(3, CHANNELS[0], 3, padding=1), FixedPReLU(CHANNELS[0])]
         for number, (inputs, outputs) in enumerate(zip(CHANNELS, CHANNELS[1:]), 1):
             stride = 2 if number in HALVING_BLOCKS else 1
-            layers += [nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs), nn.PReLU(inputs)]
-            layers += [nn.Conv2d(inputs, outputs, 1), nn.PReLU(outputs)]
+            layers += [nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs), FixedPReLU(inputs)]
+            layers += [nn.Conv2d(inputs, outputs, 1), FixedPReLU(outputs)]
         self.layers = nn.Sequential(*layers)
         self.descriptor = nn.Linear(CHANNELS[-1] * MAP_SIDE**2, self.descriptor_dimension)
         self.register_buffer("scale", torch.ones(CHANNELS[-1]))

@@ -128,17 +128,18 @@ def bounded_distribution_loss(coefficients, bound):
 
 
 def metric_loss(predicted, true, metric):
-    """Squared distance, in mm², of the shapes of synthetic faces from the true ones.
+    """Squared distance, in mm², of the shapes of faces from the true ones, or from those that stage 1 reads.
 
     Eq. 3 counts every coefficient alike, though the last hundred together move the surface by less than the first ten:
     with d the difference of coefficients and G of `lib.training.metric.front_metric`, d^T G d is what the evaluation
     measures. Its minimum is the posterior mean of the *face*, which photographs alone do not determine: on them the
-    identity loss may move shape into directions that the network does not see in renders.
+    identity loss may move shape into directions that the network does not see in renders: there the same distance from
+    what stage 1 reads in them holds it.
 
     Parameters
     ----------
-    predicted, true : Coefficients
-        Of B faces.
+    predicted, true : Coefficients or Photographs
+        With the `shape` (B, S) of B faces.
     metric : Tensor (S, S)
 
     Returns
@@ -175,7 +176,7 @@ def skin_loss(predicted, skin, colour):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of Eq. 2 and Eq. 3; the paper has 1, 10, 0.07, 0.4 and 0.002, and not the last two."""
+    """Weights of Eq. 2 and Eq. 3; the paper has 1, 10, 0.07, 0.4 and 0.002, and not the others."""
 
     identity: float
     batch: float
@@ -184,6 +185,8 @@ class LossWeights:
     texture: float
     metric: float = 0.0
     skin: float = 0.0
+    second_identity: float = 0.0
+    anchor: float = 0.0
 
 
 def total_loss(parameter, identity, batch, loop, weights, **others):
@@ -193,7 +196,7 @@ def total_loss(parameter, identity, batch, loop, weights, **others):
     ----------
     parameter, identity, batch, loop : Tensor ()
     others : dict of str to Tensor ()
-        `metric` and `skin`, which the paper does not have.
+        `metric`, `skin`, `anchor` and `second_identity`, which the paper does not have.
     weights : LossWeights
 
     Returns

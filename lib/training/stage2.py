@@ -62,8 +62,10 @@ class Stage2Inputs:
 
     def settings(self):
         """All that a run depends on, for its checkpoint."""
-        tensors = [self.photographs.features, self.photographs.embeddings, self.synthetic.features]
-        tensors += [more for more in (self.photographs.mirrored, self.photographs.skin) if more is not None]
+        seen = self.photographs
+        tensors = [seen.features, seen.embeddings, self.synthetic.features]
+        more = seen.mirrored, seen.skin, seen.shape, seen.second_embeddings
+        tensors += [values for values in more if values is not None]
         scenes, augmentation = asdict(self.distribution), asdict(self.augmentation)
         model = digest_face_model(self.face_model)
         return dict(inputs=digest(*tensors), face_model=model, scenes=scenes, augmentation=augmentation)
@@ -131,9 +133,10 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     render and one pass of the network serve both. With `frontal_identity` (Fig. 3, "single view") the identity loss has
     the frontal view alone and the loopback loss all others. What a regressor reads beside the training network
     (`FeatureReader`) is the photograph's in the loopback loss too: a second network should see the same person in both,
-    and to ask it would cost more than all else. Every process takes the batch distribution loss over the
-    photographs of all, since the regressor costs next to nothing; the other terms are means over its own equal part. So
-    the mean of the processes' losses is the loss of one process, and the mean of their gradients its gradient.
+    and to ask it brings nothing. Its identity loss is taken on one view of each face, the last. Every process takes the
+    batch distribution loss over the photographs of all, since the regressor costs next to nothing; the other terms are
+    means over its own equal part. So the mean of the processes' losses is the loss of one process, and the mean of
+    their gradients its gradient.
     """
     weights = _loss_weights(params, stage1_params)
     photographs, synthetic = batch.photographs, batch.synthetic
@@ -156,6 +159,13 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
         terms["metric"] = metric_loss(taught, synthetic.coefficients, inputs.metric)
     if params.skin_weight:
         terms["skin"] = skin_loss(predicted, photographs.skin, inputs.colour)
+    if params.anchor_weight:
+        terms["anchor"] = metric_loss(predicted, photographs, inputs.metric)
+    if params.second_identity_weight:
+        last = slice(-len(faces), None)
+        draw = batch.draw[last] if batch.draw else None
+        embeddings = inputs.reader.see_with_second(inputs.face_model, faces, batch.scene[last], draw)
+        terms["second_identity"] = identity_loss(embeddings, photographs.second_embeddings[batch.rendered])
     return terms | dict(total=total_loss(**terms, weights=weights))
 
 
@@ -169,6 +179,8 @@ def _loss_weights(params: Stage2Params, stage1_params: Stage1Params):
         stage1_params.texture_weight,
         params.metric_weight,
         params.skin_weight,
+        params.second_identity_weight,
+        params.anchor_weight,
     )
 
 

@@ -12,7 +12,7 @@ from lib.core.processes import best_device, joined, launch, rank, refuse_shared_
 from lib.core.tensors import MappedRows
 from lib.face_model.model import FaceModel
 from lib.photos.store import TRAIN, Photographs, load_feature_store
-from lib.recognition.network import load_centred, load_network
+from lib.recognition.network import load_centred
 from lib.recognition.reader import FeatureReader
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
@@ -46,28 +46,33 @@ def load_stage2(params, variant):
     stage2, train = params.variant(variant), store.rows(TRAIN)
     trained, validation = split_validation(store.persons(train), stage2.validation_people)
     trained, validation = train[trained], train[validation]
-    second = load_network(params.networks.second, paths.NETWORKS) if stage2.features == "all" else None
+    second = load_centred(params.networks.second, store) if stage2.features == "all" else None
     faces, start = paths.stage1_files(stage2.features)
 
     def embed(name, rows, network=network):
         return MappedRows(store.descriptors[name], rows, network.embed)
 
+    def embed_both(network):
+        # of a photograph and of its mirror image
+        both = (embed(name, trained, network)[:] for name in (network.name, network.name + MIRRORED))
+        return F.normalize(sum(both), dim=1)
+
     # what enters the digest of a checkpoint is computed on the CPU: another device's last bits differ
-    metric = front_metric(face_model, network.crop).to(device) if stage2.metric_weight else None
+    metric = front_metric(face_model, network.crop).to(device) if stage2.metric_weight or stage2.anchor_weight else None
     colour = front_colour(face_model, network.crop) if stage2.skin_weight else None
     face_model = face_model.to(device)
-    reader = FeatureReader(centred_on_renders(network, face_model), second)
+    seconds = embed_both(second) if stage2.second_identity_weight else None
+    reader = FeatureReader(*(centred_on_renders(one, face_model) for one in (network, second) if one))
     features, mirrored = reader.of_store(store, trained)
-    embeddings = embed(network.name, trained)
-    if mirrored is not None:
-        embeddings = F.normalize(embeddings[:] + embed(network.name + MIRRORED, trained)[:], dim=1)
+    embeddings = embed(network.name, trained) if mirrored is None else embed_both(network)
     regressor, synthetic = Regressor.load(start), SyntheticFaces.load(faces)
     means = features if mirrored is None else (features + mirrored) / 2
+    shape = regressor.of_all(means).shape if stage2.anchor_weight else None
     skin = None if colour is None else read_colour(means, synthetic, colour)
     inputs = Stage2Inputs(
         face_model,
         reader,
-        Photographs(features, embeddings, mirrored=mirrored, skin=skin),
+        Photographs(features, embeddings, mirrored=mirrored, skin=skin, second_embeddings=seconds, shape=shape),
         synthetic,
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         Augmentation.from_degrees(**asdict(params.augmentation)),

@@ -28,6 +28,7 @@ from lib.photos.detect import FaceDetector
 from lib.photos.embed import embed_photographs, fill_cache
 from lib.photos.embed_processes import embed_in_processes
 from lib.photos.files import read_folder
+from lib.photos.mtcnn import MTCNN
 from lib.photos.read import LONGEST_SIDE, UnreadablePictureError, read_picture
 from lib.photos.sources import list_photographs
 from lib.photos.store import load_feature_store, split_people
@@ -67,6 +68,26 @@ def face(astronaut):
 @pytest.fixture(scope="module")
 def detector():
     return FaceDetector()
+
+
+@pytest.mark.parametrize("faces", [0, 1, 6])
+def test_detector_finds_what_facenet_pytorch_finds(faces, astronaut):
+    import facenet_pytorch
+
+    picture = np.full((400, 600, 3), 90, np.uint8)
+    for number in range(faces):
+        row, column = divmod(number, 3)
+        part = astronaut[:200, 130:330] if number % 2 else astronaut[:200, 330:130:-1]
+        picture[200 * row :][:200, 200 * column :][:, :200] = part
+    pictures = torch.from_numpy(np.stack([picture, picture[:, ::-1]]))
+    theirs = facenet_pytorch.MTCNN(min_face_size=40, keep_all=True, factor=0.6).detect(pictures, landmarks=True)
+    for (boxes, likely, points), *found in zip(MTCNN().search(pictures, 40, 0.6), *theirs, strict=True):
+        assert len(boxes) == faces
+        if faces:
+            area, box = (np.prod(one[:, 2:] - one[:, :2], 1) for one in (boxes, found[0]))
+            ours, same = np.argsort(area), np.argsort(box.astype(float))
+            for one, other in zip((boxes, likely, points), found):
+                assert np.allclose(one[ours], np.asarray(other, np.float64)[same], atol=1e-3)
 
 
 class TinyBody(nn.Module):

@@ -158,7 +158,9 @@ def landmark_vertices(path, text, mean):
     """Find the vertex of the mean (N, 3) that is nearest to each landmark in JSON `text`; StudyError names `path`."""
     try:
         named = {str(entry["id"]): np.array(entry["coordinates"], np.float64) for entry in json.loads(text)}
-        distances = {name: np.linalg.norm(mean - point, axis=1) for name, point in named.items()}
+        offsets = ((name, mean - point) for name, point in named.items())
+        # norm(axis=1) takes four times as long
+        distances = {name: np.sqrt(np.einsum("nc,nc->n", offset, offset)) for name, offset in offsets}
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"{path}: metadata/landmarks/json is {text[:80]!r}…; expected a JSON list of "

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import orjson
 import torch
-import trimesh
-from scipy.spatial import cKDTree
-from trimesh.visual.color import to_rgba
 
 from lib.core.errors import StudyError
 from lib.core.files import HEAD_BYTES, MADE_HERE, write_atomically
@@ -70,8 +67,7 @@ def save_mesh(path, vertices, albedo, triangles, texture=None):
         raise StudyError(f"{path}: there is no mesh format {kind!r}; choose one of {', '.join(FORMATS)}")
     _, material, picture = files_of(path.with_suffix(".obj"))
     if kind == "ply":
-        mesh = trimesh.Trimesh(vertices.astype(np.float32), triangles, vertex_colors=to_uint8(albedo), process=False)
-        contents = {path: mesh.export(file_type="ply").replace(b"\n", f"\ncomment {MADE_HERE}\n".encode(), 1)}
+        contents = {path: _ply(vertices, albedo, triangles)}
     elif kind == "glb":
         contents = {path: face_glb(vertices, albedo, triangles, texture)}
     elif texture is None:
@@ -122,6 +118,20 @@ def face_glb(vertices, albedo, triangles, texture=None, generator=MADE_HERE, mod
     return pack_glb(arrays, texture.atlas.triangles, generator, texture.png, targets, extras)
 
 
+def _ply(vertices, albedo, triangles):
+    colours = "".join(f"property uchar {name}\n" for name in ("red", "green", "blue", "alpha"))
+    head = (
+        f"ply\nformat binary_little_endian 1.0\ncomment {MADE_HERE}\nelement vertex {len(vertices)}\n"
+        f"property float x\nproperty float y\nproperty float z\n{colours}element face {len(triangles)}\n"
+        "property list uchar int vertex_indices\nend_header\n"
+    )
+    points = np.full(len(vertices), 255, [("place", "<f4", 3), ("colour", "u1", 3), ("alpha", "u1")])
+    points["place"], points["colour"] = vertices, to_uint8(albedo)
+    faces = np.full(len(triangles), 3, [("count", "u1"), ("corners", "<i4", 3)])
+    faces["corners"] = triangles
+    return head.encode() + points.tobytes() + faces.tobytes()
+
+
 def _obj(vertices, albedo, triangles, atlas=None, head=""):
     """Write vertex colours behind the position, as most programs read them; trimesh takes fifty times as long."""
     places = b"" if atlas is None else _obj_lines("vt", atlas.coordinates)
@@ -164,6 +174,8 @@ def read_mesh(path, with_colours=False, in_order=False):
         The file is missing, damaged or no mesh, has no triangles or ones of vertices that it lacks, holds numbers that
         are not finite or colours out of range, or names a texture that cannot be used.
     """
+    import trimesh  # takes a second, which those who write alone do not need
+
     in_order = in_order or with_colours
     try:
         mesh = trimesh.load_mesh(path, process=False, maintain_order=in_order, skip_materials=not with_colours)
@@ -190,6 +202,9 @@ def read_mesh(path, with_colours=False, in_order=False):
 
 
 def _read_albedo(mesh, path):
+    import trimesh
+    from scipy.spatial import cKDTree
+
     kind = mesh.visual.kind
     _check_colours(mesh, path)
     if kind == "texture" and getattr(mesh.visual, "uv", None) is not None and _has_image(mesh.visual.material):
@@ -205,7 +220,7 @@ def _read_albedo(mesh, path):
     elif glb:
         colours = _beside_a_material(path)
     if colours is None and "color" in mesh.vertex_attributes:  # texture coordinates without a texture
-        colours = to_rgba(mesh.vertex_attributes["color"])
+        colours = trimesh.visual.to_rgba(mesh.vertex_attributes["color"])
     if colours is None:
         colours = _colour_of_material(getattr(mesh.visual, "material", None), len(mesh.vertices))
     if colours is None:
@@ -216,16 +231,20 @@ def _read_albedo(mesh, path):
 
 def _beside_a_material(path):
     """Vertex colours (N, 4), uint8, of a glTF file's only mesh, or None: trimesh drops them where it has a material."""
+    import trimesh
+
     meshes = list(trimesh.load_scene(path, process=False, maintain_order=True).geometry.values())
     colours = getattr(meshes[0].visual, "vertex_attributes", {}).get("color") if len(meshes) == 1 else None
-    return None if colours is None else to_rgba(colours)
+    return None if colours is None else trimesh.visual.to_rgba(colours)
 
 
 def _colour_of_material(material, count):
     """The one colour (N, 4), uint8, of a material that names one, or None."""
+    import trimesh
+
     named = "kd" in (getattr(material, "kwargs", None) or {})
     colour = material.diffuse if named else getattr(material, "baseColorFactor", None)
-    return None if colour is None else np.tile(to_rgba(colour), (count, 1))
+    return None if colour is None else np.tile(trimesh.visual.to_rgba(colour), (count, 1))
 
 
 def _check_colours(mesh, path):

@@ -175,17 +175,21 @@ class FaceModel(torch.nn.Module):
     @property
     def shape_modes(self):
         """Displacements (S, N, 3) in mm of all vertices by one standard deviation of each shape coefficient."""
-        return self._shape.modes
+        return self._shape.modes()
 
     @property
     def texture_modes(self):
         """Differences (K, N, 3) of the colours, sRGB, by one standard deviation of each texture coefficient."""
-        return self._texture.modes
+        return self._texture.modes()
 
     @property
     def expression_modes(self):
         """Displacements (E, N, 3) in mm of all vertices by one standard deviation of each expression coefficient."""
-        return self._expression.modes
+        return self._expression.modes()
+
+    def modes_at(self, vertices, count=None):
+        """The first `count` modes of shape, texture and expression at some vertices: three tensors (count, V, 3)."""
+        return tuple(part.modes(vertices, count) for part in (self._shape, self._texture, self._expression))
 
     @cached_property
     def atlas(self):
@@ -243,9 +247,9 @@ class _Decoder(torch.nn.Module):
     def dimension(self):
         return len(self.deviation)
 
-    @property
-    def modes(self):
-        return (self.basis * self.deviation).T.unflatten(1, (-1, 3))
+    def modes(self, vertices=slice(None), count=None):
+        rows = self.basis.unflatten(0, (-1, 3))[vertices, :, :count]
+        return (rows * self.deviation[:count]).movedim(-1, 0)
 
     def forward(self, coefficients):
         values = F.linear(coefficients.to(self.deviation.device) * self.deviation, self.basis, self.mean)

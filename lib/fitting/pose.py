@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from lib.core.errors import StudyError
 from lib.fitting.face_mesh import CROP
+from lib.rendering.camera import rotation_matrices
 
 POINTS_FILE = Path(__file__).parent / "face_mesh_points.npz"
 """`places` (468, 3) mm of the landmarks on the mean face of the open model, and `spread` (468,), the deviation of what
@@ -103,14 +102,14 @@ class LandmarkModel:
         shape, expression = (
             torch.zeros(1, size) for size in (face_model.shape_dimension, face_model.expression_dimension)
         )
-        mean = face_model.vertices(shape)[0].numpy().astype(np.float64)
-        distance, self.vertices = cKDTree(mean).query(file["places"])
+        places = torch.from_numpy(file["places"]).float()
+        distance, self.vertices = torch.cdist(places, face_model.vertices(shape)[0]).min(1)
         if distance.max() > FARTHEST_PLACE:
             raise StudyError(f"{face_model.source}: no fit to photographs, its mean face is not the open model's")
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean, self.spread = relaxed[self.vertices], file["spread"].astype(np.float64)
-        modes = face_model.shape_modes, face_model.expression_modes
-        self.shape_modes, self.expression_modes = (each[:, self.vertices].numpy().astype(np.float64) for each in modes)
+        modes = (each.numpy().astype(np.float64) for each in face_model.modes_at(self.vertices))
+        self.shape_modes, _, self.expression_modes = modes
 
     def fit(self, landmarks, shape, variance=SHAPE_VARIANCE):
         """Find the pose behind landmarks.
@@ -152,7 +151,7 @@ class LandmarkModel:
             known = np.concatenate([np.zeros(6), [log_distance - np.log(USUAL_DISTANCE)], change])
             gradient = weighted.T @ error.ravel() + stiffness * known
             step = -np.linalg.solve(weighted.T @ jacobian + np.diag(stiffness), gradient)
-            rotation = Rotation.from_rotvec(step[:3]).as_matrix() @ rotation
+            rotation = rotation_matrices(torch.from_numpy(step[None, [1, 0, 2]]))[0].numpy() @ rotation
             place, log_scale, log_distance = place + step[3:5], log_scale + step[5], log_distance + step[6]
             change = change + step[7:]
             if np.abs(step).max() < SMALLEST_STEP:

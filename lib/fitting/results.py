@@ -10,7 +10,6 @@ from PIL.PngImagePlugin import PngInfo
 from lib.core.files import MADE_HERE, refuse_to_replace, write_atomically
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
-from lib.face_model.photo_texture import mirror_vertices, photo_texture
 from lib.fitting.turntable import save_turntable
 from lib.photos.read import read_picture
 
@@ -97,6 +96,8 @@ def _turntable(path):
 
 def _texture_of_photograph(model, face, sources):
     """The texture from the photograph that shows the face most from the front."""
+    from lib.face_model.photo_texture import mirror_vertices, photo_texture  # needs parts of SciPy, half a second
+
     number = min(range(len(face.fits)), key=lambda number: abs(face.fits[number].pose.angles[0]))
     fit, picture = face.fits[number], read_picture(sources[number][0])
     camera = np.diag([*(1 / np.asarray(picture.scale)), 1]) @ fit.camera

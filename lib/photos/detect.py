@@ -1,4 +1,4 @@
-"""Find the face in a photograph: MTCNN of the facenet-pytorch package, whose wheel brings the weights."""
+"""Find the face in a photograph: of all that MTCNN finds the one that is large and central."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from facenet_pytorch import MTCNN
+
+from lib.photos.mtcnn import MTCNN
 
 DETECTION_SIDE = 512
 """Pixels: larger pictures are searched at this size first."""
@@ -43,10 +44,7 @@ class FaceDetector:
     """MTCNN over batches of pictures, on the CPU."""
 
     def __init__(self):
-        self.coarse = MTCNN(min_face_size=SMALLEST_FACE, keep_all=True, factor=PYRAMID_FACTOR)
-        self.fine = MTCNN(min_face_size=SMALLEST_FACE_AGAIN, keep_all=True, factor=PYRAMID_FACTOR)
-        for network in (self.coarse, self.fine):
-            network.to(memory_format=torch.channels_last)  # a third faster: torch pools this layout quicker
+        self.networks = MTCNN()
 
     def detect(self, pictures):
         """Find one `Face` a picture, None where there is none.
@@ -60,13 +58,14 @@ class FaceDetector:
             same_size[picture.shape].append(number)
         for numbers in same_size.values():
             batch = np.stack([pictures[number] for number in numbers])
-            for number, face in zip(numbers, self._search(self.coarse, batch, DETECTION_SIDE), strict=True):
-                faces[number] = face or self._search(self.fine, pictures[number][None], max(batch.shape[1:3]))[0]
+            for number, face in zip(numbers, self._search(batch, DETECTION_SIDE, SMALLEST_FACE), strict=True):
+                again = pictures[number][None], max(batch.shape[1:3]), SMALLEST_FACE_AGAIN
+                faces[number] = face or self._search(*again)[0]
         return faces
 
     @torch.no_grad()
-    def _search(self, network, pictures, longest_side):
-        """Search pictures (B, H, W, 3) of one size, shrunk to `longest_side` at most."""
+    def _search(self, pictures, longest_side, smallest):
+        """Search pictures (B, H, W, 3) of one size, shrunk to `longest_side` at most, for faces of so many pixels."""
         height, width = pictures.shape[1:3]
         shrink = min(1.0, max(longest_side / max(height, width), SMALLEST_FACE / min(height, width)))
         batch = torch.from_numpy(pictures)
@@ -75,13 +74,8 @@ class FaceDetector:
             smaller = F.interpolate(batch.permute(0, 3, 1, 2).float(), size, mode="bilinear", antialias=True)
             batch = smaller.permute(0, 2, 3, 1)
         scale = np.array([width / batch.shape[2], height / batch.shape[1]])
-        boxes, probabilities, landmarks = network.detect(batch, landmarks=True)
-        return [
-            None
-            if box is None
-            else _rank(*(np.asarray(values, dtype=np.float64) for values in found), scale, (width, height))
-            for box, *found in zip(boxes, boxes, probabilities, landmarks, strict=True)
-        ]
+        found = self.networks.search(batch, smallest, PYRAMID_FACTOR)
+        return [_rank(*map(np.float64, each), scale, (width, height)) if len(each[0]) else None for each in found]
 
 
 def _rank(boxes, probabilities, landmarks, scale, size):

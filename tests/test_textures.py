@@ -158,7 +158,8 @@ def test_a_photograph_gives_its_albedo_without_its_light_and_the_hidden_half_by_
     inner = (np.abs(where[..., 0]) < 50) & (np.abs(where[..., 1] + 27) < 70)
     errors = {}
     for name, rows in (("mirrored", mirror), ("alone", np.arange(len(mirror)))):
-        made = photo_texture(model.atlas, vertices, camera, photograph, light, start, rows).picture / 255
+        scene = vertices, camera, photograph, light, start, rows, np.ones(len(rows))
+        made = photo_texture(model.atlas, *scene).picture / 255
         error = np.abs(made - truth).mean(2)
         errors[name] = [error[inner & (side * where[..., 0] > 5)].mean() for side in (1, -1)]
     assert max(errors["mirrored"]) < 0.25 * np.abs(0.5 - truth)[inner].mean()
@@ -171,13 +172,15 @@ def test_what_only_one_half_shows_is_kept_there_and_what_nothing_shows_is_the_mo
     albedo[np.hypot(x - 35, y + 54) < 12] = 0.3  # on the left cheek
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     mirror = mirror_vertices(np.stack([x, y, 0 * x], 1))
-    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.5, mirror).picture / 255
+    start, inside = albedo * 0 + 0.5, np.ones(len(mirror))
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, mirror, inside).picture / 255
     where = model.atlas.spread(vertices)
     dark, light_side = (np.hypot(where[..., 0] - side * 35, where[..., 1] + 54) < 6 for side in (1, -1))
     assert made[dark].mean() < 0.36 and made[light_side].mean() > 0.5
     turned = vertices * [-1, 1, -1]  # its back to the camera
-    made = photo_texture(model.atlas, turned, camera, photograph, light, albedo, mirror)
-    assert np.array_equal(made.picture, model.atlas.bake(albedo).picture)
+    for shape, part in ((turned, inside), (vertices, 0 * inside)):
+        made = photo_texture(model.atlas, shape, camera, photograph, light, albedo, mirror, part)
+        assert np.array_equal(made.picture, model.atlas.bake(albedo).picture)
 
 
 @pytest.mark.parametrize("grey", [20, 235])
@@ -187,6 +190,7 @@ def test_what_cannot_be_of_the_face_is_left_out(model, grey):
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     photograph[:110] = grey
     mirror = mirror_vertices(model.vertices(torch.zeros(1, SHAPE))[0].numpy())
-    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.5, mirror).picture / 255
+    start, inside = albedo * 0 + 0.5, np.ones(len(mirror))
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, mirror, inside).picture / 255
     # the model's albedo takes its place, in the tone of the rest of the photograph, but for a line of mixed pixels
     assert (np.abs(made - 0.6) > 0.1).mean() < 0.02 and (np.abs(made - 0.6) > 0.15).mean() < 0.01

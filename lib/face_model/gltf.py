@@ -14,7 +14,7 @@ SKIN = {"metallicFactor": 0, "roughnessFactor": 0.7}
 
 
 def pack_glb(attributes, triangles, generator, png=None, targets=None, extras=None):
-    """Pack one mesh.
+    """Pack one mesh: bytes.
 
     Parameters
     ----------
@@ -30,10 +30,6 @@ def pack_glb(attributes, triangles, generator, png=None, targets=None, extras=No
         For each name of a morph target the differences of POSITION and NORMAL at its weight 1.
     extras : dict or None
         More about the mesh, for programs that read it (in three.js `userData`, in Blender custom properties).
-
-    Returns
-    -------
-    bytes
     """
     views, accessors, content = [], [], bytearray()
 

@@ -34,7 +34,7 @@ def mirror_vertices(points):
     return cKDTree(points).query(points * [-1, 1, 1])[1]
 
 
-def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirror):
+def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirror, inside):
     """Make the texture of a face from its photograph.
 
     Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance. Where it is
@@ -57,6 +57,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirro
         The model's, sRGB in [0, 1].
     mirror : ndarray (N,)
         As `mirror_vertices`, of the mean face.
+    inside : ndarray (N,)
+        How far a vertex belongs to the face itself, not to hair or neck: from 0 to 1.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirro
     normals = unit_normals(vertices, triangles)
     eye = -np.linalg.solve(camera[:, :3], camera[:, 3])
     pixel = np.ptp(vertices, axis=0).max() / max(picture.shape)
-    model = decode_srgb(atlas.spread(albedo))
+    model, inside = decode_srgb(atlas.spread(albedo)), atlas.spread(inside[:, None])[..., 0]
 
     def taken(rows):
         """Colour (linear) and weight of all texels, from the places of other vertices."""
@@ -82,7 +84,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirro
         behind = seen[..., 2] - _look_up(depth, seen, "nearest")[..., 0]
         visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING)
         weight = _ramp(distance_transform_edt(visible), 0, FEATHER) * _ramp(facing, GRAZING, FACING)
-        weight *= _ramp(light.min(2), DARKEST, 4 * DARKEST) * _ramp(colour.max(2), 1, BRIGHTEST)
+        weight *= _ramp(light.min(2), DARKEST, 4 * DARKEST) * _ramp(colour.max(2), 1, BRIGHTEST) * inside
         return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight[..., None]
 
     own, own_weight = taken(slice(None))

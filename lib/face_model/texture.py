@@ -69,17 +69,10 @@ class Atlas:
 
 @dataclass(frozen=True)
 class Texture:
-    """The texture of one face.
-
-    Attributes
-    ----------
-    atlas : Atlas
-    picture : ndarray (SIDE, SIDE, 3)
-        uint8, sRGB.
-    """
+    """The texture of one face."""
 
     atlas: Atlas
-    picture: np.ndarray
+    picture: np.ndarray  # (SIDE, SIDE, 3), uint8, sRGB
 
     @cached_property
     def png(self):

@@ -22,21 +22,11 @@ def harmonics(normals):
 
 
 def fit_light(albedo, normals, pixels):
-    """Find the light under which a surface looks like the pixels; hair, glasses and hands do not count.
+    """Find the light (9, 3) under which a surface looks like the pixels; hair, glasses and hands do not count.
 
-    Pixels far from the fit have less weight (Geman and McClure), about three times the median difference and more.
-
-    Parameters
-    ----------
-    albedo, pixels : ndarray (P, 3)
-        sRGB in [0, 1] of the surface and of the photograph.
-    normals : ndarray (P, 3)
-        Unit length, camera frame.
-
-    Returns
-    -------
-    ndarray (9, 3)
-        Linear: `irradiance` of it times the albedo, linear, is the pixel, linear.
+    `albedo` and `pixels` (P, 3) are sRGB in [0, 1] of the surface and of the photograph, `normals` (P, 3) those in the
+    camera's frame. Pixels far from the fit, from about three times the median difference, have less weight (Geman and
+    McClure).
     """
     usable = (pixels < BRIGHTEST).all(1)
     usable = usable if usable.any() else ~usable

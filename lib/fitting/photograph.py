@@ -18,27 +18,13 @@ from lib.rendering.vertices import unit_normals, vertex_stage
 
 @dataclass(frozen=True)
 class PhotographFit:
-    """What a photograph shows beside who it is.
+    """What a photograph shows beside who it is."""
 
-    Attributes
-    ----------
-    pose : lib.fitting.pose.Pose
-        In pixels of the photograph.
-    camera : ndarray (3, 4)
-        Homogeneous points of the model frame in mm to (x w, y w, w) of the photograph in pixels, w in mm.
-    vertices : ndarray (N, 3)
-        With the expression, mm, model frame.
-    light : ndarray (9, 3)
-        As `lib.fitting.light.fit_light`, for normals in the camera's frame.
-    overlay : ndarray (H, W, 3)
-        uint8: the face drawn over the portrait in its light.
-    """
-
-    pose: Pose
-    camera: np.ndarray
-    vertices: np.ndarray
-    light: np.ndarray
-    overlay: np.ndarray
+    pose: Pose  # in pixels of the photograph
+    camera: np.ndarray  # (3, 4): homogeneous points of the model frame in mm to (x w, y w, w), pixels and mm
+    vertices: np.ndarray  # (N, 3): with the expression, mm, model frame
+    light: np.ndarray  # (9, 3): as `lib.fitting.light.fit_light`, for normals in the camera's frame
+    overlay: np.ndarray  # (H, W, 3), uint8: the face drawn over the portrait in its light
 
     @property
     def posed(self):
@@ -52,35 +38,22 @@ class PhotographFit:
     def facts(self, face_model):
         """All that is worth telling, JSON-compatible; docs/faces.md describes it."""
         rows = face_model.landmark_vertices(IBUG_LANDMARKS)
-        yaw, pitch, roll = np.degrees(self.pose.angles).tolist()
+        mm, (yaw, pitch, roll) = self.vertices[rows], np.degrees(self.pose.angles).tolist()
+        seen = np.hstack([mm, np.ones((len(mm), 1))]) @ self.camera.T
+        pixels = seen[:, :2] / seen[:, 2:]
         return dict(
             pose_degrees=dict(yaw=yaw, pitch=pitch, roll=roll),
             distance_mm=self.pose.distance,
             camera=self.camera.tolist(),
             expression=self.pose.expression.tolist(),
             light=self.light.tolist(),
-            landmarks=dict(
-                vertices=rows,
-                pixels=_apply(self.camera, self.vertices[rows]).round(2).tolist(),
-                mm=self.vertices[rows].round(3).tolist(),
-            ),
+            landmarks=dict(vertices=rows, pixels=pixels.round(2).tolist(), mm=mm.round(3).tolist()),
             residual=self.pose.residual,
         )
 
 
 class PhotographFitter:
-    """Fits a face model to photographs.
-
-    Parameters
-    ----------
-    face_model : FaceModel
-        One near whose mean face the landmarks lie: the open model, light or full.
-
-    Raises
-    ------
-    StudyError
-        Another face model, or the landmark network cannot be had.
-    """
+    """Fits the open model, light or full, to photographs; StudyError: another one, or no landmark network."""
 
     framings = {"landmarks": CROP}
 
@@ -92,22 +65,9 @@ class PhotographFitter:
         return self.network(to_tensor(pictures)).double().numpy()
 
     def explain(self, pose, albedo, portrait, crop, detected):
-        """Fit the light, once the pose is known, and draw the overlay.
+        """Fit the light, once the pose is known in units of the landmarks' crop, and draw the overlay: PhotographFit.
 
-        Parameters
-        ----------
-        pose : Pose
-            In units of the landmark network's crop.
-        albedo : ndarray (N, 3)
-        portrait : ndarray (H, W, 3)
-            uint8: the photograph in the framing of `crop`.
-        crop : lib.rendering.crop.Crop
-        detected : array-like (4, 2)
-            `lib.rendering.crop.POINT_NAMES` in pixels of the photograph, by which it was cropped.
-
-        Returns
-        -------
-        PhotographFit
+        `portrait` (H, W, 3), uint8, is the photograph in the framing of `crop`, cut by the `detected` points (4, 2).
         """
         to_photograph, from_portrait = (similarity(one, detected) for one in (CROP, crop))
         pose = in_picture(pose, to_photograph)
@@ -118,10 +78,7 @@ class PhotographFitter:
     def draw(self, pose, albedo, picture, camera):
         """Fit the light to a picture (H, W, 3), uint8, that `camera` (3, 4) maps to in units of its sides.
 
-        Returns
-        -------
-        tuple
-            `vertices`, `light` and `overlay` of a PhotographFit.
+        Returns `vertices`, `light` and `overlay` of a PhotographFit.
         """
         model, (height, width) = self.face_model, picture.shape[:2]
         shape, expression = (torch.from_numpy(values).float()[None] for values in (pose.shape, pose.expression))
@@ -133,9 +90,12 @@ class PhotographFitter:
         covered = seen.covered[0].numpy()
         surface, normals, _ = np.split(seen.attributes[0].numpy()[covered], 3, 1)
         normals = normals / np.linalg.norm(normals, axis=1, keepdims=True) @ pose.rotation.T
-        light = fit_light(surface, normals, picture[covered] / 255)
-        overlay = picture.copy()
-        overlay[covered] = to_uint8(encode_srgb(decode_srgb(surface) * irradiance(normals, light)))
+        shown, corners = picture[covered] / 255, model.triangles.numpy()[seen.triangle_ids[0].numpy()[covered]]
+        inside = self.points.inside[corners].mean(1)
+        sure = inside > 0.5 if (inside > 0.5).any() else slice(None)
+        light = fit_light(surface[sure], normals[sure], shown[sure])
+        drawn, overlay = encode_srgb(decode_srgb(surface) * irradiance(normals, light)), picture.copy()
+        overlay[covered] = to_uint8(shown + inside[:, None] * (drawn - shown))
         return vertices[0].numpy(), light, overlay
 
 
@@ -153,9 +113,3 @@ def similarity(crop, detected):
     detected = torch.as_tensor(np.asarray(detected, np.float32))
     a, b, x, y = (float(value) for value in fit_similarity(crop.canonical_points(), detected))
     return np.array([[a, -b, x], [b, a, y], [0, 0, 1]])
-
-
-def _apply(camera, points):
-    """Points (P, 3) in mm to pixels (P, 2)."""
-    seen = np.hstack([points, np.ones((len(points), 1))]) @ camera.T
-    return seen[:, :2] / seen[:, 2:]

@@ -10,23 +10,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial import ConvexHull
 
 from lib.core.errors import StudyError
+from lib.face_model.model import IBUG_LANDMARKS
 from lib.fitting.face_mesh import CROP
 from lib.rendering.camera import rotation_matrices
 
 POINTS_FILE = Path(__file__).parent / "face_mesh_points.npz"
 """`places` (468, 3) mm of the landmarks on the mean face of the open model, and `spread` (468,), the deviation of what
 the network finds from these, in distances between the eyes: `derivations/face_mesh_points.py`."""
+INNER_LIPS = {78: 61, 81: 62, 13: 63, 311: 64, 308: 65, 402: 66, 14: 67, 178: 68}
+INNER_LIPS_SPREAD = 0.02
+"""Landmarks on the inner edges of the lips, and the same of the 68 (iBUG). The file's places leave closed lips 4 mm
+apart: its random expressions push lips through each other, which hides these edges."""
+BETWEEN_INNER_LIPS = (191, 80, 82, 312, 310, 415, 324, 318, 317, 87, 88, 95)
+"""The other landmarks on these edges: not used."""
 FARTHEST_PLACE = 8.0
 """mm: a face model whose mean face has no vertex so near to the places is another one."""
-CORRELATION = 2.0
+CORRELATION = 1.5
 """Errors of neighbouring landmarks are alike: all together tell no more than if each had this many times its spread."""
-SHAPE_VARIANCE = 0.03
+SHAPE_VARIANCE = 0.017
 """Of each coefficient about what the regressor gives; far less than it errs by, since the landmarks of a face err in
 the same way in all its photographs. With four times as much the shapes of simulated people come out 4 % worse."""
 USUAL_DISTANCE, DISTANCE_SPREAD = 900.0, 0.35
 """mm, and the standard deviation of its logarithm."""
+FADE = 12.0
+"""mm from the edge of the landmarks, over which the fit fades into hair, ears and neck, which it does not explain."""
 OUTLIER = 2.0
 """Deviations beyond which a landmark's error counts linearly (Huber)."""
 STEPS, SMALLEST_STEP = 20, 1e-4
@@ -36,32 +46,17 @@ STEPS, SMALLEST_STEP = 20, 1e-4
 class Pose:
     """How a face was photographed; places in units of its picture (a crop, or pixels), x to the right and y downwards.
 
-    Attributes
-    ----------
-    rotation : ndarray (3, 3)
-        Camera frame = rotation (model frame - centre).
-    centre : ndarray (3,)
-        mm, model frame.
-    place : ndarray (2,)
-        Where the centre lies in the picture.
-    scale : float
-        Units of the picture per mm at the centre.
-    distance : float
-        From the camera to the centre, mm.
-    expression : ndarray (E,)
-    shape : ndarray (S,)
-        The regressor's, corrected by the landmarks.
-    residual : float
-        Mean distance of landmarks from where the face has them, in distances between the eyes.
+    `scale` is in units of the picture per mm at the centre. `residual` is the mean distance of the landmarks from where
+    the face has them, in distances between the eyes.
     """
 
-    rotation: np.ndarray
-    centre: np.ndarray
-    place: np.ndarray
+    rotation: np.ndarray  # (3, 3): camera frame = rotation (model frame - centre)
+    centre: np.ndarray  # (3,), mm, model frame
+    place: np.ndarray  # (2,): where the centre lies in the picture
     scale: float
-    distance: float
-    expression: np.ndarray
-    shape: np.ndarray
+    distance: float  # from the camera to the centre, mm
+    expression: np.ndarray  # (E,)
+    shape: np.ndarray  # (S,): the regressor's, corrected by the landmarks
     residual: float
 
     @property
@@ -74,58 +69,40 @@ class Pose:
         """The camera (3, 4): homogeneous points of the model frame in mm to (x w, y w, w), w in mm."""
         turned = np.hstack([self.rotation, -(self.rotation @ self.centre)[:, None]])
         depth = np.array([0, 0, 0, self.distance]) - turned[2]
-        return np.stack(
-            [
-                self.scale * self.distance * turned[0] + self.place[0] * depth,
-                -self.scale * self.distance * turned[1] + self.place[1] * depth,
-                depth,
-            ]
-        )
+        across, up = self.scale * self.distance * turned[:2]
+        return np.stack([across + self.place[0] * depth, self.place[1] * depth - up, depth])
 
 
 class LandmarkModel:
-    """A face model over the landmarks of `lib.fitting.face_mesh` alone.
+    """A face model over the landmarks of `lib.fitting.face_mesh` alone; StudyError where its mean face is another.
 
-    Parameters
-    ----------
-    face_model : FaceModel
-
-    Raises
-    ------
-    StudyError
-        The landmarks lie nowhere near the model's mean face.
+    For all its vertices, `inside` (N,) is 1 within the landmarks, seen from the front, and falls to 0 at their edge.
     """
 
     @torch.no_grad()
     def __init__(self, face_model):
         file = np.load(POINTS_FILE)
-        shape, expression = (
-            torch.zeros(1, size) for size in (face_model.shape_dimension, face_model.expression_dimension)
-        )
-        places = torch.from_numpy(file["places"]).float()
-        distance, self.vertices = torch.cdist(places, face_model.vertices(shape)[0]).min(1)
+        sizes = face_model.shape_dimension, face_model.expression_dimension
+        shape, expression = (torch.zeros(1, size) for size in sizes)
+        places, mean = torch.from_numpy(file["places"]).float(), face_model.vertices(shape)[0]
+        distance, self.vertices = torch.cdist(places, mean).min(1)
         if distance.max() > FARTHEST_PLACE:
             raise StudyError(f"{face_model.source}: no fit to photographs, its mean face is not the open model's")
+        lips = face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in INNER_LIPS.values()])
+        self.vertices[[*INNER_LIPS]], self.spread = torch.tensor(lips), file["spread"].astype(np.float64)
+        self.spread[[*INNER_LIPS]], self.spread[[*BETWEEN_INNER_LIPS]] = INNER_LIPS_SPREAD, np.inf
+        edges = torch.from_numpy(ConvexHull(places[:, :2].numpy()).equations).float()
+        outside = (mean[:, :2] @ edges[:, :2].T + edges[:, 2]).max(1).values
+        self.inside = (-outside / FADE).clamp(0, 1).numpy()
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
-        self.mean, self.spread = relaxed[self.vertices], file["spread"].astype(np.float64)
+        self.mean = relaxed[self.vertices]
         modes = (each.numpy().astype(np.float64) for each in face_model.modes_at(self.vertices))
         self.shape_modes, _, self.expression_modes = modes
 
     def fit(self, landmarks, shape, variance=SHAPE_VARIANCE):
-        """Find the pose behind landmarks.
+        """Find the `Pose` behind landmarks (468, 2), in units of the crop, x to the right and y downwards.
 
-        Parameters
-        ----------
-        landmarks : ndarray (468, 2)
-            In units of the crop, x to the right and y downwards.
-        shape : ndarray (S,)
-            What the regressor gives.
-        variance : float
-            Of the shape about it; 0 keeps it.
-
-        Returns
-        -------
-        Pose
+        `shape` (S,) is what the regressor gives; it may move by a `variance`, 0 keeps it.
         """
         eyes = np.subtract(*CROP.points[:2])
         size = float(np.hypot(*eyes))
@@ -156,19 +133,10 @@ class LandmarkModel:
             change = change + step[7:]
             if np.abs(step).max() < SMALLEST_STEP:
                 break
-        split = len(self.expression_modes)
-        corrected = shape + change[split:] if variance else shape
-        residual = np.linalg.norm(error, axis=1).mean() / size
-        return Pose(
-            rotation,
-            centre,
-            place,
-            float(np.exp(log_scale)),
-            float(np.exp(log_distance)),
-            change[:split],
-            corrected,
-            float(residual),
-        )
+        expression, moved = np.split(change, [len(self.expression_modes)])
+        scale, distance, residual = np.exp(log_scale), np.exp(log_distance), np.linalg.norm(error, axis=1).mean() / size
+        shape = shape + moved if variance else shape
+        return Pose(rotation, centre, place, float(scale), float(distance), expression, shape, float(residual))
 
 
 def _project(points, place, scale, distance):

@@ -31,10 +31,8 @@ def probe(face_model):
     rows = face_model.landmark_vertices(IBUG_LANDMARKS)
     mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows]
     moved, coloured = face_model.modes_at(rows, COMPONENTS)[0], face_model.modes_at(slice(None), COMPONENTS)[1].mean(1)
-    return {
-        name: values.double().numpy().round(4).tolist()
-        for name, values in dict(mean=mean, shape=moved, texture=coloured).items()
-    }
+    numbers = dict(mean=mean, shape=moved, texture=coloured)
+    return {name: values.double().numpy().round(4).tolist() for name, values in numbers.items()}
 
 
 def publish(regressor, face_model, networks, path, **facts):
@@ -51,10 +49,8 @@ def publish(regressor, face_model, networks, path, **facts):
         What else is worth telling of the training, JSON-compatible.
     """
     regressor.save(path)
-    write_json(
-        facts_file(path),
-        dict(training=networks.training, second=networks.second, **facts, face_model=probe(face_model)),
-    )
+    facts = dict(training=networks.training, second=networks.second, **facts, face_model=probe(face_model))
+    write_json(facts_file(path), facts)
 
 
 def is_meant_for(regressor, networks):
@@ -66,12 +62,7 @@ def is_meant_for(regressor, networks):
 
 
 def check_face_model(regressor, face_model):
-    """Refuse a published regressor of another face model; others are taken as they are.
-
-    Raises
-    ------
-    StudyError
-    """
+    """Raise StudyError for a published regressor of another face model; others are taken as they are."""
     if not facts_file(regressor).is_file():
         return
     expected, found = read_json(facts_file(regressor))["face_model"], probe(face_model)

@@ -27,25 +27,13 @@ VIEWS = (0.0, 35.0, 90.0)
 
 @dataclass(frozen=True)
 class Face:
-    """A face, and what its photographs show of it.
+    """A face, and what its photographs show of it."""
 
-    Attributes
-    ----------
-    coefficients : Coefficients
-        Of one face, without a batch: shape (S,) and texture (K,).
-    vertices, albedo : ndarray (N, 3)
-        The neutral face: mm in the model frame; sRGB in [0, 1].
-    views : list of ndarray (H, W, 3)
-        uint8: the neutral face turned by `VIEWS`.
-    fits : list of PhotographFit
-        One a photograph; none where the face model cannot be fitted.
-    """
-
-    coefficients: Coefficients
-    vertices: np.ndarray
-    albedo: np.ndarray
-    views: list[np.ndarray]
-    fits: list[PhotographFit]
+    coefficients: Coefficients  # of one face, without a batch: shape (S,) and texture (K,)
+    vertices: np.ndarray  # (N, 3): the neutral face, mm, model frame
+    albedo: np.ndarray  # (N, 3): sRGB in [0, 1]
+    views: list[np.ndarray]  # (H, W, 3), uint8: the neutral face turned by `VIEWS`
+    fits: list[PhotographFit]  # one a photograph; none where the face model cannot be fitted
 
 
 @dataclass(frozen=True)
@@ -59,20 +47,9 @@ class Reconstructor:
 
     @classmethod
     def load(cls, networks, regressor, face_model, fit=True):
-        """Read everything.
+        """Read everything; StudyError: a file is missing, or the three do not fit one another.
 
-        Parameters
-        ----------
-        networks : lib.core.params.NetworksParams
-            Those that the regressor was trained with.
-        regressor, face_model : path-like
-        fit : bool
-            Whether photographs are fitted.
-
-        Raises
-        ------
-        StudyError
-            A file is missing, or the three do not fit one another.
+        `networks` (`lib.core.params.NetworksParams`) are those that the regressor was trained with.
         """
         if Path(regressor).suffix != ".safetensors":
             raise StudyError(f"{regressor} is no regressor: those are the .safetensors files in {paths.REGRESSORS}")
@@ -123,15 +100,9 @@ class Reconstructor:
 
     @torch.inference_mode()
     def face_of_person(self, records, pictures):
-        """Reconstruct one face from B photographs of one person, from the mean of their features (paper 4.2).
+        """Reconstruct one `Face` from B photographs of one person, from the mean of their features (paper 4.2).
 
-        Parameters
-            As `faces`.
-
-        Returns
-        -------
-        Face
-            Its shape is the mean of what the photographs' landmarks make of the regressor's.
+        Its shape is the mean of what the photographs' landmarks make of the regressor's.
         """
         return self._face(*self.identity(pictures), records, pictures["portrait"])
 

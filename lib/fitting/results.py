@@ -47,8 +47,9 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
     model, fits = reconstructor.face_model, face.fits
     triangles, texture = model.triangles.numpy(), None
     if model.atlas:
-        from_photograph = photo_textured and fits
-        texture = _texture_of_photograph(model, face, sources) if from_photograph else model.atlas.bake(face.albedo)
+        texture = model.atlas.bake(face.albedo)
+        if photo_textured and fits:
+            texture = _texture_of_photograph(reconstructor, face, sources)
     for kind in formats:
         save_mesh(_with_ending(path, kind), face.vertices, face.albedo, triangles, texture)
     if "glb" in formats and len(fits) == 1:
@@ -94,13 +95,15 @@ def _turntable(path):
     return path.parent / TURNTABLE / f"{path.name}.webp"
 
 
-def _texture_of_photograph(model, face, sources):
+def _texture_of_photograph(reconstructor, face, sources):
     """The texture from the photograph that shows the face most from the front."""
     from lib.face_model.photo_texture import mirror_vertices, photo_texture  # needs parts of SciPy, half a second
 
+    model = reconstructor.face_model
     number = min(range(len(face.fits)), key=lambda number: abs(face.fits[number].pose.angles[0]))
     fit, picture = face.fits[number], read_picture(sources[number][0])
     camera = np.diag([*(1 / np.asarray(picture.scale)), 1]) @ fit.camera
     mean = model.vertices(torch.zeros(1, model.shape_dimension))[0].numpy()
     light = fit.irradiance(model.triangles.numpy())
-    return photo_texture(model.atlas, fit.vertices, camera, picture.pixels, light, face.albedo, mirror_vertices(mean))
+    mirror, inside = mirror_vertices(mean), reconstructor.fitter.points.inside
+    return photo_texture(model.atlas, fit.vertices, camera, picture.pixels, light, face.albedo, mirror, inside)

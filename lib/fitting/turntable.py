@@ -23,16 +23,7 @@ FRONT = 30
 
 @torch.inference_mode()
 def save_turntable(path, face, face_model):
-    """Draw the neutral face from `FRAMES` sides and write the animation.
-
-    Parameters
-    ----------
-    path : Path
-        ``.webp``
-    face : lib.fitting.reconstructor.Face
-    face_model : FaceModel
-        That of the face.
-    """
+    """Draw a `Face` of the face model, neutral, from `FRAMES` sides and write the animation (``.webp``)."""
     vertices, albedo = (torch.from_numpy(values)[None] for values in (face.vertices, face.albedo))
     scene = frontal_scene(FRAMES)
     corners = alignment_points(vertices, face_model.alignment_vertices)

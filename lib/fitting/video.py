@@ -36,18 +36,8 @@ TOLD = ("pose_degrees", "distance_mm", "camera", "expression", "residual")
 def reconstruct_video(clip, folder, reconstructor):
     """Write the neutral face, an overlay video and the numbers of each frame: NAME.glb, NAME.mp4 and NAME.json.
 
-    Parameters
-    ----------
-    clip : Path
-        Any video that FFmpeg reads, of one person; of several the largest and most central at its start.
-    folder : Path
-    reconstructor : lib.fitting.reconstructor.Reconstructor
-        With a fitter.
-
-    Raises
-    ------
-    StudyError
-        There is no video, or no face in it, or a file would be replaced that is no result.
+    `clip` is any video that FFmpeg reads, of one person; of several the largest and most central at its start.
+    StudyError: there is no video, or no face in it, or a file would be replaced that is no result.
     """
     if not reconstructor.fitter:
         raise StudyError("without a fit to photographs nothing is known of the frames of a video")

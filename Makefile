@@ -85,13 +85,19 @@ lab: setup ## open the notebooks in JupyterLab
 	$(RUN) jupyter lab
 
 # a face needs the face model and the networks alone; the regressor comes with the repository
-face: setup ## make a face: make face PHOTO=me.jpg OUT=build/faces
+face: setup $(if $(value PHOTO),build/face_model_ready) ## make a face: make face PHOTO=me.jpg OUT=build/faces
 	@test -n "$$PHOTO" || { echo "name a photograph or a folder: make face PHOTO=me.jpg" >&2; exit 2; }
-	@$(SCM)
-	$(RUN) dvc repro --quiet face_model networks
 	$(RUN) python -m lib.reconstruct "$$PHOTO" --out "$$OUT"
 OUT ?= build/faces
 export PHOTO OUT
+
+# DVC takes seconds to find both as they should be: it is asked where one is missing, or anything changed since
+build/face_model_ready: params.yaml dvc.yaml dvc.lock $(shell find lib -name '*.py') \
+    $(if $(and $(wildcard data/face_model/*.h5),$(wildcard data/networks/*.safetensors)),,FORCE)
+	@$(SCM)
+	$(RUN) dvc repro --quiet face_model networks
+	@mkdir -p build && touch $@
+FORCE:
 
 demo: setup ## open a local page where a photograph becomes a face to turn
 	$(RUN) python -m lib.fitting.demo

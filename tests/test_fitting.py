@@ -149,6 +149,16 @@ def test_another_face_model_is_not_fitted(model):
         LandmarkModel(far)
 
 
+def test_landmarks_of_closed_lips_lie_together_and_those_of_the_face_hold_no_ears_or_neck(model, points):
+    mean, inside = model.vertices(torch.zeros(1, model.shape_dimension))[0].numpy(), points.inside
+    upper, lower = (mean[points.vertices[[*numbers]]] for numbers in ((81, 13, 311), (178, 14, 402)))
+    assert np.abs(upper - lower)[:, 1].max() < 2  # mm
+    assert inside.shape == (model.vertex_count,) and inside[model.landmarks["center.nose.tip"]] == 1
+    chin = mean[model.landmarks["ibug.09"], 1]
+    assert not inside[(mean[:, 1] < chin - 10) | (np.abs(mean[:, 0]) > 0.95 * np.abs(mean[:, 0]).max())].any()
+    assert 0.2 < (inside > 0.5).mean() < 0.9
+
+
 def test_light_is_found_beneath_hair():
     random = np.random.default_rng(4)
     normals = random.normal(size=(4000, 3)) * [1, 1, 0.3] + [0, 0, 1]

@@ -30,10 +30,10 @@ from lib.core.params import PARAMS_FILE, load_params
 from lib.core.strict import read_yaml, unknown
 from lib.photos.watched import ignore_unreadable
 
-NOTEBOOKS = Path("notebooks")
-FAILED = Path("build/failed")
-PRESETS = Path("presets")
+NOTEBOOKS, PRESETS, FAILED = Path("notebooks"), Path("presets"), Path("build/failed")
 DEFAULT_PRESET = "default"
+ROUND_TRIP = YAML()
+ROUND_TRIP.width = 200
 PROCESS_SETTINGS = {
     # torch's threads stop looking for their next operation early: the kernels of lib.rendering use the same cores
     "GOMP_SPINCOUNT": "2000",
@@ -73,10 +73,8 @@ def run_notebook(stage, variant=None):
 
 
 def execute_notebook(source, target, parameters):
-    """Execute any notebook in its own kernel, from the current folder; the output of its cells is printed.
-
-    The executed copy holds what the cells show and nothing of the run itself, so that equal runs give equal bytes.
-    """
+    """Execute any notebook in its own kernel, from the current folder, and print what its cells do; equal runs give
+    equal bytes."""
     # the kernel's own, which draws into the notebook, whatever the user's other programs draw with
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
@@ -135,44 +133,31 @@ def _without_progress(outputs):
 
 
 def _connection(path):
-    """How a kernel is spoken to: through socket files of the path and a number, if the system takes paths that long.
-
-    Free TCP ports are looked for before the kernel binds them: two stages that start together can meet on one.
-    """
+    """How a kernel is spoken to: through socket files of the path and a number, if the system takes paths that long,
+    since two stages that start together can meet on one free TCP port."""
     return {"transport": "ipc", "ip": path} if len(f"{path}-5") <= IPC_PATH_MAX_LEN else {"transport": "tcp"}
 
 
 def apply_preset(preset, path=PARAMS_FILE):
-    """Write a preset's values into a parameter file, with comments; atomically, and only when the result is valid.
-
-    A name in `presets/` gives the published values with its changes, whatever the file held before; the path of any
-    other YAML file changes what it names alone.
-    """
+    """Write a preset's values into a parameter file, with comments, if the result is valid: a name in `presets/` gives
+    the published values with its changes, the path of any other YAML file changes what it names alone."""
     presets = {p.stem: p for p in sorted(PRESETS.glob("*.yaml"))}
     source = presets.get(str(preset), Path(preset))
     if not source.is_file():
         raise StudyError(f"no preset {str(preset)!r}; there are: {', '.join(presets) or 'none'}")
-    yaml = _yaml()
-    document = yaml.load(
-        (presets[DEFAULT_PRESET] if str(preset) in presets else Path(path)).read_text(encoding="utf-8")
-    )
+    base = presets[DEFAULT_PRESET] if str(preset) in presets else Path(path)
+    document = ROUND_TRIP.load(base.read_text(encoding="utf-8"))
     for section, values in ({} if str(preset) == DEFAULT_PRESET else read_yaml(source)).items():
         if section not in document or not isinstance(values, dict):
             raise StudyError(f"{source}: " + unknown(section, list(document)))
         _overlay(document[section], values)
-    _write_params(yaml, document, path)
+    _write_params(document, path)
 
 
-def _yaml():
-    yaml = YAML()
-    yaml.width = 200
-    return yaml
-
-
-def _write_params(yaml, document, path):
+def _write_params(document, path):
     def write(part):
         with part.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
+            ROUND_TRIP.dump(document, file)
         load_params(part)
 
     write_atomically(path, write)
@@ -184,20 +169,18 @@ def take_photographs(folder, path=PARAMS_FILE):
         folder = os.path.abspath(folder)
         if not os.path.isdir(folder) or printable(folder) != folder:
             raise StudyError(f"{printable(folder)} is no folder, or its name is no UTF-8")
-        yaml = _yaml()
-        document = yaml.load(Path(path).read_text(encoding="utf-8"))
+        document = ROUND_TRIP.load(Path(path).read_text(encoding="utf-8"))
         document["photos"]["path"] = folder
         if document["photos"]["source"] == "simulated":
             document["photos"]["source"] = "folder"
-        _write_params(yaml, document, path)
+        _write_params(document, path)
     photos = load_params(path).photos
     if photos.source == "simulated":
         return
     unreadable, linked = ignore_unreadable(photos.path)
-    for file, problem in unreadable.items():
-        print(f"passed over by DVC: {printable(file)}: {problem}")
-    for file in linked:
-        print(f"DVC does not see changes in the linked folder {printable(file)}: dvc repro --force photos")
+    said = [f"passed over by DVC: {printable(file)}: {problem}" for file, problem in unreadable.items()]
+    said += [f"DVC sees no changes in the linked folder {printable(file)}: dvc repro --force photos" for file in linked]
+    print(*said, sep="\n", end="\n" if said else "")
 
 
 def _overlay(old, new):

@@ -464,7 +464,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path, face):
         "damaged.png": "damaged",
         "bomb.png": "too large",
         "wide.png": "too large: 13000 x 13000",
-        "missing.jpg": "damaged",
+        "missing.jpg": "cannot be read",
     }
     for name, reason in expected.items():
         with pytest.raises(UnreadablePictureError, match=reason):

@@ -1,5 +1,4 @@
-"""Cut the faces out of photographs: read, detect and align, batch by batch, in other processes than the
-networks' one."""
+"""Cut the faces out of photographs: read, detect, align, batch by batch, in other processes than the networks' one."""
 
 import ctypes
 import math
@@ -22,9 +21,7 @@ NO_FACE = "no face found"
 
 
 def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False):
-    """Cut the faces out of photographs, in the framing of each of the `crops`.
-
-    `workers` processes work ahead, batch by batch; 0 does it in this one.
+    """Cut the faces out of photographs, in the framing of each of the `crops`; `workers` processes work ahead.
 
     Yields
     ------
@@ -37,11 +34,7 @@ def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False)
     """
     batches = _Batches(photographs, crops, batch_size, all_faces)
     # as they are: arrays travel through a pipe, since shared memory is scarce in containers
-    yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_unchanged)
-
-
-def _unchanged(batch):
-    return batch
+    yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=tuple)
 
 
 class _Batches(Dataset):

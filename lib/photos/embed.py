@@ -74,8 +74,7 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
 
 
 def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers, process=0, processes=1):
-    """Embed what the cache does not have, or one of several processes' share of it; return the keys of all photographs
-    in the cache ("": a file that is not to be opened) and the cache.
+    """Embed what the cache does not have, or a process's share of it; return all photographs' keys, and it.
 
     Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
     photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.

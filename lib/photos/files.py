@@ -15,7 +15,7 @@ from lib.core.files import printable
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
-    + (".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".heif")
+    + (".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".hif", ".mpo", ".tga")
 )
 COMPRESSED_SUFFIX = ".bz2"
 """As in FERET: ``00001_930831_fa_a.ppm.bz2``."""
@@ -23,8 +23,7 @@ PEOPLE_FILES = ("people.csv", "people.json")
 """What is known of the people, beside their folders (`lib.photos.people.read_people`): no photograph."""
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 """Copies and thumbnails that macOS puts into archives and Synology's servers beside photographs."""
-HIDDEN = "hidden, or the system's"
-LINK_BACK = "a link back to a folder that holds it"
+HIDDEN, LINK_BACK = "hidden, or the system's", "a link back to a folder that holds it"
 PLACEHOLDER = ".gitkeep"
 """Keeps an empty folder in git: no file of anybody's."""
 
@@ -66,10 +65,9 @@ class Photograph:
 
 
 def read_folder(folder):
-    """List a folder of photographs by name: one sub-folder per person, or a flat folder of unknown people.
+    """List a folder by name: a sub-folder per person, or flat, where each photograph is of a person of their own.
 
-    Each of those counts as a person of their own; sub-folders without a photograph make no folder of people. Links are
-    followed; other files are listed with their problem.
+    Sub-folders without a photograph make no folder of people. Links are followed; other files have their problem.
     """
     photographs = sorted(iterate_folder(folder), key=lambda photograph: photograph.name)
     if all(photograph.problem for photograph in photographs):
@@ -151,9 +149,8 @@ def read_person(person, folder):
 
 def inspect_file(path, folder, person, problem="", condition="", scan=""):
     """Make a `Photograph` of a file without opening it; `problem` is what is known to be wrong already."""
-    suffix = path.suffix.lower()
-    if suffix == COMPRESSED_SUFFIX:
-        suffix = Path(path.stem).suffix.lower()
+    compressed = path.suffix.lower() == COMPRESSED_SUFFIX
+    suffix = Path(path.stem if compressed else path).suffix.lower()
     if _is_system(path):
         problem = HIDDEN
     elif is_folder(path):

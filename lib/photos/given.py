@@ -7,8 +7,7 @@ from lib.core.errors import StudyError
 from lib.core.files import made_here, printable
 from lib.photos.files import Photograph, access_problem, is_folder, iterate_tree
 
-LONGEST_NAME = 200
-"""Bytes, of the 255 that file systems take: endings are added."""
+LONGEST_NAME = 200  # bytes, of the 255 that file systems take: endings are added
 
 
 def find_photographs(places):

@@ -1,7 +1,4 @@
-"""Groups of people, for every measure by group: the paper only discusses whom its faces suit less (section 5).
-
-Who belongs to which group is either simulated or self-reported, never guessed from a photograph.
-"""
+"""Groups of people, for every measure by group (section 5): simulated or self-reported, never guessed from pictures."""
 
 import json
 from pathlib import Path

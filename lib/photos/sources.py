@@ -121,11 +121,8 @@ def fetch_lfw(data_home):
 
 
 def read_micc(folder):
-    """MICC Florence: three videos of each of 53 people, ``subject_01/Video/PTZ-Indoor.mjpg``, and scans.
-
-    Frames are extracted once, into `FRAMES_FOLDER`. Where somebody has put frames into a folder named as the video
-    (``subject_01/PTZ-Indoor/*.jpg``), those are read instead.
-    """
+    """MICC Florence: three videos of each of 53 people, ``subject_01/Video/PTZ-Indoor.mjpg``, and scans; frames that
+    somebody has put into a folder named as the video (``subject_01/PTZ-Indoor/*.jpg``) are read instead."""
     for subject in progress(_folders(folder), "frames of videos", unit="subject"):
         scan = next((path.relative_to(folder).as_posix() for path in sorted(subject.glob(MICC_SCANS))), "")
         for video, condition in MICC_CONDITIONS.items():

@@ -14,17 +14,9 @@ HEADING = "# what DVC cannot read among the photographs; `python -m lib.run --ph
 def ignore_unreadable(folder):
     """Write what DVC cannot read below a folder into the `.dvcignore` beside it, and take out what it can read again.
 
-    Returns
-    -------
-    unreadable : dict of Path to str
-        Broken links, pipes, files without permission or with names that are no UTF-8, and why each cannot be read.
-    linked : list of Path
-        Links to folders: their photographs are used, but DVC does not look whether they change.
-
-    Raises
-    ------
-    StudyError
-        There is such a file, and the folder lies outside of the repository, where DVC looks for no `.dvcignore`.
+    Return it (broken links, pipes, files without permission or with names that are no UTF-8; dict of Path to why), and
+    a list of links to folders: their photographs are used, but DVC does not look whether they change. StudyError where
+    there is such a file outside of the repository, where DVC looks for no `.dvcignore`.
     """
     folder = Path(os.path.abspath(folder))
     unreadable, linked = {}, []

@@ -1,9 +1,8 @@
 """Simulated photographs: people of the open generator, whose true faces are known, seen by an imperfect camera.
 
-People and expressions come straight from the generator that the open face model was fitted to, not from the model's
-principal components, so that no regressor can reproduce them exactly. They have hair, glasses and clothes
-(`lib.photos.simulated.looks`). Each person is photographed in three conditions of rising difficulty, named as those of
-the MICC data set (paper 4.2).
+They come straight from the generator that the open face model was fitted to, not from the model's principal components,
+so that no regressor can reproduce them exactly. Each has hair, glasses and clothes (`looks.py`), and is photographed in
+three conditions of rising difficulty, named as those of the MICC data set (paper 4.2).
 """
 
 import io
@@ -68,17 +67,9 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
     """
     workers = min(torch.get_num_threads(), people)
     # one core a person: most of the work, meshes and the camera, cannot be shared out
-    drawn = DataLoader(
-        _People(generator, Path(folder), people, photographs, size, seed),
-        batch_size=None,
-        num_workers=workers if workers > 1 else 0,
-        collate_fn=_unchanged,
-    )
+    people_drawn = _People(generator, Path(folder), people, photographs, size, seed)
+    drawn = DataLoader(people_drawn, batch_size=None, num_workers=workers if workers > 1 else 0, collate_fn=tuple)
     return dict(progress(drawn, "simulated photographs", total=people, unit="person"))
-
-
-def _unchanged(person):
-    return person
 
 
 class _People(Dataset):

@@ -1,6 +1,7 @@
 """One function per plot, written as SVG, with the methods in the same order everywhere."""
 
 import textwrap
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -48,13 +49,8 @@ def save_figure(figure, path):
 def similarity_distributions(same, different, similarities, edges):
     """Distributions of cosine similarity between photograph and render, over those of photographs (Fig. 5).
 
-    Parameters
-    ----------
-    same, different : ndarray (K,)
-        Histograms of all pairs of photographs, with the bins `edges` (K + 1,).
-    similarities : dict of str to ndarray (N,)
-        Cosines of photograph and render for each regressor.
-    edges : ndarray
+    `same` and `different` are histograms (K,) of all pairs of photographs, with the bins `edges` (K + 1,);
+    `similarities` are the cosines (N,) of photograph and render by regressor.
     """
     coarse = np.linspace(-0.6, 1.0, 65)
     figure, axes = plt.subplots(
@@ -64,7 +60,7 @@ def similarity_distributions(same, different, similarities, edges):
         axes[0].axvline(mean, color=colour, linewidth=1)
     axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
     _legend_above(axes[0], ncols=2)
-    for axis, colour, (name, values) in zip(axes[1:], COLOURS, similarities.items()):
+    for axis, colour, (name, values) in zip(axes[1:], cycle(COLOURS), similarities.items()):
         axis.hist(values, coarse, density=True, color=colour, alpha=0.8)
         axis.axvline(values.mean(), color="black", linewidth=1)
         axis.set_title(f"photograph and render: {title_of(name)} ({values.mean():.2f})", fontsize=9, loc="left")
@@ -95,12 +91,8 @@ def _draw_pairs(axis, same, different, edges, coarse):
 def verification(networks, edges):
     """What recognition networks say of pairs of photographs: cosines before and after centring, and the ROC curves.
 
-    Parameters
-    ----------
-    networks : dict of str to dict
-        By network: `raw` and `centred`, each (same, different) of histograms (K,) with the bins `edges`, and `roc`
-        (false accepts, true accepts), arrays.
-    edges : ndarray (K + 1,)
+    By network: `raw` and `centred`, each (same, different) of histograms (K,) with the bins `edges`, and `roc`
+    (false accepts, true accepts), arrays.
     """
     figure, axes = plt.subplots(
         len(networks), 3, figsize=(10, 2.7 * len(networks)), layout="constrained", squeeze=False
@@ -127,15 +119,9 @@ def verification(networks, edges):
 
 
 def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), logarithmic=True):
-    """Each loss over the steps of training, one line per variant.
+    """Each loss over the steps of training, one line per variant, `logarithmic` where all values are positive.
 
-    Parameters
-    ----------
-    histories : dict of str to DataFrame
-        With a column `step` (or `epoch`) and the columns `names`.
-    names : sequence of str
-    logarithmic : bool
-        Where all values are positive.
+    `histories` are DataFrames by variant with a column `step` (or `epoch`) and the columns `names`.
     """
     figure, axes = plt.subplots(1, len(names), figsize=(3.1 * len(names), 2.7), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names):
@@ -154,14 +140,7 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), log
 
 
 def interval_bars(table, titles):
-    """Compare regressors on several measures, with their 95 % intervals.
-
-    Parameters
-    ----------
-    table : dict of str to list of dict
-        For each regressor one {value, low, high} per measure, in the order of `titles`.
-    titles : sequence of str
-    """
+    """Compare regressors on several measures: by name one {value, low, high} per measure, in the order of `titles`."""
     figure, axes = plt.subplots(1, len(titles), figsize=(2.5 * len(titles), 2.4), layout="constrained", squeeze=False)
     for axis, title, column in zip(axes[0], titles, zip(*table.values())):
         _intervals(axis, list(zip(COLOURS, column)))
@@ -174,11 +153,7 @@ def interval_bars(table, titles):
 def validation_curves(curves, units):
     """Compactness, generalisation and specificity over the number of components, one row per linear model.
 
-    Parameters
-    ----------
-    curves : dict of str to lib.face_model.validation.ValidationCurves
-    units : dict of str to str
-        Of each model's distances.
+    `curves` are `lib.face_model.validation.ValidationCurves` by model, `units` those of each model's distances.
     """
     figure, axes = plt.subplots(len(curves), 3, figsize=(9, 2.5 * len(curves)), layout="constrained", squeeze=False)
     for row, colour, (name, curve) in zip(axes, COLOURS, curves.items()):
@@ -201,12 +176,8 @@ def validation_curves(curves, units):
 def group_intervals(overall, groups):
     """Each measure of each group of people with its 95 % interval, beside the value of all people.
 
-    Parameters
-    ----------
-    overall : dict of str to float
-        A column per measure, by its title.
-    groups : dict of str to dict of str to dict of str to (dict or None)
-        {value, low, high} by attribute (a row each), group and title; None where nobody of a group was measured.
+    `overall` has a value by title, a column each; `groups` {value, low, high} or None by attribute (a row each), group
+    and title.
     """
     heights = [len(by_group) for by_group in groups.values()]
     size = (2.6 * len(overall) + 1, 0.32 * sum(heights) + 0.5 * len(groups) + 0.4)
@@ -237,17 +208,10 @@ def _intervals(axis, rows):
 
 
 def stress_curves(changes, steps, consistency, between_people):
-    """Consistency of the faces over the strength of each change, one line per regressor, with 95 % intervals.
+    """Consistency of the faces over the strength of each `Change`, one line per regressor, with 95 % intervals.
 
-    Parameters
-    ----------
-    changes : sequence of lib.robustness.changes.Change
-    steps : int
-        Strengths of each.
-    consistency : dict of str to dict
-        By regressor (and `PHOTOGRAPHS`) what `lib.robustness.protocol.consistency` gives.
-    between_people : dict of str to float
-        By regressor the mean cosine of two people's faces: the floor.
+    `consistency` is what `lib.robustness.protocol.consistency` gives, by regressor (and `PHOTOGRAPHS`);
+    `between_people` by regressor the mean cosine of two people's faces, the floor.
     """
     figure, axes = plt.subplots(
         1, len(changes), figsize=(2.3 * len(changes), 3.0), sharey=True, layout="constrained", squeeze=False

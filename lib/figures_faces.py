@@ -62,14 +62,8 @@ def face_grid(rows, titles=None, row_titles=None, group=None):
 def stress_grid(changes, steps, pictures):
     """One person under growing changes: each photograph above the face that it gives (Fig. 6).
 
-    Parameters
-    ----------
-    changes : sequence of lib.robustness.changes.Change
-    steps : int
-        Strengths of each.
-    pictures : dict of str to list of (ndarray, ndarray or None)
-        For each change by name photograph and face, unchanged first and then by growing strength; no face where none
-        was found.
+    For each `Change` by name `pictures` has photograph and face, unchanged first and then by growing strength (`steps`
+    of them); no face where none was found.
     """
     rows, titles, names = [], [], []
     for change in changes:
@@ -82,14 +76,9 @@ def stress_grid(changes, steps, pictures):
 
 
 def style_grid(styles, pictures):
-    """Photographs redrawn in several styles, and the faces that they give (Fig. 7).
+    """Photographs redrawn in several styles, a pair of rows each, and the faces that they give (Fig. 7).
 
-    Parameters
-    ----------
-    styles : sequence of str
-        What each pair of rows shows.
-    pictures : list of list of (ndarray or None, ndarray or None)
-        For each style photograph and face of each person; None where no face was found.
+    `pictures` has for each style photograph and face of each person; None where no face was found.
     """
     rows, names = [], []
     for style, pairs in zip(styles, pictures):

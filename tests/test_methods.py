@@ -242,3 +242,17 @@ def test_the_true_faces_are_measured_as_every_method_where_they_are_known(world)
     metrics = read_metrics("ground_truth")
     assert metrics["consistency"]["all"]["same"]["value"] == pytest.approx(1, abs=1e-3)  # of bins
     assert "geometry" not in metrics and "coefficients" not in metrics
+
+
+def test_skin_is_compared_with_the_true_faces_in_the_same_light(world):
+    setup, _ = world
+    rows, plain = setup.photographed.rows, np.full((len(setup.photographed), 20, 20, 3), 200, np.uint8)
+    darker = plain.copy()
+    darker[:, 9:11, 9:11] = 100
+    darker[:, :5] = 0  # hair and forehead do not count
+    kept = {methods.TRUTH: dict(rows=rows, pictures=plain), "same": dict(rows=rows, pictures=plain)}
+    kept["few"] = dict(rows=rows[2:4], pictures=darker[2:4])
+    skin = methods.skin_differences(setup, kept)
+    assert list(skin) == ["same", "few"] and skin["same"]["value"] == 0 and skin["same"]["n"] == len(rows)
+    assert 1 < skin["few"]["low"] == pytest.approx(skin["few"]["high"]) and skin["few"]["n"] == 2
+    assert methods.skin_differences(setup, {"same": kept["same"]}) == {}

@@ -18,7 +18,7 @@ from PIL import Image
 from lib.evaluation import paper_numbers
 from lib.figures import loss_curves, save_figure
 from lib.figures_faces import face_grid
-from lib.report import facts, page
+from lib.report import claims, facts, page
 from lib.report import tables as report_tables
 from lib.run import execute_notebook
 from lib.viewer import face_viewer
@@ -86,7 +86,7 @@ def finished_run(tmp_path_factory):
     (folder / "dvc.lock").write_text("stages: {a: {outs: [{path: data/x.h5, md5: abc}]}}")
     frame = pd.DataFrame(dict(step=[1, 2], identity=[0.5, 0.4], batch=[3, 2], loop=[9, 8], parameter=[5, 4]))
     curves = loss_curves({"full": frame})
-    for name in ("similarity", "likeness", "losses", "robustness_curves"):
+    for name in ("similarity", "likeness", "losses", "robustness_curves", "methods_similarity"):
         save_figure(curves, figures / f"{name}.svg")
     plt.close("all")
     return folder
@@ -163,6 +163,24 @@ def test_this_runs_rows_stand_above_the_papers(study):
     assert recall.loc[(report_tables.THIS_RUN, "random"), ("test photographs", "top-1")] == "0.500 [0.400, 0.600]"
 
 
+def test_whether_a_claim_holds_is_told_by_the_intervals(study):
+    low, high = dict(value=0.5, low=0.4, high=0.6), dict(value=0.9, low=0.8, high=1.0)
+    assert claims.verdict(low, high) == claims.HOLDS and claims.verdict(high, low) == claims.FAILS
+    assert claims.verdict(low, high, 0.6) == claims.OPEN and claims.verdict(low, high, 0.3) == claims.FAILS
+    assert claims.verdict(low, None) == claims.NOT_RUN
+    (study / "reports/metrics/skin.json").write_text(json.dumps({"full": cell(3.0), "mean_face": cell(9.0)}))
+    methods = report_tables.read_methods(NAMES)
+    assert methods["mean_face"]["skin"]["all"]["delta_e"]["value"] == 9
+    methods["fit_regressed"] = evaluation(0.3) | dict(skin=dict(all=dict(delta_e=cell(2.0))))
+    table = claims.claims_table(methods)
+    assert table.loc["skin nearer to the truth than fits regressed", "verdict"] == claims.FAILS
+    assert table.loc["half its deviation over people", "verdict"] == claims.OPEN
+    pairs = table.loc["nearer to same-person than to different-person pairs"]
+    assert pairs["verdict"] == claims.HOLDS and pairs["paper"] == "0.09 against 0.32"
+    assert pairs["this run"] == "full 0.100 [0.000, 0.200] · full 0.400 [0.300, 0.500]"
+    assert table.loc["a deeper decoder does not help", ["this run", "verdict"]].tolist() == ["", claims.NOT_RUN]
+
+
 def test_the_strongest_change_in_which_a_face_was_found_is_told(study):
     frame = report_tables.stress_table(report_tables.read_robustness())
     assert frame.loc["full"].tolist() == ["0.700 [0.600, 0.800]", "0.800 [0.700, 0.900]"]
@@ -208,7 +226,7 @@ def test_what_is_missing_is_said_to_be():
 
 def test_the_report_shows_what_was_measured(report):
     text = (report / "reports/index.html").read_text(encoding="utf-8")
-    assert text.count("<table") == 15 and text.count("<img ") == 13
+    assert text.count("<table") == 16 and text.count("<img ") == 14
     assert "dvc repro" not in text and "Nothing is known" not in text and "load_params" not in text
     assert "is 0.500 [0.400, 0.600] instead of 0.400 [0.300, 0.500]" in text
     assert {"full", "mean_face"} <= set(pd.read_csv(report / "reports/metrics.csv")["method"])
@@ -292,7 +310,7 @@ def test_a_browser_shows_the_report_whole(report, chromium, width):
     assert chromium.evaluate(f"{wide}.right > innerWidth && !e.closest('.scroll')).length") == 0
     links = chromium.evaluate("[...document.querySelectorAll('main ul a')].map(a => a.getAttribute('href'))")
     assert links == ["pages/01_demo.html"] and all((report / "reports" / link).is_file() for link in links)
-    assert chromium.evaluate("document.querySelectorAll('nav a').length") == 10
+    assert chromium.evaluate("document.querySelectorAll('nav a').length") == 11
     assert chromium.problems() == [] and chromium.requests() == [address]
 
 

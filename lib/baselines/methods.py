@@ -5,12 +5,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from lib.baselines.external import evaluate_results, read_results
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.processes import best_device
 from lib.core.tensors import write_json
+from lib.evaluation.bootstrap import resample_people
 from lib.evaluation.distances import average_by_condition
 from lib.evaluation.protocol import Reconstructed, evaluate_faces, evaluate_pictures, save_evaluation, see_faces
 from lib.evaluation.tables import ROWS, comparison, comparison_table, interval_text, look_up, read_metrics
@@ -42,14 +44,8 @@ EMPTY_GREY = 200
 def evaluate_method(setup, name, coefficients, which=None, regressor=None):
     """Evaluate a method's faces, and on the other test sources the regressor that gave them; keep what came out.
 
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    name : str
-        Of the method: of ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``.
-    coefficients, which
-        As `lib.evaluation.protocol.evaluate_faces`.
-    regressor : lib.training.regressor.Regressor or None
+    In ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``; `coefficients` and `which` as for
+    `lib.evaluation.protocol.evaluate_faces`.
     """
     averaged = setup.averaged(regressor) if regressor else None
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
@@ -60,15 +56,9 @@ def evaluate_method(setup, name, coefficients, which=None, regressor=None):
 
 
 def evaluate_external(setup, name, folder, store):
-    """Evaluate the results of another method, kept as those of `evaluate_method` (in ``data/external``).
+    """Evaluate the results of another method, a folder as ``docs/compare-your-method.md`` describes.
 
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    name : str
-    folder : path-like
-        As ``docs/compare-your-method.md`` describes.
-    store : lib.photos.store.FeatureStore
+    They are kept as those of `evaluate_method`, in ``data/external``.
     """
     files = store.index.set_index("row")["path"]
     results = read_results(setup, folder, list(files.loc[setup.photographed.rows]), list(files))
@@ -80,16 +70,8 @@ def evaluate_external(setup, name, folder, store):
 def evaluate_truth(setup, generator, seed):
     """Evaluate the true faces of simulated people, drawn as all others are: a ceiling (paper Table 2, last row).
 
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    generator : lib.open_model.generator.FaceGenerator or None
-        That the people were drawn from, with `seed`; None where photographs are not simulated.
-
-    Returns
-    -------
-    list of str
-        Names of what was measured: `TRUTH`, or none.
+    The people were drawn from the `FaceGenerator` with the seed; None where photographs are not simulated. Returns the
+    names of what was measured: `TRUTH`, or none.
     """
     if generator is None:
         write_json(METRICS / f"{TRUTH}.json", {})
@@ -109,6 +91,35 @@ def evaluate_truth(setup, generator, seed):
     return [TRUTH]
 
 
+def skin_differences(setup, evaluations):
+    """Measure how far each method's skin is from the true face's, both in the light in which all faces are drawn.
+
+    Skin is cheeks and nose, between eyes and mouth and as wide as the eyes are apart; mean colours are compared by
+    CIEDE2000. `evaluations` are what `load_evaluation` read by method, the true faces (`TRUTH`) among them;
+    empty where these are not known.
+    """
+    if TRUTH not in evaluations:
+        return {}
+    points = np.array(setup.reader.network.crop.points)
+    (left, eyes), (right, _), mouth = points[0], points[1], points[2:, 1].mean()
+
+    def skin(kept):
+        side = kept["pictures"].shape[1]
+        top, bottom, left_edge, right_edge = (
+            round(side * place) for place in (eyes + 0.2 * (mouth - eyes), eyes + 0.7 * (mouth - eyes), left, right)
+        )
+        return rgb2lab(kept["pictures"][:, top:bottom, left_edge:right_edge].mean((1, 2)) / 255)
+
+    true, measured, protocol = skin(evaluations[TRUTH]), {}, setup.protocol
+    for name, kept in evaluations.items():
+        _, ours, numbers = np.intersect1d(kept["rows"], evaluations[TRUTH]["rows"], return_indices=True)
+        if name != TRUTH and len(ours):
+            persons = setup.photographed.persons[np.isin(setup.photographed.rows, kept["rows"][ours])]
+            resampling = resample_people(persons, protocol.bootstrap_samples, protocol.seed)
+            measured[name] = resampling.mean(deltaE_ciede2000(skin(kept)[ours], true[numbers]), persons)
+    return measured
+
+
 def _keep(folder, name, metrics, photographed, reconstructed):
     write_json(METRICS / f"{name}.json", metrics)
     save_evaluation(folder / f"{name}.h5", photographed, reconstructed)
@@ -116,13 +127,7 @@ def _keep(folder, name, metrics, photographed, reconstructed):
 
 
 def evaluation_file(name):
-    """Return where a method's evaluation is kept: that of a regressor, of one of these methods, or of an external one.
-
-    Raises
-    ------
-    StudyError
-        There is none, or two methods have the same name.
-    """
+    """Return where a method's evaluation is kept; StudyError where there is none, or two methods have that name."""
     found = [
         path for folder in (paths.EVALUATE, paths.METHODS, paths.EXTERNAL) if (path := folder / f"{name}.h5").is_file()
     ]

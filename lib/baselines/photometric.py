@@ -89,12 +89,8 @@ def scene_of(view):
 def draw(face_model, explanation, crop):
     """Render B explanations in the framing of a crop, differentiably.
 
-    Returns
-    -------
-    pictures : Tensor (B, 3, crop.size, crop.size)
-        sRGB in [0, 1]; `NOTHING` where there is no face.
-    places : Tensor (B, 4, 2)
-        Where the landmarks of the drawn face lie, in units of the picture.
+    Returns pictures (B, 3, size, size), sRGB in [0, 1] or `NOTHING` where there is no face, and the places (B, 4, 2) of
+    the landmarks, in units of the picture.
     """
     vertices = face_model.vertices(explanation.shape, explanation.expression)
     scene = scene_of(explanation.view)
@@ -111,11 +107,7 @@ def overlay(face_model, explanation, pictures, crop):
 
 
 def photometric_loss(pictures, photographs):
-    """Mean length (B,) of the colours' difference over the pixels that show a face (MoFA's photometric term).
-
-    A length, not its square, so that hair and glasses, which no face model has, do not outweigh the rest (their l2,1
-    norm).
-    """
+    """Mean length (B,) of the colours' difference over the pixels that show a face (MoFA's photometric term, l2,1)."""
     covered = (pictures[:, 0] >= 0).float()
     squares = (pictures - photographs).square().sum(1)
     # beyond the smallest difference d: sqrt(s + d²) - d

@@ -36,12 +36,8 @@ RECORD_STEPS = 10
 class PixelAutoencoder(nn.Module):
     """Features and pixels in, an explanation of the photograph out.
 
-    Parameters
-    ----------
-    regressor : lib.training.regressor.Regressor
-        Gives shape and texture from the features, as everywhere in this study; trained on.
-    shape_dimension, texture_dimension, expression_dimension : int
-        Components of the face model that explains: the leading ones of the regressor's.
+    The regressor gives shape and texture from the features, as everywhere in this study, and is trained on; the
+    dimensions are those of the face model that explains: the leading components of the regressor's.
     """
 
     def __init__(self, regressor, shape_dimension, texture_dimension, expression_dimension):
@@ -70,15 +66,7 @@ class PixelAutoencoder(nn.Module):
         nn.init.zeros_(self.head[-1].bias)
 
     def forward(self, features, photographs):
-        """Explain photographs.
-
-        Parameters
-        ----------
-        features : Tensor (B, F)
-            Of the training network.
-        photographs : Tensor (B, 3, H, W)
-            The crops, sRGB in [0, 1].
-        """
+        """Explain photographs: features (B, F) of the training network, crops (B, 3, H, W) in sRGB."""
         faces = self.regressor(features)
         values = self.view_of(photographs)
         return Explanation(

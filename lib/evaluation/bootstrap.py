@@ -73,24 +73,14 @@ class Resampling:
 
 
 def resample_people(persons, samples, seed):
-    """Draw as many people as there are, with replacement, many times.
-
-    Parameters
-    ----------
-    persons : array-like
-        Names, any number of times.
-    samples : int
-    seed : int
-    """
+    """Draw as many people as there are names, with replacement, `samples` times: a `Resampling`."""
     names = np.unique(np.asarray(persons))
     chances = np.full(len(names), 1 / len(names))
     return Resampling(names, np.random.default_rng(seed).multinomial(len(names), chances, samples).astype(float))
 
 
 def mean_of_people(sums, counts):
-    """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,); nan without
-    anybody.
-    """
+    """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,)."""
 
     def statistic(weights):
         total = _positive(weights @ counts)

@@ -21,10 +21,7 @@ SIDE_BY_SIDE = 2
 
 @lru_cache(maxsize=32)
 def true_face(truth, person):
-    """Read a face of `lib.photos.truth.GroundTruth`, cropped to 95 mm around its nose tip.
-
-    Several methods are measured against the same people: each face is prepared once.
-    """
+    """Read a face of `lib.photos.truth.GroundTruth`, cropped to 95 mm around its nose tip; once for all methods."""
     vertices, triangles = truth.read(person)
     tip = vertices[vertices[:, 2].argmax()].astype(np.float64)
     return crop_to_sphere(make_surface(vertices, triangles), tip), tip
@@ -40,15 +37,7 @@ class AveragedShapes:
 
 
 class SurfaceErrors(NamedTuple):
-    """How far M faces are from the true ones.
-
-    Attributes
-    ----------
-    persons, conditions : ndarray (M,)
-        str; the condition is `EVERY_CONDITION` for all of a person's photographs together.
-    distances : ndarray (M,)
-        mm, nan where the true face is not known.
-    """
+    """How far M faces are from the true ones, mm, nan where that is not known; all photographs: `EVERY_CONDITION`."""
 
     persons: np.ndarray
     conditions: np.ndarray
@@ -64,13 +53,7 @@ def average_by_condition(values, persons, conditions):
     """Average rows (N, F) over the photographs of one person in one condition, and over all photographs of the person.
 
     The paper averages the identity features of a video's frames and reconstructs once (4.2). An empty condition belongs
-    to none.
-
-    Returns
-    -------
-    persons, conditions : ndarray (M,)
-        Conditions are `EVERY_CONDITION` and those of the photographs.
-    means : Tensor (M, F)
+    to none. Returns persons and conditions (M,), among them `EVERY_CONDITION`, and means (M, F).
     """
     keys = [(person, EVERY_CONDITION) for person in persons]
     keys += [(person, condition) for person, condition in zip(persons, conditions) if condition]
@@ -129,21 +112,10 @@ def shape_errors(averaged, face_model, truth):
 
 
 def surface_errors(faces, truth, total=None):
-    """Measure any faces against the truth.
+    """Measure any faces against the truth: symmetric point-to-plane distances (M,) in mm.
 
-    Parameters
-    ----------
-    faces : iterable of (str, Surface, array-like (3,))
-        Person, face (upright and frontal, in any unit near mm: the scale is found) and the tip of its nose.
-    truth : GroundTruth
-        Of all those people.
-    total : int or None
-        How many faces there are, for the progress bar.
-
-    Returns
-    -------
-    ndarray (M,)
-        Symmetric point-to-plane distances in mm.
+    `faces` yields person, face (`Surface`, upright and frontal, in any unit near mm: the scale is found) and the tip of
+    its nose (3,); `truth` has all those people; `total` is how many there are, for the progress bar.
     """
     measured, waiting = [], deque()
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -171,10 +143,9 @@ def true_coefficients(face_model, truth):
 
 
 def component_columns(averaged, face_model, truth, resampling):
-    """Correlate regressed with true shape over people, a person's photographs together, by `COMPONENT_GROUPS`.
+    """Correlate regressed with true shape over people, mean over each of `COMPONENT_GROUPS`.
 
-    The mean over the components of each group; collapse and noise show here before they show in mm. Nothing where true
-    faces are scans or of another topology.
+    Collapse and noise show here before they show in mm. Nothing where true faces are scans or of another topology.
     """
     rows = {name: row for row, name in enumerate(averaged.persons) if averaged.conditions[row] == EVERY_CONDITION}
     known = [number for number, person in enumerate(truth.persons) if person in rows]

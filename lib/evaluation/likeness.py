@@ -48,15 +48,7 @@ class PairDistributions:
 
 
 def pair_distributions(embeddings, persons):
-    """Compare every photograph with every other one.
-
-    Parameters
-    ----------
-    embeddings : ndarray (N, E)
-        Unit length.
-    persons : array-like (N,)
-        Who is in each photograph.
-    """
+    """Compare every photograph, embeddings (N, E) of unit length, with every other one; `persons` (N,) are on them."""
     names, person = np.unique(np.asarray(persons), return_inverse=True)
     order = np.argsort(person, kind="stable")
     embeddings, person = np.asarray(embeddings, np.float32)[order], person[order]
@@ -99,10 +91,7 @@ def mean_of(counts):
 
 
 def share_below(counts, value):
-    """Return the share of a histogram below a value, as in the text of paper 4.3, to a bin's width.
-
-    Of several histograms (B, BINS) and values (B,) one share each. Nan for an empty histogram.
-    """
+    """Return the share of a histogram (BINS,) below a value, to a bin's width (paper 4.3); or of several (B, BINS)."""
     below = np.asarray(value)[..., None] > CENTRES
     return _plain((counts * below).sum(-1) / _total(counts))
 
@@ -125,40 +114,18 @@ def pair_auc(pairs):
 def roc_curve(pairs):
     """Receiver operating characteristic of "the same person when the cosine is at least a threshold".
 
-    Returns
-    -------
-    tuple of ndarray (BINS + 1,)
-        False accepts (share of pairs of two people) and true accepts (share of pairs of one person), from the
-        strictest threshold (0, 0) to the most lenient (1, 1).
+    False accepts (share of pairs of two people) and true accepts (share of pairs of one person), each (BINS + 1,), from
+    the strictest threshold (0, 0) to the most lenient (1, 1).
     """
     return tuple(
         np.concatenate([[0.0], np.cumsum(counts[::-1]) / counts.sum()]) for counts in (pairs.different, pairs.same)
     )
 
 
-def earth_movers_distance(counts, others):
-    """Earth mover's distance of two distributions of cosines (paper Table 2), exact to a bin's width.
-
-    Parameters
-    ----------
-    counts, others : ndarray (BINS,)
-        Histograms; they need not have equal sums.
-
-    Returns
-    -------
-    float
-        In units of cosine: 0 for equal distributions, at most 2.
-    """
-    import ot  # takes seconds to import; most stages only count pairs
-
-    return float(ot.wasserstein_1d(CENTRES, CENTRES, counts / counts.sum(), others / others.sum(), p=1))
-
-
 def earth_movers_distances(counts, others):
-    """Compute `earth_movers_distance` of many pairs of histograms (B, BINS) at once, for a bootstrap: (B,).
+    """Earth mover's distances (B,) of pairs of histograms (B, BINS), in units of cosine, to a bin's width (Table 2).
 
-    In one dimension it is the area between the two distribution functions, which histograms with the same bins give
-    without the sorting that POT needs. Nan where one is empty.
+    In one dimension it is the area between the two distribution functions. Nan where one is empty.
     """
     between = np.cumsum(counts / _total(counts)[:, None] - others / _total(others)[:, None], axis=1)
     return np.abs(between).sum(1) * (EDGES[1] - EDGES[0])

@@ -10,9 +10,7 @@ import numpy as np
 from lib.evaluation.bootstrap import mean_of_people, with_interval
 from lib.evaluation.likeness import (
     PairDistributions,
-    earth_movers_distance,
     earth_movers_distances,
-    histogram,
     histogram_by_person,
     mean_of,
     pair_distributions,
@@ -77,9 +75,11 @@ def distance_columns(frontal, persons, reference, resampling):
     """Measure the earth mover's distance of frontal cosines (M,) to `same` and `different` pairs (paper Table 2)."""
     numbers = resampling.numbers(persons)
     by_person = histogram_by_person(frontal, numbers, len(resampling.persons))
-    drawn, whole = resampling.weights @ by_person, histogram(frontal)
+    drawn, whole = resampling.weights @ by_person, by_person.sum(0, keepdims=True)
     return {
-        name: with_interval(earth_movers_distance(whole, counts), earth_movers_distances(drawn, resampled), whole.sum())
+        name: with_interval(
+            earth_movers_distances(whole, counts[None])[0], earth_movers_distances(drawn, resampled), len(frontal)
+        )
         for name, counts, resampled in reference.kinds()
     }
 

@@ -110,10 +110,7 @@ class MeshErrors:
 def measure(face, scan, protocol, scaled):
     """Place a `Face` on a scan, with its best scale if `scaled`, and measure it: `MeshErrors`.
 
-    Raises
-    ------
-    ValueError
-        The surfaces do not overlap. The landmarks that the protocol needs are there.
+    ValueError where the surfaces do not overlap. The landmarks that the protocol needs are there.
     """
     part, placing = place(face, scan, protocol, scaled)
     moved = face.surface.moved(placing)

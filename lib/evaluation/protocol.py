@@ -84,19 +84,8 @@ def see_faces(setup, count, drawing):
     """Render faces from the front, in a random scene and from both sides, and embed the renders.
 
     Renders are centred as renders (`lib.recognition.render_centre`). Random scenes are the same for all methods.
-
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    count : int
-        Number of faces.
-    drawing : Callable
-        Maps numbers of faces, Tensor (B,), to a function that draws them in scenes and a crop.
-
-    Returns
-    -------
-    Reconstructed
-        Without coefficients and errors.
+    `drawing` maps numbers of the `count` faces, Tensor (B,), to a function that draws them in scenes and a crop.
+    Returns a `Reconstructed` without coefficients and errors.
     """
     face_model, picture_crop = on_best_device(setup.face_model), setup.reader.network.crop
     scenes = sample_scenes(count, torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
@@ -259,13 +248,8 @@ def _likeness(chosen, photographed, reconstructed, reference, resampling):
 def loopback_table(setup, regressor, coefficients):
     """Draw each face in a random scene, read the picture, and compare the coefficients with those of the face.
 
-    What the loopback loss asks for (paper 3.3.4).
-
-    Returns
-    -------
-    dict
-        Of one row, `lib.evaluation.distances.EVERY_CONDITION`, with the columns `shape` and `texture`: the mean squared
-        difference of a coefficient, in variances of the model. 0: each face is read as itself; 2: as anybody's.
+    What the loopback loss asks for (paper 3.3.4), one row: `shape` and `texture` are the mean squared difference of a
+    coefficient, in variances of the model. 0: each face is read as itself; 2: as anybody's.
     """
     protocol, persons = setup.protocol, setup.photographed.persons
     scenes = sample_scenes(len(coefficients), torch.Generator().manual_seed(protocol.seed), setup.distribution)
@@ -299,13 +283,10 @@ def save_evaluation(path, photographed, reconstructed):
 
 
 def load_evaluation(path):
-    """Read `save_evaluation`'s file.
+    """Read `save_evaluation`'s file: a dict of arrays.
 
-    Returns
-    -------
-    dict of str to ndarray
-        `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,), `frontal` (N, E) and, where the
-        method has them, `coefficients` (N, K) and `errors`, a `SurfaceErrors`.
+    `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,), `frontal` (N, E) and, where the
+    method has them, `coefficients` (N, K) and `errors`, a `SurfaceErrors`.
     """
     with h5py.File(path) as file:
         kept = {name: file[name][()] for name in file if name != "errors"}

@@ -61,18 +61,10 @@ def fit_scan(face_model, scan, components):
 
     Each round pairs points of the model with the closest ones of the scan and minimises, in closed form,
     ``sum of squared distances / NOISE² + |coefficients|²`` over the coefficients and a small rigid motion of the scan
-    (distances to tangent planes, Chen and Medioni 1992; the second term is the model's own prior). Scans are in mm:
-    there is no scale to find. The first rounds move the scan only.
-
-    Parameters
-    ----------
-    face_model : FaceModel
-        With a landmark `center.nose.tip`.
-    scan : Surface
-        mm, roughly upright and frontal (within some 20 degrees): +y up, +z out of the face. Its foremost vertex is
-        taken for the nose tip.
-    components : int
-        How many of the leading shape components may be used.
+    (distances to tangent planes, Chen and Medioni 1992; the second term is the model's own prior). The first rounds
+    move the scan only. The model has a landmark `center.nose.tip`; the scan is a `Surface` in mm, upright and frontal
+    within some 20 degrees (+y up, +z out of the face), its foremost vertex taken for the nose tip; `components` is how
+    many leading shape components may be used.
     """
     rows, triangles = outer_skin(face_model)
     mean, directions = _shape_model(face_model, components, rows)
@@ -94,12 +86,8 @@ def fit_scan(face_model, scan, components):
 def outer_skin(face_model):
     """Find the part of the mesh that a scanner can see: without the inside of the mouth and the backs of the eyeballs.
 
-    Returns
-    -------
-    rows : ndarray (M,)
-        Vertices of the mean face that are not covered in one of the views at least, rising.
-    triangles : ndarray (T, 3)
-        Those between them, counting in `rows`.
+    Returns the vertices (M,) of the mean face that are not covered in one of the views at least, rising, and the
+    triangles (T, 3) between them, counting in these.
     """
     with torch.no_grad():
         mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0]

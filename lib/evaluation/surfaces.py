@@ -84,10 +84,7 @@ def make_surface(vertices, triangles):
 def crop_to_sphere(surface, centre, radius=CROP_RADIUS):
     """Keep the triangles whose corners all lie within `radius` mm of `centre`: 95 mm around the nose tip (paper 4.2).
 
-    Raises
-    ------
-    ValueError
-        Nothing is left.
+    ValueError where nothing is left.
     """
     inside = np.linalg.norm(surface.vertices - np.asarray(centre), axis=1) <= radius
     kept = surface.triangles[inside[surface.triangles].all(1)]
@@ -117,30 +114,13 @@ IDENTITY = Similarity(1.0, np.eye(3), np.zeros(3))
 
 
 def register(source, target, start=None, scaled=True):
-    """Iterative closest points with isotropic scale (paper 4.2).
+    """Iterative closest points with isotropic scale (paper 4.2): the `Similarity` that moves `source` onto `target`.
 
     Point to plane: each step minimises the distances of the target's points to the source's tangent planes over
     rotation, shift and scale, linearised (Chen and Medioni 1992, with scale as the seventh unknown). The target's
-    points stay, so that the source cannot shrink onto a part of it.
-
-    Parameters
-    ----------
-    source, target : Surface
-        Roughly aligned (a few centimetres, some ten degrees), once `start` has moved the source.
-    start : Similarity or None
-        None: from the given positions.
-    scaled : bool
-        False: rigid, the scale stays that of `start`.
-
-    Returns
-    -------
-    Similarity
-        Moves `source` onto `target`.
-
-    Raises
-    ------
-    ValueError
-        The surfaces do not overlap, from the start or since they drifted apart.
+    points stay, so that the source cannot shrink onto a part of it. The surfaces are roughly aligned (a few
+    centimetres, some ten degrees) once `start` has moved the source. With `scaled` false the scale stays that of
+    `start`. ValueError where the surfaces do not overlap, from the start or since they drifted apart.
     """
     points = target.vertices[:: max(1, len(target.vertices) // ICP_POINTS)]
     moved = start or IDENTITY
@@ -176,22 +156,16 @@ def _linear_step(vertices, normals, points, scaled):
 
 
 def point_to_plane(source, target):
-    """Distances of the source's vertices to the target's tangent planes, within the region of intersection.
+    """Distances (M,) in mm of the source's vertices to the target's tangent planes, in the region of intersection.
 
-    Returns
-    -------
-    ndarray (M,)
-        mm, of the vertices whose closest vertex of the target is near and not on the target's border.
+    Of the vertices whose closest vertex of the target is near and not on the target's border.
     """
     distances = vertex_distances(source, target)
     return distances[~np.isnan(distances)]
 
 
 def vertex_distances(source, target, to_plane=True):
-    """Distances (N,) in mm of the source's vertices to the target's closest vertices, or to the tangent planes there.
-
-    Not a number outside the region of intersection.
-    """
+    """Distances (N,) in mm to the closest vertices of `target`, or to the planes there; nan without overlap."""
     nearest = target.nearest(source.vertices)
     offsets = source.vertices - target.vertices[nearest]
     lengths = np.linalg.norm(offsets, axis=1)

@@ -23,6 +23,7 @@ ROWS = {
     "geometry.cooperative.mean": "… from cooperative photographs",
     "geometry.indoor.mean": "… from indoor photographs",
     "geometry.outdoor.mean": "… from outdoor photographs",
+    "skin.all.delta_e": "skin's colour from the true face's in the same light, ΔE",
     "consistency.all.same": "similarity of renders of one person's photographs",
     "consistency.all.different": "similarity of renders of different people",
     "exaggeration.all.distance": "distance from the mean face (1: random faces of the model)",
@@ -70,13 +71,7 @@ GROUP_FIGURE = ("similarity", "top-1 recall", "distance to the true shape, mm")
 
 
 def read_metrics(name):
-    """Read the metrics of one regressor, or of one of the methods that it is compared with.
-
-    Raises
-    ------
-    StudyError
-        It has not been evaluated.
-    """
+    """Read the metrics of a regressor or of another method; StudyError where it has not been evaluated."""
     for folder in ("evaluate", "methods"):
         path = METRICS / folder / f"{name}.json"
         if path.is_file():
@@ -102,13 +97,9 @@ def summary(metrics):
 
 
 def comparison(names):
-    """Compare all measures of several regressors.
+    """Compare all measures of several regressors: a DataFrame of text, such as `0.41 [0.38, 0.44]`.
 
-    Returns
-    -------
-    DataFrame
-        One row per measure (unmeasured ones are left out), one column per regressor; text, `0.41 [0.38, 0.44]` where
-        there is an interval.
+    One row per measure (unmeasured ones are left out), one column per regressor.
     """
     return comparison_table({name: read_metrics(name) for name in names})
 
@@ -121,18 +112,10 @@ def comparison_table(metrics):
 
 
 def long_table(names):
-    """Put every number of several methods into one table, a row each, for other programs.
+    """Put every number of several evaluated methods into one table, a row each, for other programs.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Of methods that have been evaluated.
-
-    Returns
-    -------
-    DataFrame
-        `table`, `row`, `column`, `method`, `value`, `low`, `high`, `n`; the keys are those of ``docs/metrics.md``. What
-        is measured by group has tables such as `groups.age.similarity`.
+    Columns: `table`, `row`, `column`, `method`, `value`, `low`, `high`, `n`; the keys are those of
+    ``docs/metrics.md``. What is measured by group has tables such as `groups.age.similarity`.
     """
     return pd.DataFrame(
         [
@@ -154,19 +137,7 @@ def leaves(metrics, path=()):
 
 
 def metrics_table(metrics, tables):
-    """Show some tables of one method: measures below one another, photographs side by side.
-
-    Parameters
-    ----------
-    metrics : dict
-    tables : sequence of str
-        Names; those that were not measured are left out.
-
-    Returns
-    -------
-    DataFrame
-        Text.
-    """
+    """Show some tables of one method, by name: measures below one another, photographs side by side, as text."""
     rows = {}
     for name in tables:
         for row, columns in metrics.get(name, {}).items():
@@ -177,13 +148,9 @@ def metrics_table(metrics, tables):
 
 
 def group_table(metrics):
-    """Show one method's measures by group of people.
+    """Show one method's measures by group of people: text, a row for all people and one a group.
 
-    Returns
-    -------
-    DataFrame
-        Text; a row for all people and one a group, labelled (attribute, group), with the number of photographs and a
-        column a measure of `GROUP_MEASURES` that was taken.
+    Labelled (attribute, group), with the number of photographs and a column a measure of `GROUP_MEASURES`.
     """
     rows = {("all", "all"): _group_row(metrics, "all")}
     for attribute, tables in metrics.get("groups", {}).items():
@@ -197,12 +164,7 @@ def group_table(metrics):
 def group_measures(metrics):
     """Look up what `lib.figures.group_intervals` shows of one method.
 
-    Returns
-    -------
-    overall : dict of str to float
-        Of all people, by title; what was not measured is left out.
-    groups : dict of str to dict of str to dict of str to (dict or None)
-        {value, low, high} by attribute, group and title.
+    Values of all people by title; and {value, low, high} or None by attribute, group and title.
     """
     keys = {title: key for key, title in GROUP_MEASURES if title in GROUP_FIGURE}
     cells = {title: look_up(metrics, (table, "all", column)) for title, (table, column) in keys.items()}

@@ -36,15 +36,7 @@ WEBP_QUALITY = 90
 
 
 def figure(path, missing=""):
-    """Show a picture of an earlier stage.
-
-    Parameters
-    ----------
-    path : path-like
-        PNG (becomes WebP, a fifth of its size) or SVG.
-    missing : str
-        What to say where the file does not exist.
-    """
+    """Show a picture of an earlier stage, PNG (as WebP, a fifth of its size) or SVG; or say what is `missing`."""
     path = Path(path)
     if not path.is_file():
         return note(missing)

@@ -18,6 +18,9 @@ def read_methods(names):
     # in the order of their titles' list, then those of one's own
     others.sort(key=lambda name: list(TITLES).index(name) if name in TITLES else len(TITLES))
     found = {name: read_metrics(name) for name in (*names, *others)}
+    skin = tables.METRICS / "skin.json"
+    for name, cell in (read_json(skin) if skin.is_file() else {}).items():
+        found.get(name, {})["skin"] = dict(all=dict(delta_e=cell))
     # empty: true faces are known of simulated people only
     return {name: metrics for name, metrics in found.items() if metrics}
 

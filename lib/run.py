@@ -203,6 +203,7 @@ def main(arguments=None):
     )
     parser.add_argument("--variant", help="of a stage that has several")
     chosen = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
     try:
         if chosen.preset is not None:
             apply_preset(chosen.preset)

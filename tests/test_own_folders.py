@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -127,6 +128,16 @@ def test_a_folder_that_is_none_changes_nothing(study, capsys):
     with pytest.raises(StudyError, match="~"):
         (study / "params.yaml").write_text(before.replace("path: data/raw/photos", "path: ~/photos"))
         load_params()
+
+
+def test_a_terminal_without_the_letters_of_a_name_takes_the_folder_all_the_same(study):
+    folder = photographs(study / "data/raw" / NAME)
+    odd_files(folder)
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "lib.run", "--photos", f"data/raw/{NAME}"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0 and rb"Zo\xeb" in done.stdout, done.stderr
+    assert load_params().photos.path == str(folder)
 
 
 def test_the_documented_quoting_is_taken_by_dvc(study):

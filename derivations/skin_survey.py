@@ -8,7 +8,8 @@ Sources of `skin_tables`, all measured with spectrophotometers that include the 
   of faces; a* and b* of the archive's medians at this L*; spread of L* from the readings per class of `medians.csv`);
 - `medians.csv`, medians of ISSA's foreheads and cheeks within 4 degrees of an individual typology angle, and
   `gamut.csv`, percentiles 10 and 90 of a* and b* within 3 units of L*: as derived from the archive by the project
-  humanoid-kit. Lightest and darkest reading: L* 74.0 and 22.7.
+  humanoid-kit. Lightest and darkest reading: L* 74.0 and 22.7;
+- `lips.csv`, how lips differ from the skin of the same face: measured by `derivations/lip_survey.py`.
 """
 
 from dataclasses import replace
@@ -63,6 +64,12 @@ def measure_skin(maps, albedo):
     bare = (maps.part == Part.SKIN) & (maps.openness > 0.9) & (maps.eyelids < 0.05)
     forehead, cheeks = (bare & site for site in (maps.forehead * (maps.across < 25) > 0.9, maps.cheeks > 0.6))
     return np.mean([rgb2lab(albedo[..., site, :]).mean(axis=-2) for site in (forehead, cheeks)], axis=0)
+
+
+def lip_contrast(maps, albedo):
+    """CIELAB (..., 3) of the lips of faces' albedo (..., N, 3) less that of their skin (`measure_skin`)."""
+    lips = (maps.lips > 0.8) & (maps.part == Part.SKIN) & (maps.openness > 0.6)
+    return rgb2lab(albedo[..., lips, :]).mean(axis=-2) - measure_skin(maps, albedo)
 
 
 def outside_gamut(colours):

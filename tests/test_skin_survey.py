@@ -1,12 +1,17 @@
 """The colours of the open model's skin beside published measurements of people."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from skimage.color import rgb2lab
 
-from derivations.skin_survey import TABLES, model_groups, outside_gamut, published_groups
+from derivations.skin_survey import TABLES, lip_contrast, measure_skin, model_groups, outside_gamut, published_groups
+from lib.open_model.build import _fit_texture
 from lib.open_model.generator import FaceGenerator
+from lib.open_model.paint import paint_person
+from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import skin_colour
 
 
@@ -26,6 +31,29 @@ def test_groups_have_the_published_colours(groups):
 
 def test_no_person_lies_far_outside_human_skin(groups):
     assert outside_gamut(np.concatenate(list(groups.values()))).max() < 6
+
+
+@pytest.mark.parametrize("sex", ["male", "female"])
+@pytest.mark.parametrize("ancestry", ANCESTRIES)
+def test_lips_differ_from_the_skin_as_in_photographs(ancestry, sex):
+    """Without lipstick, which a part of the women wear: medians."""
+    generator, random = FaceGenerator("light"), np.random.default_rng(6)
+    weights = tuple(float(name == ancestry) for name in ANCESTRIES)
+    drawn = (generator.parts.shapes.sample_traits(random) for _ in range(40))
+    people = [replace(traits, ancestry=weights, gender=float(sex == "male")) for traits in drawn]
+    found = [lip_contrast(generator.maps, paint_person(generator.maps, one, random)) for one in people]
+    table = pd.read_csv(TABLES / "lips.csv", index_col=["ancestry", "sex"])
+    expected = table.loc[(ancestry, sex), ["L_mean", "a_mean", "b_mean"]].to_numpy(float)
+    assert np.linalg.norm(np.median(found, axis=0) - expected) < 5
+
+
+def test_random_faces_of_the_components_have_human_skin():
+    generator = FaceGenerator("light")
+    texture, _ = _fit_texture(generator, 300, np.random.default_rng(1))
+    random = np.random.default_rng(2).normal(size=(400, len(texture.variance)))
+    albedo = np.clip(texture.mean + (random * np.sqrt(texture.variance)) @ texture.basis.T, 0, 1)
+    outside = outside_gamut(measure_skin(generator.maps, albedo.reshape(400, -1, 3)))
+    assert np.quantile(outside, 0.99) < 4.5 and outside.max() < 6.5
 
 
 def test_the_gamut_is_that_of_its_table():

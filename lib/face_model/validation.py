@@ -71,17 +71,7 @@ def compactness(model):
 
 
 def generalisation(model, held_out, components):
-    """Mean distance of samples to their least-squares description by the first k components, for each k.
-
-    Parameters
-    ----------
-    model, held_out, components
-        As `validate`.
-
-    Returns
-    -------
-    ndarray (C,)
-    """
+    """Mean distance of samples to their least-squares description by the first k components, for each k: (C,)."""
     offsets = held_out.reshape(len(held_out), -1) - model.mean
     # inner products of the columns too: they need not be orthonormal (a model cut to fewer vertices)
     products, weights = model.basis.T @ model.basis, model.basis.T @ offsets.T
@@ -96,18 +86,7 @@ def generalisation(model, held_out, components):
 
 
 def specificity(model, held_out, components, random):
-    """Mean distance of random faces with the first k components to the nearest held-out sample, for each k.
-
-    Parameters
-    ----------
-    model, held_out, components
-        As `validate`.
-    random : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray (C,)
-    """
+    """Mean distance of random faces with the first k components to the nearest sample, for each k: (C,)."""
     coefficients = random.normal(size=(len(held_out), len(model.variance))) * np.sqrt(model.variance)
     coefficients, basis, samples = coefficients.astype(np.float32), _thinned_basis(model), _thinned(held_out)
     mean = _thinned(model.mean.reshape(1, -1, 3))

@@ -24,20 +24,9 @@ HEAD_ORIGIN = np.array([0.0, 709.0, 50.0])
 
 @dataclass(frozen=True)
 class BaseMesh:
-    """MakeHuman's base mesh with its helper geometry.
+    """MakeHuman's base mesh with its helper geometry: quads of vertices, in mm relative to `HEAD_ORIGIN`.
 
-    Attributes
-    ----------
-    vertices : ndarray (V, 3)
-        mm, relative to `HEAD_ORIGIN`; +x to the subject's left, +y up, +z forwards.
-    texture_coordinates : ndarray (U, 2)
-        In [0, 1], v upwards.
-    faces, texture_faces : ndarray (F, 4)
-        Quads: indices of vertices and of texture coordinates.
-    groups : ndarray (F,) of str
-        Group of each face: `body`, `helper-upper-teeth`, …
-    mirror : ndarray (V,)
-        The vertex at the mirrored place.
+    Texture coordinates have indices of their own; `groups` names each face's (`body`, `helper-upper-teeth`, …).
     """
 
     vertices: np.ndarray

@@ -113,11 +113,7 @@ def _fit_cage(generator, even, odd, mean, even_freedom, components):
 
 
 def _fit_texture(generator, count, random):
-    """Components of the albedo.
-
-    A sample's even part is kept on one half of the face and the middle, its odd part on the half alone: together they
-    take no more room than the sample.
-    """
+    """Components of the albedo; even parts are kept on half the face and its middle, odd ones on the half."""
     vertex, mirror = np.arange(generator.vertex_count), generator.mirror
     half, middle = np.flatnonzero(mirror > vertex), np.flatnonzero(mirror == vertex)
     kept = np.concatenate([half, middle])
@@ -186,18 +182,8 @@ class Modes:
 
     A face and its mirror image are equally likely, so every sample counts twice. The covariance then splits into an
     even part (symmetric faces) and an odd part (asymmetries): two small eigenproblems instead of one twice as large, a
-    mean that is exactly symmetric, and components each of which is symmetric or antisymmetric.
-
-    Attributes
-    ----------
-    even, odd : ndarray (n, E), (n, O)
-        Weights: even (odd) components are these combinations of the even (odd) parts of the samples; unit length.
-    variance : ndarray (components,)
-        Eigenvalues, falling; 0 where the samples have fewer components than asked.
-    order : ndarray (E + O,)
-        Places of the even components followed by the odd ones in the falling order.
-    total_variance : float
-        Sum of all eigenvalues, kept or not.
+    mean that is exactly symmetric, and components each of which is symmetric or antisymmetric. `even` (n, E) and `odd`
+    (n, O) are weights of the samples, `order` (E + O,) their places in the falling order of `variance`.
     """
 
     even: np.ndarray

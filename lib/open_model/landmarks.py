@@ -41,10 +41,7 @@ CHIN_TIP = 5162
 
 
 def find_landmarks(mesh, base):
-    """Find the full mesh's vertex of each landmark, one that the light mesh has too: dict of name to vertex.
-
-    Names are `ibug.01` to `ibug.68` and those of the Basel Face Model.
-    """
+    """Find the full mesh's vertex of each landmark, one that the light mesh has too: dict of name to vertex."""
     sums = {number: total for first, last, total in MIRROR_SUMS for number in range(first, last + 1)}
     vertices = {number: np.atleast_1d(places) for number, places in IBUG.items()}
     for number, places in list(vertices.items()):

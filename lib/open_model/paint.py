@@ -13,11 +13,16 @@ from lib.open_model.parts import Part
 from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import look_up_skin_colour
 
-TYPICAL_MELANIN, MELANIN_SPREAD = np.log([0.415, 0.113, 0.098]), (0.28, 0.22, 0.39)
-YELLOWNESS, YELLOWNESS_SPREAD = (0.0, 0.015, 0.0), 0.03
+TYPICAL_MELANIN, MELANIN_SPREAD = np.log([0.37, 0.122, 0.106]), (0.18, 0.16, 0.27)
+YELLOWNESS, YELLOWNESS_SPREAD = (-0.02, 0.02, 0.005), 0.02
 """By `ANCESTRIES`: mean and standard deviation of the log melanin fraction, mean of the yellow that neither pigment
-explains (carotene, bilirubin) as a share of blue that is absorbed. Set so that foreheads and cheeks have the means and
-spreads of `derivations/skin_tables/groups.csv`."""
+explains (carotene, bilirubin) as a share of blue that is absorbed. Set so that foreheads and cheeks have the means of
+`derivations/skin_tables/groups.csv`, and spreads somewhat below: random faces of linear components have longer tails
+than people."""
+
+STRAIGHTENING = 0.08
+"""Skin between light and dark is yellower than both: on linear components, which cannot bend, the darkest faces would
+be orange. So much of the yellow is taken off in the middle that they stay human (percentiles in `gamut.csv`)."""
 
 MELANIN_LIMITS = np.log([0.033, 0.72])
 """The lightest and darkest measured skin."""
@@ -25,6 +30,10 @@ MELANIN_LIMITS = np.log([0.033, 0.72])
 ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
 BROW_ARCH = 0.64
 """Where a brow is highest, as a share of its length: above the outer rim of the iris or farther out."""
+
+LIP_YELLOWNESS = -0.085
+"""Added on lips, which are bluer than their blood alone. With the other numbers of lips in `_paint_skin` it gives the
+differences from the skin around that `derivations/skin_tables/lips.csv` has."""
 
 LASH_COLOUR = np.array([0.10, 0.07, 0.06], np.float32)
 BROWN, BLUE, GREEN = np.array([0.20, 0.115, 0.065]), np.array([0.40, 0.52, 0.62]), np.array([0.42, 0.46, 0.30])
@@ -34,20 +43,8 @@ BROWN, BLUE, GREEN = np.array([0.20, 0.115, 0.065]), np.array([0.40, 0.52, 0.62]
 class Complexion:
     """What the painters share about a person.
 
-    Attributes
-    ----------
-    log_melanin : float
-        Natural logarithm of the melanin fraction.
-    blood : float
-        Blood fraction.
-    yellowness : float
-        Share of blue that is absorbed besides.
-    darkness : float
-        0 for light skin to 1 for dark skin.
-    make_up : float
-        0 for none to about 1.
-    hair : ndarray (3,)
-        sRGB-encoded colour of the hair.
+    Logarithm of the melanin fraction, blood fraction, share of blue that is absorbed besides; darkness from 0 for light
+    skin to 1, make-up from 0 for none to about 1, sRGB colour of the hair.
     """
 
     log_melanin: float
@@ -78,10 +75,11 @@ def _sample_complexion(traits, random):
     # women are a little lighter and less red (CIE x050-OP065, 2023)
     log_melanin = clipped_normal(random, typical + 0.1 * (traits.gender - 0.5), spread, *MELANIN_LIMITS)
     darkness = float(smooth_step(log_melanin, np.log(0.08), np.log(0.45)))
+    yellowness -= STRAIGHTENING * 4 * darkness * (1 - darkness)
     return Complexion(
         log_melanin=log_melanin,
-        blood=0.030 * float(np.exp(clipped_normal(random, 0.2 * (traits.gender - 0.5), 0.30, -0.6, 0.6))),
-        yellowness=clipped_normal(random, yellowness, YELLOWNESS_SPREAD, -0.06, 0.06),
+        blood=0.0245 * float(np.exp(clipped_normal(random, 0.2 * (traits.gender - 0.5), 0.20, -0.6, 0.6))),
+        yellowness=clipped_normal(random, yellowness, YELLOWNESS_SPREAD, -0.1, 0.1),
         darkness=darkness,
         make_up=(1 - traits.gender) * clipped_normal(random, 0.25, 0.45, 0, 1.3),
         hair=sample_hair_colour(traits, darkness, random),
@@ -119,10 +117,15 @@ def _paint_skin(maps, traits, complexion, random):
         + clipped_normal(random, 0.20, 0.22, 0, 0.8) * maps.under_eye
     )
     blood = complexion.blood * np.exp(log_blood)
-    lip_blood = (4.5 - 1.5 * dark) * complexion.blood * float(np.exp(clipped_normal(random, 0, 0.35, -0.8, 0.8)))
-    blood = blood + (min(lip_blood, 0.24) - blood) * maps.lips
-    log_melanin += (clipped_normal(random, 0, 0.2) - 0.1 * dark) * maps.lips
-    return look_up_skin_colour(log_melanin, blood) * np.float32([1, 1, 1 - complexion.yellowness])
+    female = 1 - traits.gender
+    lip_blood = (4.1 + 2.2 * female * (1 - dark) - 0.9 * dark) * complexion.blood
+    lip_blood = min(lip_blood * float(np.exp(clipped_normal(random, 0, 0.25, -0.6, 0.6))), 0.24)
+    blood = blood + (lip_blood - blood) * maps.lips
+    log_melanin += clipped_normal(random, 0.32 - 0.25 * dark, 0.15) * maps.lips
+    yellowness = complexion.yellowness + LIP_YELLOWNESS * maps.lips
+    colour = look_up_skin_colour(log_melanin, blood)
+    colour[:, 2] *= 1 - yellowness
+    return colour
 
 
 def _paint_age(colour, maps, traits, random):
@@ -141,9 +144,9 @@ def _paint_age(colour, maps, traits, random):
 
 def _paint_make_up(colour, maps, complexion, random):
     """Lipstick and eye shadow of any strength, rouge on the cheeks."""
-    lipstick = np.array([0.55, 0.12, 0.18]) + random.normal(0, 1, 3) * [0.12, 0.05, 0.07]
+    lipstick = np.array([0.55, 0.20, 0.24]) + random.normal(0, 1, 3) * [0.08, 0.04, 0.05]
     shadow = np.array([0.30, 0.22, 0.25]) + random.normal(0, 0.06, 3)
-    amounts = np.clip(random.normal([0.42, 0.40, 0.18], [0.25, 0.25, 0.18]), 0, 0.85) * complexion.make_up
+    amounts = np.clip(random.normal([0.15, 0.40, 0.18], [0.25, 0.25, 0.18]), 0, 0.85) * complexion.make_up
     lipstick_amount, shadow_amount, rouge_amount = amounts.tolist()
     lid = maps.upper_lid * np.exp(-0.5 * ((maps.lid_distance - 3) / 3.5) ** 2) * (maps.part == Part.SKIN)
     colour = _blend(colour, lipstick, lipstick_amount * maps.lips)
@@ -224,10 +227,9 @@ def paint_lashes(colour, maps, traits, complexion, random):
 
 
 def paint_eyes(colour, maps, traits, complexion, random):
-    """Paint both eyes (colour (n, 3) in and out, sRGB-encoded).
+    """Light irises come with light skin and European ancestry only; hazel and green lie between brown and blue.
 
-    Light irises come with light skin and European ancestry only; hazel and green lie between brown and blue. An iris is
-    11.8 mm wide with a standard deviation of 0.5 mm, among East Asians 0.4 mm less; angles are those of MakeHuman's
+    An iris is 11.8 mm wide (standard deviation 0.5 mm), among East Asians 0.4 mm less; angles are those of MakeHuman's
     eyeball, larger than life.
     """
     pupil_edge = clipped_normal(random, 6.8, 0.8, 5, 9)

@@ -97,10 +97,7 @@ def _nine_points(quads, step):
 
 
 def _light_corners(first, points):
-    """Triangles of the light skin, each as its quad (t,) and three of that quad's nine points (t, 3).
-
-    A cage quad is split in two, or into a fan around its centre if it has long edges.
-    """
+    """Triangles of the light skin: the quad (t,) of each and three of its nine points (t, 3); long edges are split."""
     lengths = np.round(np.linalg.norm(points[first.edges[:, 0]] - points[first.edges[:, 1]], axis=1), 6)
     split = lengths > LONGEST_LIGHT_EDGE
     quads, corners = [], []
@@ -159,16 +156,7 @@ def eye_piece(helper_points, cage_indices, cage_count, side):
 
 @dataclass(frozen=True)
 class _Eyeball:
-    """The visible cap of one eyeball.
-
-    Attributes
-    ----------
-    weights : ndarray (P, H)
-        Rows make its vertices from MakeHuman's helper vertices, exactly under any affine motion of them.
-    angle_from_pupil, angle_around_pupil : ndarray (P,)
-        Radians.
-    triangles, light_triangles : ndarray (T, 3), (t, 3)
-    """
+    """Visible cap of an eyeball; `weights` (P, H) make it from MakeHuman's helper vertices; angles (P,) in radians."""
 
     weights: np.ndarray
     angle_from_pupil: np.ndarray

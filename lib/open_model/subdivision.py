@@ -8,20 +8,10 @@ import scipy.sparse as sparse
 
 @dataclass(frozen=True)
 class Subdivision:
-    """One step of refinement. New vertices are ordered: old vertices, one per edge, one per face.
+    """One step of refinement; quads 4 f to 4 f + 3 come from face f, whose edge k follows its corner k.
 
-    Attributes
-    ----------
-    smooth : csr_matrix (new, old)
-        Catmull-Clark's rules; open boundaries become cubic B-spline curves.
-    linear : csr_matrix (new, old)
-        The same vertices at the midpoints of edges and faces, for attributes such as texture coordinates.
-    faces : ndarray (4 F, 4)
-        The finer quads: quads 4 f to 4 f + 3 come from face f.
-    edges : ndarray (E, 2)
-        The edges of the coarse mesh.
-    face_edges : ndarray (F, 4)
-        Edge k of a face joins its corners k and k + 1.
+    New vertices are ordered: old vertices, one per edge, one per face. `smooth` makes them by Catmull-Clark's rules
+    (open boundaries become cubic B-splines), `linear` at the middles of edges and faces (texture coordinates).
     """
 
     smooth: sparse.csr_matrix
@@ -59,17 +49,9 @@ def clip_quads(faces, uv_faces, heights, uv_count):
     """Cut a quad mesh along the curve where `heights` (V,) of its vertices are 0, keeping what is above.
 
     The nearer end of each edge that the curve crosses is moved onto the crossing. Quads that the curve then cuts from
-    corner to corner lose one half; the other becomes a quad by a vertex in the middle of the cut. So the rim follows
-    the curve, whatever the quads' own edges do.
-
-    Returns
-    -------
-    tuple of (csr_matrix (new, V), ndarray (F', 4))
-        Makes the new vertices from the old ones; the quads left over them.
-    tuple of (csr_matrix, ndarray (F', 4))
-        The same for texture coordinates, which have indices `uv_faces` (F, 4) of their own, `uv_count` in all.
-    ndarray (F',)
-        The old quad of each new one.
+    corner to corner lose one half; the other becomes a quad by a vertex in the middle of the cut. Returned are the
+    operator (new, V) that makes the vertices and the quads over them, the same for the texture coordinates, which have
+    indices `uv_faces` of their own (`uv_count` in all), and the old quad of each new one.
     """
     start, end = heights[faces], heights[np.roll(faces, -1, axis=1)]
     crossed = start * end < 0

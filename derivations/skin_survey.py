@@ -72,6 +72,16 @@ def lip_contrast(maps, albedo):
     return rgb2lab(albedo[..., lips, :]).mean(axis=-2) - measure_skin(maps, albedo)
 
 
+def gamut_beside(colours):
+    """Table of human percentiles 10 and 90 of a* and b* by L*, and those of colours (n, 3) within 6 of that L*."""
+    gamut = pd.read_csv(TABLES / "gamut.csv").set_index("L")
+    for lightness in gamut.index:
+        near = colours[np.abs(colours[:, 0] - lightness) < 6]
+        values = np.quantile(near[:, 1:], [0.1, 0.9], axis=0).T.ravel() if len(near) else np.full(4, np.nan)
+        gamut.loc[lightness, ["model_a_p10", "model_a_p90", "model_b_p10", "model_b_p90", "faces"]] = *values, len(near)
+    return gamut.round(1)
+
+
 def outside_gamut(colours):
     """Distance (n,) in CIELAB of colours (n, 3) from the percentiles 10 to 90 of human skin of the same L*."""
     gamut = pd.read_csv(TABLES / "gamut.csv")

@@ -10,10 +10,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sparse
 from scipy.spatial import ConvexHull
 
 from lib.open_model.assets import load_base_mesh
+from lib.open_model.shape import ShapeSampler
 from lib.open_model.subdivision import subdivide
 
 TABLES = Path(__file__).with_name("survey_tables")
@@ -170,6 +172,39 @@ class HeadSurvey:
 def head_survey():
     """Make the `HeadSurvey` once a process (some seconds)."""
     return HeadSurvey()
+
+
+def survey_beside_people(people, random):
+    """Means and standard deviations in mm of the survey and of random people, and correlations of the latter.
+
+    Parameters
+    ----------
+    people : int
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    tuple of DataFrame
+        By sex and measurement: `survey_mean`, `survey_sd` (races weighted alike), `model_mean`, `model_sd`; and how far
+        the correlations (19, 19) of both sexes, one below the other, are off the survey's.
+    """
+    survey = head_survey()
+    sampler = ShapeSampler(survey.base, survey.vertices)
+    amounts, traits = zip(*(sampler.sample(random) for _ in range(people)), strict=True)
+    blocks = np.array_split(np.stack(amounts), 1 + people // 50)
+    values = np.concatenate([survey.measure(sampler.cages(block)) for block in blocks])
+    values = pd.DataFrame(values, columns=MEASUREMENTS).groupby([one.group["gender"] for one in traits])
+    groups = pd.read_csv(TABLES / "groups.csv")
+    correlations = pd.read_csv(TABLES / "correlations.csv", index_col=["sex", "measurement"])[list(MEASUREMENTS)]
+    tables, off = {}, []
+    for sex, own in values:
+        races = groups[(groups.sex == sex) & (groups.age == "all") & groups.race.isin(["white", "black", "other"])]
+        means, spreads = (races[[f"{name}_{part}" for name in MEASUREMENTS]].to_numpy() for part in ("mean", "sd"))
+        columns = means.mean(0), np.sqrt((spreads**2).mean(0) + means.var(0)), own.mean(), own.std()
+        names = "survey_mean", "survey_sd", "model_mean", "model_sd"
+        tables[sex] = pd.DataFrame(dict(zip(names, map(np.asarray, columns), strict=True)), index=list(MEASUREMENTS))
+        off.append(own.corr() - correlations.loc[sex].loc[list(MEASUREMENTS)])
+    return pd.concat(tables, names=["sex", "measurement"]), pd.concat(off)
 
 
 def plane_section(points, quads, origin, normal):

@@ -1,11 +1,10 @@
 """How shapes of people are distributed: against the survey, and how the statistics are derived."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from derivations.shape_statistics import moments
-from derivations.survey import MEASUREMENTS, TABLES, head_survey
+from derivations.survey import MEASUREMENTS, head_survey, survey_beside_people
 from lib.open_model.shape import BUMPS, MIRROR, STATISTICS, ShapeSampler, bumps
 
 UNLIKE_THE_SURVEY = {"NECKCIRC", "NROOTBR"}
@@ -18,29 +17,14 @@ def sampler():
     return ShapeSampler(survey.base, survey.vertices)
 
 
-@pytest.fixture(scope="module")
-def people(sampler):
-    """Traits and measurements of 500 random people, as a table."""
-    random = np.random.default_rng(5)
-    amounts, traits = zip(*(sampler.sample(random) for _ in range(500)), strict=True)
-    blocks = np.array_split(np.stack(amounts), 10)
-    values = np.concatenate([head_survey().measure(sampler.cages(block)) for block in blocks])
-    return pd.DataFrame(values, columns=MEASUREMENTS).assign(sex=[one.group["gender"] for one in traits])
-
-
-@pytest.mark.parametrize("sex", ["male", "female"])
-def test_random_people_measure_as_the_survey(people, sex):
-    groups = pd.read_csv(TABLES / "groups.csv")
-    races = groups[(groups.sex == sex) & (groups.age == "all") & groups.race.isin(["white", "black", "other"])]
-    values = people.loc[people.sex == sex, list(MEASUREMENTS)]
-    for name in set(MEASUREMENTS) - UNLIKE_THE_SURVEY:
-        means = races[f"{name}_mean"]
-        mean, spread = means.mean(), np.sqrt((races[f"{name}_sd"] ** 2).mean() + means.var(ddof=0))
-        assert values[name].mean() == pytest.approx(mean, rel=0.04), name
-        assert 0.7 < values[name].std() / spread < 1.25, name
-    table = pd.read_csv(TABLES / "correlations.csv", index_col=["sex", "measurement"]).loc[sex, list(MEASUREMENTS)]
-    off = np.abs(values.corr().to_numpy() - table.loc[list(MEASUREMENTS)].to_numpy())
-    assert off[np.triu_indices(len(MEASUREMENTS), 1)].mean() < 0.15
+def test_random_people_measure_as_the_survey():
+    table, off = survey_beside_people(500, np.random.default_rng(5))
+    for (_, name), row in table.iterrows():
+        if name not in UNLIKE_THE_SURVEY:
+            assert row.model_mean == pytest.approx(row.survey_mean, rel=0.04), name
+            assert 0.7 < row.model_sd / row.survey_sd < 1.25, name
+    for sex in np.split(np.abs(off.to_numpy()), 2):
+        assert sex[np.triu_indices(len(MEASUREMENTS), 1)].mean() < 0.15
 
 
 def test_statistics_belong_to_the_sliders(sampler):

@@ -14,7 +14,7 @@ from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import look_up_skin_colour
 
 TYPICAL_MELANIN, MELANIN_SPREAD = np.log([0.37, 0.122, 0.106]), (0.18, 0.16, 0.27)
-YELLOWNESS, YELLOWNESS_SPREAD = (-0.02, 0.02, 0.005), 0.02
+YELLOWNESS, YELLOWNESS_SPREAD = (-0.02, 0.02, 0.005), 0.026
 """By `ANCESTRIES`: mean and standard deviation of the log melanin fraction, mean of the yellow that neither pigment
 explains (carotene, bilirubin) as a share of blue that is absorbed. Set so that foreheads and cheeks have the means of
 `derivations/skin_tables/groups.csv`, and spreads somewhat below: random faces of linear components have longer tails
@@ -31,9 +31,9 @@ ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
 BROW_ARCH = 0.64
 """Where a brow is highest, as a share of its length: above the outer rim of the iris or farther out."""
 
-LIP_YELLOWNESS = -0.085
-"""Added on lips, which are bluer than their blood alone. With the other numbers of lips in `_paint_skin` it gives the
-differences from the skin around that `derivations/skin_tables/lips.csv` has."""
+LIP_YELLOWNESS = -0.06
+"""Added on light lips, which are bluer than their blood alone. With the other numbers of lips in `_paint_skin` it gives
+about the differences from the skin around that `derivations/skin_tables/lips.csv` has."""
 
 LASH_COLOUR = np.array([0.10, 0.07, 0.06], np.float32)
 BROWN, BLUE, GREEN = np.array([0.20, 0.115, 0.065]), np.array([0.40, 0.52, 0.62]), np.array([0.42, 0.46, 0.30])
@@ -78,7 +78,7 @@ def _sample_complexion(traits, random):
     yellowness -= STRAIGHTENING * 4 * darkness * (1 - darkness)
     return Complexion(
         log_melanin=log_melanin,
-        blood=0.0245 * float(np.exp(clipped_normal(random, 0.2 * (traits.gender - 0.5), 0.20, -0.6, 0.6))),
+        blood=0.026 * float(np.exp(clipped_normal(random, 0.2 * (traits.gender - 0.5), 0.28, -0.6, 0.6))),
         yellowness=clipped_normal(random, yellowness, YELLOWNESS_SPREAD, -0.1, 0.1),
         darkness=darkness,
         make_up=(1 - traits.gender) * clipped_normal(random, 0.25, 0.45, 0, 1.3),
@@ -119,10 +119,10 @@ def _paint_skin(maps, traits, complexion, random):
     blood = complexion.blood * np.exp(log_blood)
     female = 1 - traits.gender
     lip_blood = (4.1 + 2.2 * female * (1 - dark) - 0.9 * dark) * complexion.blood
-    lip_blood = min(lip_blood * float(np.exp(clipped_normal(random, 0, 0.25, -0.6, 0.6))), 0.24)
+    lip_blood = min(lip_blood * float(np.exp(clipped_normal(random, 0, 0.28, -0.6, 0.6))), 0.24)
     blood = blood + (lip_blood - blood) * maps.lips
     log_melanin += clipped_normal(random, 0.32 - 0.25 * dark, 0.15) * maps.lips
-    yellowness = complexion.yellowness + LIP_YELLOWNESS * maps.lips
+    yellowness = complexion.yellowness + LIP_YELLOWNESS * (1 - 0.6 * dark) * maps.lips
     colour = look_up_skin_colour(log_melanin, blood)
     colour[:, 2] *= 1 - yellowness
     return colour

@@ -18,21 +18,10 @@ TARGETS = 20
 
 
 def export(path, folder):
-    """Write the mean face as ``.glb`` and copy the model's file.
+    """Write the mean face as ``.glb`` and copy the model's file (path) into a folder.
 
     The ``.glb`` has the model's texture, `TARGETS` expressions as morph targets whose weights are the model's
-    coefficients, and in the mesh's `extras` the vertex of each landmark.
-
-    Parameters
-    ----------
-    path : path-like
-        The model's file.
-    folder : Path
-
-    Raises
-    ------
-    StudyError
-        The file is missing or no complete model.
+    coefficients, and in the mesh's `extras` the vertex of each landmark. Raises StudyError for an incomplete model.
     """
     model = FaceModel.load(path, 1, 1, TARGETS)
     vertices, albedo = model.vertices(torch.zeros(1, 1))[0].numpy(), model.albedo(torch.zeros(1, 1))[0].numpy()

@@ -22,32 +22,14 @@ UV_MARGIN = 0.01
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """Topology of the open face model, at both resolutions.
+    """Topology of the open face model, at both resolutions: N full vertices, n light ones, C of the cage.
 
-    Attributes
-    ----------
-    cage : ndarray (C,)
-        Vertices of the base mesh that shape the face.
-    cage_mirror : ndarray (C,)
-        The cage vertex at the mirrored place.
-    cage_rows : ndarray (C,)
-        The full vertex that each cage vertex becomes; -1 where there is none.
-    operator : csr_matrix (N, C)
-        Rows make the full mesh's vertices from the cage, in the order of a space-filling curve.
-    triangles, parts : ndarray (T, 3), (T,)
-        The full mesh, counter-clockwise from outside, and the `Part` of each triangle.
-    uv, uv_triangles : ndarray (U, 2), (T, 3)
-        Texture coordinates in [0, 1], v upwards, and their indices at the corners of `triangles`: a vertex on a seam
-        has several.
-    texture_coordinates : ndarray (N, 2)
-        The base mesh's own, of the skin, for its masks; NaN elsewhere.
-    eye_angles : ndarray (N, 3)
-        Eye (0 right, 1 left), angle from the pupil and angle around it in radians; NaN off the eyeballs.
-    light_rows, light_triangles : ndarray (n,), (t, 3)
-        The light mesh: vertices taken from the full one, and its own triangles over them.
-    light_parts, light_uv_triangles : ndarray (t,), (t, 3)
-    mirror : ndarray (N,)
-        The full vertex at the mirrored place.
+    `cage` (C,) are the vertices of the base mesh that shape the face, `cage_mirror` those at the mirrored places,
+    `cage_rows` the full vertices that they become (-1: none); `operator` (N, C) makes the full mesh's vertices, in the
+    order of a space-filling curve. `parts` is the `Part` of each triangle, which are counter-clockwise from outside;
+    `uv` (U, 2) in [0, 1], v upwards, has several rows for a vertex on a seam; `texture_coordinates` (N, 2) are the base
+    mesh's own, for its masks, NaN off the skin; `eye_angles` (N, 3) eye (0 right, 1 left), angle from the pupil and
+    around it in radians, NaN off the eyes. `light_rows` (n,) are the full vertices of the light mesh.
     """
 
     cage: np.ndarray

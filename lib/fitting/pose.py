@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import ConvexHull
 
 from lib.core.errors import StudyError
 from lib.face_model.model import IBUG_LANDMARKS
@@ -91,8 +90,9 @@ class LandmarkModel:
         lips = face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in INNER_LIPS.values()])
         self.vertices[[*INNER_LIPS]], self.spread = torch.tensor(lips), file["spread"].astype(np.float64)
         self.spread[[*INNER_LIPS]], self.spread[[*BETWEEN_INNER_LIPS]] = INNER_LIPS_SPREAD, np.inf
-        edges = torch.from_numpy(ConvexHull(places[:, :2].numpy()).equations).float()
-        outside = (mean[:, :2] @ edges[:, :2].T + edges[:, 2]).max(1).values
+        turn = torch.linspace(0, 2 * torch.pi, 73)[1:]
+        outward = torch.stack([turn.cos(), turn.sin()])
+        outside = (mean[:, :2] @ outward - (places[:, :2] @ outward).max(0).values).max(1).values
         self.inside = (-outside / FADE).clamp(0, 1).numpy()
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean = relaxed[self.vertices]

@@ -1,15 +1,11 @@
-"""dlib's face recognition ResNet-29 (King 2017, weights CC0) as a torch module.
-
-The paper trains with FaceNet's 1024-D pool and 128-D embedding (section 3.1); this network's are 256-D and
-128-D.
-"""
+"""dlib's face recognition ResNet-29 (King 2017, weights CC0) as a torch module."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.recognition.dlib_weights import DlibFormatError, read_dlib_network
+from lib.recognition.dlib_weights import read_dlib_layers
 
 LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(channels, residual blocks, whether the first block halves the size), from the input to the output."""
@@ -106,19 +102,20 @@ def _pad_to(maps, shape):
 
 def convert_dlib_weights(path):
     """Turn dlib's file into the state of `DlibNetwork`, each affine layer folded into the convolution before it."""
-    layers = read_dlib_network(path)
-    convolutions = [layer.arrays for layer in layers if layer.kind == "con"]
-    affines = [layer.arrays for layer in layers if layer.kind == "affine"]
-    linears = [layer.arrays for layer in layers if layer.kind == "fc"]
-    block_count = sum(count for _, count, _ in LEVELS)
-    names = ["stem"] + [f"blocks.{i}.{part}" for i in range(block_count) for part in ("first", "second")]
-    if not len(convolutions) == len(affines) == len(names) or len(linears) != 1:
-        raise DlibFormatError(
-            f"{path} holds {len(convolutions)} convolutions, {len(affines)} affine and {len(linears)} linear "
-            f"layers; dlib's face recognition ResNet has {len(names)}, {len(names)} and 1."
-        )
-    state = {"mean": layers[0].arrays["mean"].reshape(1, 3, 1, 1), "descriptor.weight": linears[0]["weight"]}
+    layers = read_dlib_layers(path)
+    convolutions, affines, linears = (
+        [v for kind, v in layers if kind == wanted] for wanted in ("con_4", "affine_", "fc_2")
+    )
+    blocks = sum(count for _, count, _ in LEVELS)
+    names = ["stem"] + [f"blocks.{i}.{part}" for i in range(blocks) for part in ("first", "second")]
+    outputs, inputs, weights = linears[0][:3]
+    # dlib stores (inputs, outputs)
+    state = {"descriptor.weight": weights.ravel()[: inputs * outputs].reshape(inputs, outputs).T}
+    state["mean"] = np.array(layers[0][1][:3], np.float32).reshape(1, 3, 1, 1)
     for name, convolution, affine in zip(names, convolutions, affines, strict=True):
-        state[f"{name}.weight"] = convolution["weight"] * affine["weight"][:, None, None, None]
-        state[f"{name}.bias"] = convolution["bias"] * affine["weight"] + affine["bias"]
+        parameters, shape = convolution[0].ravel(), convolution[8]
+        weight, bias = np.split(parameters, [int(np.prod(shape))])
+        scale, shift = np.split(affine[0].ravel(), 2)
+        state[f"{name}.weight"] = weight.reshape(shape) * scale[:, None, None, None]
+        state[f"{name}.bias"] = bias * scale + shift
     return {name: torch.tensor(np.ascontiguousarray(values)) for name, values in state.items()}

@@ -1,10 +1,7 @@
-"""FaceNet's successor of the facenet-pytorch package: InceptionResnetV1 trained on VGGFace2, 1792-D pool,
-512-D embedding."""
+"""FaceNet's successor of the facenet-pytorch package: InceptionResnetV1 trained on VGGFace2."""
 
 import torch
 from torch import nn
-
-from lib.core.errors import StudyError
 
 CLASSIFIER_PREFIX = "logits."
 
@@ -37,14 +34,6 @@ class FaceNetNetwork(nn.Module):
 
 def convert_facenet_weights(path):
     """Turn facenet-pytorch's published weights into the state of `FaceNetNetwork`."""
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        state = {
-            f"inception.{name}": values.contiguous()
-            for name, values in weights.items()
-            if not name.startswith(CLASSIFIER_PREFIX)
-        }
-        FaceNetNetwork().load_state_dict(state)
-    except Exception as error:  # torch.load raises many kinds on a damaged file
-        raise StudyError(f"{path} does not hold InceptionResnetV1's weights: {error}") from error
-    return state
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    names = [name for name in weights if not name.startswith(CLASSIFIER_PREFIX)]
+    return {f"inception.{name}": weights[name].contiguous() for name in names}

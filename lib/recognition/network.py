@@ -1,12 +1,11 @@
-"""Face recognition networks behind one contract: images in a network's own crop -> identity features and
-embedding.
+"""Face recognition networks behind one contract: images in a network's own crop -> features and an embedding.
 
-The decoder regresses from `features` (paper section 3.1), the identity loss compares embeddings (section
-3.3.2), and a network that took no part in training evaluates the result (section 4.3).
+The decoder regresses from `features` (paper 3.1), the identity loss compares embeddings (3.3.2), and a network that
+took no part in training evaluates the result (4.3).
 
-dlib's and FaceRes' raw descriptors crowd around their mean: cosines of different people reach 0.85. A network
-therefore subtracts a centre, the mean descriptor of a reference set, before it normalises, so that different
-people have a cosine of about 0 and Eq. 4 sees contrast.
+dlib's and FaceRes' raw descriptors crowd around their mean: cosines of different people reach 0.85. A network therefore
+subtracts a centre, the mean descriptor of a reference set, before it normalises: different people then have a cosine of
+about 0, and Eq. 4 sees contrast.
 """
 
 from collections.abc import Callable
@@ -39,14 +38,12 @@ ARCFACE_POINTS = ((0.341916, 0.461574), (0.656534, 0.459834), (0.370976, 0.82469
 FACERES_CROP, SFACE_CROP = Crop(224, ARCFACE_POINTS), Crop(112, ARCFACE_POINTS)
 
 FACENET_CROP = Crop(160, ((0.303, 0.354), (0.697, 0.354), (0.328, 0.788), (0.672, 0.788)))
-"""Mean landmarks in MTCNN's box without margin (256 photographs of LFW), the box made square at the same
-area."""
+"""Mean landmarks in MTCNN's box without margin (256 photographs of LFW), made square at the same area."""
 
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """What is fixed about a network: its architecture, its crop, its published file and how that is
-    converted."""
+    """What is fixed about a network: its architecture, its crop, its published file and how that is converted."""
 
     architecture: type[nn.Module]
     crop: Crop
@@ -65,15 +62,7 @@ NETWORK_NAMES = tuple(KINDS)
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is seen.
-
-    Attributes
-    ----------
-    features : Tensor (B, F)
-        The penultimate layer, an average pool: the decoder's input.
-    embedding : Tensor (B, E)
-        Of unit length: its cosine with another one is the likeness of two faces, in [-1, 1].
-    """
+    """Who is seen: the penultimate layer (B, F), an average pool, and an embedding (B, E) of unit length."""
 
     features: torch.Tensor
     embedding: torch.Tensor
@@ -91,8 +80,7 @@ class IdentityNetwork(nn.Module):
     feature_dimension, embedding_dimension : int
         F and E.
     fingerprint : str
-        SHA-256 of the weights it was loaded from: two networks with the same fingerprint give the same
-        numbers.
+        SHA-256 of the weights it was loaded from.
     centre : Tensor (E,)
         Subtracted from the raw descriptor; zeros until `with_centre`.
     """
@@ -118,18 +106,7 @@ class IdentityNetwork(nn.Module):
         return IdentityNetwork(self.name, self.body, self.fingerprint, centre)
 
     def descriptor(self, images):
-        """Compute what the network sees before centring and normalising.
-
-        Parameters
-        ----------
-        images : Tensor (B, 3, image_size, image_size)
-            float32, sRGB in [0, 1], framed as `crop` says; on any device.
-
-        Returns
-        -------
-        tuple of Tensor
-            Features (B, F) and raw descriptors (B, E), on the network's device.
-        """
+        """Return what is seen in `images` as of `forward`, before centring: features (B, F), raw descriptors (B, E)."""
         wanted = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
             raise ValueError(f"{self.name} takes images of shape (B, {wanted}), not {tuple(images.shape)}")
@@ -142,7 +119,7 @@ class IdentityNetwork(nn.Module):
         return F.normalize(descriptor - self.centre.to(descriptor.device), dim=-1)
 
     def forward(self, images):
-        """Map images (B, 3, image_size, image_size), sRGB in [0, 1], to an `Identity`."""
+        """Map images (B, 3, image_size, image_size), sRGB in [0, 1], framed as `crop` says, to an `Identity`."""
         features, descriptor = self.descriptor(images)
         # under autocast the layers give bfloat16, which is too coarse for losses
         return Identity(features.to(images.dtype), self.embed(descriptor.to(images.dtype)))
@@ -194,14 +171,7 @@ def load_network(name, folder):
 
 
 def load_centred(name, store):
-    """Load a network of the study that subtracts its mean descriptor of the training photographs.
-
-    Parameters
-    ----------
-    name : str
-        One of `NETWORK_NAMES`.
-    store : lib.photos.store.FeatureStore
-    """
+    """Load a network of the study that subtracts its mean descriptor of the `FeatureStore`'s training photographs."""
     return load_network(name, paths.NETWORKS).with_centre(store.centre(name))
 
 

@@ -21,7 +21,7 @@ from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import frontal_scene, render
 
 KEPT = paths.CACHE / "reference_renders"
-"""What was seen is kept here, under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
+"""Kept under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
 
 _LIB = Path(__file__).parents[1]
 FACES = 200
@@ -33,14 +33,8 @@ BATCH = 25
 class ReferenceRenders:
     """What a network sees of them, in the frontal pose and light of the evaluation (paper 4.3).
 
-    Attributes
-    ----------
-    centre : Tensor (E,)
-        Mean raw descriptor of the random faces.
-    mean_face : Tensor (F,)
-        Features of the model's mean face.
-    distance : float
-        From the mean face to a random face, in features: the mean over the random faces.
+    `centre` (E,) is the mean raw descriptor of the random faces, `mean_face` (F,) the features of the mean face,
+    and `distance` that from the mean face to a random face, in features: the mean over the random faces.
     """
 
     centre: torch.Tensor
@@ -51,18 +45,9 @@ class ReferenceRenders:
 @lru_cache(maxsize=4)
 @torch.no_grad()
 def reference_renders(face_model, network):
-    """Render `FACES` random faces, and the mean face.
+    """Render `FACES` random faces, and the mean face; both arguments are on one device, where the results are too.
 
-    Parameters
-    ----------
-    face_model : FaceModel
-    network : IdentityNetwork
-        On the same device. Results are cached by the identity of both objects, not by their values.
-
-    Returns
-    -------
-    ReferenceRenders
-        On that device.
+    Results are cached by the identity of both objects, not by their values.
     """
     path = KEPT / f"{_recipe(face_model, network)}.safetensors"
     if path.is_file():

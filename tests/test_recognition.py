@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -23,7 +22,6 @@ from lib.core.errors import StudyError
 from lib.core.files import download, sha256_of
 from lib.recognition import network as recognition
 from lib.recognition import sources as network_files
-from lib.recognition.dlib import Stem
 from lib.recognition.facenet import FaceNetNetwork
 from lib.recognition.faceres import (
     FaceResNetwork,
@@ -145,19 +143,6 @@ def test_another_published_file_is_refused_before_it_is_read(name, tmp_path):
 
 
 # --- dlib
-
-
-@pytest.mark.parametrize("kernel", [3, 7])
-@pytest.mark.parametrize("size", [(150, 150), (8, 13), (7, 7)])
-def test_the_stem_sends_back_what_torch_sends_back(kernel, size):
-    stem = Stem(3, 5, kernel_size=kernel, stride=2).requires_grad_(False)
-    ours = torch.rand(2, 3, *size).requires_grad_()
-    theirs = ours.detach().clone().requires_grad_()
-    maps, expected = stem(ours), F.conv2d(theirs, stem.weight, stem.bias, stride=2)
-    assert torch.equal(maps, expected)
-    pull = torch.randn(maps.shape)
-    maps.backward(pull), expected.backward(pull)
-    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
 
 
 def dlib_descriptors(chips):

@@ -27,8 +27,7 @@ def _where(values):
 
 
 def to_tensor(pictures):
-    """Pictures of uint8 (..., H, W, 3), an array or a tensor, as the networks read them: float32 (..., 3, H, W) in
-    [0, 1]."""
+    """Pictures of uint8 (..., H, W, 3), an array or a tensor, as float32 (..., 3, H, W) in [0, 1]."""
     return torch.as_tensor(pictures).movedim(-1, -3).float() / 255
 
 
@@ -49,16 +48,9 @@ def data_url(content, mime_type):
 
 
 def picture_url(picture, kind="PNG", **options):
-    """Write a picture as the `data:` URL of a file.
+    """Write a picture (H, W, 3), uint8 or float in [0, 1], as the `data:` URL of a file.
 
-    Parameters
-    ----------
-    picture : ndarray (H, W, 3)
-        uint8, or float in [0, 1].
-    kind : str
-        Format of Pillow, such as "PNG" or "WEBP".
-    **options
-        Of the format, such as `quality`.
+    `kind` is a format of Pillow, such as "PNG" or "WEBP", and `options` are that format's, such as `quality`.
     """
     picture = np.asarray(picture)
     if picture.dtype != np.uint8:

@@ -97,13 +97,7 @@ def average_gradients(parameters):
 
 
 def launch(module, processes, *arguments):
-    """Run ``python -m module arguments`` on several processes of this machine through torchrun.
-
-    Raises
-    ------
-    StudyError
-        One of them failed; what it said is on the standard error stream.
-    """
+    """Run ``python -m module arguments`` on several processes of this machine by torchrun; StudyError: one failed."""
     # torchrun would give each process one thread however many cores there are
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]

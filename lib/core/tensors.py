@@ -30,16 +30,9 @@ def save_tensors(path, tensors, meta):
 
 
 def load_tensors(path):
-    """Read what `save_tensors` wrote.
+    """Read what `save_tensors` wrote: (dict of str to Tensor, meta).
 
-    Returns
-    -------
-    tuple of (dict of str to Tensor, dict)
-
-    Raises
-    ------
-    StudyError
-        The file is missing, damaged, or was not written by `save_tensors`.
+    StudyError: the file is missing, damaged, or was not written by `save_tensors`.
     """
     if not Path(path).is_file():
         raise StudyError(f"{path} does not exist; run `dvc repro` to make it")

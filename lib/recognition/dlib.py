@@ -20,7 +20,7 @@ class DlibNetwork(nn.Module):
     def __init__(self):
         super().__init__()
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
-        self.stem = Stem(3, 32, kernel_size=7, stride=2)
+        self.stem = nn.Conv2d(3, 32, kernel_size=7, stride=2)
         blocks, channels = [], 32
         for level_channels, count, halves in LEVELS:
             for position in range(count):
@@ -37,40 +37,6 @@ class DlibNetwork(nn.Module):
         maps = F.relu_(F.max_pool2d(self.stem(normalised), kernel_size=3, stride=2))
         features = self.blocks(maps).mean((2, 3))
         return features, self.descriptor(features)
-
-
-class Stem(nn.Conv2d):
-    """A frozen convolution of odd size and stride 2, unpadded, whose gradient comes back fast on the CPU."""
-
-    def forward(self, images):
-        # in bfloat16 the library's own backward pass is as fast
-        if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            return super().forward(images)
-        return _StemOnCpu.apply(images, self.weight, self.bias)
-
-
-class _StemOnCpu(torch.autograd.Function):
-    """(images, weight, bias) -> their convolution of stride 2.
-
-    The library's backward pass to three channels takes four to five times as long as its forward pass. Here it is a
-    convolution of stride 1 to twelve channels, one for each channel of each pixel in a block of 2 x 2: a pixel meets
-    every second row and column of the weights.
-    """
-
-    @staticmethod
-    def forward(context, images, weight, bias):
-        context.save_for_backward(weight)
-        context.size = images.shape[2:]
-        return F.conv2d(images, weight, bias, stride=2)
-
-    @staticmethod
-    def backward(context, gradient):
-        (weight,), (height, width) = context.saved_tensors, context.size
-        # a block that lies later comes earlier
-        kernels = F.pixel_unshuffle(F.pad(weight, (0, 1, 0, 1)), 2).flip(2, 3).transpose(0, 1)
-        kernels = kernels.contiguous(memory_format=torch.channels_last)
-        pixels = F.pixel_shuffle(F.conv2d(gradient, kernels, padding=kernels.shape[2] - 1), 2)
-        return pixels[:, :, :height, :width], None, None
 
 
 class ResidualBlock(nn.Module):

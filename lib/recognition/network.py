@@ -129,11 +129,7 @@ def prepare_network(name, folder, raw_folder):
     """Find or fetch a network's published file, check its SHA-256 and convert it to ``<name>.safetensors`` in `folder`.
 
     Files put there by hand are looked for in `raw_folder` (``data/raw/networks``), where fetched ones are kept.
-
-    Raises
-    ------
-    StudyError
-        When the name is unknown, or the file is missing, damaged or cannot be fetched.
+    StudyError: the name is unknown, or the file is missing, damaged or cannot be fetched.
     """
     kind = _kind(name)
     state = kind.convert(kind.find_source(raw_folder))
@@ -146,16 +142,8 @@ def prepare_network(name, folder, raw_folder):
 def load_network(name, folder):
     """Load a network that `prepare_network` made: ``<name>.safetensors`` in `folder`, for `MIRRORED` names too.
 
-    Returns
-    -------
-    IdentityNetwork
-        Frozen, in evaluation mode, channels last (on the CPU a third faster), with a centre of zeros, on
-        `best_device()`.
-
-    Raises
-    ------
-    StudyError
-        When the name is unknown, or the file is missing or not this network's.
+    It is frozen, channels last (on the CPU a third faster), on `best_device()`, with a centre of zeros. StudyError: the
+    name is unknown, or the file is missing or not this network's.
     """
     kind = _kind(name)
     path = Path(folder) / f"{name.removesuffix(MIRRORED)}.safetensors"

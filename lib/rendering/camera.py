@@ -1,9 +1,9 @@
 """Full-perspective camera that looks straight into a recognition network's crop.
 
-The model is turned about the mean of its alignment landmarks, which is put at the origin of the camera's frame; the
-camera stands at +distance on the z axis and looks along -z. The similarity transform that moves the projected
-landmarks onto the crop's canonical points is linear in clip coordinates, so that it is folded into the projection:
-renders come out framed exactly as photographs are (`lib.rendering.crop`), without resampling, and differentiably.
+The model is turned about the mean of its alignment landmarks, at the origin of the camera's frame; the camera stands at
++distance on the z axis and looks along -z. The similarity transform that moves the projected landmarks onto the crop's
+canonical points is linear in clip coordinates and folded into the projection: renders come out framed as photographs
+are (`lib.rendering.crop`), without resampling, and differentiably.
 """
 
 import torch
@@ -16,18 +16,10 @@ NEAREST, FARTHEST = 0.1, 10.0
 
 
 def rotation_matrices(angles):
-    """Turn the model by yaw, then pitch, then roll.
+    """Turn the model by `angles` (S, 3), radians: yaw, then pitch, then roll.
 
-    Parameters
-    ----------
-    angles : Tensor (S, 3)
-        Radians. Yaw turns the face towards +x (its own left), pitch downwards, roll turns it counter-clockwise in the
-        picture.
-
-    Returns
-    -------
-    Tensor (S, 3, 3)
-        Rotations R of column vectors: camera frame = R (model frame - centre).
+    Yaw turns the face towards +x (its own left), pitch downwards, roll counter-clockwise in the picture. Returns
+    rotations R (S, 3, 3) of column vectors: camera frame = R (model frame - centre).
     """
     (cos_yaw, cos_pitch, cos_roll), (sin_yaw, sin_pitch, sin_roll) = angles.cos().unbind(1), angles.sin().unbind(1)
     zero, one = torch.zeros_like(cos_yaw), torch.ones_like(cos_yaw)
@@ -100,20 +92,10 @@ def crop_projection(angles, distance, points, crop, framing=None):
 
 
 def clip_projection(camera, distance):
-    """Put any camera in clip coordinates.
+    """Put any camera in clip coordinates, float32 (1, 4, 4) as `crop_projection`.
 
-    Parameters
-    ----------
-    camera : ndarray (3, 4)
-        Homogeneous points in mm to (x w, y w, w): units of the picture's sides, x to the right and y downwards, and w
-        the distance along the view axis in mm.
-    distance : float
-        About that of the face, mm.
-
-    Returns
-    -------
-    Tensor (1, 4, 4)
-        float32, as `crop_projection`.
+    `camera` (3, 4), an array, maps homogeneous points in mm to (x w, y w, w): units of the picture's sides, x to the
+    right and y downwards, and w the distance along the view axis in mm, for a face at about `distance`.
     """
     x, y, w = torch.from_numpy(camera)
     near, far = NEAREST * distance, FARTHEST * distance
@@ -131,30 +113,12 @@ def _moved(points, framing):
 
 
 def project(vertices, projection):
-    """Apply projections to meshes.
-
-    Parameters
-    ----------
-    vertices : Tensor (B, N, 3)
-    projection : Tensor (S, 4, 4)
-        S is a multiple of B; projection i belongs to mesh i % B.
-
-    Returns
-    -------
-    Tensor (S, N, 4)
-        Clip coordinates.
-    """
+    """Apply projections (S, 4, 4) to meshes (B, N, 3): clip coordinates (S, N, 4); the i-th belongs to mesh i % B."""
     views = len(projection) // len(vertices)
     return torch.baddbmm(projection[:, None, :, 3], vertices.repeat(views, 1, 1), projection[:, :, :3].transpose(1, 2))
 
 
 def picture_points(points, projection):
-    """Where points (S, P, 3), each set of its own projection (S, 4, 4), lie in the picture.
-
-    Returns
-    -------
-    Tensor (S, P, 2)
-        In units of the picture, x to the right and y downwards.
-    """
+    """Where points (S, P, 3) lie in the pictures of projections (S, 4, 4), as `lib.rendering.crop.Crop.points`."""
     clip = project(points, projection)
     return (clip[..., :2] / clip[..., 3:] * constant((1.0, -1.0), clip.device) + 1) / 2

@@ -35,17 +35,10 @@ class Crop:
 
 
 def fit_similarity(source, target):
-    """Fit the similarity transform (rotation, scale, shift, no mirror) that moves `source` onto `target`.
+    """Fit the similarity transform (rotation, scale, shift, no mirror) that moves points (..., P, 2) onto `target`.
 
-    Parameters
-    ----------
-    source, target : Tensor (..., P, 2)
-        Corresponding points, P >= 2.
-
-    Returns
-    -------
-    tuple of Tensor (...)
-        (a, b, shift_x, shift_y) of x' = a x - b y + shift_x, y' = b x + a y + shift_y, least squares, differentiable.
+    Returns (a, b, shift_x, shift_y), each (...), of x' = a x - b y + shift_x, y' = b x + a y + shift_y: least squares,
+    differentiable.
     """
     source_mean, target_mean = source.mean(-2), target.mean(-2)
     s, t = source - source_mean.unsqueeze(-2), target - target_mean.unsqueeze(-2)
@@ -58,19 +51,7 @@ def fit_similarity(source, target):
 
 
 def landmarks_in_crop(points, crop):
-    """Map the landmarks of photographs to where their crops show them.
-
-    Parameters
-    ----------
-    points : Tensor (B, 4, 2)
-        `POINT_NAMES`, pixels of the photograph (columns of the feature store's index).
-    crop : Crop
-
-    Returns
-    -------
-    Tensor (B, 4, 2)
-        In units of the crop.
-    """
+    """Map landmarks `POINT_NAMES` (B, 4, 2), pixels of photographs, to where crops show them, as `Crop.points`."""
     a, b, shift_x, shift_y = (value[:, None] for value in fit_similarity(points, crop.canonical_points()))
     x, y = points.unbind(2)
     return torch.stack([a * x - b * y + shift_x, b * x + a * y + shift_y], 2)

@@ -83,11 +83,8 @@ def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, 
 def render_with_landmarks(vertices, albedo, triangles, alignment_vertices, scene, crop, backend="auto"):
     """Do the same as `render_meshes`, and say where the landmarks lie in the pictures.
 
-    Returns
-    -------
-    pictures : Tensor (S, 3, crop.size, crop.size)
-    landmarks : Tensor (S, 4, 2)
-        `lib.rendering.crop.POINT_NAMES` in units of the picture, x to the right and y downwards; differentiable.
+    They are a Tensor (S, 4, 2): `lib.rendering.crop.POINT_NAMES` in units of the picture, x to the right and y
+    downwards, differentiable.
     """
     faces, pictures = len(vertices), len(scene)
     if faces == 0 or pictures % faces:

@@ -22,7 +22,7 @@ EXPONENT = 16
 
 
 def phong(attributes, lights, eye):
-    """Shade pixels.
+    """Shade pixels: sRGB in [0, 1], Tensor (S, H, W, 3).
 
     Parameters
     ----------
@@ -32,11 +32,6 @@ def phong(attributes, lights, eye):
         (positions (S, L, 3) mm, colours (S, L, 3) linear, ambient (S, 3) linear).
     eye : Tensor (S, 3)
         Where the camera stands, mm.
-
-    Returns
-    -------
-    Tensor (S, H, W, 3)
-        sRGB-encoded, in [0, 1].
     """
     positions, colours, ambient = lights
     albedo, normal, place = attributes.split(3, -1)
@@ -55,21 +50,9 @@ def phong(attributes, lights, eye):
 
 
 def shade(fragments, lights, eye, background):
-    """Shade what is covered and fill the rest.
+    """Shade `Fragments` with the attributes of `phong`, and put them before a background (S, 3, H, W): pictures alike.
 
-    Parameters
-    ----------
-    fragments : Fragments
-        With the nine attributes of `phong`.
-    lights, eye
-        As `phong`.
-    background : Tensor (S, 3, H, W)
-        sRGB in [0, 1].
-
-    Returns
-    -------
-    Tensor (S, 3, H, W)
-        sRGB in [0, 1]; differentiable with respect to attributes, lights and eye.
+    Differentiable with respect to attributes, lights and eye.
     """
     if background.device.type == "cpu":
         positions, colours, ambient = lights

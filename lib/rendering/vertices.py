@@ -9,30 +9,26 @@ import torch
 
 from lib.rendering.camera import project
 from lib.rendering.kernels.rasterize import checked_triangles
-from lib.rendering.kernels.vertices import VertexStageOnCpu
+from lib.rendering.kernels.vertices import VertexNormalsOnCpu
 from lib.rendering.visible import in_parts
 
 
 def vertex_stage(vertices, albedo, triangles, projection):
-    """Project meshes and collect what shading needs of their surfaces.
+    """Project meshes and collect what shading needs: clip coordinates (S, N, 4), attributes (B, N, 9).
 
-    Meshes are those of `lib.rendering.renderer.render_meshes`; `projection` (S, 4, 4) is that of
-    `lib.rendering.camera.crop_projection`, S a multiple of B: projection i belongs to mesh i % B.
-
-    Returns
-    -------
-    clip_vertices : Tensor (S, N, 4)
-    attributes : Tensor (B, N, 9)
-        Albedo, unit normal, vertex.
+    Meshes are those of `lib.rendering.renderer.render_meshes`; projection i of (S, 4, 4) belongs to mesh i % B. The
+    attributes are albedo, unit normal, vertex.
     """
-    if vertices.device.type == "cpu":
-        triangles = checked_triangles(triangles, vertices.shape[1])
-        return VertexStageOnCpu.apply(vertices.contiguous(), albedo.contiguous(), triangles, projection.contiguous())
+    on_cpu = vertices.device.type == "cpu"
+    normals_of = VertexNormalsOnCpu.apply if on_cpu else vertex_normals
+    triangles = checked_triangles(triangles, vertices.shape[1]) if on_cpu else triangles
 
     def attributes(vertices, albedo):
-        return torch.cat([albedo, vertex_normals(vertices, triangles), vertices], 2)
+        return torch.cat([albedo, normals_of(vertices, triangles), vertices], 2)
 
-    return project(vertices, projection), in_parts(attributes, vertices, albedo)
+    vertices = vertices.contiguous()
+    surface = attributes(vertices, albedo) if on_cpu else in_parts(attributes, vertices, albedo)
+    return project(vertices, projection), surface
 
 
 def vertex_normals(vertices, triangles):
@@ -59,17 +55,6 @@ def vertex_normals(vertices, triangles):
 
 
 def unit_normals(vertices, triangles):
-    """Do the same as `vertex_normals` for one mesh in NumPy and float64, to build and measure meshes.
-
-    Parameters
-    ----------
-    vertices : ndarray (N, 3)
-    triangles : ndarray (T, 3)
-        Counter-clockwise as seen from outside.
-
-    Returns
-    -------
-    ndarray (N, 3), float64
-    """
+    """Do the same as `vertex_normals` for one mesh (N, 3) in NumPy and float64, to build and measure meshes."""
     vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles)
     return vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(triangles))[0].numpy()

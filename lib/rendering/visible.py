@@ -36,13 +36,9 @@ def in_parts(draw, *tensors):
 
 
 def visible_corners(clip_vertices, triangles, height, width, cull_backfaces):
-    """Find the triangles that can be seen: of most of a face's, which are small, the box holds no pixel centre.
+    """Find corners (B, T, 3, 3), x / w, y / w, z / w, and which triangles (B, T) can be seen.
 
-    Returns
-    -------
-    corners : Tensor (B, T, 3, 3)
-        x / w, y / w, z / w of the three vertices.
-    visible : Tensor (B, T), bool
+    Most of a face's triangles are small: their box holds no pixel centre.
     """
     w = clip_vertices[..., 3:]
     usable = (w > NEAREST_W) & (clip_vertices[..., 2:3].abs() <= w) & clip_vertices.isfinite().all(2, keepdim=True)
@@ -106,19 +102,9 @@ def nearest_in_torch(clip_vertices, triangles, height, width, cull_backfaces):
 
 
 def blend(clip_vertices, triangles, attributes, which, ids):
-    """Blend the attributes at the pixels that show a triangle, differentiably (paper 3.2.1).
+    """Blend the attributes at the pixels that show a triangle, differentiably (paper 3.2.1): Tensor (B, H, W, C).
 
-    Parameters
-    ----------
-    clip_vertices, triangles, attributes
-        As `lib.rendering.rasterize.rasterize`, the triangles int64.
-    which : Tensor (B,)
-        The set of attributes that each picture shows.
-    ids : Tensor (B, H, W)
-
-    Returns
-    -------
-    Tensor (B, H, W, C)
+    `ids` (B, H, W) are what `nearest_in_torch` finds; picture i shows the set `which[i]` of attributes.
     """
     (_, height, width), (_, vertices, channels) = ids.shape, attributes.shape
     picture, row, column = (ids >= 0).nonzero(as_tuple=True)

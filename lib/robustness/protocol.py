@@ -116,8 +116,7 @@ def see_photographs(index, folder, readers, evaluation):
     """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does: StressPhotographs.
 
     `readers` are FeatureReader of one training network, whose features are kept by their number; the evaluation network
-    has its centre. StudyError where fewer than two people have a face in their unchanged
-    photograph.
+    has its centre. StudyError where fewer than two people have a face in their unchanged photograph.
     """
     photographs = [Photograph(str(folder), line.file, line.person) for line in index.itertuples()]
     training = readers[0].network.name

@@ -31,13 +31,8 @@ LEAST_AMBIENT = 0.2
 class SimulatedSubject:
     """A simulated person who sits still: the same clothes, glasses and expression in all photographs.
 
-    Attributes
-    ----------
-    generator : FaceGenerator
-    seed, number : int
-        Who it is: those of `lib.photos.simulated.camera.simulate_photographs`.
-    size : int
-        Pixels of the square photographs.
+    `seed` and `number` say who it is (`lib.photos.simulated.camera.simulate_photographs`); photographs are squares of
+    `size` pixels.
     """
 
     generator: FaceGenerator
@@ -58,18 +53,9 @@ class SimulatedSubject:
         return (FACE_POINTS * EYES_APART + 0.5) * self.size
 
     def photograph(self, kind=None, strength=None):
-        """Take one photograph.
+        """Take one photograph: float32 (size, size, 3), sRGB in [0, 1].
 
-        Parameters
-        ----------
-        kind : str or None
-            Name of one of `SIMULATED_CHANGES`; None: nothing is changed (frontal, studio light, neutral).
-        strength : float or None
-
-        Returns
-        -------
-        ndarray (size, size, 3)
-            float32, sRGB in [0, 1].
+        `kind` names one of `SIMULATED_CHANGES`; None: nothing is changed (frontal, studio light, neutral).
         """
         person, looks, displacement, rng = self._drawn
         rng = copy.deepcopy(rng)  # every photograph has the same clothes

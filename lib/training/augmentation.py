@@ -1,9 +1,8 @@
 """Random augmentation of renders: brings a render's crop closer to a photograph's (paper 3.2.2, 3.3.2).
 
-Photographs are framed by detected landmarks, to within a few pixels, and are blurred, noisy and of any contrast;
-renders are framed exactly and clean. Augmentation keeps training from fooling the identity network with what only a
-clean render can show. The framing is part of the scene (`lib.rendering.scenes`), folded into the projection, so that no
-pixel is resampled; the rest changes the image, differentiably. The evaluation has no augmentation.
+Photographs are framed to within a few pixels, and are blurred, noisy and of any contrast; renders are framed exactly
+and clean. Augmentation keeps training from fooling the identity network with what only a clean render can show. The
+framing is part of the scene (`lib.rendering.scenes`); the rest changes the image. The evaluation has no augmentation.
 """
 
 import math
@@ -11,9 +10,6 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-
-from lib.core.tensors import constant
-from lib.rendering.kernels.augmentation import NORMAL, AugmentOnCpu, gaussian_taps
 
 
 @dataclass(frozen=True)
@@ -76,55 +72,41 @@ class AugmentationDraw:
         return replace(self, blur=self.blur * scale)
 
     def apply(self, images):
-        """Blur, add noise, change the contrast.
+        """Blur, add noise, change the contrast of images (S, 3, H, W), sRGB in [0, 1]; any device, differentiable.
 
-        Parameters
-        ----------
-        images : Tensor (S, 3, H, W)
-            sRGB in [0, 1].
-
-        Returns
-        -------
-        Tensor (S, 3, H, W)
-            In [0, 1], on the same device. A picture's noise depends on its seed alone, not on the batch it is in.
+        A picture's noise depends on its seed alone, not on the batch it is in.
         """
-        if images.device.type == "cpu" and images.dtype == torch.float32:
-            return AugmentOnCpu.apply(images.contiguous(), self.blur, self.noise, self.seeds, self.contrast)
-        return self.apply_in_torch(images)
-
-    def apply_in_torch(self, images):
-        """Do the same as `apply` on any device."""
         images = _blurred(images, self.blur)
         if self.noise.any():
-            deviation = self.noise.to(images.device)[:, None, None, None]
-            images = images + deviation * normal_noise(images.shape, self.seeds.to(images.device))
-        mean = images.mean((1, 2, 3), keepdim=True)
-        contrast = 1 + self.contrast.to(images.device)[:, None, None, None]
-        return (mean + contrast * (images - mean)).clamp(0, 1)
+            images = images + _per_picture(self.noise, images) * normal_noise(images.shape, self.seeds).to(images)
+        if self.contrast.any():
+            mean = images.mean((1, 2, 3), keepdim=True)
+            images = mean + (1 + _per_picture(self.contrast, images)) * (images - mean)
+        return images.clamp(0, 1)
+
+
+def _per_picture(values, images):
+    return values.to(images)[:, None, None, None]
 
 
 def normal_noise(shape, seeds):
-    """Standard normal noise of pictures, each from its own seed (S,): Tensor `shape` (S, ...), on the seeds' device.
+    """Standard normal noise of pictures, each from its own seed (S,): Tensor `shape` (S, ...), on the CPU."""
+    generators = (torch.Generator().manual_seed(seed) for seed in seeds.tolist())
+    return torch.stack([torch.randn(shape[1:], generator=generator) for generator in generators])
 
-    That of `lib.rendering.kernels.augmentation`: bits mixed by splitmix64, whose constants are negative as int64.
-    """
-    count = math.prod(shape[1:])
-    bits = seeds[:, None] + torch.arange(1, -(-count // 4) + 1, device=seeds.device) * -0x61C8864680B583EB
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
-        bits = (bits ^ (bits >> shift & 2 ** (64 - shift) - 1)) * factor
-    places = (bits[..., None] >> constant((0, 16, 32, 48), seeds.device)) & len(NORMAL) - 1
-    return torch.from_numpy(NORMAL).to(seeds.device)[places.flatten(1)[:, :count]].view(shape)
+
+def gaussian_taps(deviations):
+    """Weights (S, 2 R + 1) of the pixels about each, R = ceil(3 max deviation); a row ends at its own 3 deviations."""
+    deviations, reach = deviations[:, None].clamp(min=1e-3), (3 * deviations[:, None]).ceil()
+    places = torch.arange(-int(reach.max()), int(reach.max()) + 1)
+    weights = torch.exp(-0.5 * (places / deviations).square()) * (places.abs() <= reach)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _blurred(images, deviations):
     """Gaussian blur of each picture (S, 3, H, W) with its own standard deviation (S,) in pixels."""
-    taps = [gaussian_taps(deviation) for deviation in deviations.tolist()]
-    radius = max(len(weights) for weights in taps) - 1
-    kernels = torch.zeros(len(taps), 2 * radius + 1)
-    for kernel, weights in zip(kernels, taps, strict=True):
-        kernel[radius : radius + len(weights)] = torch.from_numpy(weights)
-    kernels = torch.maximum(kernels, kernels.flip(1)).repeat_interleave(3, 0)[:, None].to(images)
-    channels = F.pad(images, [radius] * 4, mode="replicate").flatten(0, 1)[None]
+    kernels = gaussian_taps(deviations).repeat_interleave(3, 0)[:, None].to(images)
+    channels = F.pad(images, [kernels.shape[2] // 2] * 4, mode="replicate").flatten(0, 1)[None]
     channels = F.conv2d(channels, kernels[..., None], groups=len(kernels))
     channels = F.conv2d(channels, kernels[..., None, :], groups=len(kernels))
     return channels[0].view_as(images)

@@ -13,16 +13,11 @@ RIDGE = 100.0
 
 @torch.no_grad()
 def front_metric(face_model, crop):
-    """Mean squared distance of two faces' fronts, up to a similarity, per unit of shape coefficients.
+    """Mean squared distance of two faces' fronts, up to a similarity, per unit of shape coefficients: G (S, S), mm².
 
     The front is what `crop` shows of the mean face. To first order, a point moves along the surface's normal by N c for
     coefficients c, and by J m for a small similarity motion m (rotation, shift, scale). The evaluation removes the best
-    such motion (paper 4.2, ICP with isotropic scale), which leaves R c with R = (I - J J^+) N.
-
-    Returns
-    -------
-    Tensor (S, S)
-        G = R^T R / points: c^T G c is in mm².
+    such motion (paper 4.2, ICP with isotropic scale), which leaves R c with R = (I - J J^+) N: G = R^T R / points.
     """
     mean, corners = _front(face_model, crop)
     first, second, third = mean[0, corners].double().unbind(1)
@@ -46,22 +41,11 @@ def front_colour(face_model, crop):
 
 @torch.no_grad()
 def read_colour(features, synthetic, colour):
-    """Read the mean colour of faces' fronts in features, by a ridge regression that synthetic faces teach.
+    """Read the mean colour of faces' fronts in features (N, F), by a ridge regression that synthetic faces teach.
 
     The decoder of stage 1 could give it too, but it is held towards zero for the sake of shape and takes skin to be
-    nearer to the mean than it is: on held-out synthetic faces it explains 71 % of the variance, this 87 %.
-
-    Parameters
-    ----------
-    features : Tensor or MappedRows (N, F)
-    synthetic : SyntheticFaces
-    colour : Tensor (3, K)
-        Of `front_colour`.
-
-    Returns
-    -------
-    Tensor (N, 3)
-        Differences from the model's mean colour, sRGB.
+    nearer to the mean than it is: on held-out synthetic faces it explains 71 % of the variance, this 87 %. `colour` is
+    that of `front_colour`; returns differences (N, 3) from the model's mean colour, sRGB.
     """
     mean, deviation = synthetic.features.double().mean(0), synthetic.features.double().std(0).clamp(min=1e-6)
 

@@ -3,10 +3,9 @@
 The evaluation network measures likeness, as at the end (paper 4.3). This reveals early whether faces merely fool the
 training network, and lets parameters be chosen without the test people.
 
-A run has one folder outside git and outside DVC's outputs, since it holds times that differ from run to run:
-`report.html` (curves and pictures; the page reloads itself), `plots/metrics/*.tsv` (a curve each, also for
-`dvc plots show`), `plots/images/progress.png` and `faces/` (the pictures one by one). The stage's plots in `dvc.yaml`
-are written from the start too, without times, so that editors with DVC support draw them during the run.
+A run has one folder outside git and DVC's outputs: `report.html` (curves and pictures; the page reloads itself),
+`plots/metrics/*.tsv` (a curve each, also for `dvc plots show`), `plots/images/progress.png` and `faces/`. The stage's
+plots in `dvc.yaml` are written from the start too, without times, for editors with DVC support.
 """
 
 import hashlib
@@ -98,18 +97,10 @@ class Monitor:
 
 
 class LiveRun:
-    """Curves and pictures of one run.
+    """Curves and pictures of one run, in a `folder` of its own such as `data/live/full`.
 
-    Parameters
-    ----------
-    folder : path-like
-        Of this run alone, such as `data/live/full`.
-    plots : path-like
-        The CSV file of what training records.
-    monitor : Monitor or None
-        None where a run has curves only.
-    monitor_plots : path-like or None
-        The CSV file of what the monitor measures.
+    `plots` is the CSV file of what training records, `monitor_plots` that of what `monitor` measures; a run without a
+    monitor has curves only.
     """
 
     def __init__(self, folder, plots, monitor=None, monitor_plots=None):
@@ -117,13 +108,7 @@ class LiveRun:
         self._live, self._entries = None, None
 
     def start(self, losses, monitors=()):
-        """Begin with what an earlier, stopped part of the run has recorded; nothing for a new run.
-
-        Parameters
-        ----------
-        losses, monitors : sequence of dict
-            With `step` or `epoch`.
-        """
+        """Begin with the entries (dict with `step` or `epoch`) of an earlier, stopped part of the run."""
         # DVCLive removes its own files of an earlier run
         self._live = Live(str(self.folder), report="html", save_dvc_exp=False, dvcyaml=None)
         self._entries = list(losses), list(monitors)
@@ -177,18 +162,10 @@ class LiveRun:
 
 
 def progress_pictures(folder):
-    """Read how the faces of the validation people have changed.
+    """Read how the faces of the validation people have changed, from the folder of a `LiveRun` with a monitor.
 
-    Parameters
-    ----------
-    folder : path-like
-        Of a `LiveRun` that looked at photographs.
-
-    Returns
-    -------
-    dict of str to ndarray (P, S, S, 3)
-        First "photograph", then the faces after so many steps ("0", "50", ...): at most ten times, evenly spread, the
-        first and the last among them.
+    A dict of str to ndarray (P, S, S, 3): first "photograph", then the faces after so many steps ("0", "50", ...): at
+    most ten times, evenly spread, the first and the last among them.
     """
     folder = Path(folder) / "faces"
     steps = sorted(folder.glob("[0-9]*.png"))

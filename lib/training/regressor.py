@@ -16,12 +16,7 @@ class Regressor(nn.Module):
     Features are standardised first with the mean and deviation that they have over synthetic faces (`standardise`), so
     that one learning rate suits every identity network.
 
-    Parameters
-    ----------
-    feature_dimension : int
-        Length F of the identity network's features.
-    shape_dimension, texture_dimension : int
-        Numbers of coefficients; 199 and 199 in the paper.
+    F `feature_dimension` features become `shape_dimension` and `texture_dimension` coefficients; 199 each in the paper.
     """
 
     def __init__(self, feature_dimension, shape_dimension=199, texture_dimension=199):
@@ -52,18 +47,7 @@ class Regressor(nn.Module):
         return len(self.feature_mean)
 
     def forward(self, features):
-        """Regress coefficients.
-
-        Parameters
-        ----------
-        features : Tensor (B, F)
-            Penultimate (average pool) layer of the identity network (paper 3.1).
-
-        Returns
-        -------
-        Coefficients
-            Shape (B, S) and texture (B, K), standard normal over a population of faces.
-        """
+        """Regress coefficients, standard normal over a population of faces, from features (B, F) (paper 3.1)."""
         values = self.layers((features - self.feature_mean) / self.feature_deviation)
         return Coefficients(values[:, : self.shape_dimension], values[:, self.shape_dimension :])
 
@@ -84,13 +68,7 @@ class Regressor(nn.Module):
 
     @classmethod
     def load(cls, path):
-        """Read a regressor written by `save`.
-
-        Raises
-        ------
-        StudyError
-            The file is missing, damaged or no regressor.
-        """
+        """Read a regressor written by `save`; StudyError: the file is missing, damaged or no regressor."""
         tensors, sizes = load_tensors(path)
         try:
             regressor = cls(**sizes)

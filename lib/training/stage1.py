@@ -32,16 +32,14 @@ def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=N
     checkpoint : Path
         Written every epoch; a stopped run resumes from there.
     live : lib.training.monitor.LiveRun or None
-        Shows the run in progress.
     held_out : Tensor (M,) or None
-        bool: the faces that tell how much of the coefficients' variance is explained and are not trained on; None: the
-        last 5 %.
+        bool: faces that measure `shape_explained` and `texture_explained` and are not trained on; None: the last 5 %.
 
     Returns
     -------
     list of dict
         One entry per epoch: `epoch`, `loss`, `validation_loss`, `shape_explained`, `texture_explained` (share of the
-        variance of the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean of the epoch) and
+        variance of the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean) and
         `faces_per_second`.
     """
     if held_out is None:

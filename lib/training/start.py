@@ -33,13 +33,7 @@ class Stage2(NamedTuple):
 
 
 def load_stage2(params, variant):
-    """Read what the earlier stages left.
-
-    Raises
-    ------
-    StudyError
-        A file is missing or damaged.
-    """
+    """Read what the earlier stages left; StudyError: a file is missing or damaged."""
     device, store = best_device(), load_feature_store(paths.PHOTOS)
     face_model = FaceModel.load(params.face_model.path)
     network, judge = (load_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
@@ -93,12 +87,8 @@ def load_stage2(params, variant):
 def run_stage2(start, params, variant):
     """Train one variant to its end, on as many processes as its `processes` says; changes the regressor in place.
 
-    Several processes leave their last checkpoint, from which this one goes on with nothing left to do.
-
-    Returns
-    -------
-    tuple of (History, Path)
-        What was recorded of the run, and its checkpoint, which the caller deletes once the results are kept.
+    Several processes leave their last checkpoint, from which this one goes on with nothing left to do. Returns the
+    run's `History` and its checkpoint, which the caller deletes once the results are kept.
     """
     processes = params.variant(variant).processes
     if processes > 1:

@@ -1,4 +1,1 @@
-"""Numba twins of what `rendering`, `face_model.model` and `training.augmentation` say in torch.
-
-Only these three import them. Each file begins with what it is the fast twin of.
-"""
+"""Numba twins of what `rendering` says in torch, for the CPU; each file begins with what it is the fast twin of."""

@@ -1,7 +1,7 @@
 """Fast twin of `lib.rendering.shading.shade` for the CPU: one picture per thread.
 
-In torch each of some sixty elementwise steps would stream full-size pictures through memory, three times as slow as
-rasterising. Here the covered pixels are worked on by the block (`lib.rendering.kernels.shading_block`).
+In torch some sixty elementwise steps would stream full-size pictures through memory, and a step of stage 2 take twice
+as long. Here the covered pixels are worked on by the block (`lib.rendering.kernels.shading_block`).
 """
 
 import numpy as np
@@ -42,8 +42,7 @@ def _shade(attributes, ids, lamps, ambient, eye, background, specular, linear, p
             turn_to_lamp(s, count, lamps[lamp], specular)
             add_lamp(s, count, lamps[lamp])
         encode_light(s, count)
-        for i in range(count):
-            p = u64(i)
+        for p in range(count):
             pixel = u64(listed[p])
             for k in range(3):
                 linear[pixel, k] = s[LIGHT_RED + u64(k * BLOCK) + p]

@@ -96,8 +96,7 @@ def gather(attributes, ids, first, last, listed, s):
     for pixel in range(first, last):
         listed[count] = pixel
         count += u64(ids[u64(pixel)] >= 0)
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         for k in range(9):
             s[RED + u64(k * BLOCK) + p] = attributes[u64(listed[p]), u64(k)]
     return count
@@ -106,8 +105,7 @@ def gather(attributes, ids, first, last, listed, s):
 @inlined
 def scatter(s, count, listed, to_attributes):
     """Copy the gradients of the attributes to those of the listed pixels."""
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         for k in range(9):
             to_attributes[u64(listed[p]), u64(k)] = s[TO_RED + u64(k * BLOCK) + p]
 
@@ -116,8 +114,7 @@ def scatter(s, count, listed, to_attributes):
 def prepare(s, count, eye):
     """Linear albedo, directions of the normal and of the eye."""
     eye_x, eye_y, eye_z = eye[0], eye[1], eye[2]
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         s[RED + p], s[RED_SLOPE + p] = _decode(s[RED + p])
         s[GREEN + p], s[GREEN_SLOPE + p] = _decode(s[GREEN + p])
         s[BLUE + p], s[BLUE_SLOPE + p] = _decode(s[BLUE + p])
@@ -131,8 +128,7 @@ def prepare(s, count, eye):
 def add_ambient(s, count, ambient):
     """Begin the sum of the reflected light with that from everywhere."""
     red, green, blue = ambient[0], ambient[1], ambient[2]
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         s[LIGHT_RED + p], s[LIGHT_GREEN + p] = red * s[RED + p], green * s[GREEN + p]
         s[LIGHT_BLUE + p] = blue * s[BLUE + p]
 
@@ -141,8 +137,7 @@ def add_ambient(s, count, ambient):
 def turn_to_lamp(s, count, lamp, specular):
     """Find direction of a lamp, one over its distance, how much it faces the surface and is mirrored, and its shine."""
     x, y, z = lamp[0], lamp[1], lamp[2]
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         lx, ly, lz, s[L_INVERSE + p] = _unit(x - s[X + p], y - s[Y + p], z - s[Z + p])
         facing = max(s[NX + p] * lx + s[NY + p] * ly + s[NZ + p] * lz, _ZERO)
         along = lx * s[EX + p] + ly * s[EY + p] + lz * s[EZ + p]
@@ -156,8 +151,7 @@ def turn_to_lamp(s, count, lamp, specular):
 def add_lamp(s, count, lamp):
     """Add the reflected light of one lamp, diffuse and mirrored, to the sum."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         difference, highlight = s[FACING + p] - s[HIGHLIGHT + p], s[HIGHLIGHT + p]
         s[LIGHT_RED + p] += red * (s[RED + p] * difference + highlight)
         s[LIGHT_GREEN + p] += green * (s[GREEN + p] * difference + highlight)
@@ -167,8 +161,7 @@ def add_lamp(s, count, lamp):
 @inlined
 def encode_light(s, count):
     """From the sum of the linear light to sRGB."""
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         s[SEEN_RED + p], s[SEEN_GREEN + p] = _encode(s[LIGHT_RED + p]), _encode(s[LIGHT_GREEN + p])
         s[SEEN_BLUE + p] = _encode(s[LIGHT_BLUE + p])
 
@@ -176,8 +169,7 @@ def encode_light(s, count):
 @inlined
 def gather_gradient(linear, picture, gradient, listed, s, count):
     """Copy the forward pass's results at the listed pixels, and the gradient of the picture there."""
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         pixel = u64(listed[p])
         for k in range(3):
             row = u64(k * BLOCK) + p
@@ -192,7 +184,7 @@ def light_backward(s, count, ambient, to_ambient):
     for k in range(3):
         colour, total = ambient[k], _ZERO
         for i in range(count):
-            p = u64(k * BLOCK) + u64(i)
+            p = u64(k * BLOCK) + i
             to_light = s[G_RED + p] * _encode_slope(s[LIGHT_RED + p], s[SEEN_RED + p])
             s[G_RED + p], s[TO_RED + p] = to_light, to_light * colour
             total += to_light * s[RED + p]
@@ -204,8 +196,8 @@ def colours_backward(s, count, lamp, to_lamp):
     """Add the gradients of the albedo and of the lamp's colour, by way of one lamp."""
     for k in range(3):
         colour, total = lamp[3 + k], _ZERO
-        for i in range(count):
-            p, value = u64(i), u64(k * BLOCK) + u64(i)
+        for p in range(count):
+            value = u64(k * BLOCK) + p
             difference, highlight = s[FACING + p] - s[HIGHLIGHT + p], s[HIGHLIGHT + p]
             total += s[G_RED + value] * (s[RED + value] * difference + highlight)
             s[TO_RED + value] += s[G_RED + value] * colour * difference
@@ -217,8 +209,7 @@ def directions_backward(s, count, lamp, to_lamp):
     """Add the gradients of normal, direction of the eye, place, and of the lamp's place, by way of one lamp."""
     red, green, blue = lamp[3], lamp[4], lamp[5]
     sum_x = sum_y = sum_z = _ZERO
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         lx, ly, lz, facing = s[LX + p], s[LY + p], s[LZ + p], s[FACING + p]
         lit_red, lit_green, lit_blue = s[G_RED + p] * red, s[G_GREEN + p] * green, s[G_BLUE + p] * blue
         diffuse = lit_red * s[RED + p] + lit_green * s[GREEN + p] + lit_blue * s[BLUE + p]
@@ -255,8 +246,7 @@ def directions_backward(s, count, lamp, to_lamp):
 def surface_backward(s, count, to_eye):
     """From the gradients of decoded albedo and directions to those of what they come from."""
     sum_x = sum_y = sum_z = _ZERO
-    for i in range(count):
-        p = u64(i)
+    for p in range(count):
         s[TO_RED + p] *= s[RED_SLOPE + p]
         s[TO_GREEN + p] *= s[GREEN_SLOPE + p]
         s[TO_BLUE + p] *= s[BLUE_SLOPE + p]

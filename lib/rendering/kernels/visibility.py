@@ -30,9 +30,7 @@ def nearest_triangles(clip, triangles, width, height, both_sides, keys):
     keys[:] = EMPTY
     screen, cells = np.empty((len(clip), 3), np.float32), np.empty((len(clip), 2), np.int32)
     if _project(clip, width, height, screen, cells):
-        found = np.empty(len(triangles), np.int32)
-        count = _find(cells, triangles, found)
-        _draw(screen, cells, triangles, found[:count], width, both_sides, keys)
+        _draw(screen, cells, triangles, width, both_sides, keys)
     else:
         _draw_carefully(clip, triangles, width, height, both_sides, keys)
 
@@ -67,26 +65,14 @@ def _project(clip, width, height, screen, cells):
 
 
 @exact_kernel
-def _find(cells, triangles, found):
-    """Note the triangles whose corners are in several columns and rows of cells; return their number.
-
-    The bounding boxes of the others hold no centre: most triangles of a face are smaller than a pixel.
-    """
-    count = 0
+def _draw(screen, cells, triangles, width, both_sides, keys):
+    """Draw the triangles that do not face away."""
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        columns = (cells[a, 0] != cells[b, 0]) | (cells[a, 0] != cells[c, 0])
-        rows = (cells[a, 1] != cells[b, 1]) | (cells[a, 1] != cells[c, 1])
-        found[count] = t
-        count += columns & rows  # a branch that cannot be predicted would take longer
-    return count
-
-
-@exact_kernel
-def _draw(screen, cells, triangles, found, width, both_sides, keys):
-    """Draw the triangles that were found, and that do not face away."""
-    for t in found:
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        left, right = min(cells[a, 0], cells[b, 0], cells[c, 0]), max(cells[a, 0], cells[b, 0], cells[c, 0])
+        top, bottom = min(cells[a, 1], cells[b, 1], cells[c, 1]), max(cells[a, 1], cells[b, 1], cells[c, 1])
+        if left == right or top == bottom:
+            continue  # the box holds no centre: most triangles of a face are smaller than a pixel
         ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
         area = (cx - ax) * (by - ay) - (bx - ax) * (cy - ay)
         if not (area > 0 or (both_sides and area < 0)):
@@ -94,8 +80,6 @@ def _draw(screen, cells, triangles, found, width, both_sides, keys):
         if area < 0:
             b, c, bx, by, cx, cy = c, b, cx, cy, bx, by
         az, bz, cz, scale = screen[a, 2], screen[b, 2], screen[c, 2], f32(1) / abs(area)
-        left, right = min(cells[a, 0], cells[b, 0], cells[c, 0]), max(cells[a, 0], cells[b, 0], cells[c, 0])
-        top, bottom = min(cells[a, 1], cells[b, 1], cells[c, 1]), max(cells[a, 1], cells[b, 1], cells[c, 1])
         for row in range(top, bottom):
             for column in range(left, right):
                 x, y = f32(column), f32(row)

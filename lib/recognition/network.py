@@ -71,18 +71,9 @@ class Identity:
 class IdentityNetwork(nn.Module):
     """A frozen recognition network, differentiable down to the pixels.
 
-    Attributes
-    ----------
-    name : str
-        One of `NETWORK_NAMES`.
-    crop : lib.rendering.crop.Crop
-        The framing that its images must have; `image_size` is the crop's size in pixels.
-    feature_dimension, embedding_dimension : int
-        F and E.
-    fingerprint : str
-        SHA-256 of the weights it was loaded from.
-    centre : Tensor (E,)
-        Subtracted from the raw descriptor; zeros until `with_centre`.
+    `name` is one of `NETWORK_NAMES`, `crop` the framing that its images must have (`image_size` in pixels), F is
+    `feature_dimension` and E `embedding_dimension`. `fingerprint` is the SHA-256 of its weights. `centre` (E,) is
+    subtracted from the raw descriptor; zeros until `with_centre`.
     """
 
     def __init__(self, name, body, fingerprint, centre=None):
@@ -134,7 +125,6 @@ def prepare_network(name, folder, raw_folder):
     kind = _kind(name)
     state = kind.convert(kind.find_source(raw_folder))
     path = Path(folder) / f"{name}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: save_file(state, temporary))
     return path
 

@@ -38,11 +38,7 @@ def render(face_model, coefficients, scene, crop, expression=None, backend="auto
     Returns
     -------
     Tensor (S, 3, crop.size, crop.size)
-        sRGB in [0, 1]; differentiable with respect to the coefficients and to the scene's pose and lights.
-
-    Raises
-    ------
-    ValueError
+        sRGB in [0, 1]; differentiable with respect to the coefficients and to the scene's pose and lights. ValueError:
         S is not a multiple of B.
     """
     return render_meshes(

@@ -145,20 +145,9 @@ def light_source_colours():
 
 
 def sample_scenes(count, generator, distribution=None):
-    """Draw random scenes.
+    """Draw `count` random scenes of two lights each, on the CPU; the generator's state decides which.
 
-    Parameters
-    ----------
-    count : int
-    generator : torch.Generator
-        On the CPU. The same generator state gives the same scenes.
-    distribution : SceneDistribution or None
-        None: the defaults.
-
-    Returns
-    -------
-    Scene
-        `count` pictures, two lights each, on the CPU.
+    `distribution` is a `SceneDistribution`; None: the defaults.
     """
     ranges = distribution or SceneDistribution()
 

@@ -16,18 +16,9 @@ import torch.nn.functional as F
 class Augmentation:
     """Largest changes; each picture's own are drawn uniformly between none and these.
 
-    Attributes
-    ----------
-    shift, scale : float
-        Of the framing, to either side: the shift in each direction as a share of the crop's side, the scale as a share.
-    roll : float
-        Of the framing, radians.
-    blur : float
-        Standard deviation of a Gaussian, pixels of the crop.
-    noise : float
-        Standard deviation of Gaussian noise on each channel of each pixel, where white is 1.
-    contrast : float
-        Change of the contrast about the picture's mean, to either side, as a share.
+    Of the framing, to either side: `shift` in each direction as a share of the crop's side, `scale` as a share, `roll`
+    in radians. Of the picture: `blur`, standard deviation of a Gaussian in pixels; `noise`, that of Gaussian noise on
+    each channel, where white is 1; `contrast`, a change about the mean to either side, as a share.
     """
 
     shift: float = 0.0

@@ -69,8 +69,7 @@ class Monitor:
         """Compare every photograph with the face that the regressor gives it: dict of str to float.
 
         `likeness_frontal` and `likeness_side` are mean cosines of photograph and render, from the front and turned by
-        30 degrees (a face that pleases from one side alone falls behind in the second); `shape_mean_square` and
-        `texture_mean_square` are 1 over the model's own faces, more is exaggeration.
+        30 degrees; `shape_mean_square` and `texture_mean_square` are 1 over the model's own faces, more exaggerates.
         """
         coefficients, cosines = regressor(self.features), []
         network = centred_on_renders(self.network, self.face_model)

@@ -21,7 +21,7 @@ def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=N
     """Fit the regressor to synthetic faces with the parameter loss (paper 3.3, first stage).
 
     A regressor that was fitted before is fitted further: more shards of `make_synthetic_faces` and another call go on
-    from there.
+    from there. A stopped run resumes from its `checkpoint`, written every epoch.
 
     Parameters
     ----------
@@ -30,17 +30,15 @@ def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=N
     synthetic : SyntheticFaces
     params : Stage1Params
     checkpoint : Path
-        Written every epoch; a stopped run resumes from there.
     live : lib.training.monitor.LiveRun or None
     held_out : Tensor (M,) or None
-        bool: faces that measure `shape_explained` and `texture_explained` and are not trained on; None: the last 5 %.
+        bool: faces that are measured and not trained on; None: the last 5 %.
 
     Returns
     -------
     list of dict
-        One entry per epoch: `epoch`, `loss`, `validation_loss`, `shape_explained`, `texture_explained` (share of the
-        variance of the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean) and
-        `faces_per_second`.
+        Per epoch: `epoch`, `loss`, `validation_loss`, `shape_explained`, `texture_explained` (share of the variance of
+        the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean) and `faces_per_second`.
     """
     if held_out is None:
         held_out = torch.arange(len(synthetic)) >= len(synthetic) - max(1, int(len(synthetic) * VALIDATION_SHARE))

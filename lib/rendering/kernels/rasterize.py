@@ -1,4 +1,4 @@
-"""Fast twin of `lib.rendering.kaolin` for the CPU: visibility, blending and its gradient, as one autograd function.
+"""Fast twin of `lib.rendering.visible` for the CPU: visibility, blending and its gradient, as one autograd function.
 
 A picture is drawn by one thread, and all gradients of a face are added up by one thread: the same input gives the same
 bytes at any number of threads.

@@ -1,4 +1,4 @@
-"""Fast twin of the part of `lib.rendering.kaolin` that decides coverage: which triangle each pixel of a picture sees.
+"""Fast twin of `lib.rendering.visible.nearest_in_torch`: which triangle each pixel of a picture sees.
 
 A pixel's key is ``depth << 32 | triangle``: the smallest key wins, whatever the order of the triangles. Edge functions
 are exact negatives of each other in the two triangles that share an edge, and a centre that lies on the edge belongs

@@ -121,7 +121,7 @@ def test_jacobian_agrees_with_finite_differences(what):
 
     def pictures(steps):
         """One picture (3 * 28 * 28,) for each row of steps (S, size)."""
-        changed, shapes = scene.repeat(len(steps)), vertices
+        changed, shapes = scene[torch.arange(len(scene)).repeat(len(steps))], vertices
         if what == "shape":
             shapes = torch.cat([smooth_change(vertices, step) for step in steps])
         else:
@@ -327,7 +327,6 @@ def test_a_scene_can_be_kept_and_drawn_again(generator, tmp_path):
     heads = head()[0].expand(3, -1, -1)
     assert torch.equal(draw(heads, scene), draw(heads, again))
     assert len(scene) == 3 and len(scene[1:]) == 2 and len(scene[torch.tensor([True, False, False])]) == 1
-    assert torch.equal(scene.repeat(2).distance, scene.distance.repeat(2))
     assert torch.equal(scene[2].angles, scene.angles[2:]) and torch.equal(scene.to("cpu").ambient, scene.ambient)
 
 

@@ -73,10 +73,6 @@ class Scene:
         """The same scene on another device."""
         return self._each(lambda tensor: tensor.to(device))
 
-    def repeat(self, times):
-        """All pictures `times` times over, one whole round after the other."""
-        return self._each(lambda tensor: tensor.repeat(times, *(1,) * (tensor.ndim - 1)))
-
     def state(self):
         """The tensors by name: ``Scene(**scene.state())`` is the scene again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

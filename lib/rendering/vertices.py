@@ -9,7 +9,7 @@ import torch
 
 from lib.rendering.camera import project
 from lib.rendering.kernels.rasterize import checked_triangles
-from lib.rendering.kernels.vertices import VertexNormalsOnCpu
+from lib.rendering.kernels.vertices import VertexStageOnCpu
 from lib.rendering.visible import in_parts
 
 
@@ -19,16 +19,14 @@ def vertex_stage(vertices, albedo, triangles, projection):
     Meshes are those of `lib.rendering.renderer.render_meshes`; projection i of (S, 4, 4) belongs to mesh i % B. The
     attributes are albedo, unit normal, vertex.
     """
-    on_cpu = vertices.device.type == "cpu"
-    normals_of = VertexNormalsOnCpu.apply if on_cpu else vertex_normals
-    triangles = checked_triangles(triangles, vertices.shape[1]) if on_cpu else triangles
+    if vertices.device.type == "cpu":
+        triangles = checked_triangles(triangles, vertices.shape[1])
+        return VertexStageOnCpu.apply(vertices.contiguous(), albedo.contiguous(), triangles, projection.contiguous())
 
     def attributes(vertices, albedo):
-        return torch.cat([albedo, normals_of(vertices, triangles), vertices], 2)
+        return torch.cat([albedo, vertex_normals(vertices, triangles), vertices], 2)
 
-    vertices = vertices.contiguous()
-    surface = attributes(vertices, albedo) if on_cpu else in_parts(attributes, vertices, albedo)
-    return project(vertices, projection), surface
+    return project(vertices, projection), in_parts(attributes, vertices, albedo)
 
 
 def vertex_normals(vertices, triangles):

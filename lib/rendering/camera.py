@@ -52,7 +52,7 @@ def crop_projection(angles, distance, points, crop, framing=None):
     Parameters
     ----------
     angles : Tensor (S, 3)
-        Yaw, pitch, roll in radians. (A roll only turns the lights relative to the face: the crop turns it back.)
+        As `rotation_matrices`. (A roll only turns the lights relative to the face: the crop turns it back.)
     distance : Tensor (S,)
         From the camera to the mean of the landmarks, mm.
     points : Tensor (S, 4, 3)
@@ -67,10 +67,8 @@ def crop_projection(angles, distance, points, crop, framing=None):
         Maps homogeneous model coordinates (column vectors) to clip coordinates (x, y, z, w): y up, w the distance
         along the view axis in mm, z / w from -1 at the near plane to 1 at the far plane. Differentiable; finite in
         profile too, where the eyes coincide but eyes and mouth do not.
-    rotation : Tensor (S, 3, 3)
-        As `rotation_matrices`.
-    centre : Tensor (S, 3)
-        The model's point at the origin of the camera's frame.
+    rotation, centre : Tensor (S, 3, 3), Tensor (S, 3)
+        `rotation_matrices`, and the model's point at the origin of the camera's frame.
     """
     rotation, centre = rotation_matrices(angles), points.mean(1)
     shift = -(rotation @ centre.unsqueeze(2))

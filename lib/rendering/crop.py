@@ -16,14 +16,10 @@ POINT_NAMES = ("right_eye", "left_eye", "right_mouth", "left_mouth")
 
 @dataclass(frozen=True)
 class Crop:
-    """The square picture of a face that a recognition network was trained on.
+    """The square picture of a face that a recognition network was trained on, of `size` pixels.
 
-    Attributes
-    ----------
-    size : int
-        Height and width in pixels.
-    points : tuple of four (x, y)
-        Where the landmarks `POINT_NAMES` come to lie, in units of the picture: x to the right, y downwards, [0, 1].
+    `points` (x, y) are where the landmarks `POINT_NAMES` come to lie, in units of the picture: x to the right, y
+    downwards, [0, 1].
     """
 
     size: int

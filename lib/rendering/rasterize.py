@@ -17,14 +17,10 @@ from lib.rendering.visible import nearest_in_torch, rasterize_by
 
 @dataclass(frozen=True)
 class Fragments:
-    """What a camera sees through each pixel.
+    """What a camera sees through each pixel; row 0 is the top of the picture.
 
-    Attributes
-    ----------
-    triangle_ids : Tensor (B, H, W), int32
-        The nearest triangle, -1 where there is none. Row 0 is the top of the picture.
-    attributes : Tensor (B, H, W, C), float32
-        The vertex attributes at the pixel's centre, 0 where there is no triangle.
+    `triangle_ids` (B, H, W), int32, has the nearest triangle, -1 where there is none; `attributes` (B, H, W, C) those of
+    the vertices at the pixel's centre, float32, 0 where there is no triangle.
     """
 
     triangle_ids: torch.Tensor
@@ -51,15 +47,14 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
     triangles : Tensor (T, 3), integer
         Vertex indices, counter-clockwise as seen from outside.
     attributes : Tensor (A, N, C), float32
-        Any number of channels. B is a multiple of A and picture i shows attributes i % A: several views of one face
-        share one set.
+        B is a multiple of A and picture i shows attributes i % A: several views of one face share one set.
     height, width : int
-        Size of the pictures in pixels.
+        Of the pictures in pixels.
     backend : {"auto", "cpu", "torch", "kaolin", "kaolin-nvdiffrast"}
-        A name in `BACKENDS`, or "auto": "cpu" for tensors there; on other devices "kaolin" where it is installed, else
-        "torch" (the choice is printed once). "torch" is plain torch on any device, "kaolin" Kaolin's own CUDA
-        rasteriser, "kaolin-nvdiffrast" the one that it borrows from nvdiffrast, which snaps to 1/16 of a pixel. All
-        but "cpu" leave out whole triangles that reach behind the camera or beyond the near or the far plane.
+        "auto": "cpu" for tensors there; on other devices "kaolin" where it is installed, else "torch" (printed once).
+        "torch" is plain torch on any device, "kaolin" Kaolin's own CUDA rasteriser, "kaolin-nvdiffrast" the one that it
+        borrows from nvdiffrast, which snaps to 1/16 of a pixel. All but "cpu" leave out whole triangles that reach
+        behind the camera or beyond the near or the far plane.
     cull_backfaces : bool
         Leave out triangles that are clockwise in the picture.
 

@@ -27,8 +27,8 @@ def render(face_model, coefficients, scene, crop, expression=None, backend="auto
     coefficients : Coefficients
         Shape and texture of B faces.
     scene : Scene
-        S pictures, on any device; S is a multiple of B and picture i shows face i % B, which is decoded once for all
-        its views.
+        S pictures, on any device; S is a multiple of B (else ValueError) and picture i shows face i % B, which is
+        decoded once for all its views.
     crop : Crop
     expression : Tensor (B, E) or None
         None: neutral.
@@ -38,8 +38,7 @@ def render(face_model, coefficients, scene, crop, expression=None, backend="auto
     Returns
     -------
     Tensor (S, 3, crop.size, crop.size)
-        sRGB in [0, 1]; differentiable with respect to the coefficients and to the scene's pose and lights. ValueError:
-        S is not a multiple of B.
+        sRGB in [0, 1]; differentiable with respect to the coefficients and to the scene's pose and lights.
     """
     return render_meshes(
         face_model.vertices(coefficients.shape, expression),
@@ -57,20 +56,12 @@ def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, 
 
     Parameters
     ----------
-    vertices : Tensor (B, N, 3)
-        Model frame, mm.
-    albedo : Tensor (B, N, 3)
-        sRGB in [0, 1].
+    vertices, albedo : Tensor (B, N, 3)
+        Model frame, mm; sRGB in [0, 1].
     triangles : Tensor (T, 3), integer
         Counter-clockwise as seen from outside.
     alignment_vertices : mapping or sequence
         For each of `lib.rendering.crop.POINT_NAMES` the vertices whose mean is that landmark.
-    scene, crop, backend
-        As `render`.
-
-    Returns
-    -------
-    Tensor (S, 3, crop.size, crop.size)
     """
     meshes = vertices, albedo, triangles, alignment_vertices
     return render_with_landmarks(*meshes, scene, crop, backend)[0]

@@ -39,12 +39,10 @@ class Scene:
         Yaw, pitch, roll in radians (`lib.rendering.camera.rotation_matrices`).
     distance : Tensor (S,)
         From the camera to the face, mm.
-    light_positions : Tensor (S, L, 3)
-        Camera frame, mm.
-    light_colours : Tensor (S, L, 3)
-        Linear sRGB: the light reflected by a white surface that faces the lamp; 1 is the image's white.
+    light_positions, light_colours : Tensor (S, L, 3)
+        Camera frame, mm; linear sRGB: the light that a white surface reflects which faces the lamp, 1 is white.
     ambient : Tensor (S, 3)
-        The same for the light from everywhere.
+        The same colour for the light from everywhere.
     background : Tensor (S, 3, 6, 6)
         sRGB in [0, 1]: control colours of a smooth (Bezier) patch over the picture, row 0 on top.
     framing : Tensor (S, 4)

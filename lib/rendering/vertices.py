@@ -30,18 +30,10 @@ def vertex_stage(vertices, albedo, triangles, projection):
 
 
 def vertex_normals(vertices, triangles):
-    """Average the normals of the triangles about each vertex, weighted with their areas, differentiably.
+    """Average the normals of the triangles (T, 3) about each vertex, weighted with their areas, differentiably.
 
-    Parameters
-    ----------
-    vertices : Tensor (B, N, 3)
-    triangles : Tensor (T, 3), integer
-        Counter-clockwise as seen from outside.
-
-    Returns
-    -------
-    Tensor (B, N, 3)
-        Unit vectors that point outwards; zero where there is no triangle with an area.
+    Meshes are (B, N, 3), triangles counter-clockwise as seen from outside. Unit vectors (B, N, 3) that point outwards;
+    zero where there is no triangle with an area.
     """
     corners = triangles.long().unbind(1)
     a, b, c = (vertices.index_select(1, corner) for corner in corners)

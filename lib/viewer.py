@@ -26,10 +26,8 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
     ----------
     names : sequence of str
         B faces' names, on the buttons that choose among them.
-    vertices : array-like (B, N, 3)
-        mm, +x to the subject's left, +y up, +z out of the face; kept to a 65,536th of the faces' extent.
-    colours : array-like (B, N, 3)
-        sRGB in [0, 1]; kept to 8 bits.
+    vertices, colours : array-like (B, N, 3)
+        mm, +x to the subject's left, +y up, +z out of the face; sRGB in [0, 1]. Both are kept rounded.
     triangles : array-like (T, 3)
         Counter-clockwise as seen from outside.
     picture : ndarray (H, W, 3)

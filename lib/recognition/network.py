@@ -43,7 +43,7 @@ FACENET_CROP = Crop(160, ((0.303, 0.354), (0.697, 0.354), (0.328, 0.788), (0.672
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """What is fixed about a network: its architecture, its crop, its published file and how that is converted."""
+    """What is fixed about a network: how it is built and framed, how its published file is found and converted."""
 
     architecture: type[nn.Module]
     crop: Crop

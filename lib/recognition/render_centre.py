@@ -31,15 +31,11 @@ BATCH = 25
 
 @dataclass(frozen=True)
 class ReferenceRenders:
-    """What a network sees of them, in the frontal pose and light of the evaluation (paper 4.3).
+    """What a network sees of them, in the frontal pose and light of the evaluation (paper 4.3)."""
 
-    `centre` (E,) is the mean raw descriptor of the random faces, `mean_face` (F,) the features of the mean face,
-    and `distance` that from the mean face to a random face, in features: the mean over the random faces.
-    """
-
-    centre: torch.Tensor
-    mean_face: torch.Tensor
-    distance: float
+    centre: torch.Tensor  # (E,): mean raw descriptor of the random faces
+    mean_face: torch.Tensor  # (F,): features of the model's mean face
+    distance: float  # from the mean face to a random face, in features: the mean over the random faces
 
 
 @lru_cache(maxsize=4)

@@ -31,31 +31,16 @@ CONTROL_COLOURS = 6
 
 @dataclass(frozen=True)
 class Scene:
-    """S pictures' poses, lights and backgrounds; plain tensors, so that a scene can be kept and drawn again.
+    """S pictures' poses, lights and backgrounds; plain tensors, so that a scene can be kept and drawn again."""
 
-    Attributes
-    ----------
-    angles : Tensor (S, 3)
-        Yaw, pitch, roll in radians (`lib.rendering.camera.rotation_matrices`).
-    distance : Tensor (S,)
-        From the camera to the face, mm.
-    light_positions, light_colours : Tensor (S, L, 3)
-        Camera frame, mm; linear sRGB: the light that a white surface reflects which faces the lamp, 1 is white.
-    ambient : Tensor (S, 3)
-        The same colour for the light from everywhere.
-    background : Tensor (S, 3, 6, 6)
-        sRGB in [0, 1]: control colours of a smooth (Bezier) patch over the picture, row 0 on top.
-    framing : Tensor (S, 4)
-        How the face is moved from its exact place in the crop: to the right and up as shares of the crop's side, grown
-        by a share, turned counter-clockwise in radians; zeros for the exact place.
-    """
-
-    angles: torch.Tensor
-    distance: torch.Tensor
-    light_positions: torch.Tensor
-    light_colours: torch.Tensor
-    ambient: torch.Tensor
-    background: torch.Tensor
+    angles: torch.Tensor  # (S, 3): yaw, pitch, roll in radians (`lib.rendering.camera.rotation_matrices`)
+    distance: torch.Tensor  # (S,): from the camera to the face, mm
+    light_positions: torch.Tensor  # (S, L, 3): camera frame, mm
+    light_colours: torch.Tensor  # (S, L, 3), linear sRGB: what a white surface that faces the lamp reflects; 1 is white
+    ambient: torch.Tensor  # (S, 3): the same for the light from everywhere
+    background: torch.Tensor  # (S, 3, 6, 6), sRGB in [0, 1]: control colours of a smooth (Bezier) patch, row 0 on top
+    # (S, 4), how the face is moved from its exact place in the crop: to the right and up as shares of the crop's side,
+    # grown by a share, turned counter-clockwise in radians; zeros for the exact place
     framing: torch.Tensor
 
     def __len__(self):
@@ -81,45 +66,24 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneDistribution:
-    """Ranges that random scenes are drawn from, uniformly. Angles in radians, lengths in mm.
+    """Ranges (least, most) that random scenes are drawn from, uniformly. Angles in radians, lengths in mm."""
 
-    Attributes
-    ----------
-    yaw, pitch, roll : float
-        Largest angle to either side. (The crop turns a roll back: it moves the lights about the face.)
-    distance : (nearest, farthest)
-        Of the camera: 60 cm is a selfie, 1.5 m a portrait.
-    light_x, light_y, light_z : (least, most)
-        Position of each of the two lights in the camera's frame: "several meters from the face" (paper 3.2.2).
-    exposure : (darkest, brightest)
-        Light reflected by a white surface that faces all lights, as a multiple of the image's white.
-    ambient_share : (least, most)
-        Part of the exposure that comes from everywhere.
-    key_share : (least, most)
-        Part of the lamps' light that comes from the first lamp: "varying intensity".
-    white_balance : (least, most)
-        How much of the light's colour the camera has taken out: 0 nothing, 1 all (a power of the three channels).
-    tint : float
-        Largest random factor - 1 on each channel: "and perturb the color to avoid overfitting".
-    random_backgrounds : bool
-        Behind each face a random colour, gradient or clouds of colours; else the grey wall of `frontal_scene`.
-    crop_shift, crop_scale, crop_roll : float
-        Largest random changes of the framing to either side (`Scene.framing`).
-    """
-
-    yaw: float = math.radians(30)
+    yaw: float = math.radians(30)  # largest angle to either side
     pitch: float = math.radians(15)
-    roll: float = math.radians(5)
-    distance: tuple[float, float] = (600.0, 1500.0)
+    roll: float = math.radians(5)  # the crop turns it back: it moves the lights about the face
+    distance: tuple[float, float] = (600.0, 1500.0)  # of the camera: 60 cm is a selfie, 1.5 m a portrait
+    # of each of the two lights in the camera's frame: "several meters from the face" (paper 3.2.2)
     light_x: tuple[float, float] = (-3000.0, 3000.0)
     light_y: tuple[float, float] = (-1000.0, 3000.0)
     light_z: tuple[float, float] = (1500.0, 4000.0)
-    exposure: tuple[float, float] = (1.0, 1.6)
-    ambient_share: tuple[float, float] = (0.25, 0.5)
-    key_share: tuple[float, float] = (0.3, 0.7)
+    exposure: tuple[float, float] = (1.0, 1.6)  # light reflected by a white surface that faces all lights; 1 is white
+    ambient_share: tuple[float, float] = (0.25, 0.5)  # part of the exposure that comes from everywhere
+    key_share: tuple[float, float] = (0.3, 0.7)  # part of the lamps' light from the first lamp: "varying intensity"
+    # how much of the light's colour the camera has taken out: 0 nothing, 1 all (a power of the three channels)
     white_balance: tuple[float, float] = (0.5, 1.0)
-    tint: float = 0.08
-    random_backgrounds: bool = True
+    tint: float = 0.08  # largest random factor - 1 on each channel: "and perturb the color to avoid overfitting"
+    random_backgrounds: bool = True  # a colour, a gradient or clouds of colours; else the wall of `frontal_scene`
+    # largest random changes of the framing to either side (`Scene.framing`)
     crop_shift: float = 0.0
     crop_scale: float = 0.0
     crop_roll: float = 0.0

@@ -14,19 +14,14 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Largest changes; each picture's own are drawn uniformly between none and these.
+    """Largest changes; each picture's own are drawn uniformly between none and these."""
 
-    Of the framing, to either side: `shift` in each direction as a share of the crop's side, `scale` as a share, `roll`
-    in radians. Of the picture: `blur`, standard deviation of a Gaussian in pixels; `noise`, that of Gaussian noise on
-    each channel, where white is 1; `contrast`, a change about the mean to either side, as a share.
-    """
-
-    shift: float = 0.0
-    scale: float = 0.0
-    roll: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
-    contrast: float = 0.0
+    shift: float = 0.0  # of the framing, to either side: in each direction as a share of the crop's side
+    scale: float = 0.0  # as a share
+    roll: float = 0.0  # radians
+    blur: float = 0.0  # standard deviation of a Gaussian, pixels of the crop
+    noise: float = 0.0  # standard deviation of Gaussian noise on each channel of each pixel, where white is 1
+    contrast: float = 0.0  # change of the contrast about the picture's mean, to either side, as a share
 
     @classmethod
     def from_degrees(cls, roll_degrees, **rest):

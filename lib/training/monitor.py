@@ -51,18 +51,14 @@ def split_validation(persons, people):
 
 @dataclass(frozen=True)
 class Monitor:
-    """Validation people and all that it takes to measure and to draw them.
+    """Validation people, one photograph each, and all that it takes to measure and to draw them."""
 
-    One photograph each: `features` (W, F) of the training network and `embeddings` (W, E) of the evaluation network,
-    which is `network`. The first few `photographs` (P, S, S, 3), uint8, are in `crop`.
-    """
-
-    features: torch.Tensor
-    embeddings: torch.Tensor
-    photographs: np.ndarray
+    features: torch.Tensor  # (W, F), of the training network
+    embeddings: torch.Tensor  # (W, E), of the evaluation network
+    photographs: np.ndarray  # (P, S, S, 3), uint8: the first few of them, in `crop`
     crop: Crop
     face_model: FaceModel
-    network: IdentityNetwork
+    network: IdentityNetwork  # the evaluation network
 
     @torch.no_grad()
     def measure(self, regressor):

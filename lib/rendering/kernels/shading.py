@@ -7,46 +7,29 @@ as long. Here the covered pixels are worked on by the block (`lib.rendering.kern
 import numpy as np
 import torch
 
+from lib.rendering.kernels import shading_block as block
 from lib.rendering.kernels.compile import f32, kernel, u64
-from lib.rendering.kernels.shading_block import (
-    BLOCK,
-    LIGHT_RED,
-    ROWS,
-    SEEN_RED,
-    add_ambient,
-    add_lamp,
-    colours_backward,
-    directions_backward,
-    encode_light,
-    gather,
-    gather_gradient,
-    light_backward,
-    prepare,
-    scatter,
-    surface_backward,
-    turn_to_lamp,
-)  # fmt: skip
 from lib.rendering.kernels.threads import for_each
 
 
 @kernel
 def _shade(attributes, ids, lamps, ambient, eye, background, specular, linear, picture):
     """Fill `picture` (3, P) and, for the backward pass, `linear` (P, 3); lamps (L, 6) are positions and colours."""
-    s, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK, np.int64)
+    s, listed = np.empty(block.ROWS * block.BLOCK, np.float32), np.empty(block.BLOCK, np.int64)
     picture[:] = background
-    for first in range(0, len(ids), BLOCK):
-        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, s)
-        prepare(s, count, eye)
-        add_ambient(s, count, ambient)
+    for first in range(0, len(ids), block.BLOCK):
+        count = block.gather(attributes, ids, first, min(first + block.BLOCK, len(ids)), listed, s)
+        block.prepare(s, count, eye)
+        block.add_ambient(s, count, ambient)
         for lamp in range(len(lamps)):
-            turn_to_lamp(s, count, lamps[lamp], specular)
-            add_lamp(s, count, lamps[lamp])
-        encode_light(s, count)
+            block.turn_to_lamp(s, count, lamps[lamp], specular)
+            block.add_lamp(s, count, lamps[lamp])
+        block.encode_light(s, count)
         for p in range(count):
             pixel = u64(listed[p])
             for k in range(3):
-                linear[pixel, k] = s[LIGHT_RED + u64(k * BLOCK) + p]
-                picture[k, pixel] = s[SEEN_RED + u64(k * BLOCK) + p]
+                linear[pixel, k] = s[block.LIGHT_RED + u64(k * block.BLOCK) + p]
+                picture[k, pixel] = s[block.SEEN_RED + u64(k * block.BLOCK) + p]
 
 
 @kernel
@@ -55,19 +38,19 @@ def _shade_backward(
     to_attributes, to_lamps, to_ambient, to_eye,
 ):  # fmt: skip
     """Fill the gradient of the attributes (P, 9) and add to those of lamps (L, 6), ambient and eye (3,)."""
-    s, listed = np.empty(ROWS * BLOCK, np.float32), np.empty(BLOCK, np.int64)
+    s, listed = np.empty(block.ROWS * block.BLOCK, np.float32), np.empty(block.BLOCK, np.int64)
     to_attributes[:] = f32(0)
-    for first in range(0, len(ids), BLOCK):
-        count = gather(attributes, ids, first, min(first + BLOCK, len(ids)), listed, s)
-        prepare(s, count, eye)
-        gather_gradient(linear, picture, gradient, listed, s, count)
-        light_backward(s, count, ambient, to_ambient)
+    for first in range(0, len(ids), block.BLOCK):
+        count = block.gather(attributes, ids, first, min(first + block.BLOCK, len(ids)), listed, s)
+        block.prepare(s, count, eye)
+        block.gather_gradient(linear, picture, gradient, listed, s, count)
+        block.light_backward(s, count, ambient, to_ambient)
         for lamp in range(len(lamps)):
-            turn_to_lamp(s, count, lamps[lamp], specular)
-            colours_backward(s, count, lamps[lamp], to_lamps[lamp])
-            directions_backward(s, count, lamps[lamp], to_lamps[lamp])
-        surface_backward(s, count, to_eye)
-        scatter(s, count, listed, to_attributes)
+            block.turn_to_lamp(s, count, lamps[lamp], specular)
+            block.colours_backward(s, count, lamps[lamp], to_lamps[lamp])
+            block.directions_backward(s, count, lamps[lamp], to_lamps[lamp])
+        block.surface_backward(s, count, to_eye)
+        block.scatter(s, count, listed, to_attributes)
 
 
 class ShadeOnCpu(torch.autograd.Function):

@@ -17,7 +17,7 @@ from lib.photos.align import POINT_COLUMNS
 from lib.photos.files import Photograph
 from lib.recognition.reader import FeatureReader
 from lib.robustness import protocol as robustness
-from lib.robustness.changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, Change, change_pixels
+from lib.robustness.changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, RESOLUTION, Change, change_pixels
 from lib.robustness.protocol import ARTWORK, UNCHANGED, SinglePhotograph, choose_people, write_photographs
 from lib.robustness.simulated import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, SimulatedSubject
 from lib.robustness.styles import STYLES, stylise
@@ -75,8 +75,14 @@ def test_blur_takes_detail_away(image):
     assert np.abs(np.diff(soft, axis=0)).mean() < 0.3 * np.abs(np.diff(image, axis=0)).mean()
 
 
+def test_resolution_takes_pixels_away(image):
+    coarse = change_pixels(image, POINTS, RESOLUTION.name, 6.0)
+    assert np.abs(np.diff(coarse, axis=0)).mean() < 0.3 * np.abs(np.diff(image, axis=0)).mean()
+    assert coarse.mean() == pytest.approx(image.mean(), abs=0.01)
+
+
 def test_an_unknown_change_is_refused(image):
-    with pytest.raises(ValueError, match="occlusion, blur, darkness, gamma"):
+    with pytest.raises(ValueError, match="occlusion, blur, resolution, darkness, gamma"):
         change_pixels(image, POINTS, "pose", 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Changes of a photograph's pixels that make it harder: occlusion, blur, darkness, a hard tone curve.
+"""Changes of a photograph's pixels that make it harder: occlusion, blur, resolution, darkness, a hard tone curve.
 
 For the stress test of photographs whose person cannot be photographed again (paper Fig. 6, section 4.5); simulated
 people change pose, light and expression themselves (`lib.robustness.simulated`).
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from skimage.transform import resize
 
 SCARF_COLOUR = (0.27, 0.3, 0.38)
 BROW, CHIN, SCARF_END = -0.5, 1.9, 2.8
@@ -32,9 +33,10 @@ class Change:
 
 OCCLUSION = Change("occlusion", "share of the face covered", 0.0, 0.6)
 BLUR = Change("blur", "σ as a share of the distance between the eyes", 0.0, 0.16)
+RESOLUTION = Change("resolution", "times fewer pixels a side", 1.0, 6.0)
 DARKNESS = Change("darkness", "stops less light", 0.0, 5.0)
 GAMMA = Change("gamma", "exponent of the tone curve", 1.0, 4.0)
-PIXEL_CHANGES = (OCCLUSION, BLUR, DARKNESS, GAMMA)
+PIXEL_CHANGES = (OCCLUSION, BLUR, RESOLUTION, DARKNESS, GAMMA)
 
 
 def change_pixels(image, points, kind, strength):
@@ -44,6 +46,9 @@ def change_pixels(image, points, kind, strength):
     if kind == BLUR.name:
         sigma = strength * np.linalg.norm(points[1] - points[0])
         return gaussian_filter(image, (sigma, sigma, 0))
+    if kind == RESOLUTION.name:
+        small = [round(side / strength) for side in image.shape[:2]]
+        return resize(resize(image, small, anti_aliasing=True), image.shape[:2])
     if kind == DARKNESS.name:
         # light is proportional to about the 2.2th power of sRGB; 8 bits are all that a photograph keeps of it
         return np.rint(image * 2 ** (-strength / 2.2) * 255) / 255

@@ -1,4 +1,4 @@
-"""Simulated people photographed again under one change at a time: pose, light or expression, or what covers or blurs
+"""Simulated people photographed again under one change at a time: pose, light or expression, or what covers or coarsens
 the picture (paper Fig. 6)."""
 
 import copy
@@ -14,12 +14,12 @@ from lib.photos.simulated.camera import FACE_POINTS, alignment_vertices_of, draw
 from lib.photos.simulated.looks import dress
 from lib.rendering.crop import Crop
 from lib.rendering.scenes import frontal_scene
-from lib.robustness.changes import BLUR, OCCLUSION, Change, change_pixels
+from lib.robustness.changes import BLUR, OCCLUSION, RESOLUTION, Change, change_pixels
 
 POSE = Change("pose", "degrees of yaw", 0.0, 60.0)
 LIGHT = Change("light", "degrees that the lamps go round the head", 0.0, 100.0)
 EXPRESSION = Change("expression", "times a random expression", 0.0, 2.0)
-SIMULATED_CHANGES = (POSE, LIGHT, EXPRESSION, OCCLUSION, BLUR)
+SIMULATED_CHANGES = (POSE, LIGHT, EXPRESSION, OCCLUSION, BLUR, RESOLUTION)
 
 EYES_APART = 0.2
 """Distance between the eyes as a share of the photograph's side."""
@@ -69,7 +69,7 @@ class SimulatedSubject:
         crop = Crop(self.size, tuple(map(tuple, (self.points / self.size).tolist())))
         points = alignment_vertices_of(self.generator)
         image = draw_mesh(whole.vertices, whole.albedo, whole.triangles, points, scene, crop)
-        if kind in (OCCLUSION.name, BLUR.name):
+        if kind in (OCCLUSION.name, BLUR.name, RESOLUTION.name):
             image = change_pixels(image, self.points, kind, strength)
         return image.astype(np.float32)
 

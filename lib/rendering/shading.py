@@ -24,14 +24,8 @@ EXPONENT = 16
 def phong(attributes, lights, eye):
     """Shade pixels: sRGB in [0, 1], Tensor (S, H, W, 3).
 
-    Parameters
-    ----------
-    attributes : Tensor (S, H, W, 9)
-        Albedo (sRGB), normal (any length but 0) and position (mm) of the surface at each pixel.
-    lights : tuple of Tensor
-        (positions (S, L, 3) mm, colours (S, L, 3) linear, ambient (S, 3) linear).
-    eye : Tensor (S, 3)
-        Where the camera stands, mm.
+    `attributes` (S, H, W, 9) are albedo (sRGB), normal (any length but 0) and place (mm) of the surface; `lights` are
+    (positions (S, L, 3) mm, colours (S, L, 3) linear, ambient (S, 3) linear); the camera stands at `eye` (S, 3), mm.
     """
     positions, colours, ambient = lights
     albedo, normal, place = attributes.split(3, -1)

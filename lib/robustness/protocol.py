@@ -35,14 +35,13 @@ class StressPhotographs:
     """What the networks see of the N stress photographs in which a face was found.
 
     `index` has a line per photograph: `file`, `person`, `kind` (`UNCHANGED`, a change or a style), `step` (from 1; 0
-    for unchanged), `strength`, and `row` of the arrays (-1 where no face was found). `crops` are uint8, of the training
-    network, `features` by their number (`FeatureReader.feature_dimension`); embeddings are of the evaluation network.
+    for unchanged), `strength`, and `row` of the arrays (-1 where no face was found).
     """
 
     index: pd.DataFrame
-    features: dict[int, torch.Tensor]
-    embeddings: np.ndarray
-    crops: np.ndarray
+    features: dict[int, torch.Tensor]  # of the training network, by their number (`FeatureReader.feature_dimension`)
+    embeddings: np.ndarray  # of the evaluation network
+    crops: np.ndarray  # of the training network, uint8
 
 
 @dataclass(frozen=True)

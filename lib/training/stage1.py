@@ -23,16 +23,8 @@ def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=N
     A regressor that was fitted before is fitted further: more shards of `make_synthetic_faces` and another call go on
     from there. A stopped run resumes from its `checkpoint`, written every epoch.
 
-    Parameters
-    ----------
-    regressor : Regressor
-        Changed in place.
-    synthetic : SyntheticFaces
-    params : Stage1Params
-    checkpoint : Path
-    live : lib.training.monitor.LiveRun or None
-    held_out : Tensor (M,) or None
-        bool: faces that are measured and not trained on; None: the last 5 %.
+    The regressor is changed in place. `live` is a `lib.training.monitor.LiveRun` or None; `held_out` (M,), bool, names
+    the faces that are measured and not trained on (None: the last 5 %).
 
     Returns
     -------

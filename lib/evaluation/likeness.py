@@ -122,8 +122,15 @@ def roc_curve(pairs):
     )
 
 
+def earth_movers_distance(counts, others):
+    """Earth mover's distance of two histograms (BINS,) of cosines, in units of cosine, to a bin's width (Table 2)."""
+    import ot  # takes seconds to import; most stages only count pairs
+
+    return float(ot.wasserstein_1d(CENTRES, CENTRES, counts / counts.sum(), others / others.sum(), p=1))
+
+
 def earth_movers_distances(counts, others):
-    """Earth mover's distances (B,) of pairs of histograms (B, BINS), in units of cosine, to a bin's width (Table 2).
+    """Compute `earth_movers_distance` of many pairs of histograms (B, BINS) at once, for a bootstrap: (B,).
 
     In one dimension it is the area between the two distribution functions. Nan where one is empty.
     """

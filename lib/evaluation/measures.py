@@ -10,6 +10,7 @@ import numpy as np
 from lib.evaluation.bootstrap import mean_of_people, with_interval
 from lib.evaluation.likeness import (
     PairDistributions,
+    earth_movers_distance,
     earth_movers_distances,
     histogram_by_person,
     mean_of,
@@ -78,7 +79,7 @@ def distance_columns(frontal, persons, reference, resampling):
     drawn, whole = resampling.weights @ by_person, by_person.sum(0, keepdims=True)
     return {
         name: with_interval(
-            earth_movers_distances(whole, counts[None])[0], earth_movers_distances(drawn, resampled), len(frontal)
+            earth_movers_distance(whole[0], counts), earth_movers_distances(drawn, resampled), len(frontal)
         )
         for name, counts, resampled in reference.kinds()
     }

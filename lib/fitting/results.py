@@ -46,10 +46,10 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
     path.parent.mkdir(parents=True, exist_ok=True)
     model, fits = reconstructor.face_model, face.fits
     triangles, texture = model.triangles.numpy(), None
-    if model.atlas:
+    if model.atlas and photo_textured and fits:
+        texture = _texture_of_photograph(reconstructor, face, sources)
+    elif model.atlas:
         texture = model.atlas.bake(face.albedo)
-        if photo_textured and fits:
-            texture = _texture_of_photograph(reconstructor, face, sources)
     for kind in formats:
         save_mesh(_with_ending(path, kind), face.vertices, face.albedo, triangles, texture)
     if "glb" in formats and len(fits) == 1:

@@ -93,7 +93,7 @@ export PHOTO OUT
 
 # DVC takes seconds to find both as they should be: it is asked where one is missing, or anything changed since
 build/face_model_ready: params.yaml dvc.yaml dvc.lock $(shell find lib -name '*.py') \
-    $(if $(and $(wildcard data/face_model/*.h5),$(wildcard data/networks/*.safetensors)),,FORCE)
+    $(if $(and $(wildcard data/face_model/*.h5),$(wildcard data/networks/*.safetensors)),,FORCE) | setup
 	@$(SCM)
 	$(RUN) dvc repro --quiet face_model networks
 	@mkdir -p build && touch $@

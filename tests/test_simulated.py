@@ -33,6 +33,12 @@ def test_one_folder_a_person_and_the_conditions_in_turn(folder):
     assert all(Image.open(folder[0] / name).size == (96, 96) for name in names)
 
 
+def test_people_of_one_photograph_each_take_the_conditions_in_turn(generator, tmp_path):
+    simulate_photographs(generator, tmp_path, 4, 1, 96, 5)
+    names = [path.stem for path in sorted(tmp_path.rglob("*.jpg"))]
+    assert names == [f"0-{CONDITIONS[number % 3].name}" for number in range(4)]
+
+
 def test_groups_are_told(folder):
     assert set(folder[1]) == {person_name(number) for number in range(3)}
     assert all({"age", "gender", "ancestry"} <= set(group) for group in folder[1].values())

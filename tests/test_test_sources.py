@@ -113,13 +113,19 @@ def test_every_photograph_of_a_source_is_embedded_and_its_scans_are_kept(tmp_pat
     values["evaluate"]["test_sources"] = SOURCES
     (tmp_path / "params.yaml").write_text(json.dumps(values))
     listed = [SimpleNamespace(person=person, scan=f"{person}.ply") for person in "kl"]
-    asked = []
+    asked, embedded = [], []
+
+    def embed(photographs, networks, folder, *rest, crops_of):
+        embedded.append((photographs, list(networks), crops_of))
+        return folder
+
     monkeypatch.setattr(test_sources, "load_network", lambda name, folder: name)
     monkeypatch.setattr(test_sources, "list_photographs", lambda *source: asked.append(source) or listed)
-    monkeypatch.setattr(test_sources, "embed_photographs", lambda photographs, networks, folder, *rest, **more: folder)
+    monkeypatch.setattr(test_sources, "embed_photographs", embed)
     params = load_params(tmp_path / "params.yaml")
     (tmp_path / "videos").symlink_to(tmp_path)
     folder = test_sources.embed_source(params, "videos")
+    assert embedded == [(listed, params.networks.embedding, params.networks.training)]
     assert asked == [("micc", Path("videos"))] and load_truth(folder / "truth.h5", None).persons == ("k", "l")
     with pytest.raises(StudyError, match="vidoes is unknown; did you mean videos"):
         test_sources.embed_source(params, "vidoes")

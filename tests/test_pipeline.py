@@ -54,7 +54,7 @@ def test_every_stage_runs_and_leaves_its_notebook_figures_and_metrics(study, fir
         if path.stem not in ("02_networks", "11_report"):  # the report is a page, which has a test of its own
             assert [out for out in outputs if "image/png" in out.get("data", {})], f"{path.stem} shows no picture"
     pictures = ("ablations.png", "face_model.png", "methods.png", "pairs/full.png", "robustness.png", "styles.png")
-    plots = ("similarity.svg", "likeness.svg", "losses.svg", "robustness_curves.svg")
+    plots = ("similarity.svg", "methods_similarity.svg", "likeness.svg", "losses.svg", "robustness_curves.svg")
     for figure in (*pictures, *plots):
         assert (study.folder / "reports/figures" / figure).stat().st_size > 5_000
     assert "100%" in first.output and "Traceback" not in first.output
@@ -84,6 +84,8 @@ def test_metrics_are_real_measurements(study):
         photographs = result["photographs"]["all"]
         assert photographs["same"]["value"] > photographs["different"]["value"] + 0.2
         assert set(result["groups"]) <= {"age", "gender", "ethnicity"} and result["groups"]
+        sizes = {name: source["recall"]["all"]["top1"]["n"] for name, source in result["sources"].items()}
+        assert 0 < sizes["small_gallery"] <= 3 and 0 < sizes["large_gallery"] <= 6, "those in which a face was found"
 
 
 def test_a_second_run_does_nothing(study):

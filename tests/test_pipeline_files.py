@@ -89,7 +89,7 @@ def test_further_photographs_depend_on_every_module_that_embeds_them():
     stage = PIPELINE["stages"][TEST_PHOTOS]
     assert stage["foreach"] == "${evaluate.test_sources}" and "${item.path}" in stage["do"]["deps"]
     declared = [dep for dep in stage["do"]["deps"] if dep.startswith("lib/")]
-    reached = files_of({"lib.photos.test_sources"})
+    reached = files_of({"lib.photos.further_sources"})
     assert all(any(f"{module}/".startswith(f"{dep}/") for dep in declared) for module in reached)
     assert all(any(f"{module}/".startswith(f"{dep}/") for module in reached) for dep in declared)
 

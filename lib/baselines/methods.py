@@ -14,9 +14,9 @@ from lib.core.processes import best_device
 from lib.core.tensors import write_json
 from lib.evaluation.bootstrap import resample_people
 from lib.evaluation.distances import average_by_condition
+from lib.evaluation.further_sources import evaluate_sources
 from lib.evaluation.protocol import Reconstructed, evaluate_faces, evaluate_pictures, save_evaluation, see_faces
 from lib.evaluation.tables import ROWS, comparison, comparison_table, interval_text, look_up, read_metrics
-from lib.evaluation.test_sources import evaluate_sources
 from lib.face_model.model import Coefficients
 from lib.figures import title_of
 from lib.photos.simulated.camera import alignment_vertices_of, true_person

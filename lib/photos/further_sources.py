@@ -1,4 +1,4 @@
-"""Further photographs to test on, `evaluate.test_sources`: `python -m lib.photos.test_sources NAME` embeds one source.
+"""Further photographs to test on, `evaluate.test_sources`: `python -m lib.photos.further_sources NAME` embeds one source.
 
 The paper trains on VGG-Face and tests on LFW, MICC, MoFA-Test, FERET and BAM: all people of such a source are tested.
 """
@@ -50,7 +50,7 @@ def embed_source(params, name):
 
 def main(arguments=None):
     """Embed the source that the command line names; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m lib.photos.test_sources", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lib.photos.further_sources", description=__doc__)
     parser.add_argument("name", help="one of evaluate.test_sources in params.yaml")
     name = parser.parse_args(arguments).name
     try:

@@ -16,12 +16,12 @@ from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
 from lib.core.errors import StudyError
 from lib.core.params import EvaluateParams, SourceParams, load_params
 from lib.core.tensors import write_json
+from lib.evaluation.further_sources import evaluate_sources
 from lib.evaluation.protocol import evaluate_faces, reconstruct_all
 from lib.evaluation.setup import EvaluationSetup
-from lib.evaluation.test_sources import evaluate_sources
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients
-from lib.photos import test_sources
+from lib.photos import further_sources
 from lib.photos.store import Photographs
 from lib.photos.truth import load_truth, save_scans
 from lib.recognition.reader import FeatureReader
@@ -119,13 +119,13 @@ def test_every_photograph_of_a_source_is_embedded_and_its_scans_are_kept(tmp_pat
         embedded.append((photographs, list(networks), crops_of))
         return folder
 
-    monkeypatch.setattr(test_sources, "load_network", lambda name, folder: name)
-    monkeypatch.setattr(test_sources, "list_photographs", lambda *source: asked.append(source) or listed)
-    monkeypatch.setattr(test_sources, "embed_photographs", embed)
+    monkeypatch.setattr(further_sources, "load_network", lambda name, folder: name)
+    monkeypatch.setattr(further_sources, "list_photographs", lambda *source: asked.append(source) or listed)
+    monkeypatch.setattr(further_sources, "embed_photographs", embed)
     params = load_params(tmp_path / "params.yaml")
     (tmp_path / "videos").symlink_to(tmp_path)
-    folder = test_sources.embed_source(params, "videos")
+    folder = further_sources.embed_source(params, "videos")
     assert embedded == [(listed, params.networks.embedding, params.networks.training)]
     assert asked == [("micc", Path("videos"))] and load_truth(folder / "truth.h5", None).persons == ("k", "l")
     with pytest.raises(StudyError, match="vidoes is unknown; did you mean videos"):
-        test_sources.embed_source(params, "vidoes")
+        further_sources.embed_source(params, "vidoes")

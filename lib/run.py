@@ -9,8 +9,10 @@ half executed, in `build/failed`: under `reports/notebooks` DVC keeps those of c
 
 import argparse
 import os
+import re
 import sys
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import nbformat
@@ -28,10 +30,12 @@ from lib.core.errors import StudyError
 from lib.core.files import printable, write_atomically
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.strict import read_yaml, unknown
-from lib.photos.watched import ignore_unreadable
+from lib.photos.files import access_problem
 
 NOTEBOOKS, PRESETS, FAILED = Path("notebooks"), Path("presets"), Path("build/failed")
 DEFAULT_PRESET = "default"
+HEADING = "# what DVC cannot read among the photographs; `python -m lib.run --photos` renews all below this line\n"
+"""Begins our part of a `.dvcignore`."""
 ROUND_TRIP = YAML()
 ROUND_TRIP.width = 200
 PROCESS_SETTINGS = {
@@ -164,7 +168,7 @@ def _write_params(document, path):
 
 
 def take_photographs(folder, path=PARAMS_FILE):
-    """Write a folder of photographs, if one is named, into a parameter file, and prepare DVC for what is in it."""
+    """Write a folder of photographs, if one is named, into a parameter file, and prepare DVC for all sources' files."""
     if folder:
         folder = os.path.abspath(folder)
         if not os.path.isdir(folder) or printable(folder) != folder:
@@ -174,13 +178,56 @@ def take_photographs(folder, path=PARAMS_FILE):
         if document["photos"]["source"] == "simulated":
             document["photos"]["source"] = "folder"
         _write_params(document, path)
-    photos = load_params(path).photos
-    if photos.source == "simulated":
-        return
-    unreadable, linked = ignore_unreadable(photos.path)
+    params = load_params(path)
+    # DVC looks into the folders of all sources, also where people are simulated
+    unreadable, linked = ignore_unreadable(params.photos.path, *(s.path for s in params.evaluate.test_sources.values()))
     said = [f"passed over by DVC: {printable(file)}: {problem}" for file, problem in unreadable.items()]
-    said += [f"DVC sees no changes in the linked folder {printable(file)}: dvc repro --force photos" for file in linked]
+    said += [
+        f"DVC sees no changes in the linked folder {printable(file)}: dvc repro --force photos (or test_photos)"
+        for file in linked
+    ]
     print(*said, sep="\n", end="\n" if said else "")
+
+
+def ignore_unreadable(*folders):
+    """Write what DVC cannot read below folders into the `.dvcignore` beside each; take out what it can read again.
+
+    DVC stops at a file that it cannot read. Return those files (broken links, pipes, files without permission or with
+    names that are no UTF-8; dict of Path to why), and a list of links to folders: their photographs are used, but DVC
+    does not look whether they change. StudyError where there is such a file outside of the repository, where DVC looks
+    for no `.dvcignore`.
+    """
+    unreadable, linked, ignored = {}, [], defaultdict(list)
+    for folder in dict.fromkeys(Path(os.path.abspath(folder)) for folder in folders):
+        found = {}
+        for place, inner, files in os.walk(folder):  # as DVC does
+            linked += [path for path in (Path(place, name) for name in inner) if path.is_symlink()]
+            for path in (Path(place, name) for name in files):
+                problem = access_problem(path)
+                if problem or printable(path) != str(path):
+                    found[path] = problem or "its name is no UTF-8"
+        if folder.is_relative_to(Path.cwd()):
+            ignored[folder.parent] += [f"/{_pattern(path.relative_to(folder.parent))}\n" for path in sorted(found)]
+        elif found:
+            path, problem = next(iter(found.items()))
+            raise StudyError(
+                f"DVC would stop at {len(found)} files, such as {printable(path)} ({problem}). Take them away, or "
+                f"link the folder into the repository and name the link: ln -s '{folder}' data/raw/mine"
+            )
+        unreadable |= found
+    for place, lines in ignored.items():
+        file = place / ".dvcignore"
+        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        after = before.partition(HEADING)[0] + "".join([HEADING, *lines] if lines else [])
+        if after != before:
+            write_atomically(file, lambda part, after=after: part.write_text(after, encoding="utf-8"))
+    return unreadable, linked
+
+
+def _pattern(path):
+    """A path as a line of `.dvcignore`, where some letters have a meaning; for what is no text `?` stands there."""
+    text = re.sub(r"([\\*?\[\]!#])", r"\\\1", path.as_posix())
+    return re.sub(r"[\udc80-\udcff\r\n]|\s(?=\s*$)", "?", text)
 
 
 def _overlay(old, new):

@@ -12,8 +12,7 @@ from conftest import ROOT
 
 from lib.core.errors import StudyError
 from lib.core.params import load_params
-from lib.photos.watched import ignore_unreadable
-from lib.run import main
+from lib.run import ignore_unreadable, main
 
 NAME = "Zoë's ~photos, a=[b]* {2024}"
 PIPELINE = 'stages: {photos: {cmd: ls, deps: ["${photos.path}"], params: [photos]}}'
@@ -100,6 +99,20 @@ def test_what_else_dvc_is_to_ignore_stays(study):
     (folder / "b.jpg").unlink()
     ignore_unreadable(folder)
     assert ignored.read_text() == "*.tmp\n"
+
+
+def test_folders_side_by_side_are_both_looked_through(study, capsys):
+    """The photographs' and that of a test source, whose lines go into one file; it may be the same folder."""
+    text = (study / "params.yaml").read_text()
+    for name in ("photos", "lfw"):
+        (photographs(study / "data/raw" / name) / "b.jpg").symlink_to("nowhere")
+    source = "small_gallery: {source: lfw, path: data/raw/lfw, photographs: 0}\n    unused:"
+    (study / "params.yaml").write_text(text.replace("small_gallery:", source))
+    assert main(["--photos"]) == 0 and capsys.readouterr().out.count("passed over by DVC") == 2
+    assert (study / "data/raw/.dvcignore").read_text().endswith("\n/photos/b.jpg\n/lfw/b.jpg\n")
+    (study / "data/raw/lfw/b.jpg").unlink()
+    assert main(["--photos"]) == 0
+    assert (study / "data/raw/.dvcignore").read_text().endswith(" line\n/photos/b.jpg\n")
 
 
 def test_a_folder_elsewhere_with_odd_files_can_be_linked(study, tmp_path, capsys):

@@ -61,6 +61,13 @@ class NetworksParams:
         return [self.training, self.evaluation, self.second, *mirrored]
 
 
+def _in_full(folder):
+    if folder.startswith("~"):
+        raise ValueError("only a shell knows ~, write the folder in full")
+    return folder
+
+
+Folder = Annotated[str, Field(min_length=1), pydantic.AfterValidator(_in_full)]
 Source = Literal["simulated", "folder", "lfw", "micc", "mofa", "feret", "bam", "vggface", "vggface2"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
@@ -70,17 +77,13 @@ class PhotosParams:
     """Section `photos`: the unlabelled photographs (paper 3.3, 4)."""
 
     source: Source
-    path: Annotated[str, Field(min_length=1)]
+    path: Folder
     test_people: Annotated[int, Field(ge=2)]
     seed: Seed
     simulated_people: Count
     simulated_photographs: Annotated[int, Field(ge=2)]
     simulated_size: Annotated[int, Field(ge=64)]
     processes: Count
-
-    def __post_init__(self):
-        if self.path.startswith("~"):
-            raise ValueError(f"path is {self.path!r}: only a shell knows ~, write the folder in full")
 
 
 @strict
@@ -168,16 +171,26 @@ class Stage2Params:
 
 @strict
 class SourceParams:
-    """One of `evaluate.test_sources`: other people, all of whom the trained regressors are tested on (paper 4)."""
+    """One of `evaluate.test_sources`: other people, all of whom the trained regressors are tested on (paper 4).
+
+    `photographs` is how many of each person are measured, 0 for all; of simulated people it is how many are made.
+    `people` and `seed` say who is simulated, and belong to no other source.
+    """
 
     source: Source
-    path: Annotated[str, Field(min_length=1)]
+    path: Folder
     photographs: Annotated[int, Field(ge=0)]
-    people: Annotated[int, Field(ge=2)] = 100
-    seed: Seed = 2
+    people: Annotated[int, Field(ge=2)] | None = None
+    seed: Seed | None = None
 
     def __post_init__(self):
-        if self.source == "simulated" and not self.photographs:
+        simulated = self.source == "simulated"
+        for name in ("people", "seed"):
+            if simulated and getattr(self, name) is None:
+                raise ValueError(f"{name} is missing, which simulated people need")
+            if not simulated and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for simulated people alone: take it out")
+        if simulated and not self.photographs:
             raise ValueError("photographs is how many are simulated of each person: at least 1")
 
 
@@ -238,7 +251,7 @@ class MethodsParams:
     pixel_autoencoder: PixelAutoencoderParams
     iterative_fit: IterativeFitParams
     fit_regressed: FitRegressedParams
-    external: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], Annotated[str, Field(min_length=1)]]
+    external: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], Folder]
 
 
 @strict

@@ -1,4 +1,4 @@
-"""Further photographs to test on, `evaluate.test_sources`: `python -m lib.photos.further_sources NAME` embeds one source.
+"""Further photographs to test on, `evaluate.test_sources`: `python -m lib.photos.further_sources NAME` embeds one.
 
 The paper trains on VGG-Face and tests on LFW, MICC, MoFA-Test, FERET and BAM: all people of such a source are tested.
 """

@@ -471,6 +471,13 @@ def test_files_that_cannot_be_read_say_why(tmp_path, face):
             read_picture(tmp_path / name)
 
 
+def test_a_decoder_that_seeks_before_the_start_has_found_a_damaged_file(tmp_path, face, monkeypatch):
+    """The error has a number of the system's, though nothing is wrong with the machine."""
+    monkeypatch.setattr(picture_reading, "_decode", lambda image: image.fp.seek(-1))
+    with pytest.raises(UnreadablePictureError, match="damaged: .*Invalid argument"):
+        read_picture(save(tmp_path / "lost.tif", face))
+
+
 # --- faces
 
 
@@ -703,13 +710,19 @@ def test_another_photograph_of_the_same_name_size_and_time_is_embedded(tmp_path,
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
 def test_what_could_not_be_read_today_is_tried_again(tmp_path, face, networks, monkeypatch, error):
-    folder = people_folder(tmp_path / "photos", face, people=2)
+    folder = people_folder(tmp_path / "photos", face)
     arguments = (networks, tmp_path / "store", tmp_path / "cache", 1, 0)
 
     def fail(image):
         raise error
 
+    def unhashed(path, real=photo_embedding.sha256_of):
+        if path.parent.name == "person_1":
+            raise OSError(5, "Input/output error")
+        return real(path)
+
     with monkeypatch.context() as failing:
+        failing.setattr(photo_embedding, "sha256_of", unhashed)
         failing.setattr(
             picture_reading,
             "_to_rgb",
@@ -718,9 +731,11 @@ def test_what_could_not_be_read_today_is_tried_again(tmp_path, face, networks, m
             ),
         )
         store = embed_photographs(read_folder(folder), *arguments)
-    (reason,) = store.skipped["reason"]
-    assert reason.startswith("cannot be read") and len(store.crops) == 3
-    assert len(embed_photographs(read_folder(folder), *arguments).crops) == 4
+    told = store.skipped.set_index("path")["reason"]
+    assert told["person_0/0.png"].startswith(f"cannot be read: {str(error) or 'not enough memory'}")
+    # a file that could not even be hashed has no reason of another's
+    assert set(told.drop("person_0/0.png")) == {"cannot be read or found"} and len(store.crops) == len(told) == 3
+    assert len(embed_photographs(read_folder(folder), *arguments).crops) == 6
 
 
 def test_a_cache_without_its_content_is_made_again(tmp_path, face, networks, detected):

@@ -61,8 +61,8 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
     StudyError
         When no photograph shows a face, or all show the same person.
     """
-    keys, cache = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
-    index = _index(photographs, keys, cache.read_records())
+    keys, cache, failed = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
+    index = _index(photographs, keys, cache.read_records(), failed)
     used = index["row"] != SKIPPED_ROW
     _write_skipped(index, Path(folder))
     if not used.any():
@@ -74,7 +74,10 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
 
 
 def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers, process=0, processes=1):
-    """Embed what the cache does not have, or a process's share of it; return all photographs' keys, and it.
+    """Embed what the cache does not have, or a process's share of it.
+
+    Return all photographs' keys, the cache, and by key why the machine could not read some, which the cache does not
+    keep.
 
     Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
     photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.
@@ -92,8 +95,8 @@ def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, worker
         _threads_left_by(workers),
         progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar,
     ):
-        _embed(files, file_keys, cache, networks, crops_of, batch_size, workers, bar)
-    return keys, cache
+        failed = _embed(files, file_keys, cache, networks, crops_of, batch_size, workers, bar)
+    return keys, cache, failed
 
 
 @contextmanager
@@ -126,9 +129,9 @@ def _key(photograph):
 
 
 def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, bar):
-    """Embed photographs into shards of the cache."""
+    """Embed photographs into shards of the cache; -> why some could not be read, by key."""
     framings = {name: network.crop for name, network in networks.items()}
-    records, parts, done = [], [], 0
+    records, parts, done, failed = [], [], 0, {}
     for batch_records, crops in iterate_face_crops(photographs, framings, batch_size, workers):
         row = sum(len(part[CROPS]) for part in parts)
         for record in batch_records:
@@ -139,10 +142,13 @@ def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, ba
         bar.update(len(batch_records))
         if len(records) >= SHARD_SIZE or done + len(records) == len(photographs):
             for key, record in zip(keys[done : done + len(records)], records, strict=True):
-                # "" is nobody's: what the machine could not read today is tried again by the next run
-                record["key"] = "" if record["reason"].startswith(pictures.NOT_READ) else key
+                record["key"] = key
+                if record["reason"].startswith(pictures.NOT_READ):
+                    # what the machine could not read today is tried again by the next run
+                    record["key"], failed[key] = "", record["reason"]
             cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
             records, parts, done = [], [], done + len(records)
+    return failed
 
 
 @torch.inference_mode()
@@ -167,7 +173,7 @@ def _templates(networks, crops_of):
     return templates
 
 
-def _index(photographs, keys, records):
+def _index(photographs, keys, records, failed):
     """One line a file of the source, sorted by path, with the rows that the store will have."""
     columns = dict(path="name", person="person", condition="condition", scan="scan", problem="problem")
     index = pd.DataFrame({column: [getattr(one, told) for one in photographs] for column, told in columns.items()})
@@ -177,8 +183,8 @@ def _index(photographs, keys, records):
     index["faces"] = known["faces"].fillna(0).astype("int64") if "faces" in known else 0
     index["shard"] = known["shard"]
     index["shard_row"] = known["shard_row"].fillna(SKIPPED_ROW).astype("int64")
-    not_read = f"{pictures.NOT_READ} or found"
-    reasons = known["reason"].fillna(not_read) if "reason" in known else not_read
+    told = failed | (records["reason"].to_dict() if "reason" in records else {})
+    reasons = pd.Series([told.get(key, f"{pictures.NOT_READ} or found") for key in keys], index=index.index, dtype=str)
     index["reason"] = index.pop("problem").where(lambda problem: problem != "", reasons)
     index = index.sort_values("path", ignore_index=True)
     used = index["shard_row"] != SKIPPED_ROW

@@ -28,16 +28,19 @@ class EmbeddingCache:
         (self.folder / "recipe.json").write_text(text, encoding="utf-8")
 
     def read_records(self):
-        """Return all records given to `add` and their `shard`: a DataFrame whose index is the key."""
+        """Return the records given to `add` that have a key, and their `shard`: a DataFrame whose index is the key."""
         paths = sorted(self.folder.glob("*.parquet"))
         tables = [table.assign(shard=path.stem) for path in paths if (table := _read_table(path)) is not None]
         if not tables:
             return pd.DataFrame(columns=["shard", "shard_row"])
         records = pd.concat(tables, ignore_index=True).set_index("key")
-        return records[~records.index.duplicated(keep="last")]
+        return records[~records.index.duplicated(keep="last") & (records.index != "")]
 
     def add(self, records, arrays):
-        """Store a shard: records with `key` and `shard_row` (of the arrays; -1 without a face), and arrays by name."""
+        """Store a shard: records with `key` and `shard_row` (of the arrays; -1 without a face), and arrays by name.
+
+        A record whose key is "" is not found again.
+        """
         name = hashlib.sha256("\n".join(record["key"] for record in records).encode()).hexdigest()[:24]
         # the table comes last: a shard without it does not exist
         write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path))

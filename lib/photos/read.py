@@ -1,6 +1,7 @@
 """Read any photograph as RGB pixels, upright and of a workable size, or say why it cannot be read."""
 
 import bz2
+import errno
 import io
 import warnings
 from dataclasses import dataclass
@@ -65,8 +66,8 @@ def read_picture(path):
     except MemoryError as error:
         raise UnreadablePictureError(f"{NOT_READ}: not enough memory") from error
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
-        # what the system reports has a number, what a decoder says of a file has none
-        kind = NOT_READ if getattr(error, "errno", None) else "damaged"
+        # what the system reports has a number, what a decoder says of a file has none, or that of a wrong position
+        kind = "damaged" if getattr(error, "errno", None) in (None, errno.EINVAL) else NOT_READ
         raise UnreadablePictureError(f"{kind}: {error or type(error).__name__}") from error
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lib.core.params import EvaluateParams
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.recognition.network import Identity
 from lib.rendering.crop import Crop
@@ -57,6 +58,12 @@ def write_face_model(path, seed=0, rows=9, shape=SHAPE, texture=TEXTURE, express
 def small_face_model(folder, seed=0):
     """Write and load the model."""
     return FaceModel.load(write_face_model(folder / "model.h5", seed), SHAPE, TEXTURE, EXPRESSION)
+
+
+def small_protocol(**changes):
+    """A protocol for few people, without test sources unless they are named."""
+    few = dict(bootstrap_samples=20, photographs_per_person=2, geometry_people=2, smallest_group=2, test_sources={})
+    return EvaluateParams(seed=1, **few | changes)
 
 
 class SmallNetwork(nn.Module):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
+from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model, small_protocol
 
-from lib.core.params import EvaluateParams
 from lib.core.tensors import write_json
 from lib.evaluation import distances, paper_numbers
 from lib.evaluation.bootstrap import resample_people
@@ -42,9 +41,7 @@ from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.losses import moments_of
 
-PROTOCOL = EvaluateParams(
-    seed=1, bootstrap_samples=60, photographs_per_person=3, geometry_people=4, smallest_group=2, test_sources={}
-)
+PROTOCOL = small_protocol(bootstrap_samples=60, photographs_per_person=3, geometry_people=4)
 PERSONS = np.repeat(np.array(list("abcdefgh"), object), 2)
 CONDITIONS = np.tile(np.array(["indoor", "outdoor"], object), 8)
 PEOPLE = {person: dict(gender="female" if person < "e" else "male") for person in "abcdefgh"}

@@ -11,12 +11,11 @@ import trimesh
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from skimage import data
-from small_world import SmallNetwork, small_face_model
+from small_world import SmallNetwork, small_face_model, small_protocol
 
 from lib.baselines.external import evaluate_results, find_results, read_results
 from lib.baselines.external_meshes import LANDMARK_NAMES, place_meshes, read_landmarks
 from lib.core.errors import StudyError
-from lib.core.params import EvaluateParams
 from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.file import FaceModelFile, LinearModel
 from lib.face_model.meshes import Mesh, read_mesh, save_mesh
@@ -29,9 +28,7 @@ from lib.rendering.scenes import SceneDistribution
 
 PEOPLE = 6
 NAMES = ["ann/1.jpg", "ann/2.jpg", "bob/1.jpg"]
-PROTOCOL = EvaluateParams(
-    seed=1, bootstrap_samples=20, photographs_per_person=3, geometry_people=2, smallest_group=2, test_sources={}
-)
+PROTOCOL = small_protocol(photographs_per_person=3)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from conftest import ROOT
 from ruamel.yaml import YAML
-from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model
+from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model, small_protocol
 
 from lib.core.errors import StudyError
-from lib.core.params import EvaluateParams, SourceParams, load_params
+from lib.core.params import SourceParams, load_params
 from lib.core.tensors import write_json
 from lib.evaluation.further_sources import evaluate_sources
 from lib.evaluation.protocol import evaluate_faces, reconstruct_all
@@ -28,14 +28,11 @@ from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.report import tables
 
-SMALL = dict(bootstrap_samples=20, photographs_per_person=2, geometry_people=2, smallest_group=2)
 SOURCES = {
     "gallery": dict(source="folder", path="gallery", photographs=0),
     "videos": dict(source="micc", path="videos", photographs=2),
 }
-PROTOCOL = EvaluateParams(
-    seed=1, **SMALL, test_sources={name: SourceParams(**source) for name, source in SOURCES.items()}
-)
+PROTOCOL = small_protocol(test_sources={name: SourceParams(**source) for name, source in SOURCES.items()})
 
 
 def regressor(features):
@@ -104,28 +101,70 @@ def test_a_regressor_goes_through_all_sources(setup, tmp_path):
 
 
 def test_no_sources_are_no_metrics(setup):
-    assert evaluate_sources(replace(setup, protocol=EvaluateParams(seed=1, **SMALL, test_sources={})), regressor) == {}
+    assert evaluate_sources(replace(setup, protocol=small_protocol()), regressor) == {}
 
 
-def test_every_photograph_of_a_source_is_embedded_and_its_scans_are_kept(tmp_path, monkeypatch, setup):
-    """With pretended networks and detector."""
-    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    values["evaluate"]["test_sources"] = SOURCES
-    (tmp_path / "params.yaml").write_text(json.dumps(values))
+def test_other_sources_are_seen_from_the_front_alone(setup):
+    faces = regressor(setup.photographed.features)
+    front = reconstruct_all(replace(setup, frontal_only=True), faces)
+    whole = reconstruct_all(replace(setup, compared=setup.photographed), faces)
+    assert front.pictures is None and front.views == {} and np.allclose(front.frontal, whole.frontal)
+    assert len(whole.pictures) == 8 and set(whole.views) == {"random_scene", "side"}
+
+
+@pytest.fixture
+def embedded(tmp_path, monkeypatch, setup):
+    """Pretend networks and detector: -> a function that embeds one of some sources, and what it asked for."""
     listed = [SimpleNamespace(person=person, scan=f"{person}.ply") for person in "kl"]
-    asked, embedded = [], []
+    calls = []
 
-    def embed(photographs, networks, folder, *rest, crops_of):
-        embedded.append((photographs, list(networks), crops_of))
+    def embed(photographs, networks, folder, cache, test_people, seed, crops_of):
+        calls.append((photographs, list(networks), crops_of, seed))
         return folder
 
     monkeypatch.setattr(further_sources, "load_network", lambda name, folder: name)
-    monkeypatch.setattr(further_sources, "list_photographs", lambda *source: asked.append(source) or listed)
+    monkeypatch.setattr(further_sources, "list_photographs", lambda *source: calls.append(source) or listed)
     monkeypatch.setattr(further_sources, "embed_photographs", embed)
-    params = load_params(tmp_path / "params.yaml")
+
+    def run(name, sources):
+        values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+        values["evaluate"]["test_sources"] = sources
+        (tmp_path / "params.yaml").write_text(json.dumps(values))
+        params = load_params(tmp_path / "params.yaml")
+        return further_sources.embed_source(params, name), params, listed, calls
+
+    return run
+
+
+def test_every_photograph_of_a_source_is_embedded_and_its_scans_are_kept(tmp_path, embedded):
     (tmp_path / "videos").symlink_to(tmp_path)
-    folder = further_sources.embed_source(params, "videos")
-    assert embedded == [(listed, params.networks.embedding, params.networks.training)]
-    assert asked == [("micc", Path("videos"))] and load_truth(folder / "truth.h5", None).persons == ("k", "l")
+    folder, params, listed, calls = embedded("videos", SOURCES)
+    networks = params.networks
+    assert calls == [("micc", Path("videos")), (listed, networks.embedding, networks.training, 0)]
+    assert load_truth(folder / "truth.h5", None).persons == ("k", "l")
     with pytest.raises(StudyError, match="vidoes is unknown; did you mean videos"):
-        further_sources.embed_source(params, "vidoes")
+        embedded("vidoes", SOURCES)
+
+
+def test_what_no_source_names_any_more_is_deleted(tmp_path, embedded):
+    (tmp_path / "videos").symlink_to(tmp_path)
+    (tmp_path / "data/test_photos/.gitkeep").touch()
+    embedded("videos", {"videos": SOURCES["videos"]})
+    assert {path.name for path in (tmp_path / "data/test_photos").iterdir()} == {"videos", ".gitkeep"}
+
+
+def test_simulated_people_of_an_earlier_larger_run_are_deleted(tmp_path, monkeypatch, embedded):
+    old = tmp_path / "data/test_photos/gallery/simulated/person-0002"
+    old.mkdir(parents=True)
+
+    def simulate(generator, folder, people, photographs, size, seed):
+        assert not old.exists() and (people, photographs, size, seed) == (2, 3, 256, 7)
+        for person in "kl":
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{person}.ply").write_bytes((tmp_path / f"{person}.ply").read_bytes())
+
+    monkeypatch.setattr(further_sources, "FaceGenerator", lambda resolution: resolution)
+    monkeypatch.setattr(further_sources, "simulate_photographs", simulate)
+    simulated = dict(source="simulated", path="unused", photographs=3, people=2, seed=7)
+    _, params, listed, calls = embedded("gallery", {"gallery": simulated})
+    assert calls[0] == ("simulated", Path("data/test_photos/gallery/simulated")) and calls[1][-1] == 7

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
+from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model, small_protocol
 
-from lib.core.params import EvaluateParams
 from lib.evaluation.protocol import loopback_table
 from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.model import Coefficients
@@ -14,9 +13,7 @@ from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
-PROTOCOL = EvaluateParams(
-    seed=1, bootstrap_samples=60, photographs_per_person=3, geometry_people=4, smallest_group=2, test_sources={}
-)
+PROTOCOL = small_protocol(bootstrap_samples=60, photographs_per_person=3, geometry_people=4)
 PERSONS = np.repeat(np.array(list("abcdefghijklmnopqrst"), object), 2)
 
 

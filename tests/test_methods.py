@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
+from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model, small_protocol
 
 from lib.baselines import methods
 from lib.core.errors import StudyError
-from lib.core.params import EvaluateParams, FitRegressedParams
+from lib.core.params import FitRegressedParams
 from lib.core.pictures import to_pictures
 from lib.evaluation.distances import SurfaceErrors
 from lib.evaluation.protocol import load_evaluation, padded, reconstruct_all
@@ -27,9 +27,7 @@ from lib.rendering.renderer import frontal_scene, render_meshes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.regressor import Regressor
 
-PROTOCOL = EvaluateParams(
-    seed=1, bootstrap_samples=20, photographs_per_person=2, geometry_people=2, smallest_group=2, test_sources={}
-)
+PROTOCOL = small_protocol()
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,8 @@ def evaluate_sources(setup, regressor):
         everyone = load_photographs(store, np.arange(len(store.crops)), setup.reader, setup.network)
         photographed = everyone.at_most(source.photographs) if source.photographs else everyone
         truth = load_truth(folder / "truth.h5", None)
-        people = dict(everything=everyone, photographed=photographed, people={}, truth=truth)
-        other = replace(setup, **people, compared=setup.photographed)
+        photographs = dict(everything=everyone, photographed=photographed, compared=setup.photographed)
+        other = replace(setup, **photographs, people={}, truth=truth, frontal_only=True)
         faces = regressor(photographed.features)
         metrics[name], _ = evaluate_faces(other, faces, averaged=other.averaged(regressor) if truth else None)
     return metrics

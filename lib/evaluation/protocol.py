@@ -51,11 +51,11 @@ class Reconstructed:
     ----------
     frontal : ndarray (N, E)
         Unit-length embeddings, under the evaluation network, of a render in fixed frontal light and pose (paper 4.3).
-    pictures : ndarray (N, H, W, 3)
-        uint8, the frontal renders in a crop of choice, for people to look at.
+    pictures : ndarray (N, H, W, 3) or None
+        uint8, the frontal renders in a crop of choice, for people to look at; None with `frontal_only`.
     views : dict of str to ndarray (V, N, E)
-        Embeddings of other renders by kind: `random_scene` (V = 1) and `side` (V = 2); empty for a method that only
-        gives pictures.
+        Embeddings of other renders by kind: `random_scene` (V = 1) and `side` (V = 2); empty with `frontal_only`, and
+        for a method that only gives pictures.
     coefficients : Coefficients or None
         None for a method that has no coefficients of the face model.
     distances : ndarray (N,) or None
@@ -65,7 +65,7 @@ class Reconstructed:
     """
 
     frontal: np.ndarray
-    pictures: np.ndarray
+    pictures: np.ndarray | None
     views: dict
     coefficients: Coefficients | None = None
     distances: np.ndarray | None = None
@@ -94,10 +94,10 @@ def see_faces(setup, count, drawing):
     for rows in progress(torch.arange(count).split(RENDER_BATCH), "renders", unit="batch"):
         draw, studio = drawing(rows), frontal_scene(len(rows))
         views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
-        seen = [network(draw(view, network.crop)) for view in (views if setup.compared is None else views[:1])]
+        seen = [network(draw(view, network.crop)) for view in (views[:1] if setup.frontal_only else views)]
         embeddings.append(torch.stack([one.embedding for one in seen]))
         features.append(seen[0].features)
-        if setup.compared is None:
+        if not setup.frontal_only:
             pictures.append(to_pictures(draw(studio, picture_crop)))
     frontal, *others = torch.cat(embeddings, 1).cpu().numpy()
     return Reconstructed(

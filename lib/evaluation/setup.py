@@ -37,8 +37,9 @@ class EvaluationSetup:
     truth : GroundTruth or None
         None: no errors in mm.
     compared : Photographs or None
-        Whose pairs similarities are compared with; None: those of `photographed`. Faces are then seen from the front
-        alone, and other views left out.
+        Whose pairs similarities are compared with; None: those of `photographed`.
+    frontal_only : bool
+        Faces are seen from the front alone, by the network: without other views, and without pictures for people.
     """
 
     everything: Photographs
@@ -51,6 +52,7 @@ class EvaluationSetup:
     protocol: EvaluateParams
     truth: GroundTruth | None
     compared: Photographs | None = None
+    frontal_only: bool = False
 
     def averaged(self, regressor):
         """Regress one shape per test person and condition, from the mean of all features: `AveragedShapes`."""

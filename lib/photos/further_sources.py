@@ -4,6 +4,7 @@ The paper trains on VGG-Face and tests on LFW, MICC, MoFA-Test, FERET and BAM: a
 """
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def embed_source(params, name):
     """Make the feature store of one of `evaluate.test_sources`, and its true faces where it has scans.
 
     Photographs that have been embedded once, in any source, are not embedded again: the cache is the photos stage's.
+    Stores of sources that are no longer named are deleted, since evaluations depend on the folder of all.
 
     Raises
     ------
@@ -32,17 +34,23 @@ def embed_source(params, name):
     """
     if name not in params.evaluate.test_sources:
         raise StudyError(unknown(name, list(params.evaluate.test_sources)))
+    if paths.TEST_PHOTOS.is_dir():
+        for store in paths.TEST_PHOTOS.iterdir():
+            if store.is_dir() and store.name not in params.evaluate.test_sources:
+                shutil.rmtree(store)
     source, names, folder = params.evaluate.test_sources[name], params.networks.embedding, paths.TEST_PHOTOS / name
     place = Path(source.path)
     if source.source == "simulated":
         place, generator = folder / "simulated", FaceGenerator(params.face_model.resolution)
         size = params.photos.simulated_size
+        shutil.rmtree(place, ignore_errors=True)  # of an earlier run, which may have been larger
         simulate_photographs(generator, place, source.people, source.photographs, size, source.seed)
     photographs = list_photographs(source.source, place)
     if params.photos.processes > 1:
         embed_in_processes(params.photos.processes, source.source, place, names)
     networks = {network: load_network(network, paths.NETWORKS) for network in names}
-    store = embed_photographs(photographs, networks, folder, CACHE_FOLDER, 1, source.seed, crops_of=names[0])
+    seed = 0 if source.seed is None else source.seed  # of a split that nobody asks for: all people are tested
+    store = embed_photographs(photographs, networks, folder, CACHE_FOLDER, 1, seed, crops_of=names[0])
     if scans := {one.person: place / one.scan for one in photographs if one.scan}:
         save_scans(folder / "truth.h5", scans)
     return store

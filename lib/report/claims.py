@@ -73,7 +73,11 @@ def claims_table(methods):
     rows = []
     for claim in CLAIMS:
         cells = [look_up(methods.get(name, {}), key) for name, key in (claim.smaller, claim.larger)]
-        shown = [f"{title_of(name)} {interval_text(cell)}" for cell, (name, _) in zip(cells, claim[2:4]) if cell]
+        shown = [
+            f"{title_of(name)} {interval_text(cell)}"
+            for cell, (name, _) in zip(cells, (claim.smaller, claim.larger))
+            if cell
+        ]
         shown = " · ".join(shown) if all(cells) else ""
         rows.append({"paper": claim.paper, "this run": shown, "verdict": verdict(*cells, claim.factor)})
     return pd.DataFrame(rows, index=[claim.text for claim in CLAIMS])

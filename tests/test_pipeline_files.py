@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from lib.core.params import STAGE1, load_params
+from lib.core.params import STAGE1, EvaluateParams, load_params
 
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 LIB = grimp.build_graph("lib")
@@ -111,6 +111,16 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
         read = sections
     declared = {param.split(".")[0] for param in body(stage)["params"]}
     assert declared == read
+
+
+def test_another_test_source_concerns_those_stages_alone_that_evaluate_it():
+    named = {stage: {p for p in body(stage)["params"] if p.startswith("evaluate")} for stage in STAGES}
+    assert {stage for stage, params in named.items() if "evaluate" in params} == {"evaluate", "methods", "report"}
+    assert named["comparison"] == {
+        f"evaluate.{key}" for key in EvaluateParams.__dataclass_fields__ if key != "test_sources"
+    }
+    read = re.findall(r"params\.(evaluate\.\w+)", "\n".join(code_of(notebook_of("robustness"))))
+    assert named["robustness"] == set(read)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -25,6 +25,8 @@ from lib.training.stage1 import VALIDATION_SHARE, train_stage1
 from lib.training.synthetic import SyntheticFaces
 
 METRICS = paths.METRICS / "methods"
+OVERLAYS = paths.METHODS / "pixel_autoencoder_overlays.npy"
+"""Pictures of the photographs of the iterative fits, in the order of their `rows`."""
 FEW_ROWS = ("similarity.all.frontal", "recall.all.top1", "recall.all.top5", "geometry.all.mean", "consistency.all.same")
 RANKED = (
     ("recall.all.top1", "Most recognisable", "top-1 recall", max),

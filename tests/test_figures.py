@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from histograms import histogram
 from PIL import Image
 
 from lib.core.errors import StudyError
 from lib.evaluation import tables
-from lib.evaluation.likeness import EDGES, histogram
+from lib.evaluation.likeness import EDGES
 from lib.figures import (
     interval_bars,
     loss_curves,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from histograms import histogram
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import roc_auc_score
 
@@ -10,7 +11,6 @@ from lib.evaluation.likeness import (
     EDGES,
     earth_movers_distance,
     earth_movers_distances,
-    histogram,
     histogram_by_person,
     mean_of,
     pair_auc,

@@ -54,7 +54,7 @@ def find_results(folder, photographs, all_photographs):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     meshes = [path for path in files if path.suffix.lower() in MESH_SUFFIXES]
     found = meshes or [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
-    known = {str(Path(name).with_suffix("")) for name in all_photographs}
+    known = Counter(str(Path(name).with_suffix("")) for name in all_photographs)
     stems = {path: path.relative_to(folder).with_suffix("").as_posix() for path in found}
     strange = [str(path.relative_to(folder)) for path, stem in stems.items() if stem not in known]
     if strange:
@@ -67,8 +67,7 @@ def find_results(folder, photographs, all_photographs):
         raise StudyError(
             f"{folder} has several results of one photograph ({', '.join(twice[:SOME])}): keep one of each"
         )
-    counts = Counter(str(Path(name).with_suffix("")) for name in all_photographs)
-    if shared := sorted(stem for stem in stems.values() if counts[stem] > 1):
+    if shared := sorted(stem for stem in stems.values() if known[stem] > 1):
         raise StudyError(
             f"{folder}: {shared[0]} may be of several photographs that differ in their ending: rename them"
         )

@@ -69,13 +69,11 @@ def pair_distributions(embeddings, persons):
     return PairDistributions(*counts)
 
 
-def histogram(cosines):
-    """Count cosines (any shape) in `BINS` equal bins over [-1, 1]; rounding beyond the ends is clipped."""
-    return np.bincount(_bins(np.asarray(cosines)).ravel(), minlength=BINS)
-
-
 def histogram_by_person(cosines, people, count):
-    """Count cosines (N,) of the people with numbers (N,) from 0 to `count` - 1: (count, BINS)."""
+    """Count cosines (N,) of the people with numbers (N,) from 0 to `count` - 1: (count, BINS).
+
+    Bins are equal, over [-1, 1]; rounding beyond the ends is clipped.
+    """
     places = np.asarray(people) * BINS + _bins(np.asarray(cosines))
     return np.bincount(places, minlength=count * BINS).reshape(count, BINS)
 

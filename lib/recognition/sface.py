@@ -18,7 +18,7 @@ CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5
 """Of the batch normalisations, as the file has them."""
 
 
-class _ParametricRelu(torch.autograd.Function):
+class _FixedPReLUFunction(torch.autograd.Function):
     """PReLU with fixed slopes: torch's own computes their gradient in any case, half of the network's backward pass."""
 
     @staticmethod
@@ -37,7 +37,7 @@ class FixedPReLU(nn.PReLU):
 
     def forward(self, values):
         """Apply it to (B, C, H, W)."""
-        return _ParametricRelu.apply(values, self.weight.to(values.dtype))
+        return _FixedPReLUFunction.apply(values, self.weight.to(values.dtype))
 
 
 class SFaceNetwork(nn.Module):

@@ -26,8 +26,12 @@ out half a pixel too far right and down (LFW: a face's landmarks and its mirror 
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face: box (4,) of left, top, right, bottom, points (4, 2) of `lib.rendering.crop.POINT_NAMES` (both in
-    pixels, the first one's centre at (0.5, 0.5)), and the picture's other faces, less and less large and central."""
+    """A detected face and the picture's other ones.
+
+    `box` (4,) is left, top, right, bottom, `points` (4, 2) are those of `lib.rendering.crop.POINT_NAMES`, both in
+    pixels, the first one's centre at (0.5, 0.5); `probability` is the detector's score. `others` are sorted as `_rank`
+    does, the largest and most central one first.
+    """
 
     box: np.ndarray
     points: np.ndarray
@@ -47,7 +51,7 @@ class FaceDetector:
         self.networks = MTCNN()
 
     def detect(self, pictures):
-        """Find one `Face` a picture, None where there is none.
+        """Find one `Face` per picture, None where there is none.
 
         The list of pictures, uint8 (H, W, 3) RGB, has at least `SMALLEST_FACE` pixels a side; those of the same size
         are searched together.
@@ -78,7 +82,7 @@ class FaceDetector:
         return [_rank(*map(np.float64, each), scale, (width, height)) if len(each[0]) else None for each in found]
 
 
-def _rank(boxes, probabilities, landmarks, scale, size):
+def _rank(boxes, scores, landmarks, scale, size):
     """Take the face that is large and central: box area minus twice the squared distance from the centre."""
     boxes = boxes * np.tile(scale, 2)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -86,5 +90,5 @@ def _rank(boxes, probabilities, landmarks, scale, size):
     order = np.argsort(CENTRE_WEIGHT * np.sum((centres - np.array(size) / 2) ** 2, axis=1) - areas, kind="stable")
     eyes_and_mouth = landmarks[:, [0, 1, 3, 4]]  # without the tip of the nose
     points = (eyes_and_mouth - LANDMARK_BIAS) * scale
-    best, *others = (Face(boxes[n], points[n], float(probabilities[n])) for n in order)
+    best, *others = (Face(boxes[n], points[n], float(scores[n])) for n in order)
     return replace(best, others=tuple(others))

@@ -1,4 +1,7 @@
-"""MTCNN: three networks, each after the other, find faces and five landmarks (Zhang et al. 2016).
+"""MTCNN (Zhang et al. 2016): a cascade of three networks, P-Net, R-Net and O-Net, finds faces and five landmarks.
+
+P-Net looks for candidates at every place of an image pyramid, R-Net refines them, O-Net once more with landmarks. Each
+gives scores and a bounding-box regression; non-maximum suppression leaves one box per face.
 
 The weights are those of the package facenet-pytorch. Its code does the same, but imports torchvision and torch's
 compiler, which takes longer than all else that one photograph needs.
@@ -12,14 +15,15 @@ import torch
 import torch.nn.functional as F
 
 CELL, STRIDE = 12, 2
-"""Pixels that the first network sees at once, and between the places where it looks."""
+"""Receptive field and stride of P-Net, pixels."""
 POOLS = dict(pnet=(2, 0, 0), rnet=(3, 3, 0), onet=(3, 3, 2, 0))
-"""Side of the maximum after each convolution, 0 for none."""
+"""Kernel of the max pooling after each convolution, 0 for none."""
 SIZES = dict(rnet=24, onet=48)
-LIKELY = dict(pnet=0.6, rnet=0.7, onet=0.7)
-"""Probability from which a network takes something for a face."""
+"""Pixels a side of the input."""
+THRESHOLDS = dict(pnet=0.6, rnet=0.7, onet=0.7)
+"""Least score, the probability of a face."""
 SAME_SCALE, SAME_FACE = 0.5, 0.7
-"""Overlap beyond which the less likely one of two boxes goes."""
+"""Overlap beyond which non-maximum suppression drops a box: within a level of the pyramid, and later."""
 
 
 class MTCNN:
@@ -35,72 +39,73 @@ class MTCNN:
 
     @torch.inference_mode()
     def search(self, pictures, smallest, factor):
-        """Find all faces.
+        """Find all faces in each of a batch of pictures.
 
         Parameters
         ----------
         pictures : Tensor (B, H, W, 3)
             RGB, 0 to 255.
         smallest : float
-            Pixels of a face's side.
+            Side of the smallest face, pixels.
         factor : float
-            Ratio of the sizes that are searched.
+            Scale between the levels of the image pyramid.
 
         Returns
         -------
         list of tuple
-            For each picture boxes (F, 4): left, top, right, bottom, probabilities (F,) and landmarks (F, 5, 2): eyes,
-            nose and corners of the mouth, from the subject's right to the left.
+            For each picture boxes (F, 4): left, top, right, bottom, scores (F,) and landmarks (F, 5, 2): eyes, nose
+            and corners of the mouth, from the subject's right to the left.
         """
         images = pictures.permute(0, 3, 1, 2).float()
-        candidates = self._candidates(images, smallest, factor)
-        return [self._refine(image[None], *some) for image, some in zip(images, candidates, strict=True)]
+        candidates = self._propose(images, smallest, factor)
+        return [self._refine(image[None], boxes) for image, boxes in zip(images, candidates, strict=True)]
 
-    def _candidates(self, images, smallest, factor):
-        """Boxes (C, 4), square, of each image by the first network."""
+    def _propose(self, images, smallest, factor):
+        """Candidates of each image by P-Net: square boxes (C, 4)."""
         height, width = images.shape[2:]
         scale, found = CELL / smallest, [[] for _ in images]
         while min(height, width) * scale >= CELL:
-            likely, moved = self._see("pnet", _shrink(images, (int(height * scale + 1), int(width * scale + 1))))
-            for rows, probability, shift in zip(found, likely[:, 1].numpy(), moved.numpy(), strict=True):
-                y, x = np.nonzero(probability >= LIKELY["pnet"])
+            level = _resize(images, (int(height * scale + 1), int(width * scale + 1)))
+            maps = [values.numpy() for values in self._run("pnet", level)]
+            for rows, scores, offsets in zip(found, *maps, strict=True):
+                y, x = np.nonzero(scores >= THRESHOLDS["pnet"])
                 corners = STRIDE * np.stack([x, y, x, y], 1) + np.array([1, 1, CELL, CELL])
                 boxes = np.floor(corners.astype(np.float32) / np.float32(scale))
-                kept = _suppress(boxes, probability[y, x], SAME_SCALE)
-                rows.append(np.hstack([boxes, probability[y, x, None], shift[:, y, x].T])[kept])
+                kept = _non_maximum_suppression(boxes, scores[y, x], SAME_SCALE)
+                rows.append(np.hstack([boxes, scores[y, x, None], offsets[:, y, x].T])[kept])
             scale *= factor
         for rows in found:
             rows = np.concatenate([*rows, np.zeros((0, 9), np.float32)])
-            boxes, probability, shift = rows[:, :4], rows[:, 4], rows[:, 5:]
-            kept = _suppress(boxes, probability, SAME_FACE)
-            yield (_square(_moved(boxes, shift, 0)[kept]),)
+            boxes, scores, offsets = rows[:, :4], rows[:, 4], rows[:, 5:]
+            kept = _non_maximum_suppression(boxes, scores, SAME_FACE)
+            yield _square(_regress(boxes, offsets, 0)[kept])
 
     def _refine(self, image, boxes):
-        """Boxes, probabilities and landmarks of one image by the second and the third network."""
-        boxes, probability, shift = self._judge("rnet", image, boxes)
-        kept = _suppress(boxes, probability, SAME_FACE)
-        boxes = _square(_moved(boxes, shift)[kept])
-        boxes, probability, shift, points = self._judge("onet", image, boxes)
+        """Boxes, scores and landmarks of one image by R-Net and O-Net."""
+        boxes, scores, offsets = self._classify("rnet", image, boxes)
+        kept = _non_maximum_suppression(boxes, scores, SAME_FACE)
+        boxes = _square(_regress(boxes, offsets)[kept])
+        boxes, scores, offsets, points = self._classify("onet", image, boxes)
         sides = boxes[:, 2:] - boxes[:, :2] + 1
         points = np.moveaxis(points.reshape(-1, 2, 5), 1, 2) * sides[:, None] + boxes[:, None, :2] - 1
-        boxes = _moved(boxes, shift)
-        kept = _suppress(boxes + np.float32([0, 0, 1, 1]), probability, SAME_FACE, of_smaller=True)
-        return boxes[kept], probability[kept], points[kept]
+        boxes = _regress(boxes, offsets)
+        kept = _non_maximum_suppression(boxes + np.float32([0, 0, 1, 1]), scores, SAME_FACE, of_smaller=True)
+        return boxes[kept], scores[kept], points[kept]
 
-    def _judge(self, name, image, boxes):
-        """Which of the boxes hold a face: those, their probabilities, and what else the network says of them."""
+    def _classify(self, name, image, boxes):
+        """Boxes that hold a face by a network, their scores, and its other outputs."""
         height, width = image.shape[2:]
         left, top, right, bottom = boxes.astype(int).T
         left, top, right, bottom = left.clip(1) - 1, top.clip(1) - 1, right.clip(max=width), bottom.clip(max=height)
         inside = np.flatnonzero((right > left) & (bottom > top))
         size = SIZES[name]
-        parts = [_shrink(image[:, :, top[n] : bottom[n], left[n] : right[n]], (size, size)) for n in inside]
-        likely, *others = self._see(name, torch.cat(parts or [torch.zeros(0, 3, size, size)]))
-        sure = likely[:, 1].numpy() > LIKELY[name]
-        return [boxes[inside][sure], *(values.numpy()[sure] for values in (likely[:, 1], *others))]
+        parts = [_resize(image[:, :, top[n] : bottom[n], left[n] : right[n]], (size, size)) for n in inside]
+        outputs = [values.numpy() for values in self._run(name, torch.cat(parts or [torch.zeros(0, 3, size, size)]))]
+        faces = outputs[0] > THRESHOLDS[name]
+        return [values[faces] for values in (boxes[inside], *outputs)]
 
-    def _see(self, name, images):
-        """Run a network: probabilities of no face and of a face, the box's correction, of the last one landmarks."""
+    def _run(self, name, images):
+        """Run a network on images: scores, offsets of the bounding-box regression, of O-Net landmarks too."""
         state, maps = self.states[name], images
 
         def layer(work, which):
@@ -115,18 +120,18 @@ class MTCNN:
             maps = F.prelu(layer(F.linear, f"dense{number}"), state[f"prelu{number}.weight"])
             kind, work, number = "dense", F.linear, number + 1
         heads = [f"{kind}{number}_{head}" for head in (1, 2, 3)]
-        likely, *others = (layer(work, head) for head in heads if f"{head}.weight" in state)
-        return likely.softmax(1), *others
+        logits, *others = (layer(work, head) for head in heads if f"{head}.weight" in state)
+        return logits.softmax(1)[:, 1], *others  # of no face and of a face
 
 
-def _shrink(images, size):
-    """Images (B, 3, H, W), 0 to 255, at another size and as the networks take them."""
+def _resize(images, size):
+    """Images (B, 3, H, W), 0 to 255, at another size and normalised."""
     return (F.interpolate(images, size, mode="area") - 127.5) / 128
 
 
-def _moved(boxes, shift, rim=1):
-    """Boxes corrected by shares of their sides, which include a `rim` of pixels."""
-    return boxes + shift * np.tile(boxes[:, 2:] - boxes[:, :2] + np.float32(rim), 2)
+def _regress(boxes, offsets, rim=1):
+    """Bounding-box regression: offsets are shares of the sides, which include a `rim` of pixels."""
+    return boxes + offsets * np.tile(boxes[:, 2:] - boxes[:, :2] + np.float32(rim), 2)
 
 
 def _square(boxes):
@@ -137,10 +142,10 @@ def _square(boxes):
     return np.hstack([corners, corners + longest])
 
 
-def _suppress(boxes, likely, limit, of_smaller=False):
-    """Keep the likelier one of two boxes that share more than `limit` of both (or the smaller): list of rows."""
+def _non_maximum_suppression(boxes, scores, limit, of_smaller=False):
+    """Rows of the boxes that no box of higher score overlaps by more than `limit` of their union (or the smaller)."""
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
-    order, kept = np.argsort(-likely, kind="stable"), []
+    order, kept = np.argsort(-scores, kind="stable"), []
     while len(order):
         best, order = order[0], order[1:]
         kept.append(best)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from skimage.transform import resize
 from small_world import FEATURES, SmallNetwork
 
 from lib.core.errors import StudyError
@@ -16,8 +17,19 @@ from lib.open_model.build import FaceGenerator
 from lib.photos.align import POINT_COLUMNS
 from lib.photos.files import Photograph
 from lib.recognition.reader import FeatureReader
+from lib.robustness import changes
 from lib.robustness import protocol as robustness
-from lib.robustness.changes import BLUR, DARKNESS, GAMMA, OCCLUSION, PIXEL_CHANGES, RESOLUTION, Change, change_pixels
+from lib.robustness.changes import (
+    BLUR,
+    DARKNESS,
+    FULL_RESOLUTION,
+    GAMMA,
+    OCCLUSION,
+    PIXEL_CHANGES,
+    RESOLUTION,
+    Change,
+    change_pixels,
+)
 from lib.robustness.protocol import ARTWORK, UNCHANGED, SinglePhotograph, choose_people, write_photographs
 from lib.robustness.simulated import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, SimulatedSubject
 from lib.robustness.styles import STYLES, stylise
@@ -76,9 +88,30 @@ def test_blur_takes_detail_away(image):
 
 
 def test_resolution_takes_pixels_away(image):
-    coarse = change_pixels(image, POINTS, RESOLUTION.name, 6.0)
+    coarse = change_pixels(image, POINTS * FULL_RESOLUTION / 20, RESOLUTION.name, 6.0)
     assert np.abs(np.diff(coarse, axis=0)).mean() < 0.3 * np.abs(np.diff(image, axis=0)).mean()
     assert coarse.mean() == pytest.approx(image.mean(), abs=0.01)
+
+
+def test_resolution_leaves_as_many_pixels_on_the_face_whatever_the_photograph_had(image, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        changes, "resize", lambda picture, size, **_: sizes.append(tuple(size)) or resize(picture, size)
+    )
+    for times in (1, 2, 4):
+        large = np.kron(image, np.ones((times, times, 1)))
+        change_pixels(large, POINTS * times, RESOLUTION.name, 4.0)
+    # 12.8 of 20 pixels between the eyes are left, 12.8 of 40 and of 80
+    assert sizes[::2] == [(64, 64)] * 3 and sizes[1::2] == [(100, 100), (200, 200), (400, 400)]
+    # 20 pixels are fewer than those of strength 2
+    assert np.allclose(change_pixels(image, POINTS, RESOLUTION.name, 2.0), image)
+
+
+def test_resolution_of_a_simulated_photograph_is_a_share_of_its_side(image):
+    points, picture = SimulatedSubject(None, 1, 0, 256).points, np.kron(image, np.ones((3, 3, 1)))[:256, :256]
+    for strength in RESOLUTION.strengths(4):
+        small = resize(picture, [round(256 / strength)] * 2, anti_aliasing=True)
+        assert np.array_equal(change_pixels(picture, points, RESOLUTION.name, strength), resize(small, (256, 256)))
 
 
 def test_an_unknown_change_is_refused(image):

@@ -15,6 +15,8 @@ BROW, CHIN, SCARF_END = -0.5, 1.9, 2.8
 """Along the line from the eyes (0) to the mouth (1): where a face begins and ends, and where the scarf does."""
 SCARF_HALF_WIDTH = 1.25
 """In distances between the eyes."""
+FULL_RESOLUTION = 51.2
+"""Pixels between the eyes at strength 1 of `RESOLUTION`: a simulated photograph's of 256 pixels."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def change_pixels(image, points, kind, strength):
         sigma = strength * np.linalg.norm(points[1] - points[0])
         return gaussian_filter(image, (sigma, sigma, 0))
     if kind == RESOLUTION.name:
-        small = [round(side / strength) for side in image.shape[:2]]
+        # of every photograph as many pixels are left on the face; where it has fewer, it stays as it is
+        shrink = min(1.0, FULL_RESOLUTION / np.linalg.norm(points[1] - points[0]) / strength)
+        small = [max(1, round(side * shrink)) for side in image.shape[:2]]
         return resize(resize(image, small, anti_aliasing=True), image.shape[:2])
     if kind == DARKNESS.name:
         # light is proportional to about the 2.2th power of sRGB; 8 bits are all that a photograph keeps of it

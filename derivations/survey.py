@@ -175,7 +175,7 @@ def head_survey():
 
 
 def survey_beside_people(people, random):
-    """Means and standard deviations in mm of the survey and of random people, and correlations of the latter.
+    """Means and standard deviations in mm of the survey and of random people, and differences of their correlations.
 
     Parameters
     ----------

@@ -80,7 +80,10 @@ def resample_people(persons, samples, seed):
 
 
 def mean_of_people(sums, counts):
-    """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,)."""
+    """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,).
+
+    It is nan where nobody is drawn who has a value.
+    """
 
     def statistic(weights):
         total = _positive(weights @ counts)

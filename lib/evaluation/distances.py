@@ -37,7 +37,10 @@ class AveragedShapes:
 
 
 class SurfaceErrors(NamedTuple):
-    """How far M faces are from the true ones, mm, nan where that is not known; all photographs: `EVERY_CONDITION`."""
+    """Distances of M faces from the true ones, mm; nan where the true one is not known.
+
+    Each is of a person in a condition, or from all of the person's photographs, whose condition is `EVERY_CONDITION`.
+    """
 
     persons: np.ndarray
     conditions: np.ndarray

@@ -132,9 +132,8 @@ def metric_loss(predicted, true, metric):
 
     Eq. 3 counts every coefficient alike, though the last hundred together move the surface by less than the first ten:
     with d the difference of coefficients and G of `lib.training.metric.front_metric`, d^T G d is what the evaluation
-    measures. Its minimum is the posterior mean of the *face*, which photographs alone do not determine: on them the
-    identity loss may move shape into directions that the network does not see in renders: there the same distance from
-    what stage 1 reads in them holds it.
+    measures. Its minimum is the posterior mean of the *face*. Photographs do not determine shape; for them (`anchor`)
+    `true` is what stage 1 reads.
 
     Parameters
     ----------

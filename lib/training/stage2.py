@@ -132,11 +132,11 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     The views that the identity loss compares with the photographs are the ones that the loopback loss reads again: one
     render and one pass of the network serve both. With `frontal_identity` (Fig. 3, "single view") the identity loss has
     the frontal view alone and the loopback loss all others. What a regressor reads beside the training network
-    (`FeatureReader`) is the photograph's in the loopback loss too: a second network should see the same person in both,
-    and to ask it brings nothing. Its identity loss is taken on one view of each face, the last. Every process takes the
-    batch distribution loss over the photographs of all, since the regressor costs next to nothing; the other terms are
-    means over its own equal part. So the mean of the processes' losses is the loss of one process, and the mean of
-    their gradients its gradient.
+    (`FeatureReader`) is the photograph's in the loopback loss too: a second network should see the same person in both
+    (docs/training.md compares). The second network's identity loss is taken on one view of each face, the last. Every
+    process takes the terms of the photographs alone (batch distribution, skin, anchor) over those of all, since the
+    regressor costs next to nothing; the other terms are means over its own equal part. So the mean of the processes'
+    losses is the loss of one process, and the mean of their gradients its gradient.
     """
     weights = _loss_weights(params, stage1_params)
     photographs, synthetic = batch.photographs, batch.synthetic

@@ -62,8 +62,9 @@ FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
 def simulate_photographs(generator, folder, people, photographs, size, seed):
     """Draw people and photograph them into one sub-folder per person: `person-0000/0-cooperative.jpg`, ...
 
-    `photographs` of each person, `size` pixels square, take the conditions in turn. Each person has chance of their
-    own, so that more people leave the first ones as they were. Return age, gender and ancestry of each by name.
+    `photographs` of each person, `size` pixels square, take the conditions in turn; with one of each, people do. Each
+    person has chance of their own, so that more people leave the first ones as they were. Return age, gender and
+    ancestry of each by name.
     """
     workers = min(torch.get_num_threads(), people)
     # one core a person: most of the work, meshes and the camera, cannot be shared out

@@ -77,8 +77,10 @@ def run_notebook(stage, variant=None):
 
 
 def execute_notebook(source, target, parameters):
-    """Execute any notebook in its own kernel, from the current folder, and print what its cells do; equal runs give
-    equal bytes."""
+    """Execute any notebook in its own kernel, from the current folder, and print what its cells do.
+
+    Equal runs give equal bytes.
+    """
     # the kernel's own, which draws into the notebook, whatever the user's other programs draw with
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
@@ -143,8 +145,11 @@ def _connection(path):
 
 
 def apply_preset(preset, path=PARAMS_FILE):
-    """Write a preset's values into a parameter file, with comments, if the result is valid: a name in `presets/` gives
-    the published values with its changes, the path of any other YAML file changes what it names alone."""
+    """Write a preset's values into a parameter file, with comments, if the result is valid.
+
+    A name in `presets/` gives the published values with its changes, the path of any other YAML file changes what it
+    names alone.
+    """
     presets = {p.stem: p for p in sorted(PRESETS.glob("*.yaml"))}
     source = presets.get(str(preset), Path(preset))
     if not source.is_file():

@@ -30,8 +30,11 @@ SOME = 3
 
 @dataclass(frozen=True)
 class ExternalResults:
-    """What another method gives for the M photographs with the numbers `which`, ascending: faces without coefficients,
-    and the placed meshes by the photograph's number (none for a folder of pictures)."""
+    """What another method gives for the M photographs with the numbers `which`, ascending.
+
+    `reconstructed` faces without coefficients, and the `placed` meshes by the photograph's number (none for a folder of
+    pictures).
+    """
 
     which: np.ndarray
     reconstructed: Reconstructed
@@ -136,8 +139,10 @@ def _read_pictures(results, network, picture_crop):
 
 
 def evaluate_results(setup, results):
-    """Evaluate another method as every other one: metrics and `Reconstructed`, of the photographs that have a result; a
-    person's distance in mm is the mean of that of their meshes."""
+    """Evaluate another method on the photographs that have a result: metrics and `Reconstructed`.
+
+    A person's distance in mm is the mean of that of their meshes.
+    """
     reconstructed, seen = results.reconstructed, setup.photographed[results.which]
     if setup.truth is not None and results.placed:
         reconstructed = replace(reconstructed, errors=_errors(results, setup.photographed, setup.truth))

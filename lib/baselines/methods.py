@@ -219,10 +219,10 @@ def _titles(names):
 
 
 def few_table(setup, evaluations, which):
-    """Compare several methods on the same few photographs `which`, from what was kept of each: a DataFrame of
-    `FEW_ROWS`.
+    """Compare several methods on the same few photographs `which`: a DataFrame of `FEW_ROWS`.
 
-    A method that gave faces of some of them alone is measured on those, one that gave none is left out.
+    `evaluations` are what was kept of each. A method that gave faces of some of them alone is measured on those, one
+    that gave none is left out.
     """
     metrics = {}
     for name, kept in evaluations.items():

@@ -38,8 +38,11 @@ def read_yaml(path):
 
 
 def build(kind, values, prefix):
-    """Make a dataclass that `strict` decorates of nested dicts; StudyError names each value that does not fit, with
-    `prefix` before its name, as `variants.full`, which is empty for the whole file."""
+    """Make a dataclass that `strict` decorates of nested dicts.
+
+    StudyError names each value that does not fit, with `prefix` before its name, such as `variants.full`, which is
+    empty for the whole file.
+    """
     try:
         # through JSON, since pydantic's strict mode takes mappings for dataclasses only from there
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(values, default=str))

@@ -97,9 +97,7 @@ def recall_columns(renders, photographs, chosen, persons, resampling):
 
 
 def consistency_columns(renders, persons, resampling):
-    """Measure mean cosines of frontal renders (M, E): of one person's (`same`, 1 at best), of two people's
-    (`different`).
-    """
+    """Measure mean cosines of frontal renders (M, E): one person's, `same`, at best 1; two people's, `different`."""
     pairs = pair_distributions(renders, persons)
     weights = resampling.weights[:, resampling.numbers(np.unique(persons))]
     return photograph_columns(PairReference(pairs, *pairs.resampled(weights)))

@@ -37,8 +37,10 @@ class UnreadablePictureError(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded photograph: `pixels` (H, W, 3) uint8, RGB, upright, at most `LONGEST_SIDE` per side; a position in them
-    times `scale` (x, y) is the position in the upright photograph's own pixels."""
+    """A decoded photograph: `pixels` (H, W, 3) uint8, RGB, upright, at most `LONGEST_SIDE` per side.
+
+    A position in them times `scale` (x, y) is the position in the upright photograph's own pixels.
+    """
 
     pixels: np.ndarray
     scale: tuple[float, float]

@@ -62,8 +62,10 @@ def list_photographs(source, path):
 
 @dataclass(frozen=True)
 class DataSet:
-    """A published data set: its name as of `photos.source`, what lists the photographs of its folder, and what that has
-    to hold, in a few words for the error when it holds something else."""
+    """A published data set: its name, as of `photos.source`, and what lists the photographs of its folder.
+
+    `layout` is what the folder has to hold, in a few words for the error when it holds something else.
+    """
 
     name: str
     read: Callable[[Path], Iterator[Photograph]]
@@ -121,8 +123,10 @@ def fetch_lfw(data_home):
 
 
 def read_micc(folder):
-    """MICC Florence: three videos of each of 53 people, ``subject_01/Video/PTZ-Indoor.mjpg``, and scans; frames that
-    somebody has put into a folder named as the video (``subject_01/PTZ-Indoor/*.jpg``) are read instead."""
+    """MICC Florence: three videos of each of 53 people, ``subject_01/Video/PTZ-Indoor.mjpg``, and scans.
+
+    Frames that somebody has put into a folder named as the video (``subject_01/PTZ-Indoor/*.jpg``) are read instead.
+    """
     for subject in progress(_folders(folder), "frames of videos", unit="subject"):
         scan = next((path.relative_to(folder).as_posix() for path in sorted(subject.glob(MICC_SCANS))), "")
         for video, condition in MICC_CONDITIONS.items():

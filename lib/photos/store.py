@@ -165,8 +165,11 @@ class Photographs:
 
 
 def load_photographs(store, rows, reader, judge=None, pictures=False):
-    """Read rows (N,) of the store as `Photographs`: the features that a `FeatureReader` gives, the embeddings of a
-    network with its centre (`judge`) as an array, and with `pictures` those and the landmarks."""
+    """Read rows (N,) of the store as `Photographs`, with the features that a `FeatureReader` gives.
+
+    And with the embeddings of a network with its centre (`judge`), as an array; with `pictures` those and the
+    landmarks too.
+    """
     embeddings = images = landmarks = None
     if judge is not None:
         embeddings = judge.embed(torch.from_numpy(store.descriptors[judge.name][rows])).numpy()

@@ -16,8 +16,10 @@ from lib.face_model.meshes import read_mesh
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """True faces as a file, of the `persons` that are measured; `scanned`: each of another topology, of a scanner,
-    which sees the outer skin only."""
+    """True faces as a file, of the `persons` that are measured.
+
+    `scanned`: each of another topology, from a scanner, which sees the outer skin only.
+    """
 
     path: Path
     persons: tuple[str, ...]

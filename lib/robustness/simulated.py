@@ -1,5 +1,7 @@
-"""Simulated people photographed again under one change at a time: pose, light or expression, or what covers or coarsens
-the picture (paper Fig. 6)."""
+"""Simulated people photographed again under one change at a time (paper Fig. 6).
+
+Pose, light or expression, or what covers or coarsens the picture.
+"""
 
 import copy
 import math

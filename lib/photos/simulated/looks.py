@@ -20,8 +20,10 @@ BEFORE_THE_EYES = 13.0
 
 @dataclass(frozen=True)
 class Looks:
-    """What a person keeps from one photograph to the next: the bare skull, hair (None: bald), skin colour, the skull's
-    radii (`lib.photos.simulated.hair.skull_radii`) and the same pair of glasses, if any."""
+    """What a person keeps from one photograph to the next: skull, hair, skin colour and glasses.
+
+    `hair` is None for the bald; `radii` are those of `lib.photos.simulated.hair.skull_radii`.
+    """
 
     bare: Mesh
     hair: Mesh | None
@@ -97,8 +99,10 @@ def _brow_colour(generator, person, skin):
 
 
 def glasses(eyes, bridge, half_width, random, dark=False):
-    """Draw glasses (dark: with opaque lenses) for pupils (2, 3), right and left, and a point (3,) on the nose between
-    them; `half_width` is from the middle of the head to the temples before the ears. All in mm."""
+    """Draw glasses (dark: with opaque lenses) for pupils (2, 3), right and left, and a point (3,) on the nose.
+
+    `half_width` is from the middle of the head to the temples before the ears. All in mm.
+    """
     colour = FRAME_COLOURS[random.integers(len(FRAME_COLOURS))]
     radius, wide, high = random.uniform(0.7, 2.2), random.uniform(22, 26), random.uniform(16, 21)
     roundness = random.uniform(2, 4.5)
@@ -139,8 +143,10 @@ def _smooth_line(corners, count):
 
 
 def body(chin, skin_colour, cloth_colour, broad, random, neck_colour=None):
-    """A neck and shoulders below the tip of a chin (3,), mm; `broad` is 0 for a slender neck to 1 for a strong one, and
-    `neck_colour` that of a scarf about it, if any."""
+    """Draw a neck and shoulders below the tip of a chin (3,), mm.
+
+    `broad` is 0 for a slender neck to 1 for a strong one, and `neck_colour` that of a scarf about it, if any.
+    """
     top, wide = chin[1] + 25, 47 + 8 * broad
     middle = -18.0
     covered = neck_colour is not None

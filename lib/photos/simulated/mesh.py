@@ -7,8 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mesh:
-    """A coloured mesh: vertices (N, 3) in mm in the face model's frame, albedo (N, 3) in sRGB, triangles (T, 3), int64,
-    counter-clockwise from outside."""
+    """A coloured mesh: vertices (N, 3) in mm in the face model's frame, albedo (N, 3) in sRGB, triangles (T, 3).
+
+    Triangles are int64, counter-clockwise from outside.
+    """
 
     vertices: np.ndarray
     albedo: np.ndarray
@@ -26,8 +28,10 @@ def join(meshes):
 
 
 def rolled_grid(points, albedo):
-    """Join points (R, C, 3) and their albedo into a surface whose last column meets the first; triangles look outwards
-    where rows go down and columns counter-clockwise as seen from above."""
+    """Join points (R, C, 3) and their albedo into a surface whose last column meets the first.
+
+    Triangles look outwards where rows go down and columns counter-clockwise as seen from above.
+    """
     rows, columns = points.shape[:2]
     number = np.arange(rows * columns).reshape(rows, columns)
     a, b = number[:-1], np.roll(number, -1, axis=1)[:-1]

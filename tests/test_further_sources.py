@@ -153,12 +153,9 @@ def test_what_no_source_names_any_more_is_deleted(tmp_path, embedded):
     assert {path.name for path in (tmp_path / "data/test_photos").iterdir()} == {"videos", ".gitkeep"}
 
 
-def test_simulated_people_of_an_earlier_larger_run_are_deleted(tmp_path, monkeypatch, embedded):
-    old = tmp_path / "data/test_photos/gallery/simulated/person-0002"
-    old.mkdir(parents=True)
-
+def test_people_are_simulated_in_the_folder_of_the_store(tmp_path, monkeypatch, embedded):
     def simulate(generator, folder, people, photographs, size, seed):
-        assert not old.exists() and (people, photographs, size, seed) == (2, 3, 256, 7)
+        assert (people, photographs, size, seed) == (2, 3, 256, 7)
         for person in "kl":
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{person}.ply").write_bytes((tmp_path / f"{person}.ply").read_bytes())

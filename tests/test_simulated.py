@@ -53,6 +53,16 @@ def test_more_people_leave_the_first_ones_as_they_were(generator, folder, tmp_pa
     assert other.read_bytes() != (tmp_path / "person-0000/0-cooperative.jpg").read_bytes()
 
 
+def test_nobody_of_an_earlier_larger_run_is_left(generator, tmp_path):
+    for person in (0, 7):
+        (tmp_path / person_name(person)).mkdir()
+        (tmp_path / person_name(person) / "3-cooperative.jpg").touch()
+    (tmp_path / "notes.txt").touch()
+    simulate_photographs(generator, tmp_path, 1, 1, 96, 5)
+    assert {path.name for path in tmp_path.iterdir()} == {"person-0000", "notes.txt"}
+    assert [path.name for path in (tmp_path / "person-0000").iterdir()] == ["0-cooperative.jpg"]
+
+
 def test_processes_side_by_side_change_nothing(generator, tmp_path):
     threads, drawn = torch.get_num_threads(), []
     try:

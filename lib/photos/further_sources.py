@@ -43,7 +43,6 @@ def embed_source(params, name):
     if source.source == "simulated":
         place, generator = folder / "simulated", FaceGenerator(params.face_model.resolution)
         size = params.photos.simulated_size
-        shutil.rmtree(place, ignore_errors=True)  # of an earlier run, which may have been larger
         simulate_photographs(generator, place, source.people, source.photographs, size, source.seed)
     photographs = list_photographs(source.source, place)
     if params.photos.processes > 1:

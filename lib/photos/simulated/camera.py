@@ -7,6 +7,7 @@ three conditions of rising difficulty, named as those of the MICC data set (pape
 
 import io
 import math
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,8 +65,10 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
 
     `photographs` of each person, `size` pixels square, take the conditions in turn; with one of each, people do. Each
     person has chance of their own, so that more people leave the first ones as they were. Return age, gender and
-    ancestry of each by name.
+    ancestry of each by name. The people of an earlier run in that folder are deleted.
     """
+    for old in Path(folder).glob("person-*"):
+        shutil.rmtree(old)
     workers = min(torch.get_num_threads(), people)
     # one core a person: most of the work, meshes and the camera, cannot be shared out
     people_drawn = _People(generator, Path(folder), people, photographs, size, seed)

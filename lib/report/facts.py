@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 PACKAGES = (
     *("torch", "numba", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "h5py", "pillow", "matplotlib"),
-    *("facenet-pytorch", "anny", "trimesh", "papermill", "dvc"),
+    *("facenet-pytorch", "anny", "trimesh", "POT", "papermill", "dvc"),
 )
 
 

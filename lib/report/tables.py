@@ -20,7 +20,8 @@ def read_methods(names):
     found = {name: read_metrics(name) for name in (*names, *others)}
     skin = tables.METRICS / "skin.json"
     for name, cell in (read_json(skin) if skin.is_file() else {}).items():
-        found.get(name, {})["skin"] = dict(all=dict(delta_e=cell))
+        if name in found:
+            found[name]["skin"] = dict(all=dict(delta_e=cell))
     # empty: true faces are known of simulated people only
     return {name: metrics for name, metrics in found.items() if metrics}
 

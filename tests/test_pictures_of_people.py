@@ -25,7 +25,7 @@ def test_the_commit_is_refused_with_a_remedy(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     assert main(FILES[:4]) == 0
     text = (tmp_path / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(text.replace("source: simulated", "source: folder"))
+    (tmp_path / "params.yaml").write_text(text.replace("source: simulated", "source: folder", 1))
     assert main(FILES[:1]) == 1 and "git restore --staged reports/figures/pairs/full.png" in capsys.readouterr().err
     (tmp_path / "params.yaml").unlink()
     assert main(FILES) == 1

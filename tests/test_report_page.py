@@ -241,7 +241,7 @@ def test_of_what_was_not_measured_a_sentence_says_why(study):
     for name in ("methods", "robustness", "styles"):
         (study / f"reports/figures/{name}.png").unlink()
     parameters = (study / "params.yaml").read_text()
-    (study / "params.yaml").write_text(parameters.replace("source: simulated", "source: lfw"))
+    (study / "params.yaml").write_text(parameters.replace("source: simulated", "source: lfw", 1))
     text = write_report(study)
     assert "nothing is measured in millimetres" in text and "Nothing is known of these people" in text
     assert "dvc repro comparison" in text and "dvc repro robustness" in text

@@ -27,7 +27,7 @@ from lib.core import paths
 from lib.core.params import load_params
 from lib.evaluation.scan_fit import fit_scan
 from lib.evaluation.surfaces import make_surface
-from lib.face_model.meshes import read_mesh
+from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import Coefficients, FaceModel
 from lib.open_model.build import build_open_face_model
 from lib.photos.detect import FaceDetector

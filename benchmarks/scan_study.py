@@ -20,7 +20,7 @@ from lib.core.progress import progress
 from lib.evaluation.distances import AveragedShapes, averaged_features, shape_errors
 from lib.evaluation.scan_fit import fit_scan
 from lib.evaluation.surfaces import Surface, make_surface
-from lib.face_model.meshes import read_mesh
+from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph

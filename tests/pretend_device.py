@@ -102,6 +102,9 @@ def pretended(monkeypatch):
     for name, module in list(sys.modules.items()):
         if name.startswith("lib.") and hasattr(module, "best_device"):
             monkeypatch.setattr(module, "best_device", lambda: CUDA)
+    # numbers that a real device draws itself are drawn here, on the CPU
+    generator = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda device="cpu": generator("cpu"))
     with warnings.catch_warnings(), _Pretend():
         warnings.filterwarnings("ignore", "User provided device_type of 'cuda'")
         torch.__future__.set_overwrite_module_params_on_conversion(True)

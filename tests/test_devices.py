@@ -21,7 +21,7 @@ from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train
 from lib.core.processes import on_best_device
 from lib.evaluation.protocol import evaluate_faces, load_evaluation, loopback_table
 from lib.evaluation.tables import leaves
-from lib.face_model.meshes import Mesh
+from lib.face_model.mesh_reading import Mesh
 from lib.face_model.model import Coefficients
 from lib.open_model.generator import FaceGenerator
 from lib.photos.embed import _describe

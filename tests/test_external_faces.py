@@ -18,7 +18,8 @@ from lib.baselines.external_meshes import LANDMARK_NAMES, place_meshes, read_lan
 from lib.core.errors import StudyError
 from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.file import FaceModelFile, LinearModel
-from lib.face_model.meshes import Mesh, read_mesh, save_mesh
+from lib.face_model.mesh_reading import Mesh, read_mesh
+from lib.face_model.meshes import save_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.open_model.generator import FaceGenerator
 from lib.photos.store import Photographs

@@ -16,7 +16,7 @@ from small_world import EXPRESSION, SHAPE, TEXTURE, write_face_model
 from test_photos import HEIC
 
 from lib.core.errors import StudyError
-from lib.face_model.meshes import read_mesh
+from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import FaceModel
 from lib.photos.read import LONGEST_SIDE, UnreadablePictureError, read_picture
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib.core.errors import StudyError
 from lib.evaluation.surfaces import make_surface
-from lib.face_model.meshes import GREY, read_mesh
+from lib.face_model.mesh_reading import GREY, read_mesh
 
 VERTICES, FACES = [(0, 0, 0), (2, 0, 0), (0, 3, 0), (2, 3, 0)], [(0, 1, 2), (2, 1, 3)]
 

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from lib.evaluation.scan_fit import fit_scan, outer_skin
 from lib.evaluation.surfaces import make_surface
 from lib.face_model.file import FaceModelFile, LinearModel
-from lib.face_model.meshes import read_mesh
+from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import FaceModel
 
 SCANS = SHARED / "scans/facefuns"

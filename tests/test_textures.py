@@ -11,7 +11,8 @@ from glb_page import draw_glb
 from small_world import EXPRESSION, SHAPE, TEXTURE, write_face_model
 
 from lib.core.pictures import decode_srgb, to_pictures
-from lib.face_model.meshes import files_of, read_mesh, save_mesh
+from lib.face_model.mesh_reading import read_mesh
+from lib.face_model.meshes import files_of, save_mesh
 from lib.face_model.model import FaceModel
 from lib.face_model.photo_texture import mirror_vertices, photo_texture
 from lib.face_model.texture import SIDE

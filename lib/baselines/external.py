@@ -15,7 +15,7 @@ from lib.core.progress import progress
 from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, surface_errors
 from lib.evaluation.protocol import SIDE_YAW, Reconstructed, evaluate_pictures
 from lib.evaluation.surfaces import make_surface
-from lib.face_model.meshes import read_mesh
+from lib.face_model.mesh_reading import read_mesh
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
 from lib.recognition.render_centre import centred_on_renders

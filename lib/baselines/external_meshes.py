@@ -12,7 +12,7 @@ from skimage.transform import SimilarityTransform
 from lib.core.errors import StudyError
 from lib.evaluation.scan_fit import NOSE_TIP, fit_scan, outer_skin
 from lib.evaluation.surfaces import crop_to_sphere, make_surface, point_to_plane, register
-from lib.face_model.meshes import Mesh
+from lib.face_model.mesh_reading import Mesh
 from lib.rendering.crop import POINT_NAMES
 
 LANDMARKS_FILE = "landmarks.json"

@@ -13,7 +13,7 @@ from lib.core.errors import StudyError
 from lib.core.progress import progress
 from lib.evaluation.mesh_errors import NOW_CROP, Face
 from lib.evaluation.surfaces import make_surface
-from lib.face_model.meshes import read_mesh
+from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import IBUG_LANDMARKS, NOW_LANDMARKS
 
 ENDINGS = (".glb", ".gltf", ".off", ".stl", ".obj", ".ply")

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from lib.core.files import write_hdf5
-from lib.face_model.meshes import read_mesh
+from lib.face_model.mesh_reading import read_mesh
 
 
 @dataclass(frozen=True)

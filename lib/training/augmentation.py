@@ -60,11 +60,11 @@ class AugmentationDraw:
     def apply(self, images):
         """Blur, add noise, change the contrast of images (S, 3, H, W), sRGB in [0, 1]; any device, differentiable.
 
-        A picture's noise depends on its seed alone, not on the batch it is in.
+        A picture's noise depends on its seed and the device alone, not on the batch it is in.
         """
         images = _blurred(images, self.blur)
         if self.noise.any():
-            images = images + _per_picture(self.noise, images) * normal_noise(images.shape, self.seeds).to(images)
+            images = images + _per_picture(self.noise, images) * normal_noise(images.shape, self.seeds, images.device)
         if self.contrast.any():
             mean = images.mean((1, 2, 3), keepdim=True)
             images = mean + (1 + _per_picture(self.contrast, images)) * (images - mean)
@@ -75,10 +75,10 @@ def _per_picture(values, images):
     return values.to(images)[:, None, None, None]
 
 
-def normal_noise(shape, seeds):
-    """Standard normal noise of pictures, each from its own seed (S,): Tensor `shape` (S, ...), on the CPU."""
-    generators = (torch.Generator().manual_seed(seed) for seed in seeds.tolist())
-    return torch.stack([torch.randn(shape[1:], generator=generator) for generator in generators])
+def normal_noise(shape, seeds, device="cpu"):
+    """Draw standard normal noise of pictures, each from its own seed (S,), on a device: Tensor `shape` (S, ...)."""
+    generators = (torch.Generator(device).manual_seed(seed) for seed in seeds.tolist())
+    return torch.stack([torch.randn(shape[1:], generator=generator, device=device) for generator in generators])
 
 
 def gaussian_taps(deviations):

@@ -21,7 +21,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study experiments test lint format bench gpu lab face demo clean
+.PHONY: help setup study experiments test lint format bench gpu lab face photograph demo clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,11 +85,15 @@ lab: setup ## open the notebooks in JupyterLab
 	$(RUN) jupyter lab
 
 # a face needs the face model and the networks alone; the regressor comes with the repository
-face: setup $(if $(value PHOTO),build/face_model_ready) ## make a face: make face PHOTO=me.jpg OUT=build/faces
-	@test -n "$$PHOTO" || { echo "name a photograph or a folder: make face PHOTO=me.jpg" >&2; exit 2; }
+face: photograph setup $(if $(value PHOTO),build/face_model_ready) ## make a face: make face PHOTO=me.jpg OUT=build/faces
 	$(RUN) python -m lib.reconstruct "$$PHOTO" --out "$$OUT"
 OUT ?= build/faces
 export PHOTO OUT
+
+# a mistyped name is told before anything is built
+photograph: ## (before a face) tell whether PHOTO is there
+	@test -n "$$PHOTO" || { echo "name a photograph or a folder: make face PHOTO=me.jpg" >&2; exit 2; }
+	@test -e "$$PHOTO" || { echo "there is no $$PHOTO" >&2; exit 2; }
 
 # DVC takes seconds to find both as they should be: it is asked where one is missing, or anything changed since
 build/face_model_ready: params.yaml dvc.yaml dvc.lock $(shell find lib -name '*.py') \

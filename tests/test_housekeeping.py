@@ -121,6 +121,13 @@ def make(*arguments):
     ).stdout
 
 
+@pytest.mark.parametrize("named, told", [("", "name a photograph"), ("PHOTO=nobody.jpg", "there is no nobody.jpg")])
+def test_a_photograph_that_is_not_there_is_told_before_anything_is_made(tmp_path, named, told):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    result = subprocess.run(["make", "face", *named.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode and told in result.stderr and [*tmp_path.iterdir()] == [tmp_path / "Makefile"]
+
+
 @pytest.fixture
 def small_project(tmp_path):
     """A Makefile whose packages nobody has, a disk that is full, and the command `make setup` for them."""

@@ -15,7 +15,11 @@ from lib.core.processes import best_precision
 from lib.core.tensors import MappedRows, load_tensors, save_tensors
 from lib.face_model.model import Coefficients
 from lib.photos.store import Photographs
+from lib.recognition.dlib import DlibNetwork
+from lib.recognition.facenet import FaceNetNetwork
+from lib.recognition.network import IdentityNetwork
 from lib.recognition.reader import FeatureReader
+from lib.recognition.sface import SFaceNetwork
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
@@ -252,6 +256,66 @@ def test_the_published_variant_differs_from_full_by_its_identity_views_alone():
     assert single == replace(full, frontal_identity=True) and not full.frontal_identity
 
 
+@pytest.fixture
+def few_steps():
+    return replace(STAGE2, steps=3, photographs=3, checkpoint_steps=1)
+
+
+def test_a_regressor_may_read_the_embedding_and_be_deeper(tmp_path, world, few_steps):
+    torch.manual_seed(0)
+    regressor = Regressor(FEATURES, SHAPE, TEXTURE, hidden_layers=3, embedding_dimension=EMBEDDING)
+    regressor.head.load_state_dict(world.network.last.state_dict())
+    regressor.standardise(world.synthetic.features)
+    assert [layer.out_features for layer in regressor.layers[::2]] == [1024, 1024, 1024, SHAPE + TEXTURE]
+    with torch.no_grad():
+        read = torch.nn.functional.normalize(world.network.last(world.synthetic.features))
+    assert torch.allclose(regressor.feature_mean, read.mean(0)) and regressor.feature_dimension == FEATURES
+    before = {name: values.clone() for name, values in regressor.state_dict().items()}
+    train_stage2(regressor, world, few_steps, STAGE1, tmp_path / "run")
+    after = regressor.state_dict()
+    assert torch.equal(after["head.weight"], before["head.weight"])
+    assert not torch.equal(after["layers.0.weight"], before["layers.0.weight"])
+    regressor.save(tmp_path / "r.safetensors")
+    again = Regressor.load(tmp_path / "r.safetensors")
+    assert torch.equal(again(world.photographs.features).shape, regressor(world.photographs.features).shape)
+
+
+@pytest.mark.parametrize("network", [DlibNetwork, FaceNetNetwork])
+def test_the_head_turns_features_into_descriptors(network, generator):
+    network = IdentityNetwork("dlib" if network is DlibNetwork else "facenet", network(), "made up")
+    weight, bias = network.head()
+    with torch.no_grad():
+        features, descriptor = network.descriptor(torch.rand(2, 3, *2 * [network.image_size], generator=generator))
+    assert torch.allclose(features @ weight.T + bias, descriptor, atol=1e-4)
+
+
+def test_a_network_without_such_a_head_is_refused():
+    with pytest.raises(StudyError, match="pooled layer"):
+        IdentityNetwork("sface", SFaceNetwork(), "made up").head()
+
+
+def test_each_face_can_be_held_to_the_mean(tmp_path, world, regressor, few_steps):
+    lengths = []
+    for weight in (0.0, 100.0):
+        trained = copy_of(regressor)
+        params = replace(few_steps, steps=20, batch_weight=0.0, prior_weight=weight)
+        history = train_stage2(trained, world, params, STAGE1, tmp_path / f"run{weight}")
+        lengths.append(trained.of_all(world.photographs.features).cat().square().sum(1).mean())
+        assert ("prior" in history.losses[0]) == bool(weight)
+    assert lengths[1] < 0.5 * lengths[0]
+
+
+def test_the_shallow_network_starts_as_none_is_trained_and_is_not_kept(tmp_path, world, regressor, few_steps):
+    plain, shallow = copy_of(regressor), copy_of(regressor)
+    first = train_stage2(plain, world, few_steps, STAGE1, tmp_path / "plain").losses
+    params = replace(few_steps, render_transform=True)
+    second = train_stage2(shallow, world, params, STAGE1, tmp_path / "shallow").losses
+    assert first[0]["identity"] == pytest.approx(second[0]["identity"])
+    assert not equal(plain, shallow) and plain.state_dict().keys() == shallow.state_dict().keys()
+    tensors, _ = load_tensors(tmp_path / "shallow")
+    assert tensors["module.render_transform.2.weight"].abs().max() > 0
+
+
 def test_identity_gradient_agrees_with_finite_differences(world, regressor):
     bias = regressor.layers[-1].bias
 
@@ -290,13 +354,14 @@ def test_a_terms_weight_decides_where_the_regressor_goes(tmp_path, world, regres
     assert not equal(*results)
 
 
-@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+@pytest.mark.parametrize("stage", ["stage1", "stage2", "shallow"])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, world, regressor, monkeypatch, stage):
+    params = replace(STAGE2, render_transform=stage == "shallow")
 
     def run(trained, checkpoint):
         if stage == "stage1":
             return train_stage1(trained, world.synthetic, STAGE1, checkpoint)
-        return train_stage2(trained, world, STAGE2, STAGE1, checkpoint)
+        return train_stage2(trained, world, params, STAGE1, checkpoint)
 
     whole, stopped = copy_of(regressor), copy_of(regressor)
     history = run(whole, tmp_path / "whole")

@@ -142,7 +142,8 @@ class Stage2Params:
     photographs: Count
     views: Count
     frontal_identity: bool
-    features: Literal["network", "all"]
+    features: Literal["network", "embedding", "all"]
+    hidden_layers: Annotated[int, Field(ge=1, le=8)]
     distribution_batch: Annotated[int, Field(ge=2)]
     synthetic_faces: Count
     learning_rate: Positive
@@ -154,6 +155,8 @@ class Stage2Params:
     skin_weight: NotNegative
     second_identity_weight: NotNegative
     anchor_weight: NotNegative
+    prior_weight: NotNegative
+    render_transform: bool
     loop_weight: NotNegative
     precision: Literal["auto", "float32", "bfloat16"]
     processes: Count

@@ -25,6 +25,6 @@ PAGES = Path("reports/pages")
 
 def stage1_files(features):
     """Where stage 1 leaves its synthetic faces and its regressor, for `features` of `Stage2Params`."""
-    if features == "network":
+    if features != "all":
         return STAGE1 / "pairs.safetensors", REGRESSORS / "stage1.safetensors"
     return STAGE1 / f"pairs_{features}.safetensors", STAGE1 / f"regressor_{features}.safetensors"

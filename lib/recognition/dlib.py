@@ -36,7 +36,11 @@ class DlibNetwork(nn.Module):
         # dlib cuts off at 0 before it takes the largest of nine: the same, on four times as many numbers
         maps = F.relu_(F.max_pool2d(self.stem(normalised), kernel_size=3, stride=2))
         features = self.blocks(maps).mean((2, 3))
-        return features, self.descriptor(features)
+        return features, self.head(features)
+
+    def head(self, features):
+        """Map pooled features to raw descriptors."""
+        return self.descriptor(features)
 
 
 class ResidualBlock(nn.Module):

@@ -29,7 +29,11 @@ class FaceNetNetwork(nn.Module):
         ):
             maps = getattr(layers, name)(maps)
         features = maps.flatten(1)
-        return features, layers.last_bn(layers.last_linear(features))
+        return features, self.head(features)
+
+    def head(self, features):
+        """Map pooled features to raw descriptors."""
+        return self.inception.last_bn(self.inception.last_linear(features))
 
 
 def convert_facenet_weights(path):

@@ -109,6 +109,17 @@ class IdentityNetwork(nn.Module):
         """Centre raw descriptors (..., E) and scale them to unit length, where they are."""
         return F.normalize(descriptor - self.centre.to(descriptor.device), dim=-1)
 
+    @torch.no_grad()
+    def head(self):
+        """Weight (E, F) and bias (E,) of the layer that makes raw descriptors of features; StudyError: none does."""
+        if not hasattr(self.body, "head"):
+            raise StudyError(
+                f"{self.name} does not compute its embedding from the pooled layer: choose another network"
+            )
+        inputs = torch.eye(self.feature_dimension, device=self.centre.device)
+        bias = self.body.head(torch.zeros_like(inputs[:1]))
+        return (self.body.head(inputs) - bias).T, bias[0]
+
     def forward(self, images):
         """Map images (B, 3, image_size, image_size), sRGB in [0, 1], framed as `crop` says, to an `Identity`."""
         features, descriptor = self.descriptor(images)

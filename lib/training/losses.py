@@ -73,6 +73,11 @@ def batch_distribution_loss(coefficients):
     return moments(coefficients.shape) + moments(coefficients.texture)
 
 
+def prior_loss(coefficients):
+    """Squared distance of each of B faces from the mean face: what the batch distribution loss replaced (paper 4.1)."""
+    return coefficients.cat().square().sum(1).mean()
+
+
 def loopback_loss(reread, predicted, shape_weight, texture_weight):
     """Parameter loss between a prediction and what the regressor reads in its own render (paper 3.3.4).
 
@@ -186,6 +191,7 @@ class LossWeights:
     skin: float = 0.0
     second_identity: float = 0.0
     anchor: float = 0.0
+    prior: float = 0.0
 
 
 def total_loss(parameter, identity, batch, loop, weights, **others):
@@ -195,7 +201,7 @@ def total_loss(parameter, identity, batch, loop, weights, **others):
     ----------
     parameter, identity, batch, loop : Tensor ()
     others : dict of str to Tensor ()
-        `metric`, `skin`, `anchor` and `second_identity`, which the paper does not have.
+        `metric`, `skin`, `anchor`, `prior` and `second_identity`, which the paper does not have.
     weights : LossWeights
 
     Returns

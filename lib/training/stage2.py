@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from lib.core.errors import StudyError
 from lib.core.params import Stage1Params, Stage2Params
@@ -28,12 +30,14 @@ from lib.training.losses import (
     loopback_loss,
     metric_loss,
     parameter_loss,
+    prior_loss,
     skin_loss,
     total_loss,
 )
 from lib.training.synthetic import SyntheticFaces
 
 RECORD_STEPS = 10
+TRANSFORM_UNITS = 256
 MANY = 100_000
 """Photographs beyond which a step does not permute all of them."""
 
@@ -148,6 +152,8 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     embeddings, features = seen.embedding, torch.cat([seen.features, more], 1)
     if params.frontal_identity:
         embeddings, features = embeddings[-len(faces) :], features[: -len(faces)]
+    if params.render_transform:
+        embeddings = F.normalize(embeddings + regressor.render_transform(embeddings))
     bound, taught = params.eigenvalue_bound, regressor(synthetic.features)
     terms = dict(
         parameter=parameter_loss(taught, synthetic.coefficients, weights.shape, weights.texture),
@@ -157,6 +163,8 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     )
     if params.metric_weight:
         terms["metric"] = metric_loss(taught, synthetic.coefficients, inputs.metric)
+    if params.prior_weight:
+        terms["prior"] = prior_loss(predicted)
     if params.skin_weight:
         terms["skin"] = skin_loss(predicted, photographs.skin, inputs.colour)
     if params.anchor_weight:
@@ -181,7 +189,16 @@ def _loss_weights(params: Stage2Params, stage1_params: Stage1Params):
         params.skin_weight,
         params.second_identity_weight,
         params.anchor_weight,
+        params.prior_weight,
     )
+
+
+def _shallow_network(size):
+    """A network of one hidden layer, which gives zeros at first: what it is added to stays as it was."""
+    last = nn.Linear(TRANSFORM_UNITS, size)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(size, TRANSFORM_UNITS), nn.ReLU(), last)
 
 
 @dataclass
@@ -204,9 +221,13 @@ def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None
     bytes. On several processes the first one has `live`, a `lib.training.monitor.LiveRun` or None.
     """
     params = replace(params, precision=best_precision(params.precision))
+    settings = asdict(params) | inputs.settings() | dict(regressor=digest(*regressor.state_dict().values()))
+    if params.render_transform:  # part of what is trained, not of what is kept
+        torch.manual_seed(params.seed)
+        transform = _shallow_network(inputs.network.embedding_dimension)
+        regressor.render_transform = transform.to(regressor.feature_mean.device)
     optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
-    settings = asdict(params) | inputs.settings() | dict(regressor=digest(*regressor.state_dict().values()))
     first, history = 0, History()
     if Path(checkpoint).is_file():
         first, saved = load_run(checkpoint, regressor, optimizer, generator, settings)
@@ -239,4 +260,6 @@ def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None
             history.monitors.append(live.look(regressor, done))
         if rank() == 0 and (last or done % params.checkpoint_steps == 0):
             save_run(checkpoint, regressor, optimizer, generator, done, asdict(history), settings)
+    if params.render_transform:
+        del regressor.render_transform
     return history

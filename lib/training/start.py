@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 
 from lib.core import paths
@@ -19,7 +20,8 @@ from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.metric import front_colour, front_metric, read_colour
 from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
-from lib.training.regressor import Regressor
+from lib.training.regressor import HIDDEN_LAYERS, Regressor
+from lib.training.stage1 import train_stage1
 from lib.training.stage2 import Stage2Inputs, train_stage2
 from lib.training.synthetic import SyntheticFaces
 
@@ -59,7 +61,8 @@ def load_stage2(params, variant):
     reader = FeatureReader(*(centred_on_renders(one, face_model) for one in (network, second) if one))
     features, mirrored = reader.of_store(store, trained)
     embeddings = embed(network.name, trained) if mirrored is None else embed_both(network)
-    regressor, synthetic = Regressor.load(start), SyntheticFaces.load(faces)
+    synthetic = SyntheticFaces.load(faces)
+    regressor = _own_start(params, variant, network, synthetic) or Regressor.load(start)
     means = features if mirrored is None else (features + mirrored) / 2
     shape = regressor.of_all(means).shape if stage2.anchor_weight else None
     skin = None if colour is None else read_colour(means, synthetic, colour)
@@ -82,6 +85,25 @@ def load_stage2(params, variant):
         network=judge,
     )
     return Stage2(regressor.to(device), inputs, monitor)
+
+
+def _own_start(params, variant, network, synthetic):
+    """Fit a regressor to the faces of stage 1 as it does, where the variant's is built otherwise; None elsewhere."""
+    stage2 = params.variant(variant)
+    head = network.head() if stage2.features == "embedding" else None
+    if head is None and stage2.hidden_layers == HIDDEN_LAYERS:
+        return None
+    torch.manual_seed(params.stage1.seed)
+    true = synthetic.coefficients
+    sizes = [values.shape[1] for values in (synthetic.features, true.shape, true.texture)]
+    regressor = Regressor(*sizes, stage2.hidden_layers, len(head[0]) if head else 0)
+    if head:
+        regressor.head.weight.copy_(head[0])
+        regressor.head.bias.copy_(head[1])
+    checkpoint = paths.CHECKPOINTS / f"stage1-{variant}-{rank()}.safetensors"
+    train_stage1(regressor.to(best_device()), synthetic.to(best_device()), params.stage1, checkpoint)
+    checkpoint.unlink()
+    return regressor.cpu().eval()
 
 
 def run_stage2(start, params, variant):

@@ -20,8 +20,7 @@ from lib.rendering.crop import Crop
 from lib.training.loop import set_learning_rate
 
 BATCH = 12
-SIZES = (40, 75, 150)
-"""Sides of the pictures that are compared, in pixels, from coarse to fine."""
+SIZES = (40, 75, 150)  # sides of the pictures that are compared, in pixels, from coarse to fine
 STARTS = (-1.0, 0.0, 1.0)
 """Yaw of the starts, in standard deviations of the views'. Pose and light alone are fitted from each of them, to the
 mean face in the coarsest picture, and the best one goes on."""

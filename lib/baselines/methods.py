@@ -39,8 +39,7 @@ RANKED = (
 OF_PEOPLE = ("consistency.all.same", "coefficients.all.shape_within_person")
 """Measures that are best where all people get one face: only methods above chance are ranked."""
 TRUTH = "ground_truth"
-EMPTY_GREY = 200
-"""Grey of an empty place in a grid of faces."""
+EMPTY_GREY = 200  # grey of an empty place in a grid of faces
 
 
 def evaluate_method(setup, name, coefficients, which=None, regressor=None):

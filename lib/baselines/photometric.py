@@ -5,11 +5,12 @@ them. This module holds their unknowns, the render of these, and the terms of th
 network.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
 from lib.core.pictures import to_uint8
+from lib.core.tensors import Batch
 from lib.face_model.model import Coefficients
 from lib.rendering.renderer import Scene, render_with_landmarks
 from lib.rendering.scenes import CONTROL_COLOURS, frontal_scene
@@ -25,34 +26,18 @@ VIEW_DIMENSION = len(TURN) + 5 + 3 * LAMPS + LAMPS + 1 + 3
 """Yaw and pitch; distance; framing (right, up, growth, roll); positions of the lamps; their brightness and
 that of the light from everywhere; tint of the three channels."""
 
-NOTHING = -1.0
-"""Colour of the background that tells empty pixels from a face's, whose colours are in [0, 1]."""
-SMALLEST_DIFFERENCE = 1e-3
-"""Below this a pixel's difference counts squared: a norm has no slope at zero."""
+NOTHING = -1.0  # colour of the background that tells empty pixels from a face's, whose colours are in [0, 1]
+SMALLEST_DIFFERENCE = 1e-3  # below this a pixel's difference counts squared: a norm has no slope at zero
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Batch):
     """All that B pictures of faces depend on, standard normal; `view` is pose, place and light."""
 
     shape: torch.Tensor
     texture: torch.Tensor
     expression: torch.Tensor
     view: torch.Tensor
-
-    def __len__(self):
-        return len(self.view)
-
-    def __getitem__(self, rows):
-        return self.each(lambda tensor: tensor[rows])
-
-    def each(self, change):
-        """The same with every tensor changed."""
-        return Explanation(**{name: change(tensor) for name, tensor in self.state().items()})
-
-    def state(self):
-        """The tensors by name: ``Explanation(**explanation.state())`` is the explanation again."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def coefficients(self):

@@ -84,6 +84,29 @@ def digest(*tensors):
     return total.hexdigest()[:16]
 
 
+class Batch:
+    """A dataclass whose fields are tensors (N, ...), other batches or None: item i of each belongs together."""
+
+    def __len__(self):
+        return len(next(iter(vars(self).values())))
+
+    def __getitem__(self, which):
+        """Some of the items, by slice, tensor of indices or mask."""
+        return self.each(lambda values: values[which])
+
+    def to(self, device):
+        """The same with its tensors on another device."""
+        return self.each(lambda values: values.to(device) if hasattr(values, "to") else values)
+
+    def each(self, change):
+        """The same with every field changed."""
+        return type(self)(**{name: None if one is None else change(one) for name, one in vars(self).items()})
+
+    def state(self):
+        """The fields by name: ``kind(**batch.state())`` is the batch again."""
+        return dict(vars(self))
+
+
 @dataclass(frozen=True)
 class MappedRows:
     """Some rows of an array on disk, which become a tensor when they are asked for; `change` is made to those then."""

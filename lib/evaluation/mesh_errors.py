@@ -24,8 +24,7 @@ DISTANCES = ("point-to-plane", "point-to-point", "scan-to-mesh")
 REGIONS = ("nose", "mouth", "forehead", "cheeks")
 NOW_CROP = "now"
 NOSE_TIP_NAMES = ("nose_tip", "center.nose.tip", IBUG_LANDMARKS[30])
-NOSE_REACH = 40.0
-"""mm from the point under the nose within which its tip is looked for."""
+NOSE_REACH = 40.0  # mm from the point under the nose within which its tip is looked for
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,11 @@ from lib.rendering.rasterize import rasterize
 MADE = f"{MADE_BY}evaluation.meshes"
 TABLES = ("people.csv", "meshes.csv", "summary.json", "cumulative.png")
 SOME_FAILED = 3
-MILLIMETRES = (1, 2, 3, 5, 10)
-"""Of which the share of the points below is told."""
+MILLIMETRES = (1, 2, 3, 5, 10)  # of which the share of the points below is told
 
-LARGEST = 5.0
-"""mm at the end of the error maps' colours."""
+LARGEST = 5.0  # mm at the end of the error maps' colours
 
-VIEWS, VIEW_SIZE = (-45, 0, 45), 320
-"""Turns in degrees of the error maps; pixels a side."""
+VIEWS, VIEW_SIZE = (-45, 0, 45), 320  # turns in degrees of the error maps; pixels a side
 
 EXAMPLES = """examples:
   python -m lib.evaluation.meshes results/mica --truth scans --unit m --out build/mica

@@ -12,15 +12,13 @@ from lib.rendering.rasterize import rasterize
 
 NOSE_TIP = "center.nose.tip"
 RIGID_ROUNDS, SHAPE_ROUNDS = 25, 25
-FIT_POINTS = 8000
-"""Vertices of the model that the fit looks at, spread evenly over the face."""
+FIT_POINTS = 8000  # vertices of the model that the fit looks at, spread evenly over the face
 
 NOISE = 2.0
 """Standard deviation (mm) of a point's distance to the scan that the fit expects. Neighbouring points err together, so
 it is more than a scanner's noise: it weighs the distances against the coefficients' standard normal prior."""
 
-LEAST_COSINE = 0.6
-"""Of the angle between the normals of two points that may belong together."""
+LEAST_COSINE = 0.6  # of the angle between the normals of two points that may belong together
 
 OUTLIER_FACTOR, SMALLEST_REACH = 4.0, 2.0
 """Pairs farther apart than this many times the median distance, and than this many mm, are left out."""

@@ -25,8 +25,7 @@ ICP_TOLERANCE = 2e-3
 LEAST_PAIRS = 20
 FARTHEST_PAIR = 15.0
 """mm: farther apart, two points are no pair (a throat outside the crop and the mouth cavity within it)."""
-PAIRS_AT_ONCE = 300_000
-"""Of a point and a triangle that are measured at once."""
+PAIRS_AT_ONCE = 300_000  # of a point and a triangle that are measured at once
 
 
 @dataclass(frozen=True)

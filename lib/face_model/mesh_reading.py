@@ -12,8 +12,7 @@ from trimesh.visual.color import to_rgba
 from lib.core.errors import StudyError
 from lib.core.pictures import encode_srgb
 
-GREY = 0.6
-"""sRGB of a mesh without colours."""
+GREY = 0.6  # sRGB of a mesh without colours
 
 
 @dataclass(frozen=True)

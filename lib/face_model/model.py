@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lib.core.errors import StudyError
-from lib.core.tensors import digest
+from lib.core.tensors import Batch, digest
 from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices, read_face_model, write_face_model
 from lib.face_model.texture import Atlas
 from lib.rendering.crop import POINT_NAMES
@@ -28,7 +28,7 @@ NOW_LANDMARKS = tuple(IBUG_LANDMARKS[number - 1] for number in (37, 40, 43, 46, 
 
 
 @dataclass(frozen=True)
-class Coefficients:
+class Coefficients(Batch):
     """Identity of a batch of faces: what the decoder network regresses (paper 3.2).
 
     Attributes
@@ -40,13 +40,6 @@ class Coefficients:
 
     shape: torch.Tensor
     texture: torch.Tensor
-
-    def __len__(self):
-        return len(self.shape)
-
-    def __getitem__(self, rows):
-        """Return the faces at an index, slice or tensor of rows."""
-        return Coefficients(self.shape[rows], self.texture[rows])
 
     def cat(self):
         """Return shape and texture side by side, (B, S + K)."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-COMPARED_POINTS = 2000
-"""Points, spread evenly over the mesh, that distances are means over."""
+COMPARED_POINTS = 2000  # points, spread evenly over the mesh, that distances are means over
 
 
 @dataclass(frozen=True)

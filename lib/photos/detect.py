@@ -9,10 +9,8 @@ import torch.nn.functional as F
 
 from lib.photos.mtcnn import MTCNN
 
-DETECTION_SIDE = 512
-"""Pixels: larger pictures are searched at this size first."""
-SMALLEST_FACE = 40
-"""Pixels at that size; the cost of the search falls with its square."""
+DETECTION_SIDE = 512  # pixels: larger pictures are searched at this size first
+SMALLEST_FACE = 40  # pixels at that size; the cost of the search falls with its square
 SMALLEST_FACE_AGAIN = 20
 """Where nothing was found, the picture is searched once more, at its own size, for faces as small as this."""
 PYRAMID_FACTOR = 0.6

@@ -35,8 +35,7 @@ from lib.photos.store import (
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 32, 1
 """Photographs in memory at a time, for each worker; processes that read and detect while this one embeds (0: none)."""
-NETWORK_BATCH_SIZE = 8
-"""Crops a forward pass: more do not fit the CPU's cache and take up to twice as long each."""
+NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
 def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib"):

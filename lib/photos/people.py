@@ -11,8 +11,7 @@ from lib.photos.files import PEOPLE_FILES, person_of
 
 AGE_BANDS = ((0, "under 30"), (30, "30 to 44"), (45, "45 to 59"), (60, "60 and over"))
 ATTRIBUTES = ("age", "gender", "ethnicity")
-SAME_AS = {"ancestry": "ethnicity"}
-"""The simulated people have an ancestry."""
+SAME_AS = {"ancestry": "ethnicity"}  # the simulated people have an ancestry
 
 
 def read_people(folder):

@@ -15,20 +15,14 @@ from lib.core.files import made_here
 
 pi_heif.register_heif_opener()
 
-LONGEST_SIDE = 1280
-"""Pixels; larger photographs are shrunk. Crops need a face of 150 to 224 px, a sixth of this."""
-SHORTEST_SIDE = 40
-"""Pixels; the detector's smallest face."""
-MOST_PIXELS = 160_000_000
-"""A photograph beyond this is refused before it is decoded (12,000 x 9,000 has 108 million)."""
-GREY_WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
-"""Of cameras and microscopes."""
+LONGEST_SIDE = 1280  # pixels; larger photographs are shrunk. Crops need a face of 150 to 224 px, a sixth of this.
+SHORTEST_SIDE = 40  # pixels; the detector's smallest face
+MOST_PIXELS = 160_000_000  # a photograph beyond this is refused before it is decoded (12,000 x 9,000 has 108 million)
+GREY_WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # of cameras and microscopes
 TRANSPARENT_COLOUR = (128, 128, 128)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-NOT_READ = "cannot be read"
-"""Begins the reasons that lie in the machine, not in the file: another time it may be read."""
-SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)
-"""Values of the EXIF tag that exchange width and height."""
+NOT_READ = "cannot be read"  # begins the reasons that lie in the machine, not in the file: another time it may be read
+SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)  # values of the EXIF tag that exchange width and height
 
 
 class UnreadablePictureError(Exception):

@@ -36,8 +36,7 @@ README = Path(__file__).parents[2] / "data" / "raw" / "README.md"
 MICC_CONDITIONS = {"Indoor-Cooperative": "cooperative", "PTZ-Indoor": "indoor", "PTZ-Outdoor": "outdoor"}
 """The three videos of each subject, and what the paper calls them (4.2)."""
 MICC_VIDEOS, MICC_SCANS = "Video", "Model/frontal*/obj/*.obj"
-FRAMES_FOLDER = paths.CACHE / "frames"
-"""Frames of videos, which may be made again at any time."""
+FRAMES_FOLDER = paths.CACHE / "frames"  # frames of videos, which may be made again at any time
 FERET_IMAGES = "data/images"
 LFW_ARCHIVE = "lfw-funneled.tgz"
 LFW_URL = "https://ndownloader.figshare.com/files/5976015"

@@ -13,7 +13,7 @@ import torch
 
 from lib.core.errors import StudyError
 from lib.core.pictures import to_tensor
-from lib.core.tensors import ROWS_AT_ONCE, MappedRows
+from lib.core.tensors import ROWS_AT_ONCE, Batch, MappedRows
 from lib.rendering.crop import POINT_NAMES, landmarks_in_crop
 
 INDEX_FILE = "index.parquet"
@@ -21,8 +21,7 @@ SKIPPED_FILE = "skipped.csv"
 CROPS = "crops"
 FEATURES_PREFIX, DESCRIPTORS_PREFIX = "features_", "descriptors_"
 TRAIN, TEST, SKIPPED_ROW = "train", "test", -1
-TEST_PHOTOGRAPHS = 2
-"""Of a person, so that one can be recognised by another."""
+TEST_PHOTOGRAPHS = 2  # of a person, so that one can be recognised by another
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def load_feature_store(folder):
 
 
 @dataclass(frozen=True)
-class Photographs:
+class Photographs(Batch):
     """Some rows of the store in memory; what was not asked for is None.
 
     Attributes
@@ -135,20 +134,6 @@ class Photographs:
     skin: torch.Tensor | None = None
     second_embeddings: torch.Tensor | None = None
     shape: torch.Tensor | None = None
-
-    def __len__(self):
-        return len(self.features)
-
-    def __getitem__(self, which):
-        """Some of the photographs, by numbers or mask."""
-        return self._each(lambda values: values[which])
-
-    def to(self, device):
-        """The same photographs with their tensors on another device."""
-        return self._each(lambda values: values.to(device) if isinstance(values, torch.Tensor) else values)
-
-    def _each(self, change):
-        return Photographs(*(None if values is None else change(values) for values in vars(self).values()))
 
     def images(self):
         """The pictures as the renderer draws: float32 (N, 3, H, W), sRGB in [0, 1]."""

@@ -8,8 +8,7 @@ import av
 
 from lib.core.tensors import write_json
 
-FRAME_STEP = 10
-"""Of 25 to 30 frames a second: the next one shows much the same face."""
+FRAME_STEP = 10  # of 25 to 30 frames a second: the next one shows much the same face
 FRAME_QUALITY = 95
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".mkv", ".mjpg", ".mjpeg")
 RECORD = "video.json"

@@ -14,8 +14,7 @@ from torch import nn
 from lib.recognition.faceres import CHANNELS, HALVING_BLOCKS
 
 MAP_SIDE = 7
-CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5
-"""Of the batch normalisations, as the file has them."""
+CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5  # of the batch normalisations, as the file has them
 
 
 class _FixedPReLUFunction(torch.autograd.Function):

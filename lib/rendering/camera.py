@@ -11,8 +11,7 @@ import torch
 from lib.core.tensors import constant
 from lib.rendering.crop import POINT_NAMES, fit_similarity
 
-NEAREST, FARTHEST = 0.1, 10.0
-"""Near and far plane, as multiples of the distance between camera and face."""
+NEAREST, FARTHEST = 0.1, 10.0  # near and far plane, as multiples of the distance between camera and face
 
 
 def rotation_matrices(angles):

@@ -17,8 +17,7 @@ REMEDY = (
     "Install the real one, which matches torch 2.8.0 and CUDA 12.8: pip uninstall kaolin; pip install kaolin==0.18.0 "
     "-f https://nvidia-kaolin.s3.us-east-2.amazonaws.com/torch-2.8.0_cu128.html — or choose the backend 'torch'."
 )
-NVDIFFRAST_STEP = 8
-"""nvdiffrast draws heights and widths that are multiples of this."""
+NVDIFFRAST_STEP = 8  # nvdiffrast draws heights and widths that are multiples of this
 
 
 def kaolin_is_installed():

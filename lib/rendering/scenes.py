@@ -1,11 +1,11 @@
 """A scene without its face: pose, lights, their colours, the background (paper 3.2.1, 3.2.2)."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
-from lib.core.tensors import constant
+from lib.core.tensors import Batch, constant
 
 CHROMATICITIES = {
     "incandescent lamp (CIE A, 2856 K)": (0.44758, 0.40745),
@@ -30,7 +30,7 @@ CONTROL_COLOURS = 6
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(Batch):
     """S pictures' poses, lights and backgrounds; plain tensors, so that a scene can be kept and drawn again."""
 
     angles: torch.Tensor  # (S, 3): yaw, pitch, roll in radians (`lib.rendering.camera.rotation_matrices`)
@@ -43,25 +43,9 @@ class Scene:
     # grown by a share, turned counter-clockwise in radians; zeros for the exact place
     framing: torch.Tensor
 
-    def __len__(self):
-        return len(self.distance)
-
     def __getitem__(self, which):
-        """Pictures by slice, by tensor of indices or mask, or one picture by its number: a Scene again."""
-        if isinstance(which, int):
-            which = [which]
-        return self._each(lambda tensor: tensor[which])
-
-    def to(self, device):
-        """The same scene on another device."""
-        return self._each(lambda tensor: tensor.to(device))
-
-    def state(self):
-        """The tensors by name: ``Scene(**scene.state())`` is the scene again."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def _each(self, change):
-        return Scene(**{name: change(tensor) for name, tensor in self.state().items()})
+        """Some of the pictures; one by its number too, which is a Scene of one."""
+        return super().__getitem__([which] if isinstance(which, int) else which)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from lib.rendering.visible import in_parts
 SPECULAR = 0.1
 """The constant c of K_s = c - c K_d: dark skin has the stronger highlights (paper 3.2.2). 0.1 is the peak of a
 Torrance-Sparrow lobe with skin's reflectance 0.028 and roughness 0.27 (Weyrich et al., SIGGRAPH 2006)."""
-EXPONENT = 16
-"""Phong's exponent; skin's highlights are broad. Four squarings compute the power."""
+EXPONENT = 16  # Phong's exponent; skin's highlights are broad. Four squarings compute the power.
 
 
 def phong(attributes, lights, eye):

@@ -13,10 +13,8 @@ from skimage.transform import resize
 SCARF_COLOUR = (0.27, 0.3, 0.38)
 BROW, CHIN, SCARF_END = -0.5, 1.9, 2.8
 """Along the line from the eyes (0) to the mouth (1): where a face begins and ends, and where the scarf does."""
-SCARF_HALF_WIDTH = 1.25
-"""In distances between the eyes."""
-FULL_RESOLUTION = 51.2
-"""Pixels between the eyes at strength 1 of `RESOLUTION`: a simulated photograph's of 256 pixels."""
+SCARF_HALF_WIDTH = 1.25  # in distances between the eyes
+FULL_RESOLUTION = 51.2  # pixels between the eyes at strength 1 of `RESOLUTION`: a simulated photograph's of 256 pixels
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,8 @@ LIGHT = Change("light", "degrees that the lamps go round the head", 0.0, 100.0)
 EXPRESSION = Change("expression", "times a random expression", 0.0, 2.0)
 SIMULATED_CHANGES = (POSE, LIGHT, EXPRESSION, OCCLUSION, BLUR, RESOLUTION)
 
-EYES_APART = 0.2
-"""Distance between the eyes as a share of the photograph's side."""
-LEAST_AMBIENT = 0.2
-"""Share of the light from everywhere that is left when the lamps are farthest round the head."""
+EYES_APART = 0.2  # distance between the eyes as a share of the photograph's side
+LEAST_AMBIENT = 0.2  # share of the light from everywhere that is left when the lamps are farthest round the head
 
 
 @dataclass(frozen=True)

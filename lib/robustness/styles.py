@@ -10,8 +10,7 @@ from skimage.restoration import denoise_bilateral
 from skimage.segmentation import slic
 from sklearn.cluster import KMeans
 
-SIDE = 256
-"""Pixels that the strengths below are made for; other pictures scale them by their longer side."""
+SIDE = 256  # pixels that the strengths below are made for; other pictures scale them by their longer side
 
 
 def stylise(image, style):

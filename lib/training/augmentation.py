@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from lib.core.tensors import Batch
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -42,16 +44,13 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class AugmentationDraw:
+class AugmentationDraw(Batch):
     """Of S pictures each: blur (S,) in pixels, noise (S,) with its seeds (S,), and contrast (S,), 0 for none."""
 
     blur: torch.Tensor
     noise: torch.Tensor
     seeds: torch.Tensor
     contrast: torch.Tensor
-
-    def __getitem__(self, rows):
-        return AugmentationDraw(self.blur[rows], self.noise[rows], self.seeds[rows], self.contrast[rows])
 
     def at_scale(self, scale):
         """The same for pictures in which everything is `scale` times as large."""

@@ -38,8 +38,7 @@ from lib.training.synthetic import SyntheticFaces
 
 RECORD_STEPS = 10
 TRANSFORM_UNITS = 256
-MANY = 100_000
-"""Photographs beyond which a step does not permute all of them."""
+MANY = 100_000  # photographs beyond which a step does not permute all of them
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from lib.core.progress import progress
-from lib.core.tensors import fingerprint, load_tensors, save_tensors
+from lib.core.tensors import Batch, fingerprint, load_tensors, save_tensors
 from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import sample_scenes
 from lib.training.augmentation import Augmentation
@@ -16,23 +16,11 @@ RENDER_BATCH = 50
 
 
 @dataclass(frozen=True)
-class SyntheticFaces:
+class SyntheticFaces(Batch):
     """Features (M, F) of one render each of M random faces, and their true coefficients (M, ...)."""
 
     features: torch.Tensor
     coefficients: Coefficients
-
-    def __len__(self):
-        return len(self.features)
-
-    def __getitem__(self, rows):
-        return SyntheticFaces(self.features[rows], self.coefficients[rows])
-
-    def to(self, device):
-        """The same faces on another device."""
-        true = self.coefficients
-        coefficients = Coefficients(true.shape.to(device), true.texture.to(device))
-        return SyntheticFaces(self.features.to(device), coefficients)
 
     def save(self, path):
         """Write the faces to a safetensors file."""

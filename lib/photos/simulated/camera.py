@@ -48,11 +48,9 @@ CONDITIONS = (
     Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 0.045, (40, 85), 0.06),
 )
 
-OVERSAMPLING = 2
-"""Rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel."""
+OVERSAMPLING = 2  # rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel
 BACKGROUND_COLOUR = 0.45
-DARKEST_CORNER = 0.35
-"""Share of the light that a lens may lose in the corners."""
+DARKEST_CORNER = 0.35  # share of the light that a lens may lose in the corners
 NOISE_BLUR = 0.45
 """Pixels: a sensor's noise is not independent from pixel to pixel, since each colour is measured at some only."""
 

@@ -17,13 +17,10 @@ ROWS, COLUMNS = 60, 120
 """Of the map of radii: polar angle from the crown, 3 degrees a row; azimuth from the front to the subject's left."""
 HAIR_ROWS, HAIR_COLUMNS = 44, 160
 """Of the mesh of hair, from the crown to the hairline; as many rows again where it falls on."""
-TOP, BACK = 100.0, 98.0
-"""Half axes of the skull upwards and backwards, mm (a head is about 190 mm long)."""
+TOP, BACK = 100.0, 98.0  # half axes of the skull upwards and backwards, mm (a head is about 190 mm long)
 RIM_BLUR = 4.0
-LEAST_LIFT = 1.2
-"""mm of hair above the skin at the hairline."""
-UNDER_THE_FACE = 26.0
-"""How far the skull keeps behind the face, mm, where there is a face."""
+LEAST_LIFT = 1.2  # mm of hair above the skin at the hairline
+UNDER_THE_FACE = 26.0  # how far the skull keeps behind the face, mm, where there is a face
 
 
 @dataclass(frozen=True)

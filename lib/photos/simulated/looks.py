@@ -14,8 +14,7 @@ FRAME_COLOURS = np.array(
     [[0.03, 0.03, 0.03], [0.18, 0.1, 0.06], [0.5, 0.48, 0.45], [0.3, 0.05, 0.06], [0.1, 0.12, 0.25]]
 )
 LENS_COLOUR = np.array([0.03, 0.03, 0.035])
-BEFORE_THE_EYES = 13.0
-"""mm from the front of the eyeballs to the glasses."""
+BEFORE_THE_EYES = 13.0  # mm from the front of the eyeballs to the glasses
 
 
 @dataclass(frozen=True)

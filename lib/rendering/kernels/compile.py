@@ -34,8 +34,7 @@ class ByContent(UserProvidedCacheLocator):
         return numba.config.CACHE_DIR
 
 
-EXACT_MATH = {"nsz", "arcp"}
-"""Flags under which edge functions stay exact negatives of each other."""
+EXACT_MATH = {"nsz", "arcp"}  # flags under which edge functions stay exact negatives of each other
 FAST_MATH = EXACT_MATH | {"contract", "reassoc"}
 """Fusing and reordering operations, harmless where nothing depends on the last bit."""
 
@@ -52,11 +51,8 @@ def _can_be_kept():
 _compiled = partial(njit, cache=_can_be_kept(), nogil=True, error_model="numpy")
 kernel = _compiled(fastmath=FAST_MATH)
 """Decorator: compile for one thread, on first use, without the interpreter's lock."""
-exact_kernel = _compiled(fastmath=EXACT_MATH)
-"""The same, for kernels that decide coverage."""
+exact_kernel = _compiled(fastmath=EXACT_MATH)  # the same, for kernels that decide coverage
 # Inlined, not called: a called kernel exists twice, by itself and within its caller, optimised differently. Which one
 # runs depends on whether this process has compiled them or read them from the cache, and so would the last bits.
-inlined = njit(inline="always", fastmath=FAST_MATH)
-"""Decorator: a part of kernels."""
-exact_inlined = njit(inline="always", fastmath=EXACT_MATH)
-"""The same, for kernels that decide coverage."""
+inlined = njit(inline="always", fastmath=FAST_MATH)  # decorator: a part of kernels
+exact_inlined = njit(inline="always", fastmath=EXACT_MATH)  # the same, for kernels that decide coverage

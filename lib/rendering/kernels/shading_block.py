@@ -10,8 +10,7 @@ from lib.rendering.kernels.compile import f32, f64, inlined, u64
 
 _ZERO, _ONE = f32(0), f32(1)
 
-BLOCK = 128
-"""Pixels that are worked on together."""
+BLOCK = 128  # pixels that are worked on together
 _rows = iter(range(64))
 
 

@@ -29,8 +29,7 @@ mean face in the coarsest picture, and the best one goes on."""
 def fit_photographs(face_model, crops, crop, params, folder):
     """Fit each photograph of `crops`: their Explanation, and the photometric term (N,) that is left of each.
 
-    The face model has the components that are to be found. The folder keeps the fits, batch by batch: an interrupted
-    run goes on at the first missing one.
+    The face model has the components that are to be found. The folder keeps the fits: an interrupted run goes on.
     """
     fitted = []
     settings = asdict(params) | dict(face_model=digest_face_model(face_model), sizes=SIZES, starts=STARTS)

@@ -45,7 +45,7 @@ EMPTY_GREY = 200  # grey of an empty place in a grid of faces
 def evaluate_method(setup, name, coefficients, which=None, regressor=None):
     """Evaluate a method's faces, and on the other test sources the regressor that gave them; keep what came out.
 
-    In ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``; `coefficients` and `which` as for
+    In ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``. Arguments as of
     `lib.evaluation.protocol.evaluate_faces`.
     """
     averaged = setup.averaged(regressor) if regressor else None
@@ -57,10 +57,7 @@ def evaluate_method(setup, name, coefficients, which=None, regressor=None):
 
 
 def evaluate_external(setup, name, folder, store):
-    """Evaluate the results of another method, a folder as ``docs/compare-your-method.md`` describes.
-
-    They are kept as those of `evaluate_method`, in ``data/external``.
-    """
+    """Evaluate another method's folder of results (``docs/compare-your-method.md``); keep them in ``data/external``."""
     files = store.index.set_index("row")["path"]
     results = read_results(setup, folder, list(files.loc[setup.photographed.rows]), list(files))
     metrics, reconstructed = evaluate_results(setup, results)
@@ -71,8 +68,7 @@ def evaluate_external(setup, name, folder, store):
 def evaluate_truth(setup, generator, seed):
     """Evaluate the true faces of simulated people, drawn as all others are: a ceiling (paper Table 2, last row).
 
-    The people were drawn from the `FaceGenerator` with the seed; None where photographs are not simulated. Returns the
-    names of what was measured: `TRUTH`, or none.
+    The `FaceGenerator` drew the people with the seed; None: photographs are not simulated. Returns the names measured.
     """
     if generator is None:
         write_json(METRICS / f"{TRUTH}.json", {})
@@ -96,8 +92,7 @@ def skin_differences(setup, evaluations):
     """Measure how far each method's skin is from the true face's, both in the light in which all faces are drawn.
 
     Skin is cheeks and nose, between eyes and mouth and as wide as the eyes are apart; mean colours are compared by
-    CIEDE2000. `evaluations` are what `load_evaluation` read by method, the true faces (`TRUTH`) among them;
-    empty where these are not known.
+    CIEDE2000. `evaluations` are what `load_evaluation` read by method; empty without the true faces (`TRUTH`).
     """
     if TRUTH not in evaluations:
         return {}
@@ -150,9 +145,7 @@ def photographs_of_people(store, split, people, photographs_per_person):
 def regress_fits(regressor, crops, persons, fits, params, checkpoint):
     """Train the decoder to give each photograph the average of the fits of its person (Tran et al. 2017).
 
-    The regressor, as stage 1 left it, is changed in place; the last 5 % of the people are held out. The checkpoint is
-    written every epoch; a run that was stopped goes on from there. Returns what `lib.training.stage1.train_stage1`
-    does.
+    Stage 1's regressor is changed in place, the last 5 % of the people are held out; as `train_stage1` otherwise.
     """
     people, _, means = average_by_condition(fits.cat(), persons, np.full(len(persons), ""))
     number = {person: row for row, person in enumerate(people)}
@@ -179,7 +172,7 @@ def method_table(names):
 def conclusions(metrics):
     """Say in Markdown, from the metrics of methods by name, which is best at what, and whether another may be.
 
-    Methods that were measured on fewer photographs than others are not ranked: their recall is over those alone.
+    Methods that were measured on fewer photographs are not ranked: their recall is over those alone.
     """
     methods, truth = {name: one for name, one in metrics.items() if name != TRUTH}, metrics.get(TRUTH)
     counts = {name: look_up(one, "similarity.all.frontal")["n"] for name, one in methods.items()}
@@ -220,8 +213,7 @@ def _titles(names):
 def few_table(setup, evaluations, which):
     """Compare several methods on the same few photographs `which`: a DataFrame of `FEW_ROWS`.
 
-    `evaluations` are what was kept of each. A method that gave faces of some of them alone is measured on those, one
-    that gave none is left out.
+    `evaluations` are what was kept of each; each is measured on those of them that it gave faces of, or left out.
     """
     metrics = {}
     for name, kept in evaluations.items():
@@ -237,7 +229,7 @@ def few_table(setup, evaluations, which):
 
 
 def comparison_rows(store, rows, evaluations):
-    """Lay out the comparison grid (paper Fig. 4): a photograph of the store and each method's face of it in each row.
+    """Lay out the comparison grid (paper Fig. 4): rows of a photograph of the store and each method's face of it.
 
     Pictures are uint8 (H, W, 3), plain grey where a method has no face of that photograph.
     """

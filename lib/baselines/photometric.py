@@ -1,8 +1,7 @@
 """A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017).
 
-The identity loss of this study ignores pose, light and expression. Methods that explain every pixel must estimate
-them. This module holds their unknowns, the render of these, and the terms of their energy, without any recognition
-network.
+The identity loss of this study ignores pose, light and expression; methods that explain every pixel must estimate them.
+Here are their unknowns, the render of these, and the terms of their energy, without any recognition network.
 """
 
 from dataclasses import dataclass
@@ -74,8 +73,7 @@ def scene_of(view):
 def draw(face_model, explanation, crop):
     """Render B explanations in the framing of a crop, differentiably.
 
-    Returns pictures (B, 3, size, size), sRGB in [0, 1] or `NOTHING` where there is no face, and the places (B, 4, 2) of
-    the landmarks, in units of the picture.
+    Pictures (B, 3, size, size), sRGB or `NOTHING` where there is no face, and places (B, 4, 2) of the landmarks.
     """
     vertices = face_model.vertices(explanation.shape, explanation.expression)
     scene = scene_of(explanation.view)

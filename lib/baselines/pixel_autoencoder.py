@@ -35,8 +35,8 @@ RECORD_STEPS = 10
 class PixelAutoencoder(nn.Module):
     """Features and pixels in, an explanation of the photograph out.
 
-    The regressor gives shape and texture from the features, as everywhere in this study, and is trained on; the
-    dimensions are those of the face model that explains: the leading components of the regressor's.
+    The regressor gives shape and texture, as everywhere in this study, and is trained on; the dimensions are those of
+    the face model that explains: the leading components of the regressor's.
     """
 
     def __init__(self, regressor, shape_dimension, texture_dimension, expression_dimension):
@@ -83,8 +83,7 @@ class PixelAutoencoder(nn.Module):
 def teach_views(autoencoder, face_model, crop, count, seed):
     """Teach pose, light and expression on `count` synthetic faces, as stage 1 teaches shape and texture.
 
-    All but the autoencoder's regressor is changed in place. Returns the mean squared error of each epoch, in squared
-    standard deviations.
+    Changes all but the regressor in place. Returns each epoch's mean squared error, in squared standard deviations.
     """
     generator, device, face_model = torch.Generator().manual_seed(seed), best_device(), on_best_device(face_model)
     autoencoder.to(device)
@@ -118,9 +117,8 @@ def teach_views(autoencoder, face_model, crop, count, seed):
 def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkpoint):
     """Train by the photometric energy alone; the autoencoder is changed in place.
 
-    The face model has the components that the autoencoder gives. The checkpoint is written every `checkpoint_steps`; a
-    run that was stopped goes on from there. Returns the energy's terms, `learning_rate` and `seconds` of every tenth
-    step.
+    A stopped run goes on from its checkpoint, written every `checkpoint_steps`. Returns the energy's terms,
+    `learning_rate` and `seconds` of every tenth step.
     """
     device, face_model = best_device(), on_best_device(face_model)
     optimizer, generator = make_optimizer(autoencoder.to(device), params), torch.Generator().manual_seed(params.seed)

@@ -24,8 +24,8 @@ HEAD_BYTES = 4096
 def write_atomically(path, write):
     """Write a file so that an interruption never leaves half of it: `write` gets the path of a temporary one beside it.
 
-    An old one stays until the new one is complete. Its folder is made where it is missing. Who may read it is the
-    user's own setting, whatever the writer thinks of it (safetensors: the owner alone).
+    The old one stays until the new one is complete; the folder is made. Who may read it is the user's own setting,
+    whatever the writer thinks of it (safetensors: the owner alone).
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")

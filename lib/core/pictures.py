@@ -48,10 +48,7 @@ def data_url(content, mime_type):
 
 
 def picture_url(picture, kind="PNG", **options):
-    """Write a picture (H, W, 3), uint8 or float in [0, 1], as the `data:` URL of a file.
-
-    `kind` is a format of Pillow, such as "PNG" or "WEBP", and `options` are that format's, such as `quality`.
-    """
+    """Write a picture (H, W, 3), uint8 or float in [0, 1], as the `data:` URL of a file of Pillow's format `kind`."""
     picture = np.asarray(picture)
     if picture.dtype != np.uint8:
         picture = to_uint8(picture)

@@ -11,8 +11,7 @@ def progress(iterable=None, description="", total=None, unit="it", initial=0, si
     """Wrap an iterable in a progress bar (tqdm); None gives a bar to be moved by hand with ``.update``.
 
     `initial` items of `total` were done before, in a resumed run; `silent` shows nothing: one of several processes
-    speaks for all. Redrawn in place on a terminal; elsewhere (log files, papermill) a full line at most every ten
-    seconds.
+    speaks for all.
     """
     terminal = sys.stderr.isatty()
     return tqdm(

@@ -38,10 +38,9 @@ def read_yaml(path):
 
 
 def build(kind, values, prefix):
-    """Make a dataclass that `strict` decorates of nested dicts.
+    """Make a dataclass that `strict` decorates of nested dicts; StudyError names each value that does not fit.
 
-    StudyError names each value that does not fit, with `prefix` before its name, such as `variants.full`, which is
-    empty for the whole file.
+    `prefix`, such as `variants.full`, stands before the names; it is empty for the whole file.
     """
     try:
         # through JSON, since pydantic's strict mode takes mappings for dataclasses only from there

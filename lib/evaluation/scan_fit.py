@@ -47,8 +47,7 @@ class ScanFit:
     def error(self):
         """Mean distance of the two surfaces in mm, in both directions, where they overlap.
 
-        Point to plane as in the paper's Table 1, within 95 mm of the fitted nose tip; points whose closest point lies
-        on an open border are beyond the region of intersection.
+        Point to plane as in the paper's Table 1, within 95 mm of the fitted nose tip.
         """
         face, scan = (crop_to_sphere(surface, self.nose_tip) for surface in (self.face, self.scan))
         return symmetric_distance(face, scan)
@@ -82,10 +81,9 @@ def fit_scan(face_model, scan, components):
 
 
 def outer_skin(face_model):
-    """Find the part of the mesh that a scanner can see: without the inside of the mouth and the backs of the eyeballs.
+    """Find what a scanner can see of the mean face, without the inside of the mouth and the backs of the eyeballs.
 
-    Returns the vertices (M,) of the mean face that are not covered in one of the views at least, rising, and the
-    triangles (T, 3) between them, counting in these.
+    Vertices (M,) that are not covered in one of the views at least, rising, and triangles (T, 3) that count in these.
     """
     with torch.no_grad():
         mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0]

@@ -1,9 +1,9 @@
 """Distance of a reconstructed face to the true one in millimetres (paper 4.2, Table 1).
 
-Closest points come from scipy's k-d tree. The registration is our own, some forty lines: of the libraries at hand,
-trimesh's ICP is point to point, small-gicp's and open3d's point-to-plane ICP know no scale, and the paper needs point
-to plane with isotropic scale. Planes through the closest *vertex* stand for the surface: at the density of these meshes
-that agrees with the exact closest point on a triangle (tested against trimesh).
+Closest points come from scipy's k-d tree. The registration is our own: trimesh's ICP is point to point, small-gicp's
+and open3d's point-to-plane ICP know no scale, and the paper needs point to plane with isotropic scale. Planes through
+the closest *vertex* stand for the surface: at the density of these meshes that agrees with the exact closest point on a
+triangle (tested against trimesh).
 """
 
 from dataclasses import dataclass, replace
@@ -32,8 +32,8 @@ PAIRS_AT_ONCE = 300_000  # of a point and a triangle that are measured at once
 class Surface:
     """A triangle mesh (mm) with its unit normals, its tree, and the vertices on its open border.
 
-    On the `border` a closest point says nothing about the surface. `used` are the vertices that it was made of, without
-    those that no triangle uses; `origin` is where a moved surface comes from: the tree there serves here too.
+    On the `border` a closest point says nothing about the surface. `used` are the vertices of the mesh that it was made
+    of; `origin` is where a moved surface comes from: the tree there serves here too.
     """
 
     vertices: np.ndarray
@@ -117,9 +117,9 @@ def register(source, target, start=None, scaled=True):
 
     Point to plane: each step minimises the distances of the target's points to the source's tangent planes over
     rotation, shift and scale, linearised (Chen and Medioni 1992, with scale as the seventh unknown). The target's
-    points stay, so that the source cannot shrink onto a part of it. The surfaces are roughly aligned (a few
-    centimetres, some ten degrees) once `start` has moved the source. With `scaled` false the scale stays that of
-    `start`. ValueError where the surfaces do not overlap, from the start or since they drifted apart.
+    points stay, so that the source cannot shrink onto a part of it. `start` aligns the surfaces roughly (a few
+    centimetres, some ten degrees); unless `scaled` its scale stays. ValueError where the surfaces do not overlap, or
+    drifted apart.
     """
     points = target.vertices[:: max(1, len(target.vertices) // ICP_POINTS)]
     moved = start or IDENTITY
@@ -155,10 +155,7 @@ def _linear_step(vertices, normals, points, scaled):
 
 
 def point_to_plane(source, target):
-    """Distances (M,) in mm of the source's vertices to the target's tangent planes, in the region of intersection.
-
-    Of the vertices whose closest vertex of the target is near and not on the target's border.
-    """
+    """Distances (M,) in mm of the source's vertices to the target's tangent planes, where both overlap."""
     distances = vertex_distances(source, target)
     return distances[~np.isnan(distances)]
 

@@ -16,20 +16,10 @@ SKIN = {"metallicFactor": 0, "roughnessFactor": 0.7}
 def pack_glb(attributes, triangles, generator, png=None, targets=None, extras=None):
     """Pack one mesh: bytes.
 
-    Parameters
-    ----------
-    attributes : dict of str to ndarray (W, C)
-        By glTF's names: POSITION (metres), NORMAL, TEXCOORD_0 (v downwards) as numbers, COLOR_0 as uint8 (W, 4),
-        linear.
-    triangles : ndarray (T, 3), integer
-    generator : str
-        What made the file: stands within its first bytes.
-    png : bytes or None
-        The picture that TEXCOORD_0 belongs to.
-    targets : dict of str to dict of str to ndarray (W, 3), or None
-        For each name of a morph target the differences of POSITION and NORMAL at its weight 1.
-    extras : dict or None
-        More about the mesh, for programs that read it (in three.js `userData`, in Blender custom properties).
+    `attributes` are arrays (W, C) by glTF's names: POSITION (metres), NORMAL, TEXCOORD_0 (v downwards), COLOR_0 (uint8
+    (W, 4), linear); `png` is the picture that TEXCOORD_0 belongs to. `targets` has for each name of a morph target the
+    differences of POSITION and NORMAL at its weight 1. `generator`, what made the file, stands within its first bytes;
+    `extras` is more for programs that read it (in three.js `userData`, in Blender custom properties).
     """
     views, accessors, content = [], [], bytearray()
 

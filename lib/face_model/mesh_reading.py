@@ -17,16 +17,9 @@ GREY = 0.6  # sRGB of a mesh without colours
 
 @dataclass(frozen=True)
 class Mesh:
-    """A face or scan as its file has it.
+    """A face or scan as its file has it: vertices (N, 3) in the file's unit, triangles (T, 3).
 
-    Attributes
-    ----------
-    vertices : ndarray (N, 3)
-        In the file's unit.
-    triangles : ndarray (T, 3)
-    albedo : ndarray (N, 3) or None
-        sRGB in [0, 1]: the colours of the vertices, or of the texture there, or `GREY`; None where they were not asked
-        for.
+    `albedo` (N, 3), sRGB in [0, 1], are colours of vertices, of the texture there, or `GREY`; None: not asked for.
     """
 
     vertices: np.ndarray

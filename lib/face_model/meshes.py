@@ -65,18 +65,9 @@ def files_of(path):
 
 
 def face_glb(vertices, albedo, triangles, texture=None, generator=MADE_HERE, modes=None, extras=None):
-    """Pack one face as binary glTF: `save_mesh`, and with `modes` morph targets.
+    """Pack one face as binary glTF: `save_mesh`, and with `modes` morph targets: bytes.
 
-    Parameters
-    ----------
-    modes : dict of str to ndarray (N, 3)
-        For each name of a morph target the displacements in mm at its weight 1.
-    generator, extras
-        As `lib.face_model.gltf.pack_glb`.
-
-    Returns
-    -------
-    bytes
+    `modes` has for each name of a morph target displacements (N, 3) in mm at its weight 1; the rest as `pack_glb`.
     """
     modes, taken = modes or {}, texture.atlas.vertices if texture else slice(None)
     shapes = np.stack([vertices, *(vertices + moved for moved in modes.values())]).astype(np.float32)

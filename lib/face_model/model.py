@@ -29,13 +29,9 @@ NOW_LANDMARKS = tuple(IBUG_LANDMARKS[number - 1] for number in (37, 40, 43, 46, 
 
 @dataclass(frozen=True)
 class Coefficients(Batch):
-    """Identity of a batch of faces: what the decoder network regresses (paper 3.2).
+    """Identity of B faces, what the decoder network regresses (paper 3.2): shape (B, S) and texture (B, K).
 
-    Attributes
-    ----------
-    shape : Tensor (B, S)
-    texture : Tensor (B, K)
-        Standard normal over the model's population.
+    Standard normal over the model's population.
     """
 
     shape: torch.Tensor
@@ -91,16 +87,8 @@ class FaceModel(torch.nn.Module):
     def load(cls, path, shape_dimension=199, texture_dimension=199, expression_dimension=100):
         """Read a model of the BFM 2017 layout: an open model or the Basel Face Model's own file.
 
-        Parameters
-        ----------
-        path : str or Path
-        shape_dimension, texture_dimension, expression_dimension : int
-            Components to keep of each linear model.
-
-        Raises
-        ------
-        StudyError
-            Any file that is not a complete model in this layout, in mm and sRGB in [0, 1].
+        The dimensions are how many components of each linear model to keep. StudyError: any file that is not a complete
+        model in this layout, in mm and sRGB in [0, 1].
         """
         return cls(read_face_model(path, shape_dimension, texture_dimension, expression_dimension), path)
 
@@ -191,26 +179,14 @@ class FaceModel(torch.nn.Module):
 
     @property
     def alignment_vertices(self):
-        """Vertices whose mean is each alignment point: dict from `POINT_NAMES` to a tuple of indices.
-
-        Raises
-        ------
-        StudyError
-            The model's file does not name the eye and lip corners.
-        """
+        """Vertices whose mean is each of `POINT_NAMES`: dict of tuples; StudyError where the file lacks corners."""
         return {
             point: tuple(self.landmark_vertices(names))
             for point, names in zip(POINT_NAMES, ALIGNMENT_LANDMARKS, strict=True)
         }
 
     def landmark_vertices(self, names):
-        """Look up the vertices of landmarks, such as `IBUG_LANDMARKS` or `NOW_LANDMARKS`: list of int.
-
-        Raises
-        ------
-        StudyError
-            The model's file does not name them.
-        """
+        """Look up vertices of landmarks, such as `IBUG_LANDMARKS`: list of int; StudyError where one is not named."""
         missing = [name for name in names if name not in self.landmarks]
         if missing:
             raise StudyError(

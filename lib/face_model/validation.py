@@ -13,21 +13,12 @@ COMPARED_POINTS = 2000  # points, spread evenly over the mesh, that distances ar
 
 @dataclass(frozen=True)
 class ValidationCurves:
-    """The three curves of one linear model, in its unit: mm for shape, sRGB in [0, 1] for texture.
+    """Curves over numbers of leading `components` (C,), in the model's unit: mm for shape, sRGB in [0, 1] for texture.
 
-    Attributes
-    ----------
-    components : ndarray (C,)
-        Numbers of leading components.
-    compactness : ndarray (C,)
-        Share of the variance (of what the file explains and its noise variance) that they explain; higher is better.
-    generalisation : ndarray (C,)
-        Mean distance of held-out samples to their best description; lower is better.
-    specificity : ndarray (C,)
-        Mean distance of random faces of the model to the nearest of the held-out samples; lower is better, and
-        `floor` is as low as is of use.
-    floor : float
-        Mean distance of a held-out sample to the nearest other one.
+    `compactness` is the share of the variance (explained and noise) that they explain; higher is better.
+    `generalisation` is the mean distance of held-out samples to their best description, `specificity` that of random
+    faces of the model to the nearest held-out sample; lower is better, and as low as `floor`, that of a held-out sample
+    to another, is of use.
     """
 
     components: np.ndarray
@@ -46,12 +37,8 @@ class ValidationCurves:
 def validate(model, held_out, components, seed):
     """Measure a linear model against samples (n, N, 3) it was not made from, at rising numbers of leading components.
 
-    `seed` is that of the n random faces that specificity draws; they are the same ones at any number of components.
-
-    Returns
-    -------
-    ValidationCurves
-        Distances are means over points of Euclidean lengths. Colours are not clamped.
+    `seed` is that of the n random faces that specificity draws, the same ones at any number of components. Distances
+    are means over points of Euclidean lengths; colours are not clamped. Returns `ValidationCurves`.
     """
     floor = _nearest(_thinned(held_out), _thinned(held_out), leave_out_same=True)
     return ValidationCurves(

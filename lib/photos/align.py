@@ -26,9 +26,8 @@ def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False)
     Yields
     ------
     records : list of dict
-        One per photograph (with `all_faces` one per face), in order: `reason` (why there is no face, or empty),
-        `faces` (how many were found), `number` (which of them, from 1) and, with a face, `MEASURE_COLUMNS` in pixels of
-        the upright photograph.
+        One per photograph (with `all_faces` per face), in order: `reason` (why there is no face, or empty), `faces`
+        (how many were found), `number` (from 1) and `MEASURE_COLUMNS` in pixels of the upright photograph.
     pictures : dict of str to uint8 ndarray (n, size, size, 3)
         The crops, RGB, of the n photographs with a face, in order.
     """

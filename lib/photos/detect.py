@@ -24,11 +24,10 @@ out half a pixel too far right and down (LFW: a face's landmarks and its mirror 
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face and the picture's other ones.
+    """A detected face and the picture's `others`, the largest and most central one first.
 
-    `box` (4,) is left, top, right, bottom, `points` (4, 2) are those of `lib.rendering.crop.POINT_NAMES`, both in
-    pixels, the first one's centre at (0.5, 0.5); `probability` is the detector's score. `others` are sorted as `_rank`
-    does, the largest and most central one first.
+    `box` (left, top, right, bottom) and `points` (4, 2), as `lib.rendering.crop.POINT_NAMES`, are in pixels, the first
+    one's centre at (0.5, 0.5); `probability` is the detector's score.
     """
 
     box: np.ndarray
@@ -51,8 +50,7 @@ class FaceDetector:
     def detect(self, pictures):
         """Find one `Face` per picture, None where there is none.
 
-        The list of pictures, uint8 (H, W, 3) RGB, has at least `SMALLEST_FACE` pixels a side; those of the same size
-        are searched together.
+        Pictures, uint8 (H, W, 3) RGB, have at least `SMALLEST_FACE` pixels a side; equal sizes are searched together.
         """
         faces = [None] * len(pictures)
         same_size = defaultdict(list)

@@ -1,7 +1,7 @@
 """Photographs in, feature store out: each is read, detected, aligned and embedded once.
 
 Results go into shards of 256 photographs in a cache folder, so that a run resumes and a later one embeds only what is
-new or changed; many processes may fill it. They are then gathered, in the order of the source, into the store's arrays.
+new or changed; many processes may fill it. They are then gathered, in the order of the source.
 """
 
 from collections import Counter
@@ -39,17 +39,15 @@ NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache 
 
 
 def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib"):
-    """Make the feature store of a list of photographs.
+    """Make the feature store of a list of `Photograph` in a folder, with ``skipped.csv``: `FeatureStore`.
 
     Parameters
     ----------
     photographs : list of lib.photos.files.Photograph
     networks : dict of str to lib.recognition.network.IdentityNetwork
         Centres do not matter: raw descriptors are stored.
-    folder : path-like
-        Receives the files of a `lib.photos.store.FeatureStore`, and ``skipped.csv``.
-    cache_folder : path-like
-        Keeps the work between runs; must not be deleted with `folder`.
+    folder, cache_folder : path-like
+        The cache keeps the work between runs, also where `folder` is deleted.
     test_people, seed : int
         See `lib.photos.store.split_people`.
     crops_of : str
@@ -73,10 +71,7 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
 
 
 def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers, process=0, processes=1):
-    """Embed what the cache does not have, or a process's share of it.
-
-    Return all photographs' keys, the cache, and by key why the machine could not read some, which the cache does not
-    keep.
+    """Embed what the cache lacks, or a process's share of it: all keys, the cache, and by key what could not be read.
 
     Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
     photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.

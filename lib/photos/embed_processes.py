@@ -22,8 +22,7 @@ CACHE_FOLDER = paths.CACHE / "photos"
 def embed_in_processes(processes, source, path, networks, **options):
     """Fill the cache of a source's photographs on this machine by several processes; StudyError where one fails.
 
-    Each also has a worker that reads and detects. The crops of the first network are kept. `options` are further ones
-    of the command line, such as `cache_folder`.
+    The first network's crops are kept. `options` are further ones of the command line, such as `cache_folder`.
     """
     arguments = ["--source", source, "--path", str(path)]
     for name, value in options.items():

@@ -17,8 +17,8 @@ FORMAT_VERSION = 1
 class EmbeddingCache:
     """Results by photograph, in shards that are written once and never changed; it may be deleted at any time.
 
-    Keys hold a photograph's name and content: when one of them differs it is not found, and so embedded again. Each
-    recipe (a dict of all that results depend on besides, such as networks) has its own folder.
+    Keys hold a photograph's name and content: if one differs, it is embedded again. Each recipe (all that results
+    depend on besides, such as networks) has its own folder.
     """
 
     def __init__(self, folder, recipe):
@@ -37,10 +37,7 @@ class EmbeddingCache:
         return records[~records.index.duplicated(keep="last") & (records.index != "")]
 
     def add(self, records, arrays):
-        """Store a shard: records with `key` and `shard_row` (of the arrays; -1 without a face), and arrays by name.
-
-        A record whose key is "" is not found again.
-        """
+        """Store a shard: records with `key` ("": not found again) and `shard_row` (-1: no face), and arrays by name."""
         name = hashlib.sha256("\n".join(record["key"] for record in records).encode()).hexdigest()[:24]
         # the table comes last: a shard without it does not exist
         write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path))

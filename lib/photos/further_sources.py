@@ -24,13 +24,8 @@ from lib.recognition.network import load_network
 def embed_source(params, name):
     """Make the feature store of one of `evaluate.test_sources`, and its true faces where it has scans.
 
-    Photographs that have been embedded once, in any source, are not embedded again: the cache is the photos stage's.
-    Stores of sources that are no longer named are deleted, since evaluations depend on the folder of all.
-
-    Raises
-    ------
-    StudyError
-        There is no such source, or it cannot be read.
+    The cache is the photos stage's. Stores of sources that are no longer named are deleted, since evaluations depend on
+    the folder of all. StudyError: there is no such source, or it cannot be read.
     """
     if name not in params.evaluate.test_sources:
         raise StudyError(unknown(name, list(params.evaluate.test_sources)))

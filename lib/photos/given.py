@@ -11,11 +11,11 @@ LONGEST_NAME = 200  # bytes, of the 255 that file systems take: endings are adde
 
 
 def find_photographs(places):
-    """List files, and those of folders and their sub-folders: dicts of photographs, and of what is not read.
+    """List files, and those of folders and sub-folders: dicts of photographs, and of why others are not read.
 
-    Paths of photographs by the name of their results, and by Path why others are not read (without results of earlier
-    runs). StudyError where there is no photograph. The name is the file's, with its folders before it where two are
-    alike, and a number behind it where these are alike too; shortened where with an ending it would be too long.
+    Paths of photographs by the name of their results: the file's, with its folders before it where two are alike, a
+    number behind it where these are alike too, and shortened where too long. Reasons by Path, without results of
+    earlier runs. StudyError where there is no photograph.
     """
     photographs, others = {}, {}
     for place in map(Path, places):

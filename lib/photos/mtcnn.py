@@ -36,22 +36,11 @@ class MTCNN:
 
     @torch.inference_mode()
     def search(self, pictures, smallest, factor):
-        """Find all faces in each of a batch of pictures.
+        """Find all faces in each of a batch of pictures (B, H, W, 3), RGB from 0 to 255.
 
-        Parameters
-        ----------
-        pictures : Tensor (B, H, W, 3)
-            RGB, 0 to 255.
-        smallest : float
-            Side of the smallest face, pixels.
-        factor : float
-            Scale between the levels of the image pyramid.
-
-        Returns
-        -------
-        list of tuple
-            For each picture boxes (F, 4): left, top, right, bottom, scores (F,) and landmarks (F, 5, 2): eyes, nose
-            and corners of the mouth, from the subject's right to the left.
+        `smallest` is the side of the smallest face in pixels, `factor` the scale between the levels of the image
+        pyramid. Returns a tuple for each picture: boxes (F, 4), left, top, right, bottom; scores (F,); landmarks (F, 5,
+        2), eyes, nose and corners of the mouth, from the subject's right to the left.
         """
         images = pictures.permute(0, 3, 1, 2).float()
         candidates = self._propose(images, smallest, factor)

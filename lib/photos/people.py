@@ -36,9 +36,8 @@ def read_people(folder):
 def groups_of(people, persons, smallest):
     """Divide photographs by age band, gender and ethnicity of the `persons` (N,) on them, as `read_people` knows them.
 
-    Return which photographs, (N,) bool, by attribute and group. Groups of fewer than `smallest` people are left out:
-    their numbers would say more about persons than about groups. So are attributes with fewer than two groups, since
-    there is nothing to compare.
+    Return which photographs, (N,) bool, by attribute and group. Groups of fewer than `smallest` people, whose numbers
+    would say more about persons than about groups, are left out, and attributes with fewer than two groups.
     """
     result = {}
     for attribute in ATTRIBUTES:

@@ -33,7 +33,7 @@ class UnreadablePictureError(Exception):
 class Picture:
     """A decoded photograph: `pixels` (H, W, 3) uint8, RGB, upright, at most `LONGEST_SIDE` per side.
 
-    A position in them times `scale` (x, y) is the position in the upright photograph's own pixels.
+    Positions in them times `scale` (x, y) are positions in the upright photograph's own pixels.
     """
 
     pixels: np.ndarray

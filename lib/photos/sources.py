@@ -50,10 +50,7 @@ def source_folder(source, path):
 
 
 def list_photographs(source, path):
-    """List what one of `SOURCES` holds in its folder, which for "lfw" is the place that it is downloaded to.
-
-    StudyError where the source is unknown, or its folder is missing or holds no photograph.
-    """
+    """List one of `SOURCES` in its folder ("lfw": it is downloaded to there); StudyError: unknown, or no photograph."""
     if source not in SOURCES:
         raise StudyError(f"There is no source of photographs {source!r}: choose one of {', '.join(SOURCES)}.")
     return SOURCES[source](path)
@@ -61,10 +58,7 @@ def list_photographs(source, path):
 
 @dataclass(frozen=True)
 class DataSet:
-    """A published data set: its name, as of `photos.source`, and what lists the photographs of its folder.
-
-    `layout` is what the folder has to hold, in a few words for the error when it holds something else.
-    """
+    """A published data set by its name: what lists its folder, and the `layout` that an error asks for."""
 
     name: str
     read: Callable[[Path], Iterator[Photograph]]

@@ -152,8 +152,7 @@ class Photographs(Batch):
 def load_photographs(store, rows, reader, judge=None, pictures=False):
     """Read rows (N,) of the store as `Photographs`, with the features that a `FeatureReader` gives.
 
-    And with the embeddings of a network with its centre (`judge`), as an array; with `pictures` those and the
-    landmarks too.
+    `judge`, a network with its centre, adds its embeddings (an array), `pictures` these and the landmarks.
     """
     embeddings = images = landmarks = None
     if judge is not None:
@@ -170,9 +169,9 @@ def load_photographs(store, rows, reader, judge=None, pictures=False):
 def split_people(persons, test_people, seed):
     """Divide the people of usable photographs: dict of str to "train" or "test", at most half of them to test on.
 
-    The order in which people are chosen comes from a hash of their names: adding people moves few others. People to
-    test on have `TEST_PHOTOGRAPHS` at least; only where nobody has (a flat folder of unknown people), they have one.
-    StudyError where there are fewer than two people.
+    The order comes from a hash of their names: adding people moves few others. People to test on have
+    `TEST_PHOTOGRAPHS` at least; only where nobody has (a flat folder), they have one. StudyError where there are fewer
+    than two people.
     """
     counts = pd.Series(list(persons), dtype=object).value_counts()
     if len(counts) < 2:

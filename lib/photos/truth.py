@@ -46,9 +46,9 @@ def save_truth(path, persons, vertices, triangles):
 
 
 def save_scans(path, scans):
-    """Write scans, a mesh file of each person, as true faces; StudyError where a file cannot be read as a mesh.
+    """Write scans, a mesh file of each person in mm, +y up and +z out of the face, as true faces.
 
-    They are in mm, upright and frontal: +y up, +z out of the face.
+    StudyError where a file cannot be read as a mesh.
     """
 
     def fill(file):

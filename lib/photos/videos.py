@@ -15,10 +15,9 @@ RECORD = "video.json"
 
 
 def extract_frames(video, folder):
-    """Write every `FRAME_STEP`-th frame of a video as a JPEG named by its number, unless that is done already.
+    """Write every `FRAME_STEP`-th frame of a video as a JPEG, unless that is done; -> them, and why there are no more.
 
-    Frames of a video whose size or time of change differs from the record are written anew. Return the frames, sorted,
-    and why there are no more of them ("": the video was read to its end).
+    Frames of a video whose size or time of change differs from the record are written anew; "": it was read to its end.
     """
     try:
         status = video.stat()

@@ -130,8 +130,8 @@ class IdentityNetwork(nn.Module):
 def prepare_network(name, folder, raw_folder):
     """Find or fetch a network's published file, check its SHA-256 and convert it to ``<name>.safetensors`` in `folder`.
 
-    Files put there by hand are looked for in `raw_folder` (``data/raw/networks``), where fetched ones are kept.
-    StudyError: the name is unknown, or the file is missing, damaged or cannot be fetched.
+    Files put there by hand are looked for in `raw_folder`, where fetched ones are kept. StudyError: the name is
+    unknown, or the file is missing, damaged or cannot be fetched.
     """
     kind = _kind(name)
     state = kind.convert(kind.find_source(raw_folder))

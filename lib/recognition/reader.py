@@ -26,24 +26,11 @@ COLOURS = 3 * len(COLOUR_REGIONS)
 
 
 class FeatureReader:
-    """What a regressor reads of renders and of photographs.
+    """What a regressor reads of renders and of photographs: F `feature_dimension` features.
 
-    Parameters
-    ----------
-    network : IdentityNetwork
-        The training network.
-    second : IdentityNetwork or None
-        With it, F is larger by this network's descriptor and by `COLOURS`, and a photograph's features are the mean of
-        those of the photograph and of its mirror image, which shows the same person under other light and pose.
-
-    Attributes
-    ----------
-    feature_dimension : int
-        F.
-    framings : dict of str to Crop
-        What `of_crops` must be given.
-    fingerprints : list of str
-        Of the networks.
+    With the `second` network, F is larger by that one's descriptor and by `COLOURS`, and a photograph's features are
+    the mean of those of the photograph and of its mirror image, which shows the same person under other light and pose.
+    `framings` are the crops that `of_crops` must be given, by network; `fingerprints` are the networks'.
     """
 
     def __init__(self, network, second=None):
@@ -56,22 +43,11 @@ class FeatureReader:
             self.framings |= {second.name: second.crop}
 
     def see_renders(self, face_model, faces, scene, draw=None, precision="float32"):
-        """Render faces in scenes and read the renders.
+        """Render faces in scenes, as `lib.rendering.renderer.render`, and read the S renders.
 
-        Parameters
-        ----------
-        face_model, faces, scene
-            As `lib.rendering.renderer.render`; S pictures.
-        draw : lib.training.augmentation.AugmentationDraw or None
-            Of the S pictures.
-        precision : {"float32", "bfloat16"}
-            Of the networks.
-
-        Returns
-        -------
-        Identity
-            Features (S, F) and the training network's embeddings. The gradient reaches the faces through the training
-            network alone.
+        `draw` is an `AugmentationDraw` of the S pictures or None, `precision` "float32" or "bfloat16" of the networks.
+        Returns an `Identity` with features (S, F) and the training network's embeddings. The gradient reaches the faces
+        through the training network alone.
         """
         images = _picture(face_model, faces, scene, self.network.crop, draw)
         half = precision == "bfloat16"
@@ -132,18 +108,9 @@ class FeatureReader:
 
 
 def load_reader(names, feature_dimension=None):
-    """Load the networks of the study that give a regressor its features.
+    """Load the networks of the study (`NetworksParams`) that give a regressor of `feature_dimension` its features.
 
-    Parameters
-    ----------
-    names : lib.core.params.NetworksParams
-    feature_dimension : int or None
-        The regressor's; None: of one that reads the training network alone.
-
-    Raises
-    ------
-    StudyError
-        A network is missing, or a regressor of other networks.
+    None: one that reads the training network alone. StudyError: a network is missing, or a regressor of other networks.
     """
     reader = FeatureReader(load_network(names.training, paths.NETWORKS))
     if feature_dimension in (None, reader.feature_dimension):

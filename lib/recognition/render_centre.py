@@ -1,10 +1,9 @@
 """The centre of renders: a network's mean descriptor over renders of random faces of the model.
 
-A recognition network recognises that an image is a render, whoever it shows: descriptors of renders share an offset
-from those of photographs, and photographs in its direction resemble every render. Cosines between the two kinds
-therefore subtract from each its own centre: from photographs the mean of the training photographs
-(`lib.photos.store.FeatureStore.centre`), from renders the mean of these. It depends on no photograph and no
-reconstruction, so it is the same for every method.
+Descriptors of renders share an offset from those of photographs, whoever is shown, and photographs in its direction
+resemble every render. Cosines between the two kinds therefore subtract from each its own centre: from photographs the
+mean of the training photographs (`lib.photos.store.FeatureStore.centre`), from renders the mean of these, which depends
+on no photograph and no reconstruction, so it is the same for every method.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Full-perspective camera that looks straight into a recognition network's crop.
 
-The model is turned about the mean of its alignment landmarks, at the origin of the camera's frame; the camera stands at
-+distance on the z axis and looks along -z. The similarity transform that moves the projected landmarks onto the crop's
-canonical points is linear in clip coordinates and folded into the projection: renders come out framed as photographs
-are (`lib.rendering.crop`), without resampling, and differentiably.
+The model is turned about the mean of its alignment landmarks, at the origin; the camera stands at +distance on the z
+axis and looks along -z. The similarity that moves the projected landmarks onto the crop's canonical points is linear in
+clip coordinates and folded into the projection: renders are framed as photographs are (`lib.rendering.crop`), without
+resampling, and differentiably.
 """
 
 import torch
@@ -50,10 +50,8 @@ def crop_projection(angles, distance, points, crop, framing=None):
 
     Parameters
     ----------
-    angles : Tensor (S, 3)
-        As `rotation_matrices`. (A roll only turns the lights relative to the face: the crop turns it back.)
-    distance : Tensor (S,)
-        From the camera to the mean of the landmarks, mm.
+    angles, distance : Tensor (S, 3), Tensor (S,)
+        As `rotation_matrices` (a roll only turns the lights: the crop turns it back); mm to the landmarks' mean.
     points : Tensor (S, 4, 3)
         Landmarks `POINT_NAMES` in the model's frame, mm.
     crop : Crop
@@ -63,9 +61,8 @@ def crop_projection(angles, distance, points, crop, framing=None):
     Returns
     -------
     projection : Tensor (S, 4, 4)
-        Maps homogeneous model coordinates (column vectors) to clip coordinates (x, y, z, w): y up, w the distance
-        along the view axis in mm, z / w from -1 at the near plane to 1 at the far plane. Differentiable; finite in
-        profile too, where the eyes coincide but eyes and mouth do not.
+        From homogeneous model coordinates (columns) to clip coordinates (x, y, z, w): y up, w the distance along the
+        view axis in mm, z / w from -1 at the near to 1 at the far plane. Differentiable; finite in profile too.
     rotation, centre : Tensor (S, 3, 3), Tensor (S, 3)
         `rotation_matrices`, and the model's point at the origin of the camera's frame.
     """

@@ -18,8 +18,7 @@ POINT_NAMES = ("right_eye", "left_eye", "right_mouth", "left_mouth")
 class Crop:
     """The square picture of a face that a recognition network was trained on, of `size` pixels.
 
-    `points` (x, y) are where the landmarks `POINT_NAMES` come to lie, in units of the picture: x to the right, y
-    downwards, [0, 1].
+    `points` are where the landmarks `POINT_NAMES` lie, in units of the picture: x to the right, y downwards, in [0, 1].
     """
 
     size: int

@@ -19,8 +19,8 @@ from lib.rendering.visible import nearest_in_torch, rasterize_by
 class Fragments:
     """What a camera sees through each pixel; row 0 is the top of the picture.
 
-    `triangle_ids` (B, H, W), int32, has the nearest one, -1 where there is none; `attributes` (B, H, W, C), float32,
-    has those of the vertices at the centre of each pixel, 0 where there is no triangle.
+    Ids (B, H, W), int32, of the nearest triangles, -1 where there is none, and the `attributes` (B, H, W, C), float32,
+    of the vertices at the centre of each pixel, 0 where there is no triangle.
     """
 
     triangle_ids: torch.Tensor

@@ -23,12 +23,10 @@ def render(face_model, coefficients, scene, crop, expression=None, backend="auto
 
     Parameters
     ----------
-    face_model : FaceModel
-    coefficients : Coefficients
+    face_model, coefficients : FaceModel, Coefficients
         Shape and texture of B faces.
     scene : Scene
-        S pictures, on any device; S is a multiple of B (else ValueError) and picture i shows face i % B, which is
-        decoded once for all its views.
+        S pictures, a multiple of B (else ValueError), on any device; picture i shows face i % B, decoded once for all.
     crop : Crop
     expression : Tensor (B, E) or None
         None: neutral.
@@ -54,24 +52,17 @@ def render(face_model, coefficients, scene, crop, expression=None, backend="auto
 def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, backend="auto"):
     """Render any meshes of one topology, as `render`.
 
-    Parameters
-    ----------
-    vertices, albedo : Tensor (B, N, 3)
-        Model frame, mm; sRGB in [0, 1].
-    triangles : Tensor (T, 3), integer
-        Counter-clockwise as seen from outside.
-    alignment_vertices : mapping or sequence
-        For each of `lib.rendering.crop.POINT_NAMES` the vertices whose mean is that landmark.
+    `vertices` and `albedo` are (B, N, 3), mm in the model's frame and sRGB; `triangles` (T, 3) integers,
+    counter-clockwise from outside; `alignment_vertices` as `lib.rendering.camera.alignment_points`.
     """
     meshes = vertices, albedo, triangles, alignment_vertices
     return render_with_landmarks(*meshes, scene, crop, backend)[0]
 
 
 def render_with_landmarks(vertices, albedo, triangles, alignment_vertices, scene, crop, backend="auto"):
-    """Do the same as `render_meshes`, and say where the landmarks lie in the pictures.
+    """Do the same as `render_meshes`, and say where the landmarks `POINT_NAMES` lie in the pictures.
 
-    They are a Tensor (S, 4, 2): `lib.rendering.crop.POINT_NAMES` in units of the picture, x to the right and y
-    downwards, differentiable.
+    Tensor (S, 4, 2) in units of the picture, x to the right and y downwards, differentiable.
     """
     faces, pictures = len(vertices), len(scene)
     if faces == 0 or pictures % faces:

@@ -1,8 +1,4 @@
-"""From decoded faces to the rasteriser's input: clip coordinates per view, surface attributes per face.
-
-The attributes stay in the model's frame, where Phong's model is as good as in any other, so that all views of a face
-share them.
-"""
+"""From decoded faces to the rasteriser's input: clip coordinates per view, surface attributes per face."""
 
 import numpy as np
 import torch
@@ -17,7 +13,7 @@ def vertex_stage(vertices, albedo, triangles, projection):
     """Project meshes and collect what shading needs: clip coordinates (S, N, 4), attributes (B, N, 9).
 
     Meshes are those of `lib.rendering.renderer.render_meshes`; projection i of (S, 4, 4) belongs to mesh i % B. The
-    attributes are albedo, unit normal, vertex.
+    attributes are albedo, unit normal, vertex: in the model's frame, so that all views of a face share them.
     """
     if vertices.device.type == "cpu":
         triangles = checked_triangles(triangles, vertices.shape[1])
@@ -32,8 +28,8 @@ def vertex_stage(vertices, albedo, triangles, projection):
 def vertex_normals(vertices, triangles):
     """Average the normals of the triangles (T, 3) about each vertex, weighted with their areas, differentiably.
 
-    Meshes are (B, N, 3), triangles counter-clockwise as seen from outside. Unit vectors (B, N, 3) that point outwards;
-    zero where there is no triangle with an area.
+    Of meshes (B, N, 3), triangles counter-clockwise from outside: outward unit vectors (B, N, 3), zero where there is
+    no triangle with an area.
     """
     corners = triangles.long().unbind(1)
     a, b, c = (vertices.index_select(1, corner) for corner in corners)

@@ -36,10 +36,7 @@ def in_parts(draw, *tensors):
 
 
 def visible_corners(clip_vertices, triangles, height, width, cull_backfaces):
-    """Find corners (B, T, 3, 3), x / w, y / w, z / w, and which triangles (B, T) can be seen.
-
-    Most of a face's triangles are small: their box holds no pixel centre.
-    """
+    """Find corners (B, T, 3, 3), x / w, y / w, z / w, and which triangles (B, T) face us and hold a pixel centre."""
     w = clip_vertices[..., 3:]
     usable = (w > NEAREST_W) & (clip_vertices[..., 2:3].abs() <= w) & clip_vertices.isfinite().all(2, keepdim=True)
     places = torch.where(usable, clip_vertices[..., :3] * w.reciprocal(), torch.nan)

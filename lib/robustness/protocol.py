@@ -35,7 +35,7 @@ class StressPhotographs:
     """What the networks see of the N stress photographs in which a face was found.
 
     `index` has a line per photograph: `file`, `person`, `kind` (`UNCHANGED`, a change or a style), `step` (from 1; 0
-    for unchanged), `strength`, and `row` of the arrays (-1 where no face was found).
+    for unchanged), `strength`, and `row` of the arrays (-1: no face was found).
     """
 
     index: pd.DataFrame
@@ -58,10 +58,7 @@ class SinglePhotograph:
 
 
 def choose_people(people, count, first):
-    """Choose at most `count` people of the test set, the one named `first` before all others ("first": as they are).
-
-    StudyError where there is nobody of this name.
-    """
+    """Choose at most `count` people of the test set, the one named `first` before all others ("first": as they are)."""
     if first == "first":
         return people[:count]
     if first not in people:
@@ -85,8 +82,8 @@ def single_photographs(photographs, index, people):
 def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
     """Photograph people unchanged, under every change at growing strength, and in every style, into JPEG files.
 
-    `subjects` are SimulatedSubject or SinglePhotograph by person; without `styles` they are works of art, in a style
-    (`ARTWORK`) as they are. Returns a DataFrame as `StressPhotographs.index`, without `row`.
+    `subjects` are SimulatedSubject or SinglePhotograph by person; without `styles` they are works of art (`ARTWORK`).
+    Returns a DataFrame as `StressPhotographs.index`, without `row`.
     """
     lines, numbers = [], {person: number for number, person in enumerate(subjects)}
 
@@ -114,8 +111,8 @@ def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
 def see_photographs(index, folder, readers, evaluation):
     """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does: StressPhotographs.
 
-    `readers` are FeatureReader of one training network, whose features are kept by their number; the evaluation network
-    has its centre. StudyError where fewer than two people have a face in their unchanged photograph.
+    `readers` are FeatureReader of one training network; the evaluation network has its centre. StudyError where fewer
+    than two people have a face in their unchanged photograph.
     """
     photographs = [Photograph(str(folder), line.file, line.person) for line in index.itertuples()]
     training = readers[0].network.name

@@ -15,8 +15,8 @@ GRADIENT_LIMIT = 10.0
 def make_optimizer(regressor, params):
     """Build AdamW with the `learning_rate` and `weight_decay` of a stage's parameters.
 
-    Its weight decay is decoupled from the gradient: the pull towards zero (paper 3.2: "the weights were regularized
-    towards zero") stays the same however large the gradients are.
+    Its decay is decoupled from the gradient: the pull towards zero (paper 3.2: "the weights were regularized towards
+    zero") stays the same however large the gradients are.
     """
     return torch.optim.AdamW(regressor.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True)
 
@@ -30,13 +30,7 @@ def set_learning_rate(optimizer, peak, step, steps):
 
 
 def backward(regressor, optimizer, loss):
-    """Leave the gradient of a loss, averaged over all processes and clipped, with the regressor's parameters.
-
-    Returns
-    -------
-    float
-        The gradient's norm before it was clipped to `GRADIENT_LIMIT`.
-    """
+    """Leave a loss's gradient, averaged over processes and clipped, with the parameters; return its norm before."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     average_gradients(regressor.parameters())
@@ -75,10 +69,7 @@ def save_run(path, module, optimizer, generator, step, history, settings):
 def load_run(path, module, optimizer, generator, settings):
     """Put a run back where `save_run` left it; return the steps done and the history.
 
-    Raises
-    ------
-    StudyError
-        The file is damaged, or belongs to a run of other settings: each difference is named with both values.
+    StudyError: the file is damaged, or of a run of other settings: each difference is named with both values.
     """
     tensors, meta = load_tensors(path)
     settings = json.loads(json.dumps(settings))

@@ -12,19 +12,10 @@ from lib.face_model.model import Coefficients
 
 
 def parameter_loss(predicted, true, shape_weight, texture_weight):
-    """Squared distance of predicted and true coefficients (paper 3.3.1, Eq. 3).
+    """Squared distance of predicted and true coefficients (paper 3.3.1, Eq. 3): Tensor ().
 
-    Parameters
-    ----------
-    predicted, true : Coefficients
-        Shape (B, S) and texture (B, K) coefficients.
-    shape_weight, texture_weight : float
-        omega_s and omega_t; the paper has 0.4 and 0.002.
-
-    Returns
-    -------
-    Tensor ()
-        omega_s |s - s'|^2 + omega_t |t - t'|^2, summed over coefficients, averaged over the batch.
+    omega_s |s - s'|^2 + omega_t |t - t'|^2 of `Coefficients` of B faces each, summed over coefficients, averaged over
+    the batch; the weights are omega_s and omega_t, 0.4 and 0.002 in the paper.
     """
     shape = (predicted.shape - true.shape).square().sum(1).mean()
     texture = (predicted.texture - true.texture).square().sum(1).mean()
@@ -32,21 +23,10 @@ def parameter_loss(predicted, true, shape_weight, texture_weight):
 
 
 def identity_loss(rendered, photographed):
-    """One minus the cosine of identity embeddings (paper 3.3.2, Eq. 4), averaged over faces and views.
+    """One minus the cosine of identity embeddings (paper 3.3.2, Eq. 4), averaged over faces and views: in [0, 2].
 
-    Eq. 4 is the cosine itself, which is a similarity; to be minimised it has to be turned around.
-
-    Parameters
-    ----------
-    rendered : Tensor (V * B, E)
-        Unit-length embeddings of the rendered views; view v of face b is row v * B + b.
-    photographed : Tensor (B, E)
-        Unit-length embeddings of the photographs.
-
-    Returns
-    -------
-    Tensor ()
-        In [0, 2].
+    Eq. 4 is the cosine itself, a similarity; to be minimised it has to be turned around. Embeddings have unit length:
+    `rendered` (V * B, E), view v of face b in row v * B + b, and `photographed` (B, E).
     """
     views = rendered.unflatten(0, (-1, len(photographed)))
     return 1 - (views * photographed).sum(-1).mean()
@@ -55,16 +35,9 @@ def identity_loss(rendered, photographed):
 def batch_distribution_loss(coefficients):
     """Distance of a batch's mean and variance from those of the morphable model (paper 3.3.3, Eqs. 5 and 6).
 
-    Parameters
-    ----------
-    coefficients : Coefficients
-        Of B >= 2 faces. The variance is the unbiased one (divided by B - 1), whose expectation is 1 for standard
-        normal coefficients at any batch size; the biased one would ask small batches for too wide a spread.
-
-    Returns
-    -------
-    Tensor ()
-        |mean|^2 + |variance - 1|^2, summed over the components of shape and of texture.
+    |mean|^2 + |variance - 1|^2, summed over the components of shape and of texture, of `Coefficients` of B >= 2 faces.
+    The variance is the unbiased one (divided by B - 1), whose expectation is 1 for standard normal coefficients at any
+    batch size; the biased one would ask small batches for too wide a spread.
     """
 
     def moments(values):
@@ -82,20 +55,9 @@ def loopback_loss(reread, predicted, shape_weight, texture_weight):
     """Parameter loss between a prediction and what the regressor reads in its own render (paper 3.3.4).
 
     The gradient reaches the regressor on two ways: through `reread` (and the render in it) and through `predicted`,
-    which is a target that may move; neither is detached.
-
-    Parameters
-    ----------
-    reread : Coefficients
-        Of V * B renders; view v of face b is row v * B + b.
-    predicted : Coefficients
-        Of B photographs, from which the renders were made.
-    shape_weight, texture_weight : float
-        omega_s and omega_t of Eq. 3.
-
-    Returns
-    -------
-    Tensor ()
+    which is a target that may move; neither is detached. `reread` are the `Coefficients` of V * B renders, view v of
+    face b in row v * B + b, and `predicted` those of the B photographs behind them; the weights are those of
+    `parameter_loss`.
     """
     views = len(reread.shape) // len(predicted.shape)
     target = Coefficients(predicted.shape.repeat(views, 1), predicted.texture.repeat(views, 1))
@@ -112,18 +74,8 @@ def bounded_distribution_loss(coefficients, bound):
     hence on the variance along every direction. Above 1 it allows for people whom the model does not expect. Shape has
     no bound: `metric_loss` holds it.
 
-    Parameters
-    ----------
-    coefficients : Coefficients
-        Of B >= 4 faces.
-    bound : float
-        Largest variance.
-
-    Returns
-    -------
-    Tensor ()
-        <mean of one half, mean of the other half>, an estimate of |mean|^2 that a batch's size does not bias, summed
-        over shape and texture; and the sum over the texture's eigenvalues of max(0, eigenvalue - bound)^2.
+    For B >= 4 faces: <mean of one half, mean of the other half>, an estimate of |mean|^2 that a batch's size does not
+    bias, summed over shape and texture, plus the sum over the texture's eigenvalues of max(0, eigenvalue - bound)^2.
     """
     half = len(coefficients.shape) // 2
     values = coefficients.cat()
@@ -133,23 +85,12 @@ def bounded_distribution_loss(coefficients, bound):
 
 
 def metric_loss(predicted, true, metric):
-    """Squared distance, in mm², of the shapes of faces from the true ones, or from those that stage 1 reads.
+    """Squared distance, in mm², of the shapes (B, S) of faces from the true ones, or from those that stage 1 reads.
 
     Eq. 3 counts every coefficient alike, though the last hundred together move the surface by less than the first ten:
-    with d the difference of coefficients and G of `lib.training.metric.front_metric`, d^T G d is what the evaluation
-    measures. Its minimum is the posterior mean of the *face*. Photographs do not determine shape; for them (`anchor`)
-    `true` is what stage 1 reads.
-
-    Parameters
-    ----------
-    predicted, true : Coefficients or Photographs
-        With the `shape` (B, S) of B faces.
-    metric : Tensor (S, S)
-
-    Returns
-    -------
-    Tensor ()
-        Mean over the batch.
+    with d the difference of coefficients and G (S, S) of `lib.training.metric.front_metric`, d^T G d is what the
+    evaluation measures; its mean over the batch has its minimum at the posterior mean of the *face*. Photographs do not
+    determine shape; for them (`anchor`) `true` are `Photographs`, whose `shape` stage 1 read.
     """
     difference = predicted.shape - true.shape
     return ((difference @ metric) * difference).sum(1).mean()
@@ -159,21 +100,9 @@ def skin_loss(predicted, skin, colour):
     """Squared difference of faces' mean colours from those that were read in the same photographs.
 
     A recognition network is trained to see one person under any light, so the identity loss leaves the skin free to
-    move, and it moves. `lib.training.metric.read_colour` reads it, mostly from the colours of crops (`FeatureReader`).
-
-    Parameters
-    ----------
-    predicted : Coefficients
-        Of B photographs.
-    skin : Tensor (B, 3)
-        Differences from the model's mean colour, sRGB.
-    colour : Tensor (3, K)
-        Of `lib.training.metric.front_colour`.
-
-    Returns
-    -------
-    Tensor ()
-        Summed over channels, averaged over the batch.
+    move, and it moves. `lib.training.metric.read_colour` reads it, mostly from the colours of crops (`FeatureReader`):
+    `skin` (B, 3), differences from the model's mean colour, sRGB; `colour` (3, K) is that of `front_colour`. Summed
+    over channels, averaged over the batch.
     """
     return (predicted.texture @ colour.T - skin).square().sum(1).mean()
 
@@ -195,37 +124,17 @@ class LossWeights:
 
 
 def total_loss(parameter, identity, batch, loop, weights, **others):
-    """Sum of all terms (paper 3.3, Eq. 2).
-
-    Parameters
-    ----------
-    parameter, identity, batch, loop : Tensor ()
-    others : dict of str to Tensor ()
-        `metric`, `skin`, `anchor`, `prior` and `second_identity`, which the paper does not have.
-    weights : LossWeights
-
-    Returns
-    -------
-    Tensor ()
-    """
+    """Sum of all terms, each a Tensor () (paper 3.3, Eq. 2); `others` are those that the paper does not have."""
     total = parameter + weights.identity * identity + weights.batch * batch + weights.loop * loop
     return total + sum(getattr(weights, name) * value for name, value in others.items()) if others else total
 
 
 def moments_of(coefficients):
-    """Measure how far a population of coefficients is from the standard normal one.
+    """Measure how far the coefficients of B >= 2 faces are from the standard normal population: dict of float.
 
-    Parameters
-    ----------
-    coefficients : Coefficients
-        Of B >= 2 faces.
-
-    Returns
-    -------
-    dict of str to float
-        For shape and texture: root mean square of the components' means (0 at best), mean of their variances (1 at
-        best), the mean square of all coefficients (1 at best; Mahalanobis length squared over dimension), and the
-        effective rank: in how many directions they vary (at most the number of components, and B - 1).
+    For shape and texture: root mean square of the components' means (0 at best), mean of their variances (1 at best),
+    the mean square of all coefficients (1 at best; Mahalanobis length squared over dimension), and the effective rank:
+    in how many directions they vary (at most the number of components, and B - 1).
     """
     result = {}
     for name in ("shape", "texture"):
@@ -238,9 +147,6 @@ def moments_of(coefficients):
 
 
 def effective_rank(values):
-    """In how many directions a population (B, D) varies: (trace C)^2 / trace C^2 of its covariance C.
-
-    D where all directions have the same variance, 1 where one has it all, 0 where nothing varies.
-    """
+    """In how many directions a population (B, D) varies: (trace C)^2 / trace C^2 of its covariance C, from 0 to D."""
     covariance = torch.cov(values.T.double()).reshape(values.shape[1], -1)
     return (covariance.trace().square() / covariance.square().sum().clamp(min=1e-300)).item()

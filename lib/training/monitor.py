@@ -1,11 +1,8 @@
 """Monitors training: likeness of validation people, curves by DVCLive, pictures of the same faces.
 
 The evaluation network measures likeness, as at the end (paper 4.3). This reveals early whether faces merely fool the
-training network, and lets parameters be chosen without the test people.
-
-A run has one folder outside git and DVC's outputs: `report.html` (curves and pictures; the page reloads itself),
-`plots/metrics/*.tsv` (a curve each, also for `dvc plots show`), `plots/images/progress.png` and `faces/`. The stage's
-plots in `dvc.yaml` are written from the start too, without times, for editors with DVC support.
+training network, and lets parameters be chosen without the test people. A run has one folder outside git and DVC's
+outputs, with `report.html`, which reloads itself; the stage's plots in `dvc.yaml` are written from the start too.
 """
 
 import hashlib
@@ -36,10 +33,9 @@ SPEEDS = ("faces_per_second", "pictures_per_second")
 
 
 def split_validation(persons, people):
-    """Split photographs by their `persons`: a mask of those trained on, and the rows of the others' first photographs.
+    """Split photographs by person: a mask of those trained on, and the rows of validation people's first photographs.
 
-    Validation people are at most a tenth of all, at least one; their choice depends on the names alone. A person alone
-    is trained on too.
+    Validation people are at most a tenth of all, at least one, chosen by names alone. A person alone is trained on too.
     """
     names, first, person = np.unique(np.asarray(persons, dtype=str), return_index=True, return_inverse=True)
     count = min(people, max(1, int(len(names) * LARGEST_SHARE)))
@@ -92,10 +88,9 @@ class Monitor:
 
 
 class LiveRun:
-    """Curves and pictures of one run, in a `folder` of its own such as `data/live/full`.
+    """Curves and pictures of one run, in a `folder` of its own; without a monitor curves only.
 
-    `plots` is the CSV file of what training records, `monitor_plots` that of what `monitor` measures; a run without a
-    monitor has curves only.
+    `plots` is the CSV file of what training records, `monitor_plots` that of what `monitor` measures.
     """
 
     def __init__(self, folder, plots, monitor=None, monitor_plots=None):
@@ -157,10 +152,9 @@ class LiveRun:
 
 
 def progress_pictures(folder):
-    """Read how the faces of the validation people have changed, from the folder of a `LiveRun` with a monitor.
+    """Read how the validation people's faces have changed, from a `LiveRun`'s folder: dict of ndarray (P, S, S, 3).
 
-    A dict of str to ndarray (P, S, S, 3): first "photograph", then the faces after so many steps ("0", "50", ...): at
-    most ten times, evenly spread, the first and the last among them.
+    First "photograph", then the faces after so many steps ("0", "50", ...): at most ten, evenly spread.
     """
     folder = Path(folder) / "faces"
     steps = sorted(folder.glob("[0-9]*.png"))

@@ -18,13 +18,11 @@ VALIDATION_SHARE = 0.05
 
 
 def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=None):
-    """Fit the regressor to synthetic faces with the parameter loss (paper 3.3, first stage).
+    """Fit the regressor to synthetic faces with the parameter loss (paper 3.3, first stage); it is changed in place.
 
-    A regressor that was fitted before is fitted further: more shards of `make_synthetic_faces` and another call go on
-    from there. A stopped run resumes from its `checkpoint`, written every epoch.
-
-    The regressor is changed in place. `live` is a `lib.training.monitor.LiveRun` or None; `held_out` (M,), bool, names
-    the faces that are measured and not trained on (None: the last 5 %).
+    A regressor that was fitted before is fitted further. A stopped run resumes from its `checkpoint`, written every
+    epoch. `live` is a `lib.training.monitor.LiveRun` or None; `held_out` (M,), bool, names the faces that are measured
+    and not trained on (None: the last 5 %).
 
     Returns
     -------

@@ -37,9 +37,8 @@ class SyntheticFaces(Batch):
 def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, augmentation=None):
     """Draw random faces, render each in a random scene and keep the features that a `FeatureReader` sees (paper 3.3).
 
-    Shape and texture are sampled independently from the standard normal distribution. The work is done in shards, each
-    with its own seed, in `folder` (`shard-0000.safetensors`, ...): an interrupted run resumes at the first missing
-    shard, and a larger `count` adds shards.
+    Shape and texture are independent and standard normal. The work is done in shards, each with its own seed, in
+    `folder`: an interrupted run resumes at the first missing shard, and a larger `count` adds shards.
     """
     settings = dict(seed=seed, networks=reader.fingerprints, face_model=digest_face_model(face_model))
     augmentation = augmentation or Augmentation()

@@ -28,8 +28,8 @@ class HairStyle:
     """How hair or a covering lies, in degrees from the crown and mm.
 
     It ends at `front`, `temple`, `side` and `back`; `strands` is how much they differ (0: cloth), `curtain` how far it
-    falls beyond that line from the azimuth `opening` on, `gather` the share of its distance from the middle that it
-    keeps at its lower end.
+    falls on from the azimuth `opening`, `gather` the share of its distance from the middle that is left at its lower
+    end.
     """
 
     front: float
@@ -67,10 +67,7 @@ def sample_covering(gender, random):
 
 
 def skull_radii(skin):
-    """Fit a skull to a person's skin (n, 3) without ears: radii (ROWS, COLUMNS) in mm from `CENTRE`.
-
-    And where the face is, of the same shape: 1 inside, 0 far from it, smooth.
-    """
+    """Fit a skull to skin (n, 3) without ears: radii (ROWS, COLUMNS) in mm, and where the face is, smoothly 1 to 0."""
     polar, azimuth = np.meshgrid(*_angles(), indexing="ij")
     directions = _direction(polar, azimuth)
     temples = skin[(skin[:, 1] > 15) & (skin[:, 1] < 60) & (skin[:, 2] < 30)]

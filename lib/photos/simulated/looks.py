@@ -19,10 +19,7 @@ BEFORE_THE_EYES = 13.0  # mm from the front of the eyeballs to the glasses
 
 @dataclass(frozen=True)
 class Looks:
-    """What a person keeps from one photograph to the next: skull, hair, skin colour and glasses.
-
-    `hair` is None for the bald; `radii` are those of `lib.photos.simulated.hair.skull_radii`.
-    """
+    """What a person keeps from one photograph to the next; `hair` is None for the bald, `radii` are the skull's."""
 
     bare: Mesh
     hair: Mesh | None
@@ -46,10 +43,7 @@ def sample_looks(generator, person, random):
 
 
 def dress(generator, person, looks, vertices, sunglasses, random):
-    """Put a face with its expression (`vertices`, mm) on a body for one photograph: a Mesh, the face's vertices first.
-
-    `sunglasses` is the chance of dark lenses; the rest is as of `sample_looks`.
-    """
+    """Put a face with its expression (`vertices`, mm) on a body for one photograph: a Mesh, its vertices first."""
     parts = [Mesh(vertices, person.albedo, generator.triangles), looks.bare]
     cloth, fabric = (_cloth_colour(random) for _ in range(2))
     neck_colour = None

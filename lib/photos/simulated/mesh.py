@@ -7,10 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mesh:
-    """A coloured mesh: vertices (N, 3) in mm in the face model's frame, albedo (N, 3) in sRGB, triangles (T, 3).
-
-    Triangles are int64, counter-clockwise from outside.
-    """
+    """A coloured mesh: vertices (N, 3), mm in the face model's frame, albedo (N, 3), sRGB, int64 triangles (T, 3)."""
 
     vertices: np.ndarray
     albedo: np.ndarray
@@ -30,7 +27,7 @@ def join(meshes):
 def rolled_grid(points, albedo):
     """Join points (R, C, 3) and their albedo into a surface whose last column meets the first.
 
-    Triangles look outwards where rows go down and columns counter-clockwise as seen from above.
+    It looks outwards where rows go down and columns counter-clockwise as seen from above.
     """
     rows, columns = points.shape[:2]
     number = np.arange(rows * columns).reshape(rows, columns)

@@ -12,10 +12,7 @@ import torch
 
 
 def for_each(kernel, items):
-    """Call ``kernel(i)`` for i = 0 ... items - 1, each once, on at most as many threads as torch uses.
-
-    A kernel touches memory that belongs to `i` alone: the result does not depend on which thread takes which item.
-    """
+    """Call ``kernel(i)`` for i below `items` on torch's number of threads; a kernel touches memory of its i alone."""
     threads, tickets = min(torch.get_num_threads(), items), count()
 
     def work():

@@ -33,7 +33,7 @@ class FaceModelParams:
 
     @property
     def source_file(self):
-        """Where a Basel file lies: in a folder that the pipeline watches."""
+        """Where a Basel file, or a folder of meshes, lies: in a folder that the pipeline watches."""
         return paths.RAW / "face_model" / self.source
 
 

@@ -97,7 +97,7 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
     if not path.is_file():
         raise StudyError(
             f"{path}: there is no such face model. Run the stage face_model, or put a BFM 2017 file "
-            "(model2017-1_bfm_nomouth.h5) at this place."
+            "(model2017-1_bfm_nomouth.h5) or a folder of meshes (docs/face-model.md) at this place."
         )
     dimensions = dict(zip(GROUPS, (shape_dimension, texture_dimension, expression_dimension), strict=True))
     try:

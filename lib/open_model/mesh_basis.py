@@ -1,0 +1,170 @@
+"""A face model of a folder of meshes, such as ICT-FaceKit's: their shapes and expressions, and the open model's skin.
+
+`docs/face-model.md` says what the folder holds.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.interpolate import RBFInterpolator
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from lib.core.errors import StudyError
+from lib.core.progress import progress
+from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices
+from lib.face_model.model import IBUG_LANDMARKS
+from lib.open_model.build import EXPRESSION_COMPONENTS, SHAPE_COMPONENTS
+from lib.open_model.landmarks import BASEL_NAMES
+from lib.rendering.vertices import unit_normals
+
+NEUTRAL, INDICES, LANDMARKS = "generic_neutral_mesh.obj", "vertex_indices.json", "idx_to_landmark_verts"
+ICT_VERTICES, ICT_LEFT_OUT = 26_719, np.r_[9_409:11_248, 24_591:26_719]
+"""ICT-FaceKit's number of vertices; those outside the face area, and of tears, shadows and lashes (transparent)."""
+
+EXPRESSION_SPREAD = 0.1
+"""Root mean square weight of each expression: ICT-FaceKit's lips then move as far as the open model's, 5 mm."""
+
+PLACED = [8, *range(17, 68)]
+"""Rows of the landmarks that place the face; jaws are annotated differently, but for the chin."""
+
+LARGEST_MISFIT, LARGEST_MOVE = 12.0, 0.5
+"""Of the landmarks, mm; of half of the vertices by one mode, as a share of the face's size."""
+
+NORMAL_WEIGHT, SMOOTHING = 6.0, 1.0
+"""Half the mm by which an opposite normal makes a vertex more distant; of the warp."""
+
+
+class MeshBasis(NamedTuple):
+    """What a folder holds, in its own unit and frame; modes are displacements of the mean."""
+
+    folder: Path
+    mean: np.ndarray  # (N, 3)
+    triangles: np.ndarray  # (T, 3)
+    landmarks: np.ndarray  # (68,) vertices of IBUG_LANDMARKS
+    identities: np.ndarray  # (M, N, 3)
+    expressions: np.ndarray  # (E, N, 3)
+
+
+def read_mesh_basis(folder):
+    """Read a folder of meshes in ICT-FaceKit's layout: `MeshBasis`.
+
+    StudyError names a missing or damaged file, or a mesh whose vertices differ in number or order from the mean's.
+    """
+    if missing := [name for name in (NEUTRAL, INDICES) if not (folder / name).is_file()]:
+        lacking = " and ".join(missing)
+        raise StudyError(f"{folder}: {lacking} missing. Put ICT-FaceKit's FaceXModel there (docs/face-model.md).")
+    mean, triangles = _read_obj(folder / NEUTRAL, polygons=True)
+    kept = np.setdiff1d(np.arange(len(mean)), ICT_LEFT_OUT if len(mean) == ICT_VERTICES else [])
+    landmarks, moved = _read_landmarks(folder / INDICES, kept), {"identity": [], "expression": []}
+    for path in progress(sorted({*folder.glob("*.obj")} - {folder / NEUTRAL}), "meshes"):
+        vertices, _ = _read_obj(path)
+        if len(vertices) != len(mean):
+            raise StudyError(f"{path}: {len(vertices)} vertices, but {NEUTRAL} has {len(mean)}. Export both alike.")
+        move = (vertices - mean)[kept]
+        if np.median(np.linalg.norm(move, axis=1)) > LARGEST_MOVE * _size(mean[landmarks]):
+            raise StudyError(
+                f"{path}: its vertices lie far from those of {NEUTRAL}: in another order, unit or pose. Export both "
+                "alike, or remove the file."
+            )
+        moved["identity" if path.name.startswith("identity") else "expression"].append(move)
+    if not moved["identity"]:
+        raise StudyError(f"{folder}: no identity*.obj. Put the mean there, moved by a standard deviation of each mode.")
+    modes = (np.array(moves).reshape(-1, len(kept), 3) for moves in moved.values())
+    triangles = triangles[np.isin(triangles, kept).all(axis=1)]
+    return MeshBasis(folder, mean[kept], *(np.searchsorted(kept, each) for each in (triangles, landmarks)), *modes)
+
+
+def dress_mesh_basis(basis, open_model):
+    """Make a `FaceModelFile` of a `MeshBasis`, in the frame of another, the open model's, and with its skin.
+
+    The unit is the power of ten of a millimetre that brings the face nearest to the open model's size. A smooth warp
+    brings the landmarks together; then each vertex has the skin of the nearest, by the same texture coefficients. There
+    are no texture coordinates, and components that the basis lacks have variance zero. StudyError where the landmarks
+    are in another order, or the face has no plausible size.
+    """
+    target = open_model.shape.mean.reshape(-1, 3).astype(np.float64)
+    named = landmark_vertices("the open model", open_model.landmarks, target)
+    goal, own = target[[named[IBUG_LANDMARKS[row]] for row in PLACED]], basis.mean[basis.landmarks[PLACED]]
+    centre, origin = goal.mean(axis=0), own.mean(axis=0)
+    unit = 10.0 ** np.round(np.log10(_size(goal) / max(_size(own), 1e-9)))
+    turn, misfit = Rotation.align_vectors(goal - centre, unit * (own - origin))
+    if misfit > LARGEST_MISFIT * np.sqrt(len(goal)):
+        raise StudyError(
+            f"{basis.folder / INDICES}: the vertices of {LANDMARKS} are no face's if {NEUTRAL} is in units of {unit:g} "
+            "mm. Give the 68 points of 300-W in their order, the subject's right first, and all meshes in mm, cm or m."
+        )
+    frame = unit * turn.as_matrix().T
+    mean, identities = (basis.mean - origin) @ frame + centre, basis.identities @ frame
+    expressions = EXPRESSION_SPREAD * basis.expressions @ frame
+    warp = RBFInterpolator(mean[basis.landmarks[PLACED]], goal, kernel="linear", degree=1, smoothing=SMOOTHING)
+    skin, colours = _nearest(warp(mean), basis.triangles, target, open_model.cells.T), open_model.color
+    rows = (3 * skin[:, None] + np.arange(3)).ravel()
+    places = dict(zip(IBUG_LANDMARKS, mean[basis.landmarks].tolist()))
+    places |= {name: places[IBUG_LANDMARKS[number - 1]] for name, number in BASEL_NAMES.items()}
+    return FaceModelFile(
+        LinearModel(mean.ravel(), *_components(identities, SHAPE_COMPONENTS), np.zeros(1)),
+        LinearModel(colours.mean[rows], colours.basis[rows], colours.variance, colours.noise_variance),
+        LinearModel(np.zeros(mean.size), *_components(expressions, EXPRESSION_COMPONENTS), np.zeros(1)),
+        basis.triangles.T,
+        mean.T,
+        json.dumps([{"id": name, "coordinates": place} for name, place in places.items()]),
+    )
+
+
+def _read_obj(path, polygons=False):
+    """Vertices (N, 3) of an OBJ file and, if asked for, its polygons as fans of triangles (T, 3), counted from 0."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = [line for line in lines if line.startswith("v ")]
+        if not rows:
+            raise ValueError("no vertices")
+        vertices = np.loadtxt(rows, usecols=(1, 2, 3), ndmin=2)
+        if not np.isfinite(vertices).all():
+            raise ValueError("vertices that are not finite numbers")
+        corners = [line.split()[1:] for line in lines if polygons and line.startswith("f ")]
+        numbers = [[int(corner.partition("/")[0]) - 1 for corner in polygon] for polygon in corners]
+        triangles = np.array([(first, *pair) for first, *rest in numbers for pair in zip(rest, rest[1:])], np.int64)
+        if polygons and (not triangles.size or triangles.min() < 0 or triangles.max() >= len(vertices)):
+            raise ValueError("no polygons, or some of vertices that it lacks")
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be used: {error}. Export it as OBJ, or copy it, again.") from None
+    return vertices, triangles
+
+
+def _read_landmarks(path, known):
+    """Vertices (68,) of the landmarks, among those `known`."""
+    try:
+        vertices = [int(vertex) for vertex in json.loads(path.read_text())[LANDMARKS]]
+    except (OSError, ValueError, KeyError, TypeError):
+        vertices = []
+    if len(vertices) == 68 == len({*vertices} & {*known.tolist()}):
+        return np.array(vertices)
+    raise StudyError(
+        f"{path}: expected {LANDMARKS}, a list of the vertices (0 to {known[-1]}, each once) of the 68 points of "
+        "300-W, from the subject's right to the left."
+    )
+
+
+def _size(points):
+    """Root mean square distance of points to their middle."""
+    return np.sqrt(points.var(axis=0).sum())
+
+
+def _components(modes, count):
+    """Principal directions (3N, count) and variances (count,) where each of modes (M, N, 3) has a normal weight."""
+    flat = modes.reshape(-1, 3 * modes.shape[1])
+    weights, deviations, directions = np.linalg.svd(flat, full_matrices=False)
+    signs = np.sign([column[np.abs(column).argmax()] for column in weights.T])  # else they depend on the solver
+    missing = max(count - len(flat), 0)
+    basis = (directions * signs.reshape(-1, 1))[:count].T
+    return np.pad(basis, ((0, 0), (0, missing))), np.pad(deviations[:count] ** 2, (0, missing))
+
+
+def _nearest(points, triangles, target, cells):
+    """The vertices (N,) of a mesh `target` that are nearest to those of another and turned alike."""
+    meshes = ((target, cells), (points, triangles))
+    theirs, own = (np.hstack([each, NORMAL_WEIGHT * unit_normals(each, corners)]) for each, corners in meshes)
+    return cKDTree(theirs).query(own)[1]

@@ -21,7 +21,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study experiments test lint format bench gpu lab face photograph demo clean
+.PHONY: help setup study claims experiments test lint format bench gpu lab face photograph demo clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ study: setup ## run the whole study: dvc repro
 	@$(SCM)
 	@$(RUN) python -m lib.run --photos
 	$(RUN) dvc repro
+
+claims: setup ## (after study) train and measure the variants behind the paper's last claims; results in reports/claims.json
+	$(RUN) python -m lib.report.claim_variants
 
 # the parameters that differ, and three measures of one variant: `make experiments VARIANT=no_batch`
 VARIANT ?= full

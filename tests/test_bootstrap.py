@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.evaluation.bootstrap import resample_people, with_interval
+from lib.evaluation.bootstrap import difference, resample_people, with_interval
 
 
 def test_an_interval_covers_the_standard_error():
@@ -54,6 +54,27 @@ def test_a_statistic_that_resampling_lengthens_lies_within_its_interval():
     assert plain["low"] > plain["value"]
     corrected = resampling.with_interval(length_of_mean, 60, biased=True)
     assert corrected["low"] < corrected["value"] < corrected["high"]
+
+
+def test_the_difference_of_two_methods_is_taken_person_by_person():
+    random, persons = np.random.default_rng(5), np.repeat(np.arange(60), 3)
+    people = random.normal(size=60)[persons]
+    better, worse = (people + level + 0.1 * random.normal(size=180) for level in (0.0, 0.2))
+    one, other = (resample_people(persons, 500, 0).mean(values, persons) for values in (better, worse))
+    assert one["high"] > other["low"]
+    unpaired = difference(one, other)
+    assert unpaired["low"] == one["low"] - other["high"] and unpaired["high"] > 0
+    one.keep_draws(), other.keep_draws()
+    paired = difference(one, other)
+    error = (better - worse).reshape(60, 3).mean(1).std() / np.sqrt(60)
+    assert paired["value"] == unpaired["value"] == pytest.approx(-0.2, abs=0.03)
+    assert paired["high"] - paired["value"] == pytest.approx(1.96 * error, rel=0.15) and paired["high"] < 0
+    scaled = difference(one, other, 2.0)
+    assert scaled["low"] < scaled["value"] < scaled["high"]
+    assert scaled["value"] == pytest.approx(better.mean() - 2 * worse.mean())
+    shorter = resample_people(persons, 100, 0).mean(better, persons)
+    shorter.keep_draws()
+    assert difference(shorter, other)["low"] == shorter["low"] - other["high"]
 
 
 def test_resamplings_that_drew_nobody_are_left_out():

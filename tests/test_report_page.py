@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import browser
 import matplotlib.pyplot as plt
@@ -15,7 +16,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from lib.evaluation import paper_numbers
+from lib.core.params import load_params
+from lib.core.strict import read_yaml
+from lib.evaluation import paper_numbers, tables
 from lib.figures import loss_curves, save_figure
 from lib.figures_faces import face_grid
 from lib.report import claims, facts, page
@@ -178,7 +181,26 @@ def test_whether_a_claim_holds_is_told_by_the_intervals(study):
     pairs = table.loc["nearer to same-person than to different-person pairs"]
     assert pairs["verdict"] == claims.HOLDS and pairs["paper"] == "0.09 against 0.32"
     assert pairs["this run"] == "full 0.100 [0.000, 0.200] · full 0.400 [0.300, 0.500]"
-    assert table.loc["a deeper decoder does not help", ["this run", "verdict"]].tolist() == ["", claims.NOT_RUN]
+    assert pairs["difference"] == "-0.300 [-0.500, -0.100]"
+    deeper = table.loc["a deeper decoder does not help (2 % more alike)"]
+    assert deeper[["this run", "difference", "verdict"]].tolist() == ["", "", claims.NOT_RUN]
+
+
+def test_variants_measured_once_count_with_the_same_parameters_alone(study):
+    params, metrics = load_params(), evaluation(0.3)
+    assert claims.read_variants(params) == {}
+    claims.keep_variant(params, "embedding_input", {"features": "embedding"}, metrics)
+    kept = claims.read_variants(replace(params, variants={"full": {}}, robustness=replace(params.robustness, steps=1)))
+    table = claims.claims_table(kept | {"full": evaluation(0.9)})
+    about = [claim.text for claim in claims.CLAIMS if claim.smaller[0] == "embedding_input"]
+    assert list(kept) == ["embedding_input"] and table.loc[about, "verdict"].tolist() == [claims.HOLDS]
+    assert claims.read_variants(replace(params, stage2=replace(params.stage2, steps=7))) == {}
+
+
+def test_all_claims_can_be_compared_person_by_person_and_all_variants_are_claims():
+    compared = {side for claim in claims.CLAIMS for side in (claim.smaller, claim.larger)}
+    assert {key.removeprefix("sources.small_gallery.") for _, key in compared} <= {*tables.PAIRED, claims.SKIN}
+    assert {*read_yaml(ROOT / "presets/claims.yaml")["variants"]} <= {name for name, _ in compared}
 
 
 def test_the_strongest_change_in_which_a_face_was_found_is_told(study):

@@ -113,6 +113,7 @@ def skin_differences(setup, evaluations):
             persons = setup.photographed.persons[np.isin(setup.photographed.rows, kept["rows"][ours])]
             resampling = resample_people(persons, protocol.bootstrap_samples, protocol.seed)
             measured[name] = resampling.mean(deltaE_ciede2000(skin(kept)[ours], true[numbers]), persons)
+            measured[name].keep_draws()
     return measured
 
 

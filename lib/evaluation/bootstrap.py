@@ -96,11 +96,40 @@ def _positive(total):
     return np.where(total > 0, total, np.nan)
 
 
+class Measured(dict):
+    """A number with its interval; files have its bootstrap only where `keep_draws` was called."""
+
+    draws: np.ndarray
+
+    def keep_draws(self):
+        """Put the bootstrap among what files keep, as one line of text: for `difference`."""
+        self["draws"] = " ".join(f"{draw:.5g}" for draw in self.draws)
+
+
 def with_interval(value, values, n):
     """Put a number beside its bootstrap (B,): `value`, `low`, `high` (2.5 % and 97.5 % quantiles) and `n`.
 
     Resamplings that happened to draw nobody whom the number concerns are nan, and left out.
     """
+    measured = Measured(value=float(value), **_interval(values, value), n=int(n))
+    measured.draws = np.asarray(values)
+    return measured
+
+
+def difference(one, other, factor=1.0):
+    """Measure `one` - `factor` `other`, two measured numbers: `value`, `low`, `high`.
+
+    Where both kept their draws, which are of the same people in the same order, the interval is that of the difference
+    in each of them (a paired bootstrap); otherwise that of the ends of both intervals, which is wider.
+    """
+    value = one["value"] - factor * other["value"]
+    draws = [np.array(each.get("draws", "").split(), float) for each in (one, other)]
+    if len(draws[0]) and len(draws[0]) == len(draws[1]):
+        return dict(value=value, **_interval(draws[0] - factor * draws[1], value))
+    return dict(value=value, low=one["low"] - factor * other["high"], high=one["high"] - factor * other["low"])
+
+
+def _interval(values, value):
     known = values[~np.isnan(values)]
     low, high = np.quantile(known, INTERVAL) if len(known) else (value, value)
-    return dict(value=float(value), low=float(low), high=float(high), n=int(n))
+    return dict(low=float(low), high=float(high))

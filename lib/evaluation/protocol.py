@@ -34,6 +34,7 @@ from lib.evaluation.measures import (
     recall_columns,
     similarity_columns,
 )
+from lib.evaluation.tables import PAIRED, look_up
 from lib.face_model.model import Coefficients
 from lib.recognition.render_centre import centred_on_renders, reference_renders
 from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
@@ -199,6 +200,8 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compar
             overall = conditions == EVERY_CONDITION
             chosen = {row: overall & [person in who for person in people] for row, who in members.items()}
             grouped[name] |= _geometry(errors, chosen, protocol, protocol.smallest_group)
+    for cell in filter(None, (look_up(metrics, key) for key in PAIRED)):
+        cell.keep_draws()
     return metrics | (dict(groups=grouped) if grouped else {})
 
 

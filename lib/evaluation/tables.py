@@ -58,6 +58,14 @@ SUMMARY = {
 }
 """The few measures by which `dvc exp show` compares experiments, and what it calls them."""
 
+PAIRED = (
+    *("similarity.all.frontal", "similarity.all.side", "recall.all.top1"),
+    *("earth_movers_distance.all.same", "earth_movers_distance.all.different"),
+    *("geometry.all.mean", "geometry.all.deviation", "geometry.cooperative.mean", "geometry.outdoor.mean"),
+    *("coefficients.all.texture_mean_square", "exaggeration.all.distance"),
+)
+"""Measures that keep their bootstrap, for differences of methods (`lib.evaluation.bootstrap.difference`)."""
+
 GROUP_MEASURES = (
     (("similarity", "frontal"), "similarity"),
     (("earth_movers_distance", "same"), "earth mover's distance to same-person pairs"),

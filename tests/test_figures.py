@@ -1,10 +1,12 @@
 """Figures and tables show what they are given, and give the same bytes twice."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from histograms import histogram
 from PIL import Image
 
@@ -12,11 +14,14 @@ from lib.core.errors import StudyError
 from lib.evaluation import tables
 from lib.evaluation.likeness import EDGES
 from lib.figures import (
+    ARROWS,
+    STEP,
     interval_bars,
     loss_curves,
     save_figure,
     similarity_distributions,
     title_of,
+    training_step,
     verification,
 )
 from lib.figures_faces import face_grid
@@ -97,6 +102,17 @@ def test_means_are_told_in_the_distributions():
 
 def test_a_variant_of_ones_own_has_a_name():
     assert title_of("no_batch") == "no batch loss" and title_of("my_own_idea") == "my own idea"
+
+
+def test_the_graph_of_a_step_has_the_names_of_the_code_and_every_term_of_eq_2(tmp_path):
+    source = "\n".join(path.read_text() for path in (ROOT / "lib").rglob("*.py"))
+    names = {name.split()[0] for name in STEP}
+    assert all(re.search(rf"^(def|class) {name}\b", source, re.MULTILINE) for name in names)
+    terms = {name for name, to, *_ in ARROWS if to == "total_loss"}
+    assert terms == {f"{name}_loss" for name in ("parameter", "identity", "batch_distribution", "loopback")}
+    assert {end for start, end, *_ in ARROWS} | {start for start, *_ in ARROWS} == STEP.keys()
+    first, second = (save_figure(training_step(), tmp_path / name / "step.svg") for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def finished_run(tmp_path_factory):
     (folder / "dvc.lock").write_text("stages: {a: {outs: [{path: data/x.h5, md5: abc}]}}")
     frame = pd.DataFrame(dict(step=[1, 2], identity=[0.5, 0.4], batch=[3, 2], loop=[9, 8], parameter=[5, 4]))
     curves = loss_curves({"full": frame})
-    for name in ("similarity", "likeness", "losses", "robustness_curves", "methods_similarity"):
+    for name in ("similarity", "likeness", "losses", "robustness_curves", "methods_similarity", "training_step"):
         save_figure(curves, figures / f"{name}.svg")
     plt.close("all")
     return folder

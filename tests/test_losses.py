@@ -6,7 +6,6 @@ from torch.autograd import gradcheck
 
 from lib.face_model.model import Coefficients
 from lib.training.losses import (
-    LossWeights,
     batch_distribution_loss,
     bounded_distribution_loss,
     effective_rank,
@@ -84,9 +83,8 @@ def test_loopback_gradient_flows_on_both_ways(generator):
 
 
 def test_total_loss_is_equation_2():
-    weights = LossWeights(identity=1.0, batch=10.0, loop=0.07, shape=0.4, texture=0.002)
-    terms = [torch.tensor(value) for value in (3.0, 0.5, 0.2, 40.0)]
-    assert total_loss(*terms, weights).item() == pytest.approx(3 + 0.5 + 10 * 0.2 + 0.07 * 40)
+    terms = dict(parameter=3.0, identity=0.5, batch=0.2, loop=40.0)
+    assert total_loss(terms, dict(identity=1.0, batch=10.0, loop=0.07)) == pytest.approx(3 + 0.5 + 10 * 0.2 + 0.07 * 40)
 
 
 @pytest.mark.parametrize("loss", ["parameter", "identity", "batch", "loop"])

@@ -464,7 +464,7 @@ def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path,
         calls.append(coefficients)
         return coefficients.shape.sum() * (float("nan") if len(calls) == 4 else 0.0)
 
-    monkeypatch.setattr(stage2, "batch_distribution_loss", spoilt)
+    monkeypatch.setattr(stage2.losses, "batch_distribution_loss", spoilt)
     with pytest.raises(StudyError, match="batch loss is nan at step 4"):
         train_stage2(regressor, world, STAGE2, STAGE1, tmp_path / "run")
     assert load_tensors(tmp_path / "run")[1]["step"] == 2
@@ -484,7 +484,7 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, world,
         def backward(context, gradient):
             return torch.full((8, SHAPE), float("inf"))
 
-    monkeypatch.setattr(stage2, "batch_distribution_loss", lambda values: Spoilt.apply(values.shape))
+    monkeypatch.setattr(stage2.losses, "batch_distribution_loss", lambda values: Spoilt.apply(values.shape))
     before = copy_of(regressor)
     with pytest.raises(StudyError, match="gradient's norm is (nan|inf) at step 1"):
         train_stage2(regressor, world, STAGE2, STAGE1, tmp_path / "run")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from lib.baselines.photometric import Energy, Explanation, pixel_energy
 from lib.core.processes import best_device, on_best_device
 from lib.core.progress import progress
-from lib.core.tensors import digest, fingerprint, load_tensors, save_tensors
+from lib.core.tensors import digest, fingerprint, kept_tensors
 from lib.face_model.model import digest_face_model
 from lib.rendering.crop import Crop
 from lib.training.loop import set_learning_rate
@@ -38,10 +38,12 @@ def fit_photographs(face_model, crops, crop, params, folder):
         part = crops[rows]
         meta = dict(settings=fingerprint(settings | dict(photographs=digest(part.pictures, part.landmarks))))
         path = Path(folder) / f"fit-{number:03d}.safetensors"
-        if not (path.is_file() and load_tensors(path)[1] == meta):
+
+        def make(part=part):
             explanation, photometric = fit(face_model, part, crop, params)
-            save_tensors(path, explanation.state() | dict(photometric=photometric), meta)
-        fitted.append(load_tensors(path)[0])
+            return explanation.state() | dict(photometric=photometric)
+
+        fitted.append(kept_tensors(path, make, meta))
         bar.update(len(rows))
     bar.close()
     joined = {name: torch.cat([part[name] for part in fitted]) for name in fitted[0]}

@@ -8,7 +8,6 @@ synthetic faces, whose pose and light are known.
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -124,9 +123,8 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
     optimizer, generator = make_optimizer(autoencoder.to(device), params), torch.Generator().manual_seed(params.seed)
     inputs = digest(crops.features, crops.pictures, *autoencoder.state_dict().values())
     settings = asdict(params) | dict(inputs=inputs, face_model=digest_face_model(face_model))
-    first, history = 0, []
-    if Path(checkpoint).is_file():
-        first, history = load_run(checkpoint, autoencoder, optimizer, generator, settings)
+    first, history = load_run(checkpoint, autoencoder, optimizer, generator, settings)
+    history = history or []
     energy, small = Energy(params.landmark_weight, params.prior_weight), Crop(PICTURE_SIZE, crop.points)
     bar = progress(range(first, params.steps), "pixel autoencoder", initial=first, total=params.steps, unit="step")
     started = time.perf_counter()

@@ -47,6 +47,13 @@ def load_tensors(path):
     return tensors, json.loads(meta)
 
 
+def kept_tensors(path, make, meta):
+    """The tensors of a file of this `meta`, or where there is none those that ``make()`` gives, written there first."""
+    if not (Path(path).is_file() and load_tensors(path)[1] == meta):
+        save_tensors(path, make(), meta)
+    return load_tensors(path)[0]
+
+
 def write_json(path, content):
     """Write JSON atomically, with a stable layout that git can compare; not-a-number, which JSON lacks, is null."""
     text = json.dumps(_replace(content, _is_nan, None), indent=2, allow_nan=False)

@@ -5,17 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from lib.evaluation.surfaces import (
-    CROP_RADIUS,
-    IDENTITY,
-    Similarity,
-    Surface,
-    crop_to_sphere,
-    make_surface,
-    register,
-    surface_distances,
-    vertex_distances,
-)
+from lib.evaluation import surfaces
+from lib.evaluation.surfaces import IDENTITY, Similarity, Surface, make_surface, register
 from lib.face_model.model import IBUG_LANDMARKS, NOW_LANDMARKS
 
 ALIGNMENTS = ("icp", "landmarks", "none")
@@ -55,7 +46,7 @@ class Protocol:
 
 
 PROTOCOLS = dict(
-    micc=Protocol("icp", ("mesh", "global"), CROP_RADIUS, "point-to-plane"),
+    micc=Protocol("icp", ("mesh", "global"), surfaces.CROP_RADIUS, "point-to-plane"),
     now=Protocol("icp", ("mesh",), NOW_CROP, "scan-to-mesh"),
     plain=Protocol("none", ("none",), None, "scan-to-mesh"),
 )
@@ -114,11 +105,11 @@ def measure(face, scan, protocol, scaled):
     part, placing = place(face, scan, protocol, scaled)
     moved = face.surface.moved(placing)
     if protocol.distance == "scan-to-mesh":
-        distances = surface_distances(part.vertices, moved)
+        distances = surfaces.surface_distances(part.vertices, moved)
         mean = distances.mean()
     else:
         to_plane = protocol.distance == "point-to-plane"
-        distances, back = (vertex_distances(*pair, to_plane) for pair in ((part, moved), (moved, part)))
+        distances, back = (surfaces.vertex_distances(*pair, to_plane) for pair in ((part, moved), (moved, part)))
         if np.isnan(distances).all() or np.isnan(back).all():
             raise ValueError("the surfaces do not overlap")
         mean = (np.nanmean(distances) + np.nanmean(back)) / 2
@@ -131,7 +122,7 @@ def place(face, scan, protocol, scaled):
     part = scan.surface
     if protocol.crop is not None:
         sphere = now_sphere(scan.seven) if protocol.crop == NOW_CROP else (scan.nose_tip, protocol.crop)
-        part = crop_to_sphere(part, *sphere)
+        part = surfaces.crop_to_sphere(part, *sphere)
     if protocol.align == "none":
         return part, IDENTITY
     common = sorted(face.points.keys() & scan.points.keys())
@@ -189,5 +180,6 @@ def _by_region(moved, scan):
     names = regions_of(surface.vertices, scan.seven)[surface.triangles]
     for region in REGIONS:
         part = make_surface(surface.vertices, surface.triangles[(names == region).all(1)])
-        means[region] = float(surface_distances(part.vertices, moved.moved(register(moved, part, scaled=False))).mean())
+        placed = moved.moved(register(moved, part, scaled=False))
+        means[region] = float(surfaces.surface_distances(part.vertices, placed).mean())
     return means

@@ -19,18 +19,10 @@ from lib.core.pictures import to_tensor
 from lib.core.progress import progress
 from lib.photos import detect as detection
 from lib.photos import read as pictures
+from lib.photos import store
 from lib.photos.align import MEASURE_COLUMNS, iterate_face_crops
 from lib.photos.embedding_cache import EmbeddingCache
-from lib.photos.store import (
-    CROPS,
-    DESCRIPTORS_PREFIX,
-    FEATURES_PREFIX,
-    INDEX_FILE,
-    SKIPPED_FILE,
-    SKIPPED_ROW,
-    load_feature_store,
-    split_people,
-)
+from lib.photos.store import CROPS, DESCRIPTORS_PREFIX, FEATURES_PREFIX, INDEX_FILE, SKIPPED_FILE, SKIPPED_ROW
 
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 32, 1
@@ -64,10 +56,10 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
     _write_skipped(index, Path(folder))
     if not used.any():
         raise StudyError(_nothing_usable(index, Path(folder) / SKIPPED_FILE))
-    splits = split_people(index.loc[used, "person"], test_people, seed)
+    splits = store.split_people(index.loc[used, "person"], test_people, seed)
     index["split"] = index["person"].map(splits).where(used, "")
-    _write_store(index, cache, _templates(networks, crops_of), Path(folder))
-    return load_feature_store(folder)
+    _write_store(index, cache, networks, Path(folder))
+    return store.load_feature_store(folder)
 
 
 def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers, process=0, processes=1):
@@ -157,16 +149,6 @@ def _describe(pictures, networks, crops_of):
     return arrays
 
 
-def _templates(networks, crops_of):
-    """Return the shape of a row and the type of each of the store's arrays."""
-    size = networks[crops_of].image_size
-    templates = {CROPS: ((size, size, 3), np.uint8)}
-    for name, network in networks.items():
-        templates[FEATURES_PREFIX + name] = ((network.feature_dimension,), np.float32)
-        templates[DESCRIPTORS_PREFIX + name] = ((network.embedding_dimension,), np.float32)
-    return templates
-
-
 def _index(photographs, keys, records, failed):
     """One line a file of the source, sorted by path, with the rows that the store will have."""
     columns = dict(path="name", person="person", condition="condition", scan="scan", problem="problem")
@@ -186,7 +168,7 @@ def _index(photographs, keys, records, failed):
     return index
 
 
-def _write_store(index, cache, templates, folder):
+def _write_store(index, cache, networks, folder):
     """Copy the rows of the shards into one array a file, in the index's order, and write the index."""
     folder.mkdir(parents=True, exist_ok=True)
     # the index goes first: without it there is no store, only parts of one
@@ -194,10 +176,12 @@ def _write_store(index, cache, templates, folder):
         for old in folder.glob(pattern):
             old.unlink()
     used = index[index["row"] != SKIPPED_ROW]
-    for name, (row_shape, dtype) in templates.items():
+    for name in (CROPS, *(prefix + each for prefix in (FEATURES_PREFIX, DESCRIPTORS_PREFIX) for each in networks)):
+        first = cache.load_array(used["shard"].iloc[0], name)
 
-        def write(part, name=name, row_shape=row_shape, dtype=dtype):
-            array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=(len(used), *row_shape))
+        def write(part, name=name, first=first):
+            shape = (len(used), *first.shape[1:])
+            array = np.lib.format.open_memmap(part, mode="w+", dtype=first.dtype, shape=shape)
             for shard, rows in used.groupby("shard"):
                 array[rows["row"].to_numpy()] = cache.load_array(shard, name)[rows["shard_row"].to_numpy()]
             array.flush()

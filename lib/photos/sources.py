@@ -17,17 +17,8 @@ from lib.core.errors import StudyError
 from lib.core.files import check_sha256, printable
 from lib.core.progress import progress
 from lib.core.tensors import fingerprint
-from lib.photos.files import (
-    Photograph,
-    first_problems,
-    inspect_file,
-    is_folder,
-    iterate_folder,
-    list_folder,
-    person_of,
-    read_folder,
-    read_person,
-)
+from lib.photos import files
+from lib.photos.files import Photograph, inspect_file, is_folder, iterate_folder, person_of, read_folder, read_person
 from lib.photos.simulated.camera import read_simulated
 from lib.photos.videos import VIDEO_SUFFIXES, extract_frames
 
@@ -71,7 +62,7 @@ class DataSet:
             raise StudyError(f"{folder} is missing.\n\n{instructions(self.name)}")
         photographs = list(self.read(folder))
         if all(photograph.problem for photograph in photographs):
-            found = first_problems(photographs)
+            found = files.first_problems(photographs)
             raise StudyError(f"{folder} does not hold {self.layout}:{found}\n\n{instructions(self.name)}")
         return photographs
 
@@ -93,10 +84,10 @@ def fetch_lfw(data_home):
     folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
     if not folder.is_dir() and archive.is_file():  # put there by hand; scikit-learn needs its other files too
         check_sha256(archive, LFW_SHA256)
-        with tarfile.open(archive) as files:
+        with tarfile.open(archive) as content:
             # Python 3.11.0 to 3.11.3 have no filters; the archive is checked before
-            files.extraction_filter = getattr(tarfile, "data_filter", None)
-            files.extractall(home)
+            content.extraction_filter = getattr(tarfile, "data_filter", None)
+            content.extractall(home)
     if not folder.is_dir():
         try:
             # its return value, pixels, is not needed: ask for the one person with 500 photographs, tiny
@@ -173,7 +164,7 @@ def _folders(folder):
     """Sub-folders that are not hidden, sorted; none where there is no folder."""
     if not is_folder(folder):
         return []
-    return [entry for entry in list_folder(folder) if is_folder(entry) and not entry.name.startswith(".")]
+    return [entry for entry in files.list_folder(folder) if is_folder(entry) and not entry.name.startswith(".")]
 
 
 DATA_SETS = {

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import torch
 
@@ -67,10 +68,12 @@ def save_run(path, module, optimizer, generator, step, history, settings):
 
 
 def load_run(path, module, optimizer, generator, settings):
-    """Put a run back where `save_run` left it; return the steps done and the history.
+    """Put a run back where `save_run` left it; return the steps done and the history, 0 and None without such a file.
 
     StudyError: the file is damaged, or of a run of other settings: each difference is named with both values.
     """
+    if not Path(path).is_file():
+        return 0, None
     tensors, meta = load_tensors(path)
     settings = json.loads(json.dumps(settings))
     differences = [

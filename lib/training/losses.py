@@ -4,8 +4,6 @@ All reduce the batch by its *mean*, where Eq. 3 writes a sum over b: the publish
 batch size and on any number of processes.
 """
 
-from dataclasses import dataclass
-
 import torch
 
 from lib.face_model.model import Coefficients
@@ -107,26 +105,9 @@ def skin_loss(predicted, skin, colour):
     return (predicted.texture @ colour.T - skin).square().sum(1).mean()
 
 
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of Eq. 2 and Eq. 3; the paper has 1, 10, 0.07, 0.4 and 0.002, and not the others."""
-
-    identity: float
-    batch: float
-    loop: float
-    shape: float
-    texture: float
-    metric: float = 0.0
-    skin: float = 0.0
-    second_identity: float = 0.0
-    anchor: float = 0.0
-    prior: float = 0.0
-
-
-def total_loss(parameter, identity, batch, loop, weights, **others):
-    """Sum of all terms, each a Tensor () (paper 3.3, Eq. 2); `others` are those that the paper does not have."""
-    total = parameter + weights.identity * identity + weights.batch * batch + weights.loop * loop
-    return total + sum(getattr(weights, name) * value for name, value in others.items()) if others else total
+def total_loss(terms, weights):
+    """Sum of all terms by name (paper 3.3, Eq. 2), each times its weight but `parameter`, which has its own (Eq. 3)."""
+    return sum((weight * terms[name] for name, weight in weights.items()), start=terms["parameter"])
 
 
 def moments_of(coefficients):

@@ -5,7 +5,6 @@ A stopped run resumes from its checkpoint to the same bytes, on one process on a
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
@@ -37,9 +36,8 @@ def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=N
     optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
     settings = asdict(params) | dict(inputs=digest(synthetic.features, held_out, *regressor.state_dict().values()))
-    first, history = 0, []
-    if Path(checkpoint).is_file():
-        first, history = load_run(checkpoint, regressor, optimizer, generator, settings)
+    first, history = load_run(checkpoint, regressor, optimizer, generator, settings)
+    history = history or []
     if live:
         live.start(history)
     weights = (params.shape_weight, params.texture_weight)

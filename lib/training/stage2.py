@@ -5,14 +5,12 @@ A stopped run resumes from its checkpoint to the same bytes, on one process on a
 
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lib.core.errors import StudyError
-from lib.core.params import Stage1Params, Stage2Params
 from lib.core.processes import best_precision, mean_over_processes, own_part, rank, world_size
 from lib.core.progress import progress
 from lib.core.tensors import digest
@@ -20,20 +18,9 @@ from lib.face_model.model import FaceModel, digest_face_model
 from lib.photos.store import Photographs
 from lib.recognition.reader import FeatureReader
 from lib.rendering.renderer import Scene, SceneDistribution, sample_scenes
+from lib.training import losses
 from lib.training.augmentation import Augmentation, AugmentationDraw
 from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
-from lib.training.losses import (
-    LossWeights,
-    batch_distribution_loss,
-    bounded_distribution_loss,
-    identity_loss,
-    loopback_loss,
-    metric_loss,
-    parameter_loss,
-    prior_loss,
-    skin_loss,
-    total_loss,
-)
 from lib.training.synthetic import SyntheticFaces
 
 RECORD_STEPS = 10
@@ -141,7 +128,7 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     regressor costs next to nothing; the other terms are means over its own equal part. So the mean of the processes'
     losses is the loss of one process, and the mean of their gradients its gradient.
     """
-    weights = _loss_weights(params, stage1_params)
+    weights = stage1_params.shape_weight, stage1_params.texture_weight
     photographs, synthetic = batch.photographs, batch.synthetic
     predicted = regressor(photographs.features)
     faces = predicted[batch.rendered]
@@ -154,42 +141,28 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     if params.render_transform:
         embeddings = F.normalize(embeddings + regressor.render_transform(embeddings))
     bound, taught = params.eigenvalue_bound, regressor(synthetic.features)
+    spread = losses.bounded_distribution_loss(predicted, bound) if bound else losses.batch_distribution_loss(predicted)
     terms = dict(
-        parameter=parameter_loss(taught, synthetic.coefficients, weights.shape, weights.texture),
-        identity=identity_loss(embeddings, photographs.embeddings[batch.rendered]),
-        batch=bounded_distribution_loss(predicted, bound) if bound else batch_distribution_loss(predicted),
-        loop=loopback_loss(regressor(features), faces, weights.shape, weights.texture),
+        parameter=losses.parameter_loss(taught, synthetic.coefficients, *weights),
+        identity=losses.identity_loss(embeddings, photographs.embeddings[batch.rendered]),
+        batch=spread,
+        loop=losses.loopback_loss(regressor(features), faces, *weights),
     )
     if params.metric_weight:
-        terms["metric"] = metric_loss(taught, synthetic.coefficients, inputs.metric)
+        terms["metric"] = losses.metric_loss(taught, synthetic.coefficients, inputs.metric)
     if params.prior_weight:
-        terms["prior"] = prior_loss(predicted)
+        terms["prior"] = losses.prior_loss(predicted)
     if params.skin_weight:
-        terms["skin"] = skin_loss(predicted, photographs.skin, inputs.colour)
+        terms["skin"] = losses.skin_loss(predicted, photographs.skin, inputs.colour)
     if params.anchor_weight:
-        terms["anchor"] = metric_loss(predicted, photographs, inputs.metric)
+        terms["anchor"] = losses.metric_loss(predicted, photographs, inputs.metric)
     if params.second_identity_weight:
         last = slice(-len(faces), None)
         draw = batch.draw[last] if batch.draw else None
         embeddings = inputs.reader.see_with_second(inputs.face_model, faces, batch.scene[last], draw)
-        terms["second_identity"] = identity_loss(embeddings, photographs.second_embeddings[batch.rendered])
-    return terms | dict(total=total_loss(**terms, weights=weights))
-
-
-def _loss_weights(params: Stage2Params, stage1_params: Stage1Params):
-    """Weights of Eq. 2 from stage 2's parameters, those of Eq. 3 from stage 1's."""
-    return LossWeights(
-        params.identity_weight,
-        params.batch_weight,
-        params.loop_weight,
-        stage1_params.shape_weight,
-        stage1_params.texture_weight,
-        params.metric_weight,
-        params.skin_weight,
-        params.second_identity_weight,
-        params.anchor_weight,
-        params.prior_weight,
-    )
+        terms["second_identity"] = losses.identity_loss(embeddings, photographs.second_embeddings[batch.rendered])
+    weights = {name: getattr(params, f"{name}_weight") for name in terms if name != "parameter"}
+    return terms | dict(total=losses.total_loss(terms, weights))
 
 
 def _shallow_network(size):
@@ -227,10 +200,8 @@ def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None
         regressor.render_transform = transform.to(regressor.feature_mean.device)
     optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
-    first, history = 0, History()
-    if Path(checkpoint).is_file():
-        first, saved = load_run(checkpoint, regressor, optimizer, generator, settings)
-        history = History(**saved)
+    first, saved = load_run(checkpoint, regressor, optimizer, generator, settings)
+    history = History(**(saved or {}))
     if live:
         live.start(history.losses, history.monitors)
         if first == 0:

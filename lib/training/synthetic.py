@@ -1,12 +1,13 @@
 """Synthetic faces as training sees them: features of a render, and the coefficients behind it (paper 3.3)."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from lib.core.progress import progress
-from lib.core.tensors import Batch, fingerprint, load_tensors, save_tensors
+from lib.core.tensors import Batch, fingerprint, kept_tensors, load_tensors, save_tensors
 from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import sample_scenes
 from lib.training.augmentation import Augmentation
@@ -50,12 +51,8 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
         size = min(FACES_PER_SHARD, count - start)
         path = Path(folder) / f"shard-{index:04d}.safetensors"
         meta = dict(settings=fingerprint(settings), size=size)
-        if path.is_file() and load_tensors(path)[1] == meta:
-            shard = load_tensors(path)[0]
-        else:
-            shard = _make_shard(face_model, reader, size, seed * 1_000_003 + index, distribution, augmentation)
-            save_tensors(path, shard, meta)
-        shards.append(shard)
+        make = partial(_make_shard, face_model, reader, size, seed * 1_000_003 + index, distribution, augmentation)
+        shards.append(kept_tensors(path, make, meta))
         bar.update(size)
     bar.close()
     joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}

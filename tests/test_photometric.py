@@ -1,6 +1,7 @@
 """Pixels that explain a photograph: the terms by hand, where their gradient goes, and what a fit finds again."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from lib.baselines.photometric import (
     NOTHING,
     SMALLEST_DIFFERENCE,
     VIEW_DIMENSION,
-    Energy,
     Explanation,
     draw,
     landmark_loss,
@@ -99,7 +99,9 @@ def test_every_unknown_changes_the_energy(model, generator):
     target, _ = photographs_of(model, random_explanation(3, generator, 0.5))
     unknowns = random_explanation(3, generator, 0.5).each(lambda tensor: tensor.requires_grad_())
     detected = CROP.canonical_points().expand(3, 4, 2)
-    pixel_energy(model, unknowns, target, detected, CROP, Energy(20.0, 0.0))["total"].sum().backward()
+    pixel_energy(model, unknowns, target, detected, CROP, replace(FIT, landmark_weight=20.0, prior_weight=0.0))[
+        "total"
+    ].sum().backward()
     for name, values in unknowns.state().items():
         # each component by itself, pose, light and place among them
         assert (values.grad.abs().sum(0) > 0).all() and values.grad.isfinite().all(), name
@@ -113,7 +115,9 @@ def test_gradients_of_light_agree_with_finite_differences(model, generator, colu
 
     def energy(view):
         explanation = Explanation(start.shape, start.texture, start.expression, view)
-        return pixel_energy(model, explanation, target, detected, CROP, Energy(20.0, 1e-4))["total"].sum()
+        return pixel_energy(
+            model, explanation, target, detected, CROP, replace(FIT, landmark_weight=20.0, prior_weight=1e-4)
+        )["total"].sum()
 
     view = start.view.clone().requires_grad_()
     energy(view).backward()
@@ -153,9 +157,8 @@ def test_a_fit_finds_pose_and_light_again(fine_model, generator):
     truth.view[:, 13:16] = torch.tensor([0.8, -0.6, 0.3])  # brightness of the lamps and of the light from everywhere
     crops = crops_of(fine_model, truth)
     neutral = Explanation.neutral(fine_model, 4)
-    weights = Energy(FIT.landmark_weight, FIT.prior_weight)
     with torch.no_grad():
-        before = pixel_energy(fine_model, neutral, crops.images(), crops.landmarks, CROP, weights)["photometric"]
+        before = pixel_energy(fine_model, neutral, crops.images(), crops.landmarks, CROP, FIT)["photometric"]
     found, after = fit(fine_model, crops, CROP, FIT)
     assert (after < 0.3 * before).all()
     assert (found.view[:, 0] - truth.view[:, 0]).abs().max() < 0.5

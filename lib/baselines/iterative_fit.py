@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from lib.baselines.photometric import Energy, Explanation, pixel_energy
+from lib.baselines.photometric import Explanation, pixel_energy
 from lib.core.processes import best_device, on_best_device
 from lib.core.progress import progress
 from lib.core.tensors import digest, fingerprint, kept_tensors
@@ -69,7 +69,7 @@ def _descend(face_model, start, crops, images, size, crop, params, free):
     """Improve the unknowns named in `free` by Adam; several starts of all photographs may stand one after the other."""
     times = len(start) // len(crops)
     pictures = F.interpolate(images, size, mode="bilinear", antialias=True).repeat(times, 1, 1, 1)
-    detected, weights = crops.landmarks.repeat(times, 1, 1), Energy(params.landmark_weight, params.prior_weight)
+    detected = crops.landmarks.repeat(times, 1, 1)
     state = {name: values.clone().requires_grad_(name in free) for name, values in start.state().items()}
     explanation, small = Explanation(**state), Crop(size, crop.points)
     optimizer = torch.optim.Adam([state[name] for name in free], params.learning_rate)
@@ -77,8 +77,8 @@ def _descend(face_model, start, crops, images, size, crop, params, free):
         set_learning_rate(optimizer, params.learning_rate, step, params.steps)
         optimizer.zero_grad(set_to_none=True)
         # a sum, so that no photograph's step depends on how many are fitted beside it
-        pixel_energy(face_model, explanation, pictures, detected, small, weights)["total"].sum().backward()
+        pixel_energy(face_model, explanation, pictures, detected, small, params)["total"].sum().backward()
         optimizer.step()
     with torch.no_grad():
-        terms = pixel_energy(face_model, explanation, pictures, detected, small, weights)
+        terms = pixel_energy(face_model, explanation, pictures, detected, small, params)
     return explanation.each(torch.Tensor.detach), terms["total"], terms["photometric"]

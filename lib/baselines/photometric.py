@@ -108,16 +108,11 @@ def prior(explanation):
     return sum(values.square().sum(1) for values in explanation.state().values())
 
 
-@dataclass(frozen=True)
-class Energy:
-    """Weights of `landmark_loss` and `prior`; the photometric term has 1."""
+def pixel_energy(face_model, explanation, photographs, detected, crop, params):
+    """Energy terms (B,) of explanations of photographs (B, 3, H, W) and their landmarks; their sum is `total`.
 
-    landmarks: float
-    prior: float
-
-
-def pixel_energy(face_model, explanation, photographs, detected, crop, weights):
-    """Energy terms (B,) of explanations of photographs (B, 3, H, W) and their landmarks; their sum is `total`."""
+    `params` has `landmark_weight` and `prior_weight`; the photometric term has 1.
+    """
     pictures, places = draw(face_model, explanation, crop)
     terms = dict(
         photometric=photometric_loss(pictures, photographs),
@@ -125,5 +120,5 @@ def pixel_energy(face_model, explanation, photographs, detected, crop, weights):
         prior=prior(explanation),
     )
     return terms | dict(
-        total=terms["photometric"] + weights.landmarks * terms["landmarks"] + weights.prior * terms["prior"]
+        total=terms["photometric"] + params.landmark_weight * terms["landmarks"] + params.prior_weight * terms["prior"]
     )

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.baselines.photometric import VIEW_DIMENSION, Energy, Explanation, draw, pixel_energy
+from lib.baselines.photometric import VIEW_DIMENSION, Explanation, draw, pixel_energy
 from lib.core.processes import best_device, on_best_device
 from lib.core.progress import progress
 from lib.core.tensors import digest
@@ -125,7 +125,7 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
     settings = asdict(params) | dict(inputs=inputs, face_model=digest_face_model(face_model))
     first, history = load_run(checkpoint, autoencoder, optimizer, generator, settings)
     history = history or []
-    energy, small = Energy(params.landmark_weight, params.prior_weight), Crop(PICTURE_SIZE, crop.points)
+    small = Crop(PICTURE_SIZE, crop.points)
     bar = progress(range(first, params.steps), "pixel autoencoder", initial=first, total=params.steps, unit="step")
     started = time.perf_counter()
     for step in bar:
@@ -134,7 +134,7 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
         images = batch.images()
         explanation = autoencoder(batch.features, images)
         smaller = F.interpolate(images, PICTURE_SIZE, mode="bilinear", antialias=True)
-        terms = pixel_energy(face_model, explanation, smaller, batch.landmarks, small, energy)
+        terms = pixel_energy(face_model, explanation, smaller, batch.landmarks, small, params)
         terms = {name: values.mean() for name, values in terms.items()}
         norm = backward(autoencoder, optimizer, terms["total"])
         values = {name: value.item() for name, value in terms.items()}

@@ -28,24 +28,16 @@ TEST_PHOTOGRAPHS = 2  # of a person, so that one can be recognised by another
 class FeatureStore:
     """Photographs as the recognition networks see them.
 
-    Attributes
-    ----------
-    index : DataFrame
-        One line a file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path` (relative to the
-        source), `person`, `condition` and `scan` (see `lib.photos.files.Photograph`), `split` ("train", "test"; empty
-        when skipped), `box_left`, `box_top`, `box_right`, `box_bottom` and `<point>_x`, `<point>_y` for each of
-        `lib.rendering.crop.POINT_NAMES` (pixels of the upright photograph), `probability`, `faces` (how many were
-        found) and `reason` (why it was skipped, else empty).
-    features, descriptors : dict of str to ndarray
-        By network: features (N, F) and raw descriptors (N, E), float32, memory-mapped.
-    crops : ndarray (N, S, S, 3)
-        uint8, RGB: the photographs in the training network's crop, memory-mapped.
+    `index` has one line a file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path` (relative
+    to the source), `person`, `condition` and `scan` (see `lib.photos.files.Photograph`), `split` ("train", "test";
+    empty when skipped), `lib.photos.align.MEASURE_COLUMNS` (pixels of the upright photograph), `faces` (how many were
+    found) and `reason` (why it was skipped, else empty). The arrays are memory-mapped.
     """
 
     index: pd.DataFrame
-    features: dict[str, np.ndarray]
-    descriptors: dict[str, np.ndarray]
-    crops: np.ndarray
+    features: dict[str, np.ndarray]  # by network: (N, F), float32
+    descriptors: dict[str, np.ndarray]  # by network: raw ones (N, E), float32
+    crops: np.ndarray  # (N, S, S, 3), uint8, RGB: in the training network's crop
 
     def rows(self, split):
         """Return the rows of a split ("train" or "test"), int64, ascending."""
@@ -101,39 +93,19 @@ def load_feature_store(folder):
 
 @dataclass(frozen=True)
 class Photographs(Batch):
-    """Some rows of the store in memory; what was not asked for is None.
+    """Some rows of the store in memory; what was not asked for is None."""
 
-    Attributes
-    ----------
-    features, mirrored : Tensor or MappedRows (N, F)
-        Of the training network, and of the mirror images.
-    embeddings : Tensor, MappedRows or ndarray (N, E)
-        Unit length: an array where they are compared.
-    persons, conditions, rows : ndarray (N,)
-        str, str (empty where a source has no conditions), and the rows of the store.
-    pictures : Tensor (N, H, W, 3)
-        uint8, in the crop of the training network.
-    landmarks : Tensor (N, 4, 2)
-        `lib.rendering.crop.POINT_NAMES` as they were detected, in units of the crop.
-    skin : Tensor (N, 3)
-        Mean colour of each face's front (`lib.training.metric.read_colour`).
-    second_embeddings : Tensor (N, E)
-        Of the second network of `FeatureReader`, unit length.
-    shape : Tensor (N, S)
-        Coefficients that stage 1's regressor reads.
-    """
-
-    features: torch.Tensor | MappedRows
-    embeddings: torch.Tensor | MappedRows | np.ndarray | None = None
-    persons: np.ndarray | None = None
-    conditions: np.ndarray | None = None
-    rows: np.ndarray | None = None
-    pictures: torch.Tensor | None = None
-    landmarks: torch.Tensor | None = None
-    mirrored: torch.Tensor | None = None
-    skin: torch.Tensor | None = None
-    second_embeddings: torch.Tensor | None = None
-    shape: torch.Tensor | None = None
+    features: torch.Tensor | MappedRows  # (N, F), of the training network
+    embeddings: torch.Tensor | MappedRows | np.ndarray | None = None  # (N, E), unit length
+    persons: np.ndarray | None = None  # (N,), str
+    conditions: np.ndarray | None = None  # (N,), str; empty where a source has no conditions
+    rows: np.ndarray | None = None  # (N,), of the store
+    pictures: torch.Tensor | None = None  # (N, H, W, 3), uint8, in the crop of the training network
+    landmarks: torch.Tensor | None = None  # (N, 4, 2): `POINT_NAMES` as they were detected, in units of the crop
+    mirrored: torch.Tensor | None = None  # (N, F): features of the mirror images
+    skin: torch.Tensor | None = None  # (N, 3): mean colour of each face's front (`lib.training.metric.read_colour`)
+    second_embeddings: torch.Tensor | None = None  # (N, E), unit length, of the second network of `FeatureReader`
+    shape: torch.Tensor | None = None  # (N, S): coefficients that stage 1's regressor reads
 
     def images(self):
         """The pictures as the renderer draws: float32 (N, 3, H, W), sRGB in [0, 1]."""

@@ -35,9 +35,9 @@ class Fragments:
 def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto", cull_backfaces=True):
     """Draw meshes into pixel buffers.
 
-    Pixel (row r, column c) is sampled at x = (2 c + 1 - W) / W, y = (H - 1 - 2 r) / H of x / w and y / w; the
-    visible volume is -w <= x, y, z <= w, w > 0, and the smallest z / w wins. A point on an edge that two triangles
-    share belongs to exactly one of them.
+    Pixel (row r, column c) is sampled at x = (2 c + 1 - W) / W, y = (H - 1 - 2 r) / H of x / w and y / w; the visible
+    volume is -w <= x, y, z <= w, w > 0, and the smallest z / w wins. A point on an edge that two triangles share
+    belongs to exactly one of them.
 
     Parameters
     ----------
@@ -52,9 +52,8 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
         Of the pictures in pixels.
     backend : {"auto", "cpu", "torch", "kaolin", "kaolin-nvdiffrast"}
         "auto": "cpu" for tensors there; on other devices "kaolin" where it is installed, else "torch" (printed once).
-        "torch" is plain torch on any device, "kaolin" Kaolin's own CUDA rasteriser, "kaolin-nvdiffrast" the one that it
-        borrows from nvdiffrast, which snaps to 1/16 of a pixel. All but "cpu" leave out whole triangles that reach
-        behind the camera or beyond the near or the far plane.
+        `docs/renderer.md` compares them: all but "cpu" leave out triangles that reach behind the camera or beyond the
+        near or the far plane.
     cull_backfaces : bool
         Leave out triangles that are clockwise in the picture.
 
@@ -63,15 +62,12 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
     Fragments
         Gradients reach `attributes` and x, y, w of `clip_vertices` by way of the barycentric coordinates, continued
         beyond the triangle's border as if the surface were locally planar; none reach z and none go through the ids
-        (paper 3.2.1). On the CPU the same input gives the same bytes, forward and backward, at any number of threads;
-        a GPU adds gradients in no fixed order.
+        (paper 3.2.1). On the CPU equal input gives equal bytes, gradients too, at any number of threads.
 
     Raises
     ------
-    ValueError
-        Shapes, types or indices do not fit.
-    StudyError
-        The backend is unknown or not installed, or the installed `kaolin` is the empty placeholder.
+    ValueError, StudyError
+        Shapes, types or indices do not fit; the backend is unknown or not installed.
     """
     _check(clip_vertices, triangles, attributes, height, width)
     backend = _choose(backend, clip_vertices.device)

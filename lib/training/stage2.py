@@ -30,11 +30,7 @@ MANY = 100_000  # photographs beyond which a step does not permute all of them
 
 @dataclass(frozen=True)
 class Stage2Inputs:
-    """What stays fixed in stage 2.
-
-    The network of `reader` is centred on renders; `metric` (S, S) and `colour` (3, K) are those of `metric_loss` and
-    `skin_loss`, where these have a weight.
-    """
+    """What stays fixed in stage 2; `reader`'s network is centred on renders."""
 
     face_model: FaceModel
     reader: FeatureReader
@@ -42,8 +38,8 @@ class Stage2Inputs:
     synthetic: SyntheticFaces
     distribution: SceneDistribution
     augmentation: Augmentation = Augmentation()
-    metric: torch.Tensor | None = None
-    colour: torch.Tensor | None = None
+    metric: torch.Tensor | None = None  # (S, S) of `metric_loss`, where it has a weight
+    colour: torch.Tensor | None = None  # (3, K) of `skin_loss`
 
     @property
     def network(self):
@@ -65,14 +61,13 @@ class Stage2Inputs:
 class Stage2Batch:
     """What one process works on in one step.
 
-    The batch distribution loss is taken over the `photographs` of all processes; this one renders R of them,
-    `rendered`, in V views: view v of photograph r is entry v * R + r of `scene` and of `draw`.
+    The batch distribution loss is taken over the `photographs` of all processes; this one renders R of them in V views.
     """
 
     photographs: Photographs
-    rendered: slice
+    rendered: slice  # of the photographs
     synthetic: SyntheticFaces
-    scene: Scene
+    scene: Scene  # view v of photograph r is entry v * R + r, in `draw` too
     draw: AugmentationDraw | None = None
 
 
@@ -175,15 +170,12 @@ def _shallow_network(size):
 
 @dataclass
 class History:
-    """What was recorded of a run of stage 2.
+    """What was recorded of a run of stage 2."""
 
-    `losses` has the first step and every tenth: `step` (from 1), the terms before that step's update, `learning_rate`,
-    `gradient_norm` and `pictures_per_second`, the only value that differs between equal runs. `monitors` has what
-    `Monitor.measure` gave before the first step and every `validation_steps`.
-    """
-
+    # the first step and every tenth: `step` (from 1), the terms before its update, `learning_rate`, `gradient_norm` and
+    # `pictures_per_second`, the only value that differs between equal runs
     losses: list = field(default_factory=list)
-    monitors: list = field(default_factory=list)
+    monitors: list = field(default_factory=list)  # of `Monitor.measure`, before the first step and every so often
 
 
 def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None):

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from lib.core import paths
 from lib.photos.embed import embed_photographs
-from lib.photos.embed_processes import NETWORKS_FOLDER
 from lib.photos.files import Photograph, read_folder
 from lib.recognition.network import load_network
 
@@ -61,7 +61,7 @@ class PeakMemory:
 
 def measure(folder, work, count):
     """Embed the first `count` photographs of a folder, of which some may be done; -> a row of the table."""
-    networks = {name: load_network(name, NETWORKS_FOLDER) for name in NETWORKS}
+    networks = {name: load_network(name, paths.NETWORKS) for name in NETWORKS}
     photographs = read_folder(folder)[:count]
     with PeakMemory() as memory:
         start = time.perf_counter()

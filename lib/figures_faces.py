@@ -5,14 +5,11 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 
-CELL = 1.25
-"""Inches per picture: shows 150 pixels as they are."""
+CELL = 1.25  # inches per picture: shows 150 pixels as they are
 GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
 """Size of the titles in points; inches for a line of titles and between groups of rows."""
-ERROR_COLOURS, UNMEASURED = "viridis", 0.6
-"""Colour map of errors; grey of places without one."""
-LETTER = 0.0078
-"""Inches that a letter takes, for each point of its size."""
+ERROR_COLOURS, UNMEASURED = "viridis", 0.6  # colour map of errors; grey of places without one
+LETTER = 0.0078  # inches that a letter takes, for each point of its size
 
 
 def face_grid(rows, titles=None, row_titles=None, group=None):

@@ -20,8 +20,7 @@ from lib.evaluation.likeness import (
     share_below,
 )
 
-TOP = (1, 5)
-"""Recall at how many neighbours (paper Table 3)."""
+TOP = (1, 5)  # recall at how many neighbours (paper Table 3)
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,16 @@ from lib.evaluation.surfaces import make_surface
 from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import IBUG_LANDMARKS, NOW_LANDMARKS
 
-ENDINGS = (".glb", ".gltf", ".off", ".stl", ".obj", ".ply")
-"""Of several meshes with one name the last of these counts."""
+ENDINGS = (".glb", ".gltf", ".off", ".stl", ".obj", ".ply")  # of several meshes with one name the last of these counts
 
 UNITS = dict(mm=1.0, cm=10.0, m=1000.0)
 LEAST_SIZE, LARGEST_SIZE = 60.0, 1000.0
 """mm that the longest side of a face, or of a scan of head and shoulders, may measure."""
 
 LANDMARK_ENDINGS = (".landmarks.json", ".txt", ".npy", ".pp", "_picked_points.pp")
-COMMON_LANDMARKS = "landmarks.json"
-"""Of all meshes in a folder and in its folders."""
+COMMON_LANDMARKS = "landmarks.json"  # of all meshes in a folder and in its folders
 
-FARTHEST_LANDMARK = 0.1
-"""Of the mesh's longest side, that a landmark may lie off it."""
+FARTHEST_LANDMARK = 0.1  # of the mesh's longest side, that a landmark may lie off it
 
 LISTS = {1: ("nose_tip",), 7: NOW_LANDMARKS, 51: IBUG_LANDMARKS[17:], 68: IBUG_LANDMARKS}
 """What a list of so many points names."""

@@ -15,14 +15,10 @@ from lib.rendering.vertices import unit_normals
 
 GRAZING, FACING = 0.25, 0.65
 """Cosines between the surface's normal and the direction to the camera: not used, and used in full."""
-FEATHER = 16
-"""Texels over which what is seen fades in from where something hides it."""
-DEPTH_TOLERANCE = 0.5
-"""mm that a place may lie behind what the camera sees there, in addition to the slope of a pixel."""
-DARKEST = 0.05
-"""Irradiance below which a pixel does not tell the albedo; used in full from four times of it."""
-BRIGHTEST = 0.96
-"""sRGB from which a pixel is taken for a highlight or cut off: used less and less towards 1."""
+FEATHER = 16  # texels over which what is seen fades in from where something hides it
+DEPTH_TOLERANCE = 0.5  # mm that a place may lie behind what the camera sees there, in addition to the slope of a pixel
+DARKEST = 0.05  # irradiance below which a pixel does not tell the albedo; used in full from four times of it
+BRIGHTEST = 0.96  # sRGB from which a pixel is taken for a highlight or cut off: used less and less towards 1
 LARGEST_GAIN = 2.0
 BRIGHTER, DARKER = (0.3, 0.7), (1.4, 2.1)
 """How much (natural logarithm) a colour may differ from the model's: background and highlights are brighter, hair is

@@ -14,8 +14,7 @@ from lib.core.files import MADE_HERE
 from lib.core.pictures import to_uint8
 from lib.rendering.rasterize import rasterize
 
-SIDE = 1024
-"""Texels along a side: about two between neighbouring vertices of the open model."""
+SIDE = 1024  # texels along a side: about two between neighbouring vertices of the open model
 
 
 class Atlas:

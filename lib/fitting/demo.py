@@ -16,10 +16,8 @@ from lib.photos.files import Photograph
 from lib.viewer import face_viewer
 
 LOOPBACK, PORT = "127.0.0.1", 8000
-LARGEST_UPLOAD = 50_000_000
-"""Bytes."""
-PATIENCE = 30
-"""Seconds that a connection may be silent."""
+LARGEST_UPLOAD = 50_000_000  # bytes
+PATIENCE = 30  # seconds that a connection may be silent
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A face from a photograph</title>
 <style>body { font: 16px sans-serif; margin: 2rem; } iframe { border: 0; width: 100%; height: 30rem; }

@@ -18,8 +18,7 @@ from lib.rendering.crop import Crop
 POINTS = 468
 CROP = Crop(192, ((0.385, 0.4), (0.615, 0.4), (0.41, 0.622), (0.59, 0.622)))
 """Framed so that the points fill two thirds of the picture, as where the network follows a face through a video."""
-CHANNELS = (16,) * 3 + (32,) * 3 + (64,) * 3 + (128,) * 9
-"""After the stem and after each of the 17 blocks."""
+CHANNELS = (16,) * 3 + (32,) * 3 + (64,) * 3 + (128,) * 9  # after the stem and after each of the 17 blocks
 HALVING_BLOCKS = (3, 6, 9, 12, 15)
 
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from lib.core.pictures import decode_srgb
 
-BRIGHTEST = 0.98
-"""sRGB: what a camera cut off at white tells nothing."""
+BRIGHTEST = 0.98  # sRGB: what a camera cut off at white tells nothing
 PENALTY = 0.003
 """On the squared coefficients of all but the first, per pixel: one side of a face alone does not show them."""
 ROUNDS = 8

@@ -13,8 +13,7 @@ from lib.face_model.meshes import files_of, save_mesh
 from lib.fitting.turntable import save_turntable
 from lib.photos.read import read_picture
 
-POSED, TURNTABLE = "posed", "turntable"
-"""Folders of the meshes with pose and expression, and of the animations."""
+POSED, TURNTABLE = "posed", "turntable"  # folders of the meshes with pose and expression, and of the animations
 USE = "not for identifying people, nor for deciding anything about them: docs/model-card.md"
 
 

@@ -15,10 +15,8 @@ from lib.rendering.shading import shade
 from lib.rendering.vertices import vertex_stage
 
 FRAMES, MILLISECONDS = 24, 100
-FARTHEST = math.radians(60)
-"""To either side."""
-FRONT = 30
-"""Bytes of a WebP's header; the chunks follow."""
+FARTHEST = math.radians(60)  # to either side
+FRONT = 30  # bytes of a WebP's header; the chunks follow
 
 
 @torch.inference_mode()

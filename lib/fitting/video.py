@@ -24,12 +24,9 @@ from lib.photos.align import cut_faces
 from lib.photos.detect import FaceDetector
 from lib.photos.read import Picture
 
-LONGEST_SIDE = 640
-"""Pixels; larger frames are shrunk."""
-MOST_READ = 40
-"""Frames, evenly spaced, that the identity is read from."""
-SMOOTHING = 0.05
-"""Standard deviation in seconds of the Gaussian filter over time."""
+LONGEST_SIDE = 640  # pixels; larger frames are shrunk
+MOST_READ = 40  # frames, evenly spaced, that the identity is read from
+SMOOTHING = 0.05  # standard deviation in seconds of the Gaussian filter over time
 TOLD = ("pose_degrees", "distance_mm", "camera", "expression", "residual")
 
 

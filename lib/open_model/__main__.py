@@ -13,8 +13,7 @@ from lib.core.params import PARAMS_FILE, load_params
 from lib.face_model.meshes import face_glb
 from lib.face_model.model import FaceModel
 
-TARGETS = 20
-"""Expressions that become morph targets; each adds 1.3 MB to the full model's file."""
+TARGETS = 20  # expressions that become morph targets; each adds 1.3 MB to the full model's file
 
 
 def export(path, folder):

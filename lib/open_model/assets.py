@@ -15,8 +15,7 @@ from PIL import Image
 
 from lib.core.errors import StudyError
 
-MILLIMETRES_PER_UNIT = 100.0
-"""MakeHuman's unit is a decimetre."""
+MILLIMETRES_PER_UNIT = 100.0  # MakeHuman's unit is a decimetre
 
 HEAD_ORIGIN = np.array([0.0, 709.0, 50.0])
 """Where this study puts the origin, mm in MakeHuman's frame: inside the head, at the height of the nose."""

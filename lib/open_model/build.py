@@ -18,11 +18,9 @@ from lib.open_model.shape import MIRROR
 
 __all__ = ["FaceGenerator", "Person", "build_open_face_model", "light_mesh"]
 
-SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100
-"""As in the Basel Face Model 2017."""
+SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100  # as in the Basel Face Model 2017
 
-RELATIVE_TOLERANCE = 1e-9
-"""Eigenvalues below this share of the largest one are rounding errors."""
+RELATIVE_TOLERANCE = 1e-9  # eigenvalues below this share of the largest one are rounding errors
 
 
 def build_open_face_model(folder, seed, shape_samples, texture_samples, expression_samples, resolutions):

@@ -33,8 +33,7 @@ PLACED = [8, *range(17, 68)]
 LARGEST_MISFIT, LARGEST_MOVE = 12.0, 0.5
 """Of the landmarks, mm; of half of the vertices by one mode, as a share of the face's size."""
 
-NORMAL_WEIGHT, SMOOTHING = 6.0, 1.0
-"""Half the mm by which an opposite normal makes a vertex more distant; of the warp."""
+NORMAL_WEIGHT, SMOOTHING = 6.0, 1.0  # half the mm by which an opposite normal makes a vertex more distant; of the warp
 
 
 class MeshBasis(NamedTuple):

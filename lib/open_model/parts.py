@@ -9,16 +9,14 @@ from scipy.sparse.csgraph import connected_components
 
 from lib.open_model.subdivision import clip_quads, subdivide
 
-LONGEST_LIGHT_EDGE = 5.0
-"""Cage edges longer than this (mm) are split once in the light mesh."""
+LONGEST_LIGHT_EDGE = 5.0  # cage edges longer than this (mm) are split once in the light mesh
 
 RINGS_DEGREES = np.array(
     [3, 5, 6, 7, 8.2, 10, 12, 14, 16, 18, 19.4, 20.3, 21.2, 22.2, 23.4, 25.5, 29, 33, 39, 46, 53, 60, 66, 73, 80]
 )
 LIGHT_RINGS = [0, 3, 5, 7, 9, 11, 12, 13, 15, 17, 19, 21, 24]
 SEGMENTS, LIGHT_STRIDE = 48, 2
-EYE_UV_RADIUS = 0.024
-"""In units of the base mesh's texture, where it makes an eyeball's texture as fine as the face's."""
+EYE_UV_RADIUS = 0.024  # in units of the base mesh's texture, where it makes an eyeball's texture as fine as the face's
 
 
 class Part(IntEnum):

@@ -12,8 +12,7 @@ from scipy.spatial import cKDTree
 
 from lib.open_model.assets import load_base_mesh, load_target, target_names
 
-ANCESTRIES = ("african", "asian", "caucasian")
-"""MakeHuman's names of its three macro targets."""
+ANCESTRIES = ("african", "asian", "caucasian")  # MakeHuman's names of its three macro targets
 
 SLIDER_FOLDERS = (
     "head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "ears", "eyebrows", "neck",
@@ -35,8 +34,7 @@ BUMPS, BUMP_WIDTH = 34, 18.0
 """How many places on one side of the face have smooth displacements of their own, and how wide these are (mm)."""
 
 LARGEST_DEVIATION = 2.6
-SIDE_DIFFERENCE = 0.1
-"""How much the sliders of left and right differ, in standard deviations of the slider."""
+SIDE_DIFFERENCE = 0.1  # how much the sliders of left and right differ, in standard deviations of the slider
 
 ASYMMETRY_SPREAD, LARGEST_ASYMMETRY = 0.08, 0.24
 MIRROR = np.array([-1.0, 1.0, 1.0])

@@ -17,15 +17,13 @@ IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
     + (".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".hif", ".mpo", ".tga")
 )
-COMPRESSED_SUFFIX = ".bz2"
-"""As in FERET: ``00001_930831_fa_a.ppm.bz2``."""
+COMPRESSED_SUFFIX = ".bz2"  # as in FERET: ``00001_930831_fa_a.ppm.bz2``
 PEOPLE_FILES = ("people.csv", "people.json")
 """What is known of the people, beside their folders (`lib.photos.people.read_people`): no photograph."""
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 """Copies and thumbnails that macOS puts into archives and Synology's servers beside photographs."""
 HIDDEN, LINK_BACK = "hidden, or the system's", "a link back to a folder that holds it"
-PLACEHOLDER = ".gitkeep"
-"""Keeps an empty folder in git: no file of anybody's."""
+PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git: no file of anybody's
 
 
 @dataclass(frozen=True, slots=True)

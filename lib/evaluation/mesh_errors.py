@@ -20,28 +20,15 @@ NOSE_REACH = 40.0  # mm from the point under the nose within which its tip is lo
 
 @dataclass(frozen=True)
 class Protocol:
-    """How meshes are placed, what of a scan is measured, and how.
+    """How meshes are placed, what of a scan is measured, and how."""
 
-    Attributes
-    ----------
-    align : str
-        Of `ALIGNMENTS`: "icp" starts from three or more landmarks that both meshes have, else from the noses' tips.
-    scalings : tuple of str
-        Of `SCALINGS`: each mesh has its scale, all have one (the geometric mean of theirs), or they keep their own.
-    crop : float or str or None
-        mm around the tip of the scan's nose; `NOW_CROP`, NoW's region; None: the whole scan.
-    distance : str
-        Of `DISTANCES`. "scan-to-mesh" is of all vertices of the scan, to the closest points of triangles; the others
-        are between vertices, in both directions, in the region of intersection (paper 4.2).
-    regions : bool
-        Also measure each of `REGIONS`, to which the mesh is registered once more, rigidly (after REALY, Chai et al.
-        2022).
-    """
-
-    align: str
-    scalings: tuple
-    crop: float | str | None
+    align: str  # of `ALIGNMENTS`: "icp" starts from three or more landmarks that both have, else from the noses' tips
+    scalings: tuple  # of `SCALINGS`: each mesh has its scale, all one (the geometric mean of theirs), or their own
+    crop: float | str | None  # mm around the tip of the scan's nose; `NOW_CROP`, NoW's region; None: the whole scan
+    # of `DISTANCES`: "scan-to-mesh" is of all vertices of the scan, to the closest points of triangles; the others are
+    # between vertices, in both directions, in the region of intersection (paper 4.2)
     distance: str
+    # also measure each of `REGIONS`, to which the mesh is registered once more, rigidly (REALY, Chai et al. 2022)
     regions: bool = False
 
 

@@ -105,10 +105,7 @@ def check_sha256(path, sha256):
 
 
 def download(url, path, sha256):
-    """Download a file with progress, into ``<path>.part`` until it is complete and right; the next call resumes it.
-
-    StudyError where there is no network, or the content's SHA-256 (hexadecimal) is not the expected one.
-    """
+    """Download into ``<path>.part`` until it is complete, resuming; StudyError: no network, another SHA-256 (hex)."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

@@ -38,10 +38,7 @@ def read_yaml(path):
 
 
 def build(kind, values, prefix):
-    """Make a dataclass that `strict` decorates of nested dicts; StudyError names each value that does not fit.
-
-    `prefix`, such as `variants.full`, stands before the names; it is empty for the whole file.
-    """
+    """Make a `strict` dataclass of nested dicts; StudyError names, behind `prefix`, each value that does not fit."""
     try:
         # through JSON, since pydantic's strict mode takes mappings for dataclasses only from there
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(values, default=str))

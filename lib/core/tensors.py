@@ -30,10 +30,7 @@ def save_tensors(path, tensors, meta):
 
 
 def load_tensors(path):
-    """Read what `save_tensors` wrote: (dict of str to Tensor, meta).
-
-    StudyError: the file is missing, damaged, or was not written by `save_tensors`.
-    """
+    """Read what `save_tensors` wrote: tensors by name, and meta; StudyError: missing, damaged or written otherwise."""
     if not Path(path).is_file():
         raise StudyError(f"{path} does not exist; run `dvc repro` to make it")
     try:

@@ -32,10 +32,7 @@ VIEW_RADIUS, VIEW_SIZE, COVER = 250.0, 512, 1.0
 
 @dataclass(frozen=True)
 class ScanFit:
-    """A scan and the model's face fitted to it (its outer skin), both in the model's frame.
-
-    `pose` moves the scan there, its scale is 1; `coefficients` are in standard deviations.
-    """
+    """A scan that `pose` (of scale 1) moved, and the outer skin of the face fitted to it, both in the model's frame."""
 
     coefficients: np.ndarray
     pose: Similarity
@@ -45,10 +42,7 @@ class ScanFit:
 
     @property
     def error(self):
-        """Mean distance of the two surfaces in mm, in both directions, where they overlap.
-
-        Point to plane as in the paper's Table 1, within 95 mm of the fitted nose tip.
-        """
+        """Mean distance in mm, both ways, where the surfaces overlap within 95 mm of the nose tip (paper Table 1)."""
         face, scan = (crop_to_sphere(surface, self.nose_tip) for surface in (self.face, self.scan))
         return symmetric_distance(face, scan)
 

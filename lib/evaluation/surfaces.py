@@ -81,10 +81,7 @@ def make_surface(vertices, triangles):
 
 
 def crop_to_sphere(surface, centre, radius=CROP_RADIUS):
-    """Keep the triangles whose corners all lie within `radius` mm of `centre`: 95 mm around the nose tip (paper 4.2).
-
-    ValueError where nothing is left.
-    """
+    """Keep triangles within `radius` mm of `centre`: 95 mm round the nose tip (paper 4.2); ValueError: none is left."""
     inside = np.linalg.norm(surface.vertices - np.asarray(centre), axis=1) <= radius
     kept = surface.triangles[inside[surface.triangles].all(1)]
     if not len(kept):

@@ -29,10 +29,7 @@ NOW_LANDMARKS = tuple(IBUG_LANDMARKS[number - 1] for number in (37, 40, 43, 46, 
 
 @dataclass(frozen=True)
 class Coefficients(Batch):
-    """Identity of B faces, what the decoder network regresses (paper 3.2): shape (B, S) and texture (B, K).
-
-    Standard normal over the model's population.
-    """
+    """Identity of B faces (paper 3.2): shape (B, S) and texture (B, K), standard normal over the model's population."""
 
     shape: torch.Tensor
     texture: torch.Tensor

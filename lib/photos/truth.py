@@ -16,10 +16,7 @@ from lib.face_model.mesh_reading import read_mesh
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """True faces as a file, of the `persons` that are measured.
-
-    `scanned`: each of another topology, from a scanner, which sees the outer skin only.
-    """
+    """True faces as a file; `scanned`: each of another topology, from a scanner, which sees the outer skin only."""
 
     path: Path
     persons: tuple[str, ...]
@@ -46,10 +43,7 @@ def save_truth(path, persons, vertices, triangles):
 
 
 def save_scans(path, scans):
-    """Write scans, a mesh file of each person in mm, +y up and +z out of the face, as true faces.
-
-    StudyError where a file cannot be read as a mesh.
-    """
+    """Write scans, mesh files in mm by person, +y up, +z out of the face, as true faces; StudyError: one is no mesh."""
 
     def fill(file):
         file["persons"] = list(scans)

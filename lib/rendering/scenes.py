@@ -87,10 +87,7 @@ def light_source_colours():
 
 
 def sample_scenes(count, generator, distribution=None):
-    """Draw `count` random scenes of two lights each, on the CPU; the generator's state decides which.
-
-    `distribution` is a `SceneDistribution`; None: the defaults.
-    """
+    """Draw `count` random scenes of two lights from a `SceneDistribution` (None: its defaults), on the CPU."""
     ranges = distribution or SceneDistribution()
 
     def uniform(limits, *shape):

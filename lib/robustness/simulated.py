@@ -29,11 +29,7 @@ LEAST_AMBIENT = 0.2  # share of the light from everywhere that is left when the 
 
 @dataclass(frozen=True)
 class SimulatedSubject:
-    """A simulated person who sits still: the same clothes, glasses and expression in all photographs.
-
-    `seed` and `number` say who it is (`lib.photos.simulated.camera.simulate_photographs`); photographs are squares of
-    `size` pixels.
-    """
+    """A simulated person (`seed`, `number`) who sits still: the same clothes, glasses and expression throughout."""
 
     generator: FaceGenerator
     seed: int
@@ -53,10 +49,7 @@ class SimulatedSubject:
         return (FACE_POINTS * EYES_APART + 0.5) * self.size
 
     def photograph(self, kind=None, strength=None):
-        """Take one photograph: float32 (size, size, 3), sRGB in [0, 1].
-
-        `kind` names one of `SIMULATED_CHANGES`; None: nothing is changed (frontal, studio light, neutral).
-        """
+        """Take one photograph, float32 (size, size, 3), sRGB, under one of `SIMULATED_CHANGES` or (None) as it is."""
         person, looks, displacement, rng = self._drawn
         rng = copy.deepcopy(rng)  # every photograph has the same clothes
         vertices = person.vertices + (strength * displacement if kind == EXPRESSION.name else 0)

@@ -39,10 +39,7 @@ def backward(regressor, optimizer, loss):
 
 
 def refuse_nan(losses, gradient_norm, unit, number, checkpoint):
-    """Stop a run before a value that is no number reaches the weights: StudyError names the first such loss.
-
-    The gradient is named where all losses are finite, and where the run is: `unit` and `number`, such as "step", 12.
-    """
+    """Stop before what is no number reaches the weights: StudyError names it and where, such as "step", 12."""
     values = {f"{name} loss": value for name, value in losses.items()} | {"gradient's norm": gradient_norm}
     for name, value in values.items():
         if not math.isfinite(value):

@@ -88,10 +88,7 @@ class Monitor:
 
 
 class LiveRun:
-    """Curves and pictures of one run, in a `folder` of its own; without a monitor curves only.
-
-    `plots` is the CSV file of what training records, `monitor_plots` that of what `monitor` measures.
-    """
+    """Curves of one run, and with a monitor pictures, in a `folder` of its own; `plots` are the CSV files of both."""
 
     def __init__(self, folder, plots, monitor=None, monitor_plots=None):
         self.folder, self.monitor, self._plots = Path(folder), monitor, (plots, monitor_plots)

@@ -136,10 +136,7 @@ def _smooth_line(corners, count):
 
 
 def body(chin, skin_colour, cloth_colour, broad, random, neck_colour=None):
-    """Draw a neck and shoulders below the tip of a chin (3,), mm.
-
-    `broad` is 0 for a slender neck to 1 for a strong one, and `neck_colour` that of a scarf about it, if any.
-    """
+    """Draw a neck, from slender (0) to strong (1), with a scarf or not, and shoulders below a chin (3,), mm."""
     top, wide = chin[1] + 25, 47 + 8 * broad
     middle = -18.0
     covered = neck_colour is not None

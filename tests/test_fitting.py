@@ -23,7 +23,7 @@ from lib.face_model.model import IBUG_LANDMARKS, FaceModel
 from lib.fitting import video
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
-from lib.fitting.pose import LandmarkModel, _project, _turning
+from lib.fitting.pose import LIDS, LandmarkModel, _project, _turning
 from lib.fitting.published import check_face_model, is_meant_for, publish
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
@@ -159,6 +159,21 @@ def test_landmarks_of_closed_lips_lie_together_and_those_of_the_face_hold_no_ear
     assert 0.2 < (inside > 0.5).mean() < 0.9
 
 
+def test_landmarks_of_the_lids_follow_eyes_that_close(model, points):
+    upper, lower = [160, 158, 385, 387], [144, 153, 380, 373]
+    vertices = [model.landmark_vertices([IBUG_LANDMARKS[LIDS[each] - 1] for each in lid]) for lid in (upper, lower)]
+    generator, shape, openings = torch.Generator().manual_seed(4), np.zeros(80), []
+    for _ in range(12):
+        expression = torch.randn(1, EXPRESSIONS, generator=generator)
+        face, projection = posed(model, torch.zeros(1, 80), expression)
+        landmarks = picture_points(face[:, points.vertices], projection)[0].double().numpy()
+        pose = points.fit(landmarks, shape, variance=0)
+        fitted = model.vertices(torch.zeros(1, 80), torch.from_numpy(pose.expression).float()[None])
+        openings.append([(each[0, vertices[0]] - each[0, vertices[1]])[:, 1].mean().item() for each in (face, fitted)])
+    true, found = np.array(openings).T
+    assert np.abs(true - found).max() < 1 < 0.5 * np.ptp(true)  # mm
+
+
 def test_light_is_found_beneath_hair():
     random = np.random.default_rng(4)
     normals = random.normal(size=(4000, 3)) * [1, 1, 0.3] + [0, 0, 1]
@@ -176,7 +191,7 @@ def test_light_is_found_beneath_hair():
 def photograph(model, tmp_path_factory):
     """A rendered photograph of a face with an expression: its path, its vertices, their places in pixels."""
     generator = torch.Generator().manual_seed(6)
-    shape, texture = torch.zeros(1, 80), 0.5 * torch.randn(1, 20, generator=generator)
+    shape, texture = torch.zeros(1, 80), torch.randn(1, 20, generator=generator)
     vertices = model.vertices(shape, 0.4 * torch.randn(1, EXPRESSIONS, generator=generator))
     scene, crop = frontal_scene(1), Crop(300, ((0.37, 0.4), (0.61, 0.42), (0.39, 0.64), (0.57, 0.66)))
     scene.angles[:] = torch.tensor([TURNED])
@@ -223,7 +238,9 @@ def test_a_photograph_gives_pose_landmarks_and_overlay(model, photograph, regres
     assert drawn.mean() > 0.15 and np.abs(overlay - portrait)[drawn].mean() < 12
     turned = trimesh.load_mesh(tmp_path / "posed/rendered.glb", process=False).vertices
     nose = model.landmarks["center.nose.tip"]
-    assert turned[nose, 2] * 1000 > 30 and turned[nose, 0] > 0.01  # towards the camera, turned to the right
+    assert (
+        turned[nose, 2] * 1000 > 30 and turned[nose, 0] > 0.25 * turned[nose, 2]
+    )  # towards the camera, turned to the right
 
 
 def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):
@@ -245,7 +262,7 @@ def test_the_photographs_pixels_make_the_texture(photograph, regressor, tmp_path
         arguments = [str(photograph[0]), "--regressor", regressor, "--formats", "obj", "--out", str(tmp_path / name)]
         assert reconstruct.main([*arguments, *more]) == 0
         textures.append(np.asarray(Image.open(tmp_path / name / "textures/rendered.png")).astype(float))
-    assert textures[0].shape == textures[1].shape and 1 < np.abs(textures[1] - textures[0]).mean() < 40
+    assert textures[0].shape == textures[1].shape and 0.5 < np.abs(textures[1] - textures[0]).mean() < 40
 
 
 YAWS = 0.45 * np.sin(np.linspace(0, 2 * np.pi, 20))
@@ -312,9 +329,11 @@ def test_a_published_regressor_is_refused_by_another_face_model(model, tmp_path)
     networks, path = load_params("params.yaml").networks, tmp_path / "published.safetensors"
     publish(Regressor(256, 80, 20), model, networks, path, photographs="none")
     check_face_model(path, model)
-    other = FaceModel.load("data/face_model/full.h5", 80, 20, EXPRESSIONS)
-    other._shape.basis[:, 2] *= -1
-    with pytest.raises(StudyError, match="was trained for another face model than"):
-        check_face_model(path, other)
+    for part, order in (("_shape", [0, 2, 1]), ("_texture", [0, 1, 3, 2])):
+        other = FaceModel.load("data/face_model/full.h5", 80, 20, EXPRESSIONS)
+        basis = getattr(other, part).basis
+        basis[:, : len(order)] = basis[:, order]
+        with pytest.raises(StudyError, match="was trained for another face model than"):
+            check_face_model(path, other)
     check_face_model(tmp_path / "trained here.safetensors", other)
     assert is_meant_for(path, networks) and not is_meant_for(path, replace(networks, second="facenet"))

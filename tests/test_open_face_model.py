@@ -7,15 +7,21 @@ import torch
 
 from lib.core.errors import StudyError
 from lib.core.pictures import encode_srgb
-from lib.face_model.model import IBUG_LANDMARKS, NOW_LANDMARKS, FaceModel
+from lib.face_model.model import ALIGNMENT_LANDMARKS, IBUG_LANDMARKS, NOW_LANDMARKS, FaceModel
 from lib.open_model import assets as open_face_assets
 from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_modes
+from lib.open_model.expression import OPEN_SMILE, SMILE
+from lib.open_model.lips import LARGEST_OVERLAP
 from lib.open_model.parts import Part, open_edges
 from lib.open_model.shape import slider_pairs
 from lib.open_model.skin import look_up_skin_colour, skin_colour
 from lib.open_model.subdivision import clip_quads, subdivide
-from lib.rendering.vertices import unit_normals
+from lib.rendering.camera import alignment_points, crop_projection
+from lib.rendering.crop import POINT_NAMES, Crop
+from lib.rendering.rasterize import rasterize
+from lib.rendering.vertices import unit_normals, vertex_stage
 
+CROP = Crop(256, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 MIRROR = np.array([-1.0, 1.0, 1.0])
 SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20, "resolutions": ("light",)}
 
@@ -257,6 +263,40 @@ def test_neutral_lips_are_closed(generator):
     cages = parts.shapes.cages(np.stack([parts.shapes.sample(random)[0] for _ in range(10)]))
     assert max(parts.lips.gap(cage).max() for cage in cages) > 0.1
     assert max(parts.lips.gap(parts.lips.close(cage)).max() for cage in cages) < 0
+
+
+def test_lips_of_expressions_do_not_pass_through_one_another(generator):
+    parts, random = generator.parts, np.random.default_rng(2)
+    neutral = parts.neutral_cages(parts.shapes.sample(np.random.default_rng(0))[0][None])[0]
+    gaps = np.array([parts.lips.gap(neutral + parts.expressions.sample(random)) for _ in range(100)])
+    assert gaps.min() > -2 * LARGEST_OVERLAP
+    assert 0.3 < (gaps.max(axis=1) > 1).mean() < 0.9
+
+
+def _share_of_teeth(generator, vertices, yaw):
+    vertices, triangles = torch.from_numpy(vertices).float()[None], torch.from_numpy(generator.triangles)
+    corners = {
+        point: [generator.landmarks[name] for name in names]
+        for point, names in zip(POINT_NAMES, ALIGNMENT_LANDMARKS, strict=True)
+    }
+    points = alignment_points(vertices, corners)
+    projection = crop_projection(torch.tensor([[yaw, 0.0, 0.0]]), torch.tensor([900.0]), points, CROP)[0]
+    clip, attributes = vertex_stage(vertices, torch.zeros_like(vertices), triangles, projection)
+    ids = rasterize(clip, triangles, attributes, 256, 256).triangle_ids
+    return float((generator.parts.mesh.parts[ids[ids >= 0].numpy()] == Part.TEETH).mean())
+
+
+def test_teeth_show_in_smiles_alone():
+    generator, random = FaceGenerator("full"), np.random.default_rng(5)
+    people, sampler = [generator.person(random).vertices for _ in range(6)], generator.parts.expressions
+    smile = np.zeros(len(sampler._directions), np.float32)
+    for name, row in sampler._row.items():
+        unit = name.removeprefix("faceunits/").removesuffix("Left").removesuffix("Right")
+        smile[row] = 0.6 * SMILE.get(unit, 0) + 0.6 * OPEN_SMILE.get(unit, 0)
+    smile = generator.operator @ (smile @ sampler._directions).reshape(-1, 3)
+    for yaw in (-0.5, 0.0, 0.5):
+        assert max(_share_of_teeth(generator, face, yaw) for face in people) < 2e-4
+        assert min(_share_of_teeth(generator, face + smile, yaw) for face in people) > 3e-3
 
 
 def test_expressions_move_the_face_and_not_the_ears(generator):

@@ -20,10 +20,15 @@ POINTS_FILE = Path(__file__).parent / "face_mesh_points.npz"
 """`places` (468, 3) mm of the landmarks on the mean face of the open model, and `spread` (468,), the deviation of what
 the network finds from these, in distances between the eyes: `derivations/face_mesh_points.py`."""
 INNER_LIPS = {78: 61, 81: 62, 13: 63, 311: 64, 308: 65, 402: 66, 14: 67, 178: 68}
-INNER_LIPS_SPREAD = 0.02
-"""Landmarks on the inner edges of the lips, and the same of the 68 (iBUG). The file's places leave closed lips 4 mm
-apart: its random expressions push lips through each other, which hides these edges."""
-BETWEEN_INNER_LIPS = (191, 80, 82, 312, 310, 415, 324, 318, 317, 87, 88, 95)
+LIDS = {33: 37, 160: 38, 158: 39, 133: 40, 153: 41, 144: 42, 362: 43, 385: 44, 387: 45, 263: 46, 373: 47, 380: 48}
+EDGES = INNER_LIPS | LIDS
+"""Landmarks on the edges of lips and lids, and the same of the 68 (iBUG). The file's places of these do not move with
+the edges: they lie on the eyeballs behind the lids, and leave closed lips 4 mm apart."""
+EDGE_SPREAD = 0.02
+BESIDE_EDGES = (
+    *(191, 80, 82, 312, 310, 415, 324, 318, 317, 87, 88, 95),
+    *(246, 161, 159, 157, 173, 155, 154, 145, 163, 7, 466, 388, 386, 384, 398, 382, 381, 374, 390, 249),
+)
 """The other landmarks on these edges: not used."""
 FARTHEST_PLACE = 8.0
 """mm: a face model whose mean face has no vertex so near to the places is another one."""
@@ -87,9 +92,9 @@ class LandmarkModel:
         distance, self.vertices = torch.cdist(places, mean).min(1)
         if distance.max() > FARTHEST_PLACE:
             raise StudyError(f"{face_model.source}: no fit to photographs, its mean face is not the open model's")
-        lips = face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in INNER_LIPS.values()])
-        self.vertices[[*INNER_LIPS]], self.spread = torch.tensor(lips), file["spread"].astype(np.float64)
-        self.spread[[*INNER_LIPS]], self.spread[[*BETWEEN_INNER_LIPS]] = INNER_LIPS_SPREAD, np.inf
+        edges = face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in EDGES.values()])
+        self.vertices[[*EDGES]], self.spread = torch.tensor(edges), file["spread"].astype(np.float64)
+        self.spread[[*EDGES]], self.spread[[*BESIDE_EDGES]] = EDGE_SPREAD, np.inf
         turn = torch.linspace(0, 2 * torch.pi, 73)[1:]
         outward = torch.stack([turn.cos(), turn.sin()])
         outside = (mean[:, :2] @ outward - (places[:, :2] @ outward).max(0).values).max(1).values

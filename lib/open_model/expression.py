@@ -16,12 +16,22 @@ AMOUNT_SPREAD, LARGEST_AMOUNT = 0.55, 1.1
 JAW_OPENING = 0.75
 SIDE_DIFFERENCE = 0.25
 
+SMILES = 0.4
+"""Share of the expressions that have a smile in them: people who are photographed smile."""
+SMILE_STRENGTH = (0.25, 0.9)
+SMILE = {"mouthSmile": 1.0, "cheekSquint": 0.8, "eyeSquint": 0.5}
+OPEN_SMILE = {"mouthUpperUp": 1.5, "mouthLowerDown": 2.2, "jawOpen": 0.12}
+"""Face units of a smile of strength 1, and what opens it widest: lips draw back from the teeth, the jaw stays up."""
+
 
 class ExpressionSampler:
-    """Draws expressions as displacements of a cage (C,), vertices of the base mesh."""
+    """Draws expressions as displacements of a cage (C,), vertices of the base mesh.
 
-    def __init__(self, cage):
-        self._vertex_count = len(cage)
+    `lips` (`lib.open_model.lips.LipClosure`) keeps lips from passing through one another on the face `neutral` (C, 3).
+    """
+
+    def __init__(self, cage, lips, neutral):
+        self._lips, self._neutral = lips, neutral
         self._actions = _face_unit_actions() + _makehuman_actions()
         names = sorted({name for _, sides in self._actions for side in sides for name in side})
         self._row = {name: row for row, name in enumerate(names)}
@@ -33,7 +43,11 @@ class ExpressionSampler:
         """Draw one expression: displacements (C, 3) in mm."""
         ancestry = random.dirichlet([0.6] * 3)
         amounts = np.zeros(len(self._directions), np.float32)
-        chosen = random.choice(len(self._actions), random.integers(2, 6), replace=False, p=self._chances)
+        smiles = random.random() < SMILES
+        if smiles:
+            self._smile(amounts, random)
+        fewest, most = (0, 3) if smiles else (2, 6)
+        chosen = random.choice(len(self._actions), random.integers(fewest, most), replace=False, p=self._chances)
         for index in chosen:
             name, sides = self._actions[index]
             amount = min(abs(random.normal(0, AMOUNT_SPREAD)), LARGEST_AMOUNT)
@@ -44,7 +58,16 @@ class ExpressionSampler:
                 # MakeHuman's own actions come in three variants, one an ancestry
                 for target, weight in zip(side, ancestry if len(side) == 3 else [1.0], strict=True):
                     amounts[self._row[target]] += strength * weight
-        return (amounts @ self._directions).reshape(self._vertex_count, 3)
+        moved = self._neutral + (amounts @ self._directions).reshape(self._neutral.shape)
+        return (self._lips.separate(moved) - self._neutral).astype(np.float32)
+
+    def _smile(self, amounts, random):
+        """Add a smile to the amounts of the targets, open or closed, hardly less on one side."""
+        strength, opening = random.uniform(*SMILE_STRENGTH), max(0.0, random.uniform(-0.3, 1))
+        for name, row in self._row.items():
+            unit = re.sub(r"faceunits/|Left$|Right$", "", name)
+            uneven = 1 + 0.3 * SIDE_DIFFERENCE * random.normal()
+            amounts[row] += strength * uneven * (SMILE.get(unit, 0) + opening * OPEN_SMILE.get(unit, 0))
 
 
 def _face_unit_actions():

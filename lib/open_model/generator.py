@@ -8,7 +8,7 @@ import numpy as np
 from lib.open_model.assets import load_base_mesh
 from lib.open_model.expression import ExpressionSampler
 from lib.open_model.landmarks import find_landmarks
-from lib.open_model.lips import LipClosure
+from lib.open_model.lips import LipClosure, Teeth
 from lib.open_model.maps import draw_maps
 from lib.open_model.mesh import assemble
 from lib.open_model.paint import paint_person
@@ -96,26 +96,28 @@ class GeneratorParts:
         self.mesh = assemble(base)
         self.landmarks = find_landmarks(self.mesh, base)
         base_cage = base.vertices[self.mesh.cage]
-        self.lips = LipClosure(self.mesh, base_cage)
+        self.lips, self.teeth = LipClosure(self.mesh, base_cage), Teeth(base, self.mesh.cage)
         self.shapes = ShapeSampler(base_cage, self.mesh.cage)
-        self.expressions = ExpressionSampler(self.mesh.cage)
         # the front of the face settles the pose: necks and ears vary too much
         self._weights = ((base_cage[:, 2] > 20) & (np.abs(base_cage[:, 1]) < 80)).astype(float)
         self._reference = self._average_person(base_cage, self.mesh.cage_mirror)
+        self.expressions = ExpressionSampler(self.mesh.cage, self.lips, self._reference)
         points = self.mesh.operator @ self._reference
         self.maps = draw_maps(self.mesh, points, self.landmarks)
         self._offset = NOSE_TIP - points[self.landmarks["center.nose.tip"]]
 
     def neutral_cages(self, amounts):
         """Make cages (n, C, 3) from amounts of the morph targets (n, A): closed lips, in the model's frame, mm."""
-        cages = np.stack([self.lips.close(cage) for cage in self.shapes.cages(amounts)])
-        return rigid_align(cages, self._reference, self._weights) + self._offset
+        return rigid_align(self._closed(amounts), self._reference, self._weights) + self._offset
+
+    def _closed(self, amounts):
+        """Cages (n, C, 3) in the base mesh's frame, with closed lips and the teeth behind them."""
+        return np.stack([self.teeth.place(self.lips.close(cage)) for cage in self.shapes.cages(amounts)])
 
     def _average_person(self, base_cage, mirror):
         random = np.random.default_rng(REFERENCE_SEED)
         amounts = np.stack([self.shapes.sample(random)[0] for _ in range(REFERENCE_PEOPLE)])
-        cages = np.stack([self.lips.close(cage) for cage in self.shapes.cages(amounts)])
-        reference = base_cage
+        cages, reference = self._closed(amounts), base_cage
         for _ in range(ALIGNMENT_ROUNDS):
             reference = rigid_align(cages, reference, self._weights).mean(axis=0)
             reference = 0.5 * (reference + reference[mirror] * [-1, 1, 1])

@@ -1,8 +1,9 @@
-"""Closed lips for neutral faces: sliders of mouth and jaw often part them slightly."""
+"""Lips that close, for sliders of mouth and jaw often part them slightly, and teeth that stand right behind them."""
 
 import numpy as np
 
 from lib.open_model.assets import sample_mask
+from lib.open_model.landmarks import IBUG
 from lib.open_model.parts import Part, connected_parts
 
 HALF_WIDTH = 23.5
@@ -11,6 +12,17 @@ HALF_WIDTH = 23.5
 COLUMN_WIDTH = 4.0
 OVERLAP = 0.5
 """The upper lip ends this far (mm) below the start of the lower one, seen from the front."""
+
+LARGEST_OVERLAP = 1.5
+"""Beyond it, lips pass through one another."""
+
+LIP_THICKNESS = 10.0
+"""From where the lips meet to the front teeth, mm."""
+SHOWN, OVERBITE, OVERJET = 2.5, 2.5, 2.0
+"""The upper front teeth end so far (mm) below the line between the lips; they cover so much of the lower ones, which
+stand so far behind them."""
+FRONT_TEETH = 5.0
+"""mm from the middle."""
 
 
 class LipClosure:
@@ -36,11 +48,18 @@ class LipClosure:
         low, high = self._facing_edges(self._upper_rows @ cage[:, 1], self._lower_rows @ cage[:, 1])
         return low - high
 
-    def close(self, cage, steps=3):
+    def close(self, cage):
         """Return a copy of the cage (C, 3) with closed lips."""
+        return self._bring(cage, OVERLAP, 0, np.inf)
+
+    def separate(self, cage):
+        """Return a copy of the cage (C, 3) in which lips no longer pass through one another."""
+        return self._bring(cage, LARGEST_OVERLAP, -np.inf, 0)
+
+    def _bring(self, cage, overlap, least, most, steps=3):
         cage = cage.copy()
         for _ in range(steps):
-            gap = np.maximum(self.gap(cage) + OVERLAP, 0)
+            gap = np.clip(self.gap(cage) + overlap, least, most)
             cage[:, 1] -= 0.5 * self._side * self._share * np.interp(self._x, self._columns, gap)
         return cage
 
@@ -66,6 +85,29 @@ class LipClosure:
         fade = np.exp(-0.5 * (distance / 6) ** 2) * np.clip((27 - np.abs(vertices[:, 0])) / 5, 0, 1)
         on_line = np.abs(vertices[:, 1] - height) < 0.05
         return np.where(is_surface & (distance < 20) & ~on_line, fade, 0.0)
+
+
+class Teeth:
+    """Puts the teeth of cages where people have them: MakeHuman's are apart, too high, and deep in the mouth."""
+
+    def __init__(self, base, cage):
+        def vertices(name):
+            return np.searchsorted(cage, np.intersect1d(base.faces[base.groups == f"helper-{name}-teeth"], cage))
+
+        self._jaws = vertices("upper"), vertices("lower")
+        self._front = [jaw[np.abs(base.vertices[cage[jaw], 0]) < FRONT_TEETH] for jaw in self._jaws]
+        self._lips = np.searchsorted(cage, [IBUG[63], IBUG[67]])
+
+    def place(self, cage):
+        """Return a copy of the cage (C, 3), whose lips are closed, with its teeth behind them."""
+        cage = cage.copy()
+        line, depth = cage[self._lips, 1].mean(), cage[self._lips, 2].mean() - LIP_THICKNESS
+        for jaw, front, edge, back, side in zip(
+            self._jaws, self._front, (line - SHOWN, line - SHOWN + OVERBITE), (0, OVERJET), (-1, 1)
+        ):
+            height = side * (side * cage[front, 1]).max()
+            cage[jaw] += [0, edge - height, depth - back - cage[front, 2].max()]
+        return cage
 
 
 def _lips(mesh, points):

@@ -113,7 +113,7 @@ def _choose_faces(base, heights):
     mouth &= centres[:, 2] > 62
     parts = np.select([skin, rim, mouth], [Part.SKIN, Part.LID_RIM, Part.MOUTH], default=-1)
     chosen = np.flatnonzero(parts >= 0)
-    teeth = np.isin(base.groups, ["helper-upper-teeth", "helper-lower-teeth"]) & (np.abs(centres[:, 0]) < 17)
+    teeth = np.isin(base.groups, ["helper-upper-teeth", "helper-lower-teeth"]) & (np.abs(centres[:, 0]) < 20)
     return chosen, parts[chosen], np.flatnonzero(teeth)
 
 

@@ -172,7 +172,7 @@ def _paint_mouth(colour, maps, complexion, random):
     fading = 0.9 - 0.6 * smooth_step(maps.cavity_depth[cavity], 0, 12)
     colour[cavity] = brightness * (np.array([0.45, 0.19, 0.18]) * fading[:, None] + 0.02)
     colour[rim] = 0.45 * colour[rim] + 0.55 * np.array([0.62, 0.38, 0.34]) * (1 - 0.45 * complexion.darkness)
-    colour[teeth] = whiteness * np.array([0.60, 0.56, 0.49])
+    colour[teeth] = whiteness * np.array([0.74, 0.70, 0.62])
     return colour
 
 

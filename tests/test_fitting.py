@@ -21,6 +21,7 @@ from lib.core.params import load_params
 from lib.core.pictures import decode_srgb, encode_srgb, to_pictures
 from lib.face_model.model import IBUG_LANDMARKS, FaceModel
 from lib.fitting import video
+from lib.fitting.colours import fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
 from lib.fitting.pose import LIDS, LandmarkModel, _project, _turning
@@ -200,7 +201,7 @@ def photograph(model, tmp_path_factory):
     drawn = model.triangles, model.alignment_vertices, scene, crop
     path = tmp_path_factory.mktemp("photograph") / "rendered.png"
     Image.fromarray(to_pictures(render_meshes(vertices, model.albedo(texture), *drawn))[0]).save(path)
-    return path, vertices[0].numpy(), 300 * picture_points(vertices, projection)[0].numpy()
+    return path, vertices[0].numpy(), 300 * picture_points(vertices, projection)[0].numpy(), model.albedo(texture)[0]
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ def regressor(study, monkeypatch):
 
 
 def test_a_photograph_gives_pose_landmarks_and_overlay(model, photograph, regressor, tmp_path, monkeypatch):
-    path, vertices, places = photograph
+    path, vertices, places, _ = photograph
     assert reconstruct.main([str(path), "--out", str(tmp_path), "--regressor", regressor]) == 0
     fit = json.loads((tmp_path / "rendered.json").read_text())["photographs"][0]["fit"]
     rows = model.landmark_vertices(IBUG_LANDMARKS)
@@ -241,6 +242,33 @@ def test_a_photograph_gives_pose_landmarks_and_overlay(model, photograph, regres
     assert (
         turned[nose, 2] * 1000 > 30 and turned[nose, 0] > 0.25 * turned[nose, 2]
     )  # towards the camera, turned to the right
+
+
+def test_pixels_correct_the_texture_but_not_the_mean_colour(model, photograph, regressor, tmp_path):
+    albedos = []
+    for name, more in (("with", []), ("without", ["--no-fit"])):
+        arguments = [str(photograph[0]), "--regressor", regressor, "--out", str(tmp_path / name)]
+        assert reconstruct.main([*arguments, *more]) == 0
+        texture = json.loads((tmp_path / name / "rendered.json").read_text())["texture"]
+        albedos.append(model.albedo(torch.tensor([texture]))[0])
+    assert (albedos[0] - albedos[1]).mean(0).abs().max() < 0.03
+    middle = torch.from_numpy(LandmarkModel(model).inside > 0.9)
+    off = [(each - photograph[3])[middle] for each in albedos]
+    corrected, regressed = ((each - each.mean(0)).square().mean() for each in off)
+    assert corrected < 0.75 * regressed
+
+
+def test_hidden_pixels_do_not_colour_the_face():
+    random = np.random.default_rng(1)
+    normals = random.normal(size=(6000, 3)) * [0.5, 0.5, 0] + [0, 0, 1]
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    surface, modes = random.uniform(0.4, 0.7, (6000, 3)), 0.03 * random.normal(size=(8, 6000, 3))
+    true, light = random.normal(size=8), np.array([[0.8], [0.2], [-0.1], [0.2], *[[0.0]] * 5]) * np.ones(3)
+    pixels = encode_srgb(decode_srgb(surface + np.tensordot(true, modes, 1)) * irradiance(normals, light))
+    pixels[:900] = 0.05
+    change, found = fit_colours(modes, surface, normals, pixels)
+    assert np.abs(change - true).max() < 0.1
+    assert np.abs(irradiance(normals, found) / irradiance(normals, light) - 1).mean() < 0.03
 
 
 def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):

@@ -7,6 +7,7 @@ import torch
 
 from lib.core.pictures import decode_srgb, encode_srgb, to_tensor, to_uint8
 from lib.face_model.model import IBUG_LANDMARKS
+from lib.fitting.colours import COMPONENTS, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
 from lib.fitting.pose import LandmarkModel, Pose
@@ -64,22 +65,38 @@ class PhotographFitter:
         """Find the landmarks in crops uint8 (B, 192, 192, 3): ndarray (B, 468, 2) in units of the crop."""
         return self.network(to_tensor(pictures)).double().numpy()
 
-    def explain(self, pose, albedo, portrait, crop, detected):
-        """Fit the light, once the pose is known in units of the landmarks' crop, and draw the overlay: PhotographFit.
+    def explain(self, pose, texture, portrait, crop, detected):
+        """Fit colours and light, once the pose is known in units of the landmarks' crop, and draw the overlay.
 
-        `portrait` (H, W, 3), uint8, is the photograph in the framing of `crop`, cut by the `detected` points (4, 2).
+        `texture` (K,) is what the regressor gives, `portrait` (H, W, 3), uint8, is the photograph in the framing of
+        `crop`, cut by the `detected` points (4, 2). Returns a PhotographFit and the corrected texture.
         """
         to_photograph, from_portrait = (similarity(one, detected) for one in (CROP, crop))
         pose = in_picture(pose, to_photograph)
         camera = pose.camera()
-        drawn = self.draw(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
-        return PhotographFit(pose, camera, *drawn)
+        albedo = self.face_model.albedo(texture[None])[0]
+        seen = self._see(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
+        # a pixel's modes are those of one corner of its triangle, which is as small as a pixel
+        modes = self.face_model.modes_at(seen.corners[:, 0], COMPONENTS)[1].numpy()
+        sure = seen.sure
+        change, light = fit_colours(modes[:, sure], seen.surface[sure], seen.normals[sure], seen.shown[sure])
+        surface = (seen.surface + np.tensordot(change, modes, 1)).clip(0, 1)
+        overlay = seen.overlay(surface, light, portrait)
+        texture = texture.clone()
+        texture[: len(change)] += torch.from_numpy(change).float()
+        return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
 
     def draw(self, pose, albedo, picture, camera):
         """Fit the light to a picture (H, W, 3), uint8, that `camera` (3, 4) maps to in units of its sides.
 
         Returns `vertices`, `light` and `overlay` of a PhotographFit.
         """
+        seen = self._see(pose, albedo, picture, camera)
+        sure = seen.sure
+        light = fit_light(seen.surface[sure], seen.normals[sure], seen.shown[sure])
+        return seen.vertices, light, seen.overlay(seen.surface, light, picture)
+
+    def _see(self, pose, albedo, picture, camera):
         model, (height, width) = self.face_model, picture.shape[:2]
         shape, expression = (torch.from_numpy(values).float()[None] for values in (pose.shape, pose.expression))
         with torch.inference_mode():
@@ -90,13 +107,34 @@ class PhotographFitter:
         covered = seen.covered[0].numpy()
         surface, normals, _ = np.split(seen.attributes[0].numpy()[covered], 3, 1)
         normals = normals / np.linalg.norm(normals, axis=1, keepdims=True) @ pose.rotation.T
-        shown, corners = picture[covered] / 255, model.triangles.numpy()[seen.triangle_ids[0].numpy()[covered]]
+        corners = model.triangles.numpy()[seen.triangle_ids[0].numpy()[covered]]
         inside = self.points.inside[corners].mean(1)
-        sure = inside > 0.5 if (inside > 0.5).any() else slice(None)
-        light = fit_light(surface[sure], normals[sure], shown[sure])
-        drawn, overlay = encode_srgb(decode_srgb(surface) * irradiance(normals, light)), picture.copy()
-        overlay[covered] = to_uint8(shown + inside[:, None] * (drawn - shown))
-        return vertices[0].numpy(), light, overlay
+        return _Seen(vertices[0].numpy(), covered, surface, normals, picture[covered] / 255, corners, inside)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The P pixels of a picture that the face covers."""
+
+    vertices: np.ndarray  # (N, 3): of the face with its expression
+    covered: np.ndarray  # (H, W), bool
+    surface: np.ndarray  # (P, 3): its colours, sRGB
+    normals: np.ndarray  # (P, 3): in the camera's frame
+    shown: np.ndarray  # (P, 3): the picture's colours, sRGB
+    corners: np.ndarray  # (P, 3): vertices of the triangle
+    inside: np.ndarray  # (P,): 1 where the landmarks explain the picture
+
+    @property
+    def sure(self):
+        """Which of the pixels are no hair, ears or neck; all, where nothing else is seen."""
+        inside = self.inside > 0.5
+        return inside if inside.any() else ~inside
+
+    def overlay(self, surface, light, picture):
+        """Draw a surface (P, 3) over the picture in its light."""
+        drawn, overlay = encode_srgb(decode_srgb(surface) * irradiance(self.normals, light)), picture.copy()
+        overlay[self.covered] = to_uint8(self.shown + self.inside[:, None] * (drawn - self.shown))
+        return overlay
 
 
 def in_picture(pose, matrix):

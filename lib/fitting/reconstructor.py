@@ -118,18 +118,19 @@ class Reconstructor:
         return replace(coefficients, shape=torch.from_numpy(shape).float()), poses
 
     def _face(self, coefficients, poses=(), records=(), portraits=()):
-        """Decode a face, draw it, and explain the photographs whose poses are known."""
-        model = self.face_model
+        """Explain the photographs whose poses are known, which corrects the texture, decode the face and draw it."""
+        model, explained = self.face_model, []
+        for pose, record, portrait in zip(poses, records, portraits):
+            explained.append(self.fitter.explain(pose, coefficients.texture, portrait, PORTRAIT, _points(record)))
+        if explained:
+            texture = torch.stack([texture for _, texture in explained]).mean(0)
+            coefficients = replace(coefficients, texture=texture)
         vertices, albedo = model.vertices(coefficients.shape[None]), model.albedo(coefficients.texture[None])
         scene = frontal_scene(len(VIEWS))
         scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))
         images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, PORTRAIT)
-        albedo = albedo[0].numpy()
-        fits = [
-            self.fitter.explain(pose, albedo, portrait, PORTRAIT, _points(record))
-            for pose, record, portrait in zip(poses, records, portraits)
-        ]
-        return Face(coefficients, vertices[0].numpy(), albedo, list(to_pictures(images)), fits)
+        fits = [fit for fit, _ in explained]
+        return Face(coefficients, vertices[0].numpy(), albedo[0].numpy(), list(to_pictures(images)), fits)
 
 
 def load_reconstructor(regressor=None, fit=True):

@@ -76,14 +76,14 @@ class PhotographFitter:
         camera = pose.camera()
         albedo = self.face_model.albedo(texture[None])[0]
         seen = self._see(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
-        # a pixel's modes are those of one corner of its triangle, which is as small as a pixel
-        modes = self.face_model.modes_at(seen.corners[:, 0], COMPONENTS)[1].numpy()
         sure = seen.sure
-        change, light = fit_colours(modes[:, sure], seen.surface[sure], seen.normals[sure], seen.shown[sure])
-        surface = (seen.surface + np.tensordot(change, modes, 1)).clip(0, 1)
-        overlay = seen.overlay(surface, light, portrait)
+        # a pixel's modes are those of one corner of its triangle, which is as small as a pixel
+        modes = self.face_model.modes_at(seen.corners[sure, 0], COMPONENTS)[1].numpy()
+        change, light = fit_colours(modes, seen.surface[sure], seen.normals[sure], seen.shown[sure])
         texture = texture.clone()
         texture[: len(change)] += torch.from_numpy(change).float()
+        corrected = (self.face_model.albedo(texture[None])[0] - albedo).numpy()[seen.corners].mean(1)
+        overlay = seen.overlay(seen.surface + corrected, light, portrait)
         return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
 
     def draw(self, pose, albedo, picture, camera):

@@ -18,8 +18,7 @@ MEAN_PENALTY = 0.1
 """On the squared change of the mean colour."""
 FACING, LIT = 0.3, 0.05
 """Pixels count whose normal has this share towards the camera, and that receive so much light."""
-ROUNDS, EVERY = 3, 3
-"""Of light and texture in turn; one of so many pixels is used."""
+ROUNDS = 3  # of light and texture in turn
 
 
 def fit_colours(modes, surface, normals, pixels):
@@ -39,24 +38,19 @@ def fit_colours(modes, surface, normals, pixels):
     tuple of (ndarray (K,), ndarray (9, 3))
         The change of the coefficients, and the light as of `lib.fitting.light.fit_light`.
     """
-    light, change = fit_light(surface, normals, pixels), np.zeros(len(modes))
-    some, mean = modes[:, ::EVERY], modes.mean(1)
-    columns = some.reshape(len(modes), -1)
-    usable = normals[::EVERY, 2] > FACING
+    light, change, mean = fit_light(surface, normals, pixels), np.zeros(len(modes)), modes.mean(1)
+    columns = modes.reshape(len(modes), -1).astype(float)
+    stiffness = PENALTY * np.eye(len(modes)) + MEAN_PENALTY * mean @ mean.T
     for _ in range(ROUNDS):
-        received = irradiance(normals[::EVERY], light)
-        unlit = encode_srgb((decode_srgb(pixels[::EVERY]) / received.clip(1e-3)).clip(0, 1))
-        wanted = unlit - surface[::EVERY]
-        error = np.linalg.norm(wanted - np.tensordot(change, some, 1), axis=1)
-        counted = usable & (received.min(1) > LIT)
+        received = irradiance(normals, light)
+        wanted = encode_srgb((decode_srgb(pixels) / received.clip(1e-3)).clip(0, 1)) - surface
+        error = np.linalg.norm(wanted - (change @ columns).reshape(-1, 3), axis=1)
+        counted = (normals[:, 2] > FACING) & (received.min(1) > LIT)
         if not counted.any():
             break
         limit = 3 * np.median(error[counted]) + 1e-6
-        weights = np.repeat(counted * (1 + (error / limit) ** 2) ** -2, 3)
-        total = weights.sum() / 3
-        stiffness = PENALTY * np.eye(len(modes)) + MEAN_PENALTY * mean @ mean.T
-        change = np.linalg.solve(
-            (columns * weights) @ columns.T / total + stiffness, (columns * weights) @ wanted.ravel() / total
-        )
-        light = fit_light((surface + np.tensordot(change, modes, 1)).clip(0, 1), normals, pixels)
+        weights = counted * (1 + (error / limit) ** 2) ** -2
+        weighted = columns * np.repeat(weights / weights.sum(), 3)
+        change = np.linalg.solve(weighted @ columns.T + stiffness, weighted @ wanted.ravel())
+        light = fit_light((surface + (change @ columns).reshape(-1, 3)).clip(0, 1), normals, pixels)
     return change, light

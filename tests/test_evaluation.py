@@ -215,12 +215,13 @@ def test_evaluation_is_kept(tmp_path, world):
     errors = SurfaceErrors(
         *(np.array(names, object) for names in (["a", "b"], ["all", "dark"])), np.array([0.5, np.nan])
     )
-    save_evaluation(tmp_path / "e.h5", photographed, replace(reconstructed, errors=errors))
+    save_evaluation(tmp_path / "e.h5", photographed, replace(reconstructed, errors=errors), {"other": np.ones(3)})
     kept = load_evaluation(tmp_path / "e.h5")
     assert (kept["pictures"] == reconstructed.pictures).all() and kept["pictures"].dtype == np.uint8
     assert np.allclose(kept["coefficients"], faces.cat().numpy()) and np.allclose(kept["similarity"], 1, atol=1e-5)
     assert kept["rows"].tolist() == list(range(5, 21)) and (kept["frontal"] == reconstructed.frontal).all()
     assert all(np.array_equal(one[:1], other[:1]) for one, other in zip(kept["errors"], errors))
+    assert kept["sources"]["other"].tolist() == [1, 1, 1]
     assert kept["errors"].conditions[1] == "dark" and np.isnan(kept["errors"].of({"b"}).distances).tolist() == [True]
     save_evaluation(tmp_path / "p.h5", photographed, replace(reconstructed, coefficients=None))
     assert not {"coefficients", "errors"} & set(load_evaluation(tmp_path / "p.h5"))

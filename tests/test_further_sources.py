@@ -74,7 +74,9 @@ def setup(tmp_path, monkeypatch):
 
 
 def test_a_regressor_goes_through_all_sources(setup, tmp_path):
-    metrics = evaluate_sources(setup, regressor)
+    metrics, similarities = evaluate_sources(setup, regressor)
+    assert similarities["gallery"] == pytest.approx(np.ones(6), abs=1e-4)
+    assert similarities["videos"].mean() == pytest.approx(metrics["videos"]["similarity"]["all"]["frontal"]["value"])
     assert list(metrics) == ["gallery", "videos"]
     gallery, videos = metrics.values()
     assert gallery["recall"]["all"]["top1"]["value"] == videos["recall"]["all"]["top1"]["value"] == 1
@@ -101,7 +103,7 @@ def test_a_regressor_goes_through_all_sources(setup, tmp_path):
 
 
 def test_no_sources_are_no_metrics(setup):
-    assert evaluate_sources(replace(setup, protocol=small_protocol()), regressor) == {}
+    assert evaluate_sources(replace(setup, protocol=small_protocol()), regressor) == ({}, {})
 
 
 def test_other_sources_are_seen_from_the_front_alone(setup):

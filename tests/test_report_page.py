@@ -89,7 +89,8 @@ def finished_run(tmp_path_factory):
     (folder / "dvc.lock").write_text("stages: {a: {outs: [{path: data/x.h5, md5: abc}]}}")
     frame = pd.DataFrame(dict(step=[1, 2], identity=[0.5, 0.4], batch=[3, 2], loop=[9, 8], parameter=[5, 4]))
     curves = loss_curves({"full": frame})
-    for name in ("similarity", "likeness", "losses", "robustness_curves", "methods_similarity", "training_step"):
+    plots = "similarity", "likeness", "losses", "robustness_curves", "methods_similarity", "sources_similarity"
+    for name in (*plots, "training_step"):
         save_figure(curves, figures / f"{name}.svg")
     plt.close("all")
     return folder
@@ -248,7 +249,7 @@ def test_what_is_missing_is_said_to_be():
 
 def test_the_report_shows_what_was_measured(report):
     text = (report / "reports/index.html").read_text(encoding="utf-8")
-    assert text.count("<table") == 16 and text.count("<img ") == 14
+    assert text.count("<table") == 16 and text.count("<img ") == 16
     assert "dvc repro" not in text and "Nothing is known" not in text and "load_params" not in text
     assert "is 0.500 [0.400, 0.600] instead of 0.400 [0.300, 0.500]" in text
     assert {"full", "mean_face"} <= set(pd.read_csv(report / "reports/metrics.csv")["method"])

@@ -50,10 +50,11 @@ def evaluate_method(setup, name, coefficients, which=None, regressor=None):
     """
     averaged = setup.averaged(regressor) if regressor else None
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
+    similarities = None
     if regressor:
-        metrics["sources"] = evaluate_sources(setup, regressor)
+        metrics["sources"], similarities = evaluate_sources(setup, regressor)
     photographed = setup.photographed if which is None else setup.photographed[which]
-    return _keep(paths.METHODS, name, metrics, photographed, reconstructed)
+    return _keep(paths.METHODS, name, metrics, photographed, reconstructed, similarities)
 
 
 def evaluate_external(setup, name, folder, store):
@@ -117,9 +118,9 @@ def skin_differences(setup, evaluations):
     return measured
 
 
-def _keep(folder, name, metrics, photographed, reconstructed):
+def _keep(folder, name, metrics, photographed, reconstructed, sources=None):
     write_json(METRICS / f"{name}.json", metrics)
-    save_evaluation(folder / f"{name}.h5", photographed, reconstructed)
+    save_evaluation(folder / f"{name}.h5", photographed, reconstructed, sources)
     return reconstructed
 
 

@@ -19,10 +19,12 @@ def evaluate_sources(setup, regressor):
 
     Returns
     -------
-    dict of str to dict
-        Metrics by source.
+    metrics : dict of str to dict
+        By source.
+    similarities : dict of str to ndarray (N,)
+        Cosines of N photographs and their renders, by source.
     """
-    metrics = {}
+    metrics, similarities = {}, {}
     for name, source in setup.protocol.test_sources.items():
         folder = paths.TEST_PHOTOS / name
         store = load_feature_store(folder)
@@ -32,5 +34,6 @@ def evaluate_sources(setup, regressor):
         photographs = dict(everything=everyone, photographed=photographed, compared=setup.photographed)
         other = replace(setup, **photographs, people={}, truth=truth, frontal_only=True)
         faces = regressor(photographed.features)
-        metrics[name], _ = evaluate_faces(other, faces, averaged=other.averaged(regressor) if truth else None)
-    return metrics
+        metrics[name], seen = evaluate_faces(other, faces, averaged=other.averaged(regressor) if truth else None)
+        similarities[name] = (photographed.embeddings * seen.frontal).sum(1)
+    return metrics, similarities

@@ -269,8 +269,8 @@ def loopback_table(setup, regressor, coefficients):
     return {EVERY_CONDITION: columns}
 
 
-def save_evaluation(path, photographed, reconstructed):
-    """Keep what the notebooks of the ablations and of the report show again, in one compressed HDF5 file."""
+def save_evaluation(path, photographed, reconstructed, sources=None):
+    """Keep what later notebooks show again in one compressed HDF5 file; `sources` as of `evaluate_sources`."""
 
     def fill(file):
         file.create_dataset("pictures", data=reconstructed.pictures, compression="gzip", compression_opts=4)
@@ -281,6 +281,8 @@ def save_evaluation(path, photographed, reconstructed):
         if reconstructed.errors is not None:
             for name, values in reconstructed.errors._asdict().items():
                 file[f"errors/{name}"] = values
+        for name, values in (sources or {}).items():
+            file[f"sources/{name}"] = values
 
     write_hdf5(path, fill)
 
@@ -289,10 +291,12 @@ def load_evaluation(path):
     """Read `save_evaluation`'s file: a dict of arrays.
 
     `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,), `frontal` (N, E) and, where the
-    method has them, `coefficients` (N, K) and `errors`, a `SurfaceErrors`.
+    method has them, `coefficients` (N, K), `errors`, a `SurfaceErrors`, and `sources`: similarities by test source.
     """
     with h5py.File(path) as file:
-        kept = {name: file[name][()] for name in file if name != "errors"}
+        kept = {name: file[name][()] for name in file if name not in ("errors", "sources")}
+        if "sources" in file:
+            kept["sources"] = {name: values[()] for name, values in file["sources"].items()}
         if "errors" in file:
             *names, distances = (file["errors"][name] for name in SurfaceErrors._fields)
             kept["errors"] = SurfaceErrors(*(name.asstr()[()] for name in names), distances[()])

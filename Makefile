@@ -55,7 +55,7 @@ experiments: setup ## print the experiments side by side
 	@$(RUN) dvc exp show --no-pager --hide-workspace --only-changed \
 		--drop '.*/|Created|(?!$(VARIANT)\.)[^.]+\.($(MEASURES))$$|[^.]+\.($(OTHER_MEASURES))$$'
 MEASURES := similarity|top1|mm
-OTHER_MEASURES := random_pose|emd|top5|consistency|shape_mean_square|texture_mean_square|reread_shape|reread_texture
+OTHER_MEASURES := random_pose|emd|top5|second_similarity|second_top1|face_only_emd|consistency|shape_mean_square|texture_mean_square|reread_shape|reread_texture
 
 # one process begins with the pipeline's test, the other with all the rest; threads that wait must not take the other's cores
 test: setup ## run all tests

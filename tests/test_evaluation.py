@@ -103,6 +103,27 @@ def test_true_coefficients_are_found_again_and_correlate(world, truth, monkeypat
     assert again["1_2"]["value"] == pytest.approx(columns["1_2"]["value"], abs=1e-4)
 
 
+def test_further_judges_have_tables_of_their_own(world):
+    """The same render under two judges; a second one whose photographs are other people's than the first one's."""
+    model, network, faces, reconstructed = world
+    swapped = np.roll(reconstructed.frontal, 2, 0)  # each photograph looks like the next person's
+    photographed = replace(photographed_as(reconstructed.frontal), judged=dict(second_judge=swapped))
+    setup = replace(setup_of(model, network, photographed), further_judges=dict(second_judge=network))
+    metrics, seen = evaluate_faces(setup, faces)
+    assert np.allclose(seen.judged["second_judge"], seen.frontal, atol=1e-6)
+    second, first = metrics["second_judge"], {name: table for name, table in metrics.items() if name != "second_judge"}
+    assert first == evaluate_faces(setup_of(model, network, photographed), faces)[0]
+    assert first["recall"]["all"]["top1"]["value"] == 1 and second["recall"]["all"]["top1"]["value"] == 0
+    cosines = (swapped * seen.frontal).sum(1)
+    assert second["similarity"]["all"]["frontal"]["value"] == pytest.approx(cosines.mean(), abs=1e-5)
+    assert second["similarity"].keys() == {"all", "indoor", "outdoor"}
+    assert not second.keys() & {"groups", "geometry", "coefficients"}
+    # some of the photographs alone: embeddings go with them
+    some = np.arange(4, 10)
+    few, _ = evaluate_faces(setup, faces[some], which=some)
+    assert few["second_judge"]["similarity"]["all"]["frontal"]["value"] == pytest.approx(cosines[some].mean(), abs=1e-5)
+
+
 def test_a_perfect_likeness(metrics):
     similarity = metrics["similarity"]["all"]
     assert similarity["frontal"]["value"] == pytest.approx(1, abs=1e-5)

@@ -55,6 +55,8 @@ def test_whole_numbers_pass_for_real_ones(tmp_path):
         ("resolution: full", "resolution: medium", "face_model.resolution"),
         ("training: dlib", "training: vgg", "networks.training"),
         ("evaluation: faceres", "evaluation: dlib", "cannot evaluate"),
+        ("evaluation: facenet128", "evaluation: sface", "second and second_evaluation are both 'sface'"),
+        ("evaluation: facenet128", "evaluation: faceres", "evaluation and second_evaluation are both 'faceres'"),
         ("{batch_weight: 0.0}", "{batch_wait: 0.0}", "variants.no_batch.batch_wait is unknown"),
         ("{batch_weight: 0.0}", "{batch_weight: -1.0}", "variants.no_batch.batch_weight"),
         ("people: 84", "poeple: 84", "evaluate.test_sources.small_gallery.poeple is unknown; did you mean"),

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 
 from lib.core.errors import StudyError
 from lib.core.files import download, sha256_of
+from lib.core.params import FACE_ONLY
 from lib.recognition import network as recognition
 from lib.recognition import sources as network_files
-from lib.recognition.facenet import FaceNetNetwork
+from lib.recognition.facenet import FaceNet128Network, FaceNetNetwork
 from lib.recognition.faceres import (
     FaceResNetwork,
     SamePaddedConvolution,
@@ -34,6 +35,7 @@ from lib.recognition.sface import FixedPReLU, SFaceNetwork, convert_sface_weight
 
 SHARED = Path(__file__).parents[2] / "shared"
 DIMENSIONS = dict(dlib=(256, 128, 150), facenet=(1792, 512, 160), faceres=(1024, 1024, 224), sface=(1024, 128, 112))
+DIMENSIONS["facenet128"] = (1792, 128, 160)
 # six features of the published FaceRes for a fixed picture, from an executor of the TensorFlow.js graph itself
 FACERES_AT = [584, 715, 549, 7, 88, 566]
 FACERES_VALUES = [2.69766, 1.22895, 1.11477, 0.77310, 0.71368, 0.71073]
@@ -41,6 +43,10 @@ FACERES_VALUES = [2.69766, 1.22895, 1.11477, 0.77310, 0.71368, 0.71073]
 # six of SFace's descriptor for a fixed picture, from ONNX Runtime
 SFACE_AT = [118, 111, 100, 63, 119, 54]
 SFACE_VALUES = [-1.08768, 0.90648, 0.89379, -0.89201, 0.78986, 0.75242]
+
+# six of FaceNet's 128 for a fixed picture, from an executor of the Keras file's graph itself, in float64
+FACENET128_AT = [122, 116, 16, 43, 26, 55]
+FACENET128_VALUES = [-1.044, -0.96614, 0.96566, -0.93602, 0.92853, 0.92691]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +141,7 @@ def test_missing_unknown_and_damaged_files_are_named(tmp_path):
 @pytest.mark.parametrize("name", recognition.NETWORK_NAMES)
 def test_another_published_file_is_refused_before_it_is_read(name, tmp_path):
     files = network_files
-    for file in (files.DLIB_FILE, files.SFACE_FILE, files.FACENET_FILE, *files.FACERES_SHA256):
+    for file in (files.DLIB_FILE, files.SFACE_FILE, files.FACENET_FILE, files.FACENET128_FILE, *files.FACERES_SHA256):
         (tmp_path / file).write_bytes(b"something else")
     with pytest.raises(StudyError, match="damaged or another version"):
         prepare_network(name, tmp_path / "networks", tmp_path)
@@ -402,6 +408,68 @@ def test_facenet_put_by_hand_is_the_packages_network(tmp_path, monkeypatch):
         embedding = load_network("facenet", tmp_path)(images).embedding
         expected = original.inception((images * 255 - 127.5) / 128)
     assert torch.allclose(embedding, expected, atol=1e-5)
+
+
+def test_the_published_facenet128_is_what_its_keras_graph_computes(tmp_path):
+    prepare_network("facenet128", tmp_path, tmp_path / "raw")
+    rows, columns = torch.meshgrid(torch.arange(160) / 160, torch.arange(160) / 160, indexing="ij")
+    images = torch.stack([rows, columns, (8 * (rows + columns)).sin() / 2 + 0.5])[None]
+    with torch.no_grad():
+        descriptor = load_network("facenet128", tmp_path).descriptor(images)[1][0]
+    assert torch.allclose(descriptor[FACENET128_AT], torch.tensor(FACENET128_VALUES), atol=1e-4)
+
+
+def test_facenet128_sees_contrast_alone():
+    """It is given images of mean 0 and variance 1, plain ones of zeros."""
+    torch.manual_seed(7)
+    network, images = FaceNet128Network(), torch.rand(2, 3, 160, 160)
+    seen = network.normalised(images)
+    assert torch.allclose(seen.mean((1, 2, 3)), torch.zeros(2), atol=1e-5)
+    assert torch.allclose(seen.square().mean((1, 2, 3)), torch.ones(2), atol=1e-4)
+    assert torch.allclose(network.normalised(0.3 + images / 2), seen, atol=1e-4)
+    assert network.normalised(torch.full((1, 3, 160, 160), 0.25)).abs().max() < 1e-3
+
+
+# --- the face alone
+
+
+@pytest.mark.parametrize("name", recognition.NETWORK_NAMES)
+def test_the_oval_holds_the_landmarks_and_has_its_size(name):
+    """Twice as wide as the eyes are apart; its top 0.6 of the way from the mouth to the eyes above these."""
+    crop = recognition.KINDS[name].crop
+    oval, points = recognition.face_oval(crop), crop.canonical_points()
+    assert oval.shape == (crop.size, crop.size) and oval.dtype == torch.bool
+    columns, rows = (points * crop.size).long().unbind(1)
+    assert oval[rows, columns].all()
+    assert not oval[0].any() and not oval[:, [0, -1]].any()
+    across, down = points[1, 0] - points[0, 0], points[2:, 1].mean() - points[:2, 1].mean()
+    where = oval.nonzero().float() / crop.size
+    top, left, right = where[:, 0].min(), where[:, 1].min(), where[:, 1].max() + 1 / crop.size
+    assert (right - left).item() == pytest.approx(2 * across.item(), abs=2 / crop.size)
+    assert (points[:2, 1].mean() - top).item() == pytest.approx(0.6 * down.item(), abs=2 / crop.size)
+    assert (left + right).item() / 2 == pytest.approx(points[:2, 0].mean().item(), abs=1 / crop.size)
+
+
+@pytest.mark.parametrize("name", ["faceres", "facenet128"])
+def test_a_network_of_the_face_alone_sees_nothing_outside_the_oval(random_networks, name):
+    """What lies outside changes no number, what lies inside does, and no gradient leaves the oval."""
+    body, torch_generator = random_networks[name].body, torch.Generator().manual_seed(3)
+    alone, whole = IdentityNetwork(name + FACE_ONLY, body, "random"), random_networks[name]
+    oval, size = recognition.face_oval(alone.crop), alone.image_size
+    images, others = torch.rand(2, 2, 3, size, size, generator=torch_generator)
+    mixed = torch.where(oval, images, others)
+    with torch.no_grad():
+        assert torch.equal(alone.descriptor(images)[1], alone.descriptor(mixed)[1])
+        assert torch.equal(alone.descriptor(images)[1], whole.descriptor(torch.where(oval, images, 0.5))[1])
+        assert not torch.equal(alone.descriptor(images)[1], alone.descriptor(torch.where(oval, others, images))[1])
+    images.requires_grad_()
+    alone(images).embedding[:, 0].sum().backward()
+    assert images.grad[..., ~oval].abs().max() == 0 < images.grad[..., oval].abs().max()
+
+
+def test_the_networks_of_the_face_alone_are_loaded_from_the_same_file(dlib_folder):
+    whole, alone = (load_network(name, dlib_folder) for name in ("dlib", "dlib" + FACE_ONLY))
+    assert alone.name == "dlib_face" and alone.fingerprint == whole.fingerprint and alone.crop == whole.crop
 
 
 # --- downloads

@@ -10,7 +10,7 @@ import torch
 from lib.baselines.external_meshes import place_meshes, read_landmarks
 from lib.core.errors import StudyError
 from lib.core.pictures import to_pictures, to_tensor
-from lib.core.processes import on_best_device
+from lib.core.processes import best_device
 from lib.core.progress import progress
 from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, surface_errors
 from lib.evaluation.protocol import SIDE_YAW, Reconstructed, evaluate_pictures
@@ -18,7 +18,6 @@ from lib.evaluation.surfaces import make_surface
 from lib.face_model.mesh_reading import read_mesh
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
-from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.crop import POINT_NAMES
 from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
 
@@ -88,21 +87,22 @@ def find_results(folder, photographs, all_photographs):
 def read_results(setup, folder, photographs, all_photographs):
     """Read, place, draw and embed the results of another method in a folder (as `find_results`): `ExternalResults`."""
     results = find_results(folder, photographs, all_photographs)
-    network = centred_on_renders(setup.network, on_best_device(setup.face_model))
+    judges = setup.render_judges()
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
-        return _read_pictures(results, network, setup.reader.network.crop)
+        return _read_pictures(results, judges, setup.reader.network.crop)
     meshes = {path: read_mesh(path, with_colours=True) for path in progress(results.values(), "meshes", unit="mesh")}
     placed = place_meshes(meshes, setup.face_model, read_landmarks(Path(folder)))
     placed = {number: placed[path] for number, path in results.items()}
-    reconstructed = _draw(setup, list(placed.values()), network)
+    reconstructed = _draw(setup, list(placed.values()), judges)
     return ExternalResults(np.array(list(placed)), reconstructed, placed)
 
 
 @torch.no_grad()
-def _draw(setup, faces, network):
+def _draw(setup, faces, judges):
     """Draw placed meshes as `reconstruct_all` draws faces of the model; topologies may differ, so one by one."""
     scenes = sample_scenes(len(faces), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
-    studio, embeddings, pictures, device = frontal_scene(1), [], [], network.centre.device
+    studio, embeddings, pictures, device = frontal_scene(1), [], [], best_device()
+    network, judged = judges.pop(""), {name: [] for name in judges}
     sides = [replace(studio, angles=torch.tensor([[yaw, 0.0, 0.0]])) for yaw in (SIDE_YAW, -SIDE_YAW)]
     for number, face in enumerate(progress(faces, "renders", unit="mesh")):
         mesh = face.mesh
@@ -110,32 +110,35 @@ def _draw(setup, faces, network):
         parts += [torch.from_numpy(mesh.triangles).to(device), [face.landmarks[name] for name in POINT_NAMES]]
         views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
         embeddings.append(network(torch.cat(views)).embedding)
-        image = render_meshes(*parts, studio, setup.reader.network.crop)[0]
-        pictures.append(to_pictures(image))
+        for name, judge in judges.items():
+            judged[name].append(judge(render_meshes(*parts, studio, judge.crop)).embedding.cpu().numpy())
+        pictures.append(to_pictures(render_meshes(*parts, studio, setup.reader.network.crop)[0]))
     frontal, scene, *turned = torch.stack(embeddings, 1).cpu().numpy()
-    return Reconstructed(frontal, np.stack(pictures), dict(random_scene=scene[None], side=np.stack(turned)))
+    judged = {name: np.concatenate(parts) for name, parts in judged.items()}
+    views = dict(random_scene=scene[None], side=np.stack(turned))
+    return Reconstructed(frontal, np.stack(pictures), views, judged=judged)
 
 
 @torch.no_grad()
-def _read_pictures(results, network, picture_crop):
+def _read_pictures(results, judges, picture_crop):
     """Renders go the way of photographs: detected, cropped, embedded."""
     files = [Photograph(str(path.parent), path.name, path.stem) for path in results.values()]
-    crops = dict(judge=network.crop, picture=picture_crop)
-    numbers, embeddings, pictures = [], [], []
+    crops = dict(picture=picture_crop) | {name: judge.crop for name, judge in judges.items()}
+    numbers, embeddings, pictures = [], {name: [] for name in judges}, []
     waiting = iter(results)
     with progress(description="pictures", total=len(files), unit="picture") as bar:
         for records, cut in iterate_face_crops(files, crops, DETECTION_BATCH, workers=0):
             numbers += [number for record, number in zip(records, waiting) if not record["reason"]]
-            images = to_tensor(cut["judge"])
-            if len(images):
-                embeddings.append(network(images).embedding.cpu().numpy())
+            if len(cut["picture"]):
+                for name, judge in judges.items():
+                    embeddings[name].append(judge(to_tensor(cut[name])).embedding.cpu().numpy())
                 pictures.append(cut["picture"])
             bar.update(len(records))
     if not numbers:
         raise StudyError(f"no face was found in any of the {len(files)} pictures, such as {files[0].path}")
-    return ExternalResults(
-        np.array(numbers), Reconstructed(np.concatenate(embeddings), np.concatenate(pictures), {}), {}
-    )
+    judged = {name: np.concatenate(parts) for name, parts in embeddings.items()}
+    faces = Reconstructed(judged.pop(""), np.concatenate(pictures), {}, judged=judged)
+    return ExternalResults(np.array(numbers), faces, {})
 
 
 def evaluate_results(setup, results):

@@ -13,6 +13,7 @@ PARAMS_FILE = "params.yaml"
 STAGE1, FULL, RECOMMENDED = "stage1", "full", "recommended"
 MIRRORED = "_mirrored"
 """Behind a network's name: the same network, which sees the mirror image of what it is given."""
+FACE_ONLY = "_face"  # … which sees grey outside the face (`lib.recognition.network.face_oval`)
 
 
 @strict
@@ -39,26 +40,33 @@ class FaceModelParams:
 
 @strict
 class NetworksParams:
-    """Section `networks`: the identity network of the losses and the one of the evaluation (paper 3.1, 4.3)."""
+    """Section `networks`: the identity networks of the losses and those of the evaluation (paper 3.1, 4.3)."""
 
     training: Literal["dlib", "facenet", "sface"]
     second: Literal["sface", "dlib", "facenet", "faceres"]
-    evaluation: Literal["faceres", "dlib", "facenet", "sface"]
+    evaluation: Literal["faceres", "dlib", "facenet", "facenet128", "sface"]
+    second_evaluation: Literal["facenet128", "faceres", "dlib", "facenet", "sface"]
 
     def __post_init__(self):
-        if self.second == self.training:
-            raise ValueError(f"training and second are both {self.second!r}: choose two different ones")
-        if self.evaluation in (self.training, self.second):
-            raise ValueError(
-                f"evaluation is {self.evaluation!r}, as training or second: a network cannot evaluate what was "
-                "trained to please it (paper 4.3); choose another one"
-            )
+        roles = {}
+        for role, name in vars(self).items():
+            if name in roles:
+                raise ValueError(
+                    f"{roles[name]} and {role} are both {name!r}: a network cannot evaluate what was trained to please "
+                    "it (paper 4.3), nor give a second opinion of itself; choose another one"
+                )
+            roles[name] = role
 
     @property
     def embedding(self):
         """Names of the networks that photographs are embedded with, the training network first."""
         mirrored = [name + MIRRORED for name in (self.training, self.second)]
-        return [self.training, self.evaluation, self.second, *mirrored]
+        return [self.training, self.evaluation, self.second, *mirrored, *self.further_judges.values()]
+
+    @property
+    def further_judges(self):
+        """Names of the networks that judge beside `evaluation`, by their part of the metrics."""
+        return dict(second_judge=self.second_evaluation, face_only=self.evaluation + FACE_ONLY)
 
 
 def _in_full(folder):

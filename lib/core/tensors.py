@@ -89,7 +89,7 @@ def digest(*tensors):
 
 
 class Batch:
-    """A dataclass whose fields are tensors (N, ...), other batches or None: item i of each belongs together."""
+    """A dataclass whose fields are tensors (N, ...), batches, dicts of these or None: items i belong together."""
 
     def __len__(self):
         return len(next(iter(vars(self).values())))
@@ -104,7 +104,13 @@ class Batch:
 
     def each(self, change):
         """The same with every field changed."""
-        return type(self)(**{name: None if one is None else change(one) for name, one in vars(self).items()})
+
+        def changed(one):
+            if isinstance(one, dict):
+                return {name: change(part) for name, part in one.items()}
+            return None if one is None else change(one)
+
+        return type(self)(**{name: changed(one) for name, one in vars(self).items()})
 
     def state(self):
         """The fields by name: ``kind(**batch.state())`` is the batch again."""

@@ -32,7 +32,7 @@ def evaluate_sources(setup, regressor):
         photographed = everyone.at_most(source.photographs) if source.photographs else everyone
         truth = load_truth(folder / "truth.h5", None)
         photographs = dict(everything=everyone, photographed=photographed, compared=setup.photographed)
-        other = replace(setup, **photographs, people={}, truth=truth, frontal_only=True)
+        other = replace(setup, **photographs, people={}, truth=truth, frontal_only=True, further_judges={})
         faces = regressor(photographed.features)
         metrics[name], seen = evaluate_faces(other, faces, averaged=other.averaged(regressor) if truth else None)
         similarities[name] = (photographed.embeddings * seen.frontal).sum(1)

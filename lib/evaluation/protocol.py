@@ -4,7 +4,7 @@ Metrics are nested as table -> row -> column -> {value, low, high, n}. Rows are 
 condition, and under `groups` each group of people. ``docs/metrics.md`` defines the keys.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import h5py
@@ -36,7 +36,7 @@ from lib.evaluation.measures import (
 )
 from lib.evaluation.tables import PAIRED, look_up
 from lib.face_model.model import Coefficients
-from lib.recognition.render_centre import centred_on_renders, reference_renders
+from lib.recognition.render_centre import reference_renders
 from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
 
 RENDER_BATCH = 25
@@ -63,6 +63,8 @@ class Reconstructed:
         How far each frontal render is from the mean face's, over what random faces of the model are on average.
     errors : SurfaceErrors or None
         Distances of the people's faces to the true ones; None where no truth or no surface is known.
+    judged : dict of str to ndarray (N, E)
+        As `frontal`, under the setup's further judges.
     """
 
     frontal: np.ndarray
@@ -71,6 +73,7 @@ class Reconstructed:
     coefficients: Coefficients | None = None
     distances: np.ndarray | None = None
     errors: SurfaceErrors | None = None
+    judged: dict = field(default_factory=dict)
 
 
 def reconstruct_all(setup, coefficients):
@@ -90,14 +93,17 @@ def see_faces(setup, count, drawing):
     """
     face_model, picture_crop = on_best_device(setup.face_model), setup.reader.network.crop
     scenes = sample_scenes(count, torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
-    reference, network = reference_renders(face_model, setup.network), centred_on_renders(setup.network, face_model)
-    embeddings, features, pictures = [], [], []
+    reference, judges = reference_renders(face_model, setup.network), setup.render_judges()
+    network = judges.pop("")
+    embeddings, features, pictures, judged = [], [], [], {name: [] for name in judges}
     for rows in progress(torch.arange(count).split(RENDER_BATCH), "renders", unit="batch"):
         draw, studio = drawing(rows), frontal_scene(len(rows))
         views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
         seen = [network(draw(view, network.crop)) for view in (views[:1] if setup.frontal_only else views)]
         embeddings.append(torch.stack([one.embedding for one in seen]))
         features.append(seen[0].features)
+        for name, judge in judges.items():
+            judged[name].append(judge(draw(studio, judge.crop)).embedding)
         if not setup.frontal_only:
             pictures.append(to_pictures(draw(studio, picture_crop)))
     frontal, *others = torch.cat(embeddings, 1).cpu().numpy()
@@ -106,6 +112,7 @@ def see_faces(setup, count, drawing):
         np.concatenate(pictures) if pictures else None,
         dict(random_scene=others[0][None], side=np.stack(others[1:])) if others else {},
         distances=((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).cpu().numpy(),
+        judged={name: torch.cat(parts).cpu().numpy() for name, parts in judged.items()},
     )
 
 
@@ -202,6 +209,9 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compar
             grouped[name] |= _geometry(errors, chosen, protocol, protocol.smallest_group)
     for cell in filter(None, (look_up(metrics, key) for key in PAIRED)):
         cell.keep_draws()
+    for name, frontal in reconstructed.judged.items():
+        seen = replace(photographed, embeddings=photographed.judged[name], judged=None)
+        metrics[name] = evaluate_pictures(Reconstructed(frontal, None, {}), seen, protocol)
     return metrics | (dict(groups=grouped) if grouped else {})
 
 

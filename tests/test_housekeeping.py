@@ -196,3 +196,14 @@ def test_continuous_integration_runs_what_a_user_runs():
     commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
     assert commands == ["bash .ci/run"]
     assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make lint test"
+
+
+def test_no_command_depends_on_the_terminals_letters_nor_on_the_locales_encoding():
+    """Latin-1 and ASCII: a name or ± that cannot be printed would end a command after its work."""
+    files = re.compile(r"\.(?:read|write)_text\((?:[^()]|\([^()]*\))*\)")
+    for path in sorted((ROOT / "lib").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert [call for call in files.findall(text) if not re.search("encoding|errors|utf-8", call)] == [], path
+        told = re.findall(r"^    print\(f?\"", text, re.M)
+        if told and "parse_args" in text and path.name != "demo.py":  # prints an address alone
+            assert 'sys.stdout.reconfigure(errors="backslashreplace")' in text, path

@@ -175,3 +175,17 @@ def test_a_queued_experiment_sees_photographs_that_git_does_not(study):
         assert "Failed" not in status and time.monotonic() < end, status + run("dvc", "queue", "logs", "queued")
         time.sleep(1)
     run("dvc", "queue", "stop", "--kill")
+
+
+def test_an_experiment_in_a_copy_gets_the_face_model_that_the_documented_command_names(study):
+    text = (ROOT / "data/raw/README.md").read_text()
+    ((command, path),) = re.findall(r"^    (dvc exp run --queue --copy-paths (\S+))$", text, re.M)
+    (study / path).parent.mkdir()
+    (study / path).write_text("the model")
+    (study / path).with_name(".gitkeep").touch()
+    (study / "dvc.yaml").write_text(
+        f"stages: {{a: {{cmd: cat {path}, deps: [data/raw/face_model], params: [face_model]}}}}"
+    )
+    run("git", "add", "--force", "data/raw/face_model/.gitkeep")
+    commit()
+    assert "the model" in run(*command.replace("--queue", "--temp").split(), "-S", "face_model.seed=5")

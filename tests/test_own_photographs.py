@@ -26,12 +26,15 @@ def test_own_photographs_go_through_the_same_pipeline(tmp_path_factory):
     # an ablation with other lines of code, not with a weight of zero only
     study.choose_variants("full", "single_view")
     study.type(OWN_PHOTOGRAPHS)
+    # after that one more, which DVC alone would stop at
+    (folder / "gone.jpg").symlink_to("nowhere")
+    study.type("make study")
     photos = json.loads((study.folder / "reports/metrics/photos.json").read_text())
-    # beside the photographs: the text named .jpg
-    assert photos["files"] == 11 and photos["skipped"] == 1
+    # beside the photographs: the text named .jpg and the broken link
+    assert photos["files"] == 12 and photos["skipped"] == 2
     # never more than half of the people are kept for the test
     assert (photos["test"]["people"], photos["train"]["photographs"]) == (2, 6)
     metrics = json.loads((study.folder / "reports/metrics/evaluate/full.json").read_text())
     report = (study.folder / "reports/report.md").read_text()
-    assert "folder; 11 files, 1 skipped" in report and "|  | stage 1 only | full | single view |" in report
+    assert "folder; 12 files, 2 skipped" in report and "|  | stage 1 only | full | single view |" in report
     assert "geometry" not in metrics and metrics["recall"]["all"]["top1"]["n"] == 4

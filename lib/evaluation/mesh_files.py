@@ -75,7 +75,7 @@ def read_points(path):
     """Read a file of landmarks: arrays by name, of vertices (integers) or points; StudyError where it is none."""
     try:
         if path.suffix == ".json":
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
             if isinstance(content, dict):
                 return {name: np.asarray(value) for name, value in content.items()}
         elif path.suffix == ".npy":
@@ -83,7 +83,7 @@ def read_points(path):
         elif path.suffix == ".pp":
             content = [[float(point.get(axis)) for axis in "xyz"] for point in ElementTree.parse(path).iter("point")]
         else:
-            content = np.loadtxt(path, delimiter="," if "," in path.read_text() else None, ndmin=2)
+            content = np.loadtxt(path, delimiter="," if "," in path.read_text(errors="replace") else None, ndmin=2)
         points = np.asarray(content, np.float64).reshape(-1, 3)
         return dict(zip(LISTS[len(points)], points))
     except (ValueError, TypeError, KeyError, SyntaxError, OSError) as error:

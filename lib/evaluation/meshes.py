@@ -70,7 +70,7 @@ def evaluate(pairs, protocol, folder, formats=()):
     summary = dict(made=MADE, protocol=asdict(protocol), **counts, results=results)
     for name, table in (("people.csv", people), ("meshes.csv", meshes)):
         text = table.to_csv(index=False, float_format="%.6g")
-        write_atomically(folder / name, lambda part, text=text: part.write_text(text))
+        write_atomically(folder / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
     _write_figure(folder / "cumulative.png", cumulative_errors(distances))
     write_json(folder / "summary.json", summary)
     return summary

@@ -165,6 +165,7 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the results")
     parser.add_argument("--regressor", metavar="FILE", help="a trained regressor (default: as lib.reconstruct)")
     chosen = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
     try:
         check_writable(chosen.out)
         reconstruct_video(chosen.clip, chosen.out, load_reconstructor(chosen.regressor))

@@ -41,6 +41,7 @@ def main(arguments=None):
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the files")
     command.add_argument("--model", metavar="FILE", help="the model's HDF5 file (default: that of params.yaml)")
     chosen = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
     try:
         path = Path(chosen.model or load_params(PARAMS_FILE).face_model.path)
         if not path.is_file():

@@ -54,7 +54,7 @@ def load_base_mesh():
     """Read MakeHuman's base mesh as a `BaseMesh`."""
     folder = assets_folder() / "mpfb2"
     vertices, texture_coordinates, corners, groups, group = [], [], [], [], ""
-    for line in (folder / "3dobjs/base.obj").read_text().splitlines():
+    for line in (folder / "3dobjs/base.obj").read_text(encoding="utf-8").splitlines():
         kind, _, rest = line.partition(" ")
         if kind == "v":
             vertices.append(rest.split()[:3])
@@ -95,7 +95,7 @@ def load_target(name, vertices):
     if packed.is_file():
         text = gzip.decompress(packed.read_bytes()).decode()
     else:
-        text = (assets_folder() / "faceunits01/targets" / f"{name}.target").read_text()
+        text = (assets_folder() / "faceunits01/targets" / f"{name}.target").read_text(encoding="utf-8")
     while text.startswith("#"):
         text = text.partition("\n")[2]
     rows = np.fromstring(text, sep=" ").reshape(-1, 4)

@@ -136,7 +136,7 @@ def _read_obj(path, polygons=False):
 def _read_landmarks(path, known):
     """Vertices (68,) of the landmarks, among those `known`."""
     try:
-        vertices = [int(vertex) for vertex in json.loads(path.read_text())[LANDMARKS]]
+        vertices = [int(vertex) for vertex in json.loads(path.read_text(encoding="utf-8-sig"))[LANDMARKS]]
     except (OSError, ValueError, KeyError, TypeError):
         vertices = []
     if len(vertices) == 68 == len({*vertices} & {*known.tolist()}):

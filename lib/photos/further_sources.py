@@ -55,6 +55,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m lib.photos.further_sources", description=__doc__)
     parser.add_argument("name", help="one of evaluate.test_sources in params.yaml")
     name = parser.parse_args(arguments).name
+    sys.stdout.reconfigure(errors="backslashreplace")  # the name may have letters that the terminal lacks
     try:
         store = embed_source(load_params(), name)
     except StudyError as error:

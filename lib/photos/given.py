@@ -49,7 +49,7 @@ def _names(paths):
     # the ending belongs to the name only where me.jpg lies beside me.png
     endings = [path.with_suffix("") for path in paths], paths
     depths = range(1, max(len(path.parts) for path in paths) + 1)
-    names = [["-".join(path.parts[-depth:]) for path in ending] for ending in endings for depth in depths]
+    names = (["-".join(path.parts[-depth:]) for path in ending] for ending in endings for depth in depths)
     return _numbered(max(names, key=lambda each: len({*map(_key, each)})))
 
 

@@ -25,7 +25,7 @@ def extract_frames(video, folder):
         return [], f"cannot be found: {error.strerror}"
     of = {"bytes": status.st_size, "changed": status.st_mtime_ns, "step": FRAME_STEP}
     record = folder / RECORD
-    done = json.loads(record.read_text()) if record.is_file() else {}
+    done = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     if any(done.get(name) != value for name, value in of.items()):
         folder.mkdir(parents=True, exist_ok=True)
         record.unlink(missing_ok=True)

@@ -170,7 +170,10 @@ def main(arguments=None):
     made = len(photographs) - len(skipped)
     print(f"{made} of {len(photographs)} photographs gave a face; results in {printable(chosen.out)}")
     reasons = {photographs[name]: reason for name, reason in skipped.items()} | others
-    _write_skipped(chosen.out / SKIPPED, reasons)
+    try:
+        _write_skipped(chosen.out / SKIPPED, reasons)
+    except OSError as error:  # such as a full disk
+        print(f"error: {printable(chosen.out / SKIPPED)} cannot be written: {error.strerror}", file=sys.stderr)
     told = [f"skipped {printable(path)}: {reason}" for path, reason in reasons.items() if reason != HIDDEN]
     print(*told[:5], sep="\n", end="\n" if told else "", file=sys.stderr)
     if len(told) > 5:

@@ -277,6 +277,7 @@ def test_names_of_results_differ_and_stay_in_their_folder(tmp_path):
     # two that some file systems take for one change no other's name
     one, two, three = (Path(f"/home/a/{name}.jpg") for name in ("CAF\u00c9", "cafe\u0301", "x"))
     assert [*_names([one, two, three])] == ["CAF\u00c9", "cafe\u0301-2", "x"]
+    assert [*_names([Path("/a/two\nlines.jpg"), Path("/a/two\rlines.png")])] == ["two_lines.jpg", "two_lines.png"]
 
 
 def test_a_group_is_said_and_every_face_may_be_made(tmp_path, capsys):
@@ -311,6 +312,8 @@ def test_a_terminal_without_the_letters_of_a_name_stops_nothing(tmp_path):
         "obj",
     ]
     settings = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    # file names are ASCII too
+    settings |= {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "1 of 1" in done.stdout, done.stderr
     assert (tmp_path / "二" / "一.obj").is_file()
@@ -328,6 +331,16 @@ def test_one_photograph_whose_results_cannot_be_written_does_not_stop_the_others
     code = reconstruct.main([str(tmp_path / "one.png"), str(tmp_path / "two.png"), "--out", str(tmp_path / "out")])
     assert code == 3 and (tmp_path / "out/two.json").is_file()
     assert "one.png: its results cannot be written: no space left" in capsys.readouterr().err
+
+
+def test_a_list_that_cannot_be_written_is_told_with_what_it_holds(tmp_path, monkeypatch, capsys):
+    def fail(path, reasons):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reconstruct, "_write_skipped", fail)
+    assert reconstruct.main(["photographs/broken.jpg", "photographs/wall.png", "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "skipped.csv cannot be written: No space left" in told and "broken.jpg" in told and "wall.png" in told
 
 
 def test_help_shows_examples_and_wrong_usage_is_exit_code_2(capsys):

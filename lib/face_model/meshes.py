@@ -7,7 +7,7 @@ import orjson
 import torch
 
 from lib.core.errors import StudyError
-from lib.core.files import HEAD_BYTES, MADE_HERE, write_atomically
+from lib.core.files import HEAD_BYTES, MADE_HERE, printable, write_atomically
 from lib.core.pictures import decode_srgb, to_uint8
 from lib.face_model.gltf import pack_glb
 from lib.rendering.vertices import vertex_normals
@@ -48,9 +48,9 @@ def save_mesh(path, vertices, albedo, triangles, texture=None):
     elif texture is None:
         contents = {path: _obj(vertices, albedo, triangles)}
     else:
-        place = picture.relative_to(path.parent).as_posix()
+        place = printable(picture.relative_to(path.parent))
         text = f"# {MADE_HERE}\nnewmtl skin\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {place}\n"
-        head = f"mtllib {material.name}\nusemtl skin\n"
+        head = f"mtllib {printable(material.name)}\nusemtl skin\n"
         contents = {picture: texture.png, material: text.encode()}
         contents[path] = _obj(vertices, albedo, triangles, texture.atlas, head)
     for place, content in contents.items():

@@ -1,6 +1,7 @@
 """Photographs that a command names: files and folders of any kind, each under a name for its results."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _given(path):
 
 def _names(paths):
     """Names of results that differ on any file system, in the order of the paths."""
-    paths = [Path(printable(path.relative_to(path.anchor))) for path in paths]
+    paths = [Path(re.sub(r"[\x00-\x1f\x7f]", "_", printable(path.relative_to(path.anchor)))) for path in paths]
     # the ending belongs to the name only where me.jpg lies beside me.png
     endings = [path.with_suffix("") for path in paths], paths
     depths = range(1, max(len(path.parts) for path in paths) + 1)
@@ -66,4 +67,4 @@ def _numbered(names):
             taken[_key(shorter)] += 1
             name = f"{shorter}-{taken[_key(shorter)]}"
         taken[_key(name)] = 1
-        yield name
+        yield os.fsdecode(name.encode())  # as a file name in any locale

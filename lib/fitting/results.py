@@ -7,11 +7,12 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lib.core.files import MADE_HERE, refuse_to_replace, write_atomically
+from lib.core.errors import StudyError
+from lib.core.files import MADE_HERE, printable, refuse_to_replace, write_atomically
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
 from lib.fitting.turntable import save_turntable
-from lib.photos.read import read_picture
+from lib.photos.read import UnreadablePictureError, read_picture
 
 POSED, TURNTABLE = "posed", "turntable"  # folders of the meshes with pose and expression, and of the animations
 USE = "not for identifying people, nor for deciding anything about them: docs/model-card.md"
@@ -100,7 +101,11 @@ def _texture_of_photograph(reconstructor, face, sources):
 
     model = reconstructor.face_model
     number = min(range(len(face.fits)), key=lambda number: abs(face.fits[number].pose.angles[0]))
-    fit, picture = face.fits[number], read_picture(sources[number][0])
+    fit, path = face.fits[number], sources[number][0]
+    try:
+        picture = read_picture(path)
+    except UnreadablePictureError as error:  # another file since the face was found
+        raise StudyError(f"{printable(path)}: {error}") from None
     camera = np.diag([*(1 / np.asarray(picture.scale)), 1]) @ fit.camera
     mean = model.vertices(torch.zeros(1, model.shape_dimension))[0].numpy()
     light = fit.irradiance(model.triangles.numpy())

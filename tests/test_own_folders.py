@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -189,3 +190,21 @@ def test_an_experiment_in_a_copy_gets_the_face_model_that_the_documented_command
     run("git", "add", "--force", "data/raw/face_model/.gitkeep")
     commit()
     assert "the model" in run(*command.replace("--queue", "--temp").split(), "-S", "face_model.seed=5")
+
+
+def test_a_downloaded_archive_without_git_runs_and_uses_git_once_there_is_one(study, monkeypatch):
+    photographs(study / "data/raw/photos")
+    shutil.rmtree(study / ".git")
+    shutil.copy(ROOT / "Makefile", study)
+    shutil.copytree(ROOT / ".ci", study / ".ci")
+    for name in ("requirements.txt", "requirements-test.txt"):
+        (study / name).touch()
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert "Running stage 'photos'" in run("make", "study")
+    assert "no_scm = true" in (study / ".dvc/config.local").read_text()
+    run("git", "init", "--quiet")
+    run("make", "study")
+    assert "no_scm" not in (study / ".dvc/config.local").read_text()

@@ -465,9 +465,13 @@ def test_nan_names_the_term_and_the_step_and_keeps_the_last_checkpoint(tmp_path,
         return coefficients.shape.sum() * (float("nan") if len(calls) == 4 else 0.0)
 
     monkeypatch.setattr(stage2.losses, "batch_distribution_loss", spoilt)
-    with pytest.raises(StudyError, match="batch loss is nan at step 4"):
+    with pytest.raises(StudyError, match="batch loss is nan at step 4") as error:
         train_stage2(regressor, world, STAGE2, STAGE1, tmp_path / "run")
     assert load_tensors(tmp_path / "run")[1]["step"] == 2
+    # the advice can be followed
+    assert f"kept in {tmp_path / 'run'}; lower the learning rate" in str(error.value)
+    (tmp_path / "run").unlink()
+    train_stage2(regressor, world, replace(STAGE2, learning_rate=STAGE2.learning_rate / 2), STAGE1, tmp_path / "run")
 
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, world, regressor, monkeypatch):

@@ -1,18 +1,20 @@
 """How fast the renderer is: our rasteriser on the CPU beside others in the same run, and a whole render.
 
     python -m benchmarks.rasterize [--json] [--repeats 10] [--peer FILE]
+    python -m benchmarks.rasterize --memory     # of a training step's renders on a GPU, also without one
 
 Needs the stage `face_model` (`dvc repro face_model`) for the whole renders: of 16 faces of the study's full-size model,
 from one side each and, as a step of stage 2 draws them, from three.
 
-A head-like closed mesh of 53,292 vertices and 106,580 triangles fills about 70 % of the picture; nine channels. The
-others are a plain vectorised torch version, PyTorch3D, Kaolin (CUDA, and nvdiffrast through it) where installed, and
-the function ``rasterize(clip_vertices, triangles, attributes, height, width) -> image`` of a Python file, by --peer.
+A head-like closed mesh of 53,292 vertices and 106,580 triangles fills about 70 % of the picture; nine channels. "ours"
+is the backend `cpu`, "torch" the backend of that name, "naive" a plain vectorised torch version; PyTorch3D where it is
+installed; on a CUDA device the backend `torch` and, where installed, `kaolin` and `kaolin-nvdiffrast` there; and the
+function ``rasterize(clip_vertices, triangles, attributes, height, width) -> image`` of a Python file, by --peer.
 
 Times are ms per image, through autograd. The backends take turns, so that what else the machine does disturbs all of
-them; "best" and "median" are of the repeats, "ratio" that of the best times to ours. The torch version tests every
+them; "best" and "median" are of the repeats, "ratio" that of the best times to ours. The naive version tests every
 triangle at every pixel; it is timed on four rows of the picture and multiplied, which is how its time grows. "peak
-MB" is the largest memory of the whole process while that backend drew.
+MB" is the largest memory of the whole process while that backend drew, on a CUDA device that of all tensors there.
 """
 
 import argparse
@@ -22,23 +24,31 @@ import resource
 import statistics
 import sys
 import time
-from dataclasses import replace
+import weakref
+from dataclasses import asdict, replace
 from itertools import combinations, product
 from pathlib import Path
 
 import torch
+from pytest import MonkeyPatch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
+from lib.core.params import load_params
+from lib.core.processes import on_best_device
 from lib.face_model.model import Coefficients, FaceModel
 from lib.recognition.network import DLIB_CROP
 from lib.rendering.camera import alignment_points, crop_projection
 from lib.rendering.rasterize import rasterize
 from lib.rendering.renderer import render
-from lib.rendering.scenes import sample_scenes
+from lib.rendering.scenes import SceneDistribution, sample_scenes
 from lib.rendering.vertices import vertex_stage
+from lib.training.augmentation import Augmentation
+from tests.pretend_device import pretended
 
 CHANNELS, SIZES, BATCHES = 9, (160, 224), (1, 16)
 FACE_MODEL, FACES, VIEWS = "data/face_model/full.h5", 16, (1, 3)
-TORCH_ROWS = 4
+NAIVE_ROWS = 4
 
 
 def head(steps):
@@ -94,10 +104,10 @@ def workload(batch, steps=73):
     return clip, triangles, torch.randn(batch, len(vertices), CHANNELS, generator=generator)
 
 
-def rasterize_in_torch(clip, triangles, attributes, height, width):
-    """Test every triangle at every pixel, of `TORCH_ROWS` rows only; plain vectorised torch, differentiable."""
+def rasterize_naively(clip, triangles, attributes, height, width):
+    """Test every triangle at every pixel, of `NAIVE_ROWS` rows only; plain vectorised torch, differentiable."""
     x = (2 * torch.arange(width) + 1 - width) / width
-    rows = torch.linspace(0, height - 1, TORCH_ROWS).round()
+    rows = torch.linspace(0, height - 1, NAIVE_ROWS).round()
     pictures = []
     for places, values in zip(clip, attributes, strict=True):
         parts = []
@@ -138,21 +148,24 @@ def rasterize_in_pytorch3d(clip, triangles, attributes, height, width):
 
 
 def backends(peer=None):
-    """Functions that draw, by name: those that can run here, and the one of the Python file `peer`."""
-    found = {"ours": lambda *arguments: rasterize(*arguments, backend="cpu").attributes, "torch": rasterize_in_torch}
+    """Functions that draw, by name and device: those that can run here, and the one of the Python file `peer`."""
+
+    def ours(backend):
+        return lambda *arguments: rasterize(*arguments, backend=backend).attributes
+
+    found = {("ours", "cpu"): ours("cpu"), ("torch", "cpu"): ours("torch"), ("naive", "cpu"): rasterize_naively}
     if importlib.util.find_spec("pytorch3d"):
-        found["pytorch3d"] = rasterize_in_pytorch3d
-    if torch.cuda.is_available() and importlib.util.find_spec("kaolin"):
-        found["kaolin"] = lambda *arguments: rasterize(*arguments, backend="kaolin").attributes
-        if importlib.util.find_spec("nvdiffrast"):
-            found["kaolin-nvdiffrast"] = lambda *arguments: (
-                rasterize(*arguments, backend="kaolin-nvdiffrast").attributes
-            )
+        found["pytorch3d", "cpu"] = rasterize_in_pytorch3d
+    if torch.cuda.is_available():
+        names = ["torch"]
+        if importlib.util.find_spec("kaolin"):
+            names += ["kaolin"] + ["kaolin-nvdiffrast"] * bool(importlib.util.find_spec("nvdiffrast"))
+        found |= {(name, "cuda"): ours(name) for name in names}
     if peer:
         specification = importlib.util.spec_from_file_location("peer", peer)
         module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)
-        found["peer"] = module.rasterize
+        found["peer", "cpu"] = module.rasterize
     return found
 
 
@@ -170,8 +183,12 @@ def draw_once(function, arguments, gradients):
     return time.perf_counter() - start
 
 
-def peak_memory_mb():
-    """Largest resident memory since the last call, where the system tells (Linux); else since the start."""
+def peak_memory_mb(device):
+    """Largest memory since the last call: of tensors on a CUDA device, or resident (since the start, but on Linux)."""
+    if device == "cuda":
+        most = torch.cuda.max_memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        return most / 2**20
     try:
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
         Path("/proc/self/clear_refs").write_text("5")
@@ -181,14 +198,14 @@ def peak_memory_mb():
 
 
 def take_turns(cases, repeats):
-    """Time functions in turn, after one call each to warm up: seconds (repeats,) and peak memory, by name."""
+    """Time (threads, device, function)s in turn, after a call each to warm up: seconds, peak memory, by case."""
     seconds, memory = {name: [] for name in cases}, {}
     for turn in range(repeats + 1):
-        for name, (threads, function) in cases.items():
+        for name, (threads, device, function) in cases.items():
             torch.set_num_threads(threads)
-            peak_memory_mb()
+            peak_memory_mb(device)
             elapsed = function()
-            memory[name] = max(memory.get(name, 0.0), peak_memory_mb())
+            memory[name] = max(memory.get(name, 0.0), peak_memory_mb(device))
             if turn:
                 seconds[name].append(elapsed)
     return seconds, memory
@@ -197,26 +214,26 @@ def take_turns(cases, repeats):
 def run(repeats, peer=None):
     """All measurements of rasterisers as a list of dicts."""
     results, functions = [], backends(peer)
-    slow = {"torch", "pytorch3d"} & set(functions)
+    slow = {case for case in functions if case[0] in ("naive", "pytorch3d")}
     for batch in BATCHES:
         tensors = workload(batch)
         for size in SIZES:
             for gradients in (False, True):
                 for names, turns in ((set(functions) - slow, repeats), (slow if batch == 1 else set(), 1)):
                     cases = {}
-                    for name in (name for name in functions if name in names):
-                        device = "cuda" if name.startswith("kaolin") else "cpu"
+                    for name, device in (case for case in functions if case in names):
                         arguments = (*(tensor.to(device) for tensor in tensors), size)
                         for threads in (1,) if device == "cuda" else (1, 2):
-                            cases[name, threads] = (
+                            cases[name, device, threads] = (
                                 threads,
-                                lambda f=functions[name], a=arguments, g=gradients: draw_once(f, a, g),
+                                device,
+                                lambda f=functions[name, device], a=arguments, g=gradients: draw_once(f, a, g),
                             )
-                    for (name, threads), row in _rows(*take_turns(cases, turns), batch).items():
-                        scale = size / TORCH_ROWS if name == "torch" else 1
+                    for (name, device, threads), row in _rows(*take_turns(cases, turns), batch).items():
+                        scale = size / NAIVE_ROWS if name == "naive" else 1
                         row = {**row, "best": row["best"] * scale, "median": row["median"] * scale}
                         case = dict(threads=threads, batch=batch, size=size, gradients=gradients)
-                        results.append(dict(backend=name, **case, **row))
+                        results.append(dict(backend=name, device=device, **case, **row))
                     print(".", end="", file=sys.stderr, flush=True)
     ours = {_case(row): row["best"] for row in results if row["backend"] == "ours"}
     for row in results:
@@ -257,7 +274,7 @@ def run_renders(repeats, model):
             return time.perf_counter() - start
 
         alone = _rasteriser_of(model, codes, scene, crop)
-        cases = {(name, n): (n, f) for name, f in (("render", whole), ("rasterise", alone)) for n in (1, 2)}
+        cases = {(name, n): (n, "cpu", f) for name, f in (("render", whole), ("rasterise", alone)) for n in (1, 2)}
         rows = _rows(*take_turns(cases, repeats), pictures)
         for threads in (1, 2):
             row = dict(backend="whole render", threads=threads, views=views, batch=pictures, size=size, gradients=True)
@@ -279,23 +296,82 @@ def _rasteriser_of(model, coefficients, scene, crop):
     return lambda: draw_once(lambda *a: rasterize(*a, backend="cpu").attributes, arguments, True)
 
 
+class Counter(TorchDispatchMode):
+    """The bytes that tensors of the pretended device take at once: `now`, and `most` so far."""
+
+    def __init__(self, before=()):
+        super().__init__()
+        self.known = {tensor.held.untyped_storage()._cdata for tensor in before}
+        self.now = self.most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_flatten((args, kwargs, result))[0]:
+            if hasattr(tensor, "held"):
+                self._count(tensor.held.untyped_storage())
+        self.most = max(self.most, self.now)
+        return result
+
+    def _count(self, storage):
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.now += storage.nbytes()
+            weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
+
+    def _forget(self, number, size):
+        self.known.discard(number)
+        self.now -= size
+
+
+def step_memory_mb(model, augmentation, faces=64, views=3, size=160):
+    """MB that a step's renders, their `Augmentation` and both gradients take on a GPU beside models and networks.
+
+    Where there is no GPU, its tensors are counted on the device that the tests pretend.
+    """
+    generator, crop = torch.Generator().manual_seed(1), replace(DLIB_CROP, size=size)
+    scene = sample_scenes(faces * views, generator, augmentation.scenes(SceneDistribution()))
+    draw = augmentation.draw(len(scene), generator)
+    sizes = model.shape_dimension, model.texture_dimension
+    codes = Coefficients(*(torch.randn(faces, count, generator=generator).requires_grad_() for count in sizes))
+
+    def work(model):
+        images = draw.apply(render(model, codes, scene, crop))
+        torch.autograd.grad(images, (codes.shape, codes.texture), torch.ones_like(images))
+
+    if torch.cuda.is_available():
+        model, before = on_best_device(model), torch.cuda.memory_allocated()
+        peak_memory_mb("cuda")
+        work(model)
+        return peak_memory_mb("cuda") - before / 2**20
+    with MonkeyPatch.context() as patch, pretended(patch):
+        model = on_best_device(model)
+        with Counter([*model.buffers(), *model.parameters()]) as counter:
+            work(model)
+    return counter.most / 2**20
+
+
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
     parser.add_argument("--repeats", type=int, default=10, help="how often each is timed")
     parser.add_argument("--peer", help="a Python file with a function `rasterize` to compare with")
+    parser.add_argument("--memory", action="store_true", help="measure the memory of a step's renders alone")
     options = parser.parse_args()
     model = FaceModel.load(FACE_MODEL)
+    if options.memory:
+        augmentation = Augmentation.from_degrees(**asdict(load_params().augmentation))
+        print(f"192 views of 160 pixels: {step_memory_mb(model, augmentation):.0f} MB")
+        return
     results, renders = run(options.repeats, options.peer), run_renders(options.repeats, model)
     if options.json:
         print(json.dumps({"rasterisers": results, "renders": renders}, indent=1))
         return
-    print(f"\n{'backend':<18}{'threads':>8}{'batch':>6}{'size':>6}{'gradients':>10}{'best':>9}{'median':>9}", end="")
-    print(f"{'ratio':>9}{'peak MB':>9}")
+    print(f"\n{'backend':<18}{'device':>7}{'threads':>8}{'batch':>6}{'size':>6}{'gradients':>10}", end="")
+    print(f"{'best':>9}{'median':>9}{'ratio':>9}{'peak MB':>9}")
     for row in results:
         print(
-            f"{row['backend']:<18}{row['threads']:>8}{row['batch']:>6}{row['size']:>6}{str(row['gradients']):>10}"
+            f"{row['backend']:<18}{row['device']:>7}{row['threads']:>8}{row['batch']:>6}{row['size']:>6}{str(row['gradients']):>10}"
             f"{row['best']:>9.2f}{row['median']:>9.2f}{row['ratio_to_ours']:>9.1f}{row['peak_memory_mb']:>9.0f}"
         )
     print("\nwhole render with gradients to the coefficients; ratio to the rasteriser alone")

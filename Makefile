@@ -72,7 +72,7 @@ format: setup ## put code and notebooks in order
 	$(RUN) ruff format .
 	$(RUN) nbstripout notebooks/*.ipynb
 
-bench: setup ## time and check every part that has a benchmark; results in build/benchmarks
+bench: setup ## (after study) time and check every part that has a benchmark; results in build/benchmarks
 	mkdir -p build/benchmarks
 	$(RUN) python -m benchmarks.rasterize --json > build/benchmarks/rasterize.json
 	$(RUN) python -m benchmarks.face_model --json > build/benchmarks/face_model.json
@@ -82,6 +82,11 @@ bench: setup ## time and check every part that has a benchmark; results in build
 	$(RUN) python -m benchmarks.photos data/photos/simulated --counts 300 600 1200 --json > build/benchmarks/photos.json
 
 gpu: setup ## check and time everything on a CUDA machine; results in build/gpu_check.json
+	@# tells before anything is built where there is no CUDA device
+	@$(RUN) python -m benchmarks.gpu_check device
+	@$(SCM)
+	@$(RUN) python -m lib.run --photos
+	$(RUN) dvc repro photos stage1
 	$(RUN) python -m benchmarks.gpu_check rasterisers study
 
 lab: setup ## open the notebooks in JupyterLab

@@ -4,9 +4,12 @@
     python -m benchmarks.gpu_check study           # stage 1 and 2: speed, memory, a profile, and both whole
     python -m benchmarks.gpu_check rasterisers study --tiny    # the same in miniature, also without a GPU
 
-Every line that is printed is a measurement; all of them are in build/gpu_check.json too, with the card's name. Needs
-the stages up to `stage1` (`dvc repro stage1`). Kaolin and nvdiffrast are compared where they are installed. The whole
-stages write into build/gpu_check and leave the study's own files alone.
+Every line that is printed is a measurement; all of them are in build/gpu_check.json too, with the card's name. The last
+line says whether the check passed: the exit status is 1 where anything went wrong or is beyond `LIMITS`, or where there
+is no CUDA device. The part `device` looks for that alone.
+
+Needs the stages `photos` and `stage1` (`dvc repro photos stage1`; `make gpu` sees to it). Kaolin and nvdiffrast are
+compared where they are installed. The whole stages write into build/gpu_check and leave the study's own files alone.
 """
 
 import argparse
@@ -47,11 +50,20 @@ FOLDER = Path("build/gpu_check")
 VARIANT = "full"
 SHAPES = ((16, 3, 150), (64, 3, 160))
 """Faces, views of each, pixels a side: a step of the default and one of the paper's preset."""
+LIMITS = dict(other_ids=1e-3, attribute_error=2e-4, clip_gradient_error=1e-3, attribute_gradient_error=1e-3, status=0)
+"""The most that a backend may differ from the CPU's, as in tests/test_rasterize.py, and the status of the tests."""
+SNAPPED_IDS = 0.1
+"""The share of other ids that nvdiffrast's snapping to 1/16 of a pixel may make."""
 RESULTS = []
 
 
 def say(what, **values):
-    """Print a measurement and keep it."""
+    """Print a measurement and keep it, with what is `wrong` where it is an error or beyond a limit."""
+    limits = LIMITS | (dict(other_ids=SNAPPED_IDS) if values.get("backend") == "kaolin-nvdiffrast" else {})
+    # not a number is within no limit
+    wrong = [f"{name} above {most}" for name, most in limits.items() if not values.get(name, 0) <= most]
+    wrong += ["not finite"] * (not values.get("finite", True)) + ["error"] * ("error" in values)
+    values |= dict(wrong=", ".join(wrong)) if wrong else {}
     RESULTS.append(dict(what=what) | values)
     short = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}
     print(what, *(f"{name}={value}" for name, value in short.items()), sep="  ", flush=True)
@@ -62,9 +74,10 @@ def say(what, **values):
 def attempt(what, task, **where):
     """Measure, and say what went wrong where something does: the rest is worth having."""
     try:
-        say(what, **where, **task())
+        values = task()
     except Exception as error:  # of any library
-        say(what, **where, error=f"{type(error).__name__}: {error}"[:300])
+        values = dict(error=f"{type(error).__name__}: {error}"[:300])
+    say(what, **where, **values)
 
 
 def usable_backends():
@@ -93,34 +106,43 @@ def workload(model, faces, views, size):
     return clip, model.triangles, attributes
 
 
-def draw(arguments, size, backend, gradients=True):
-    """Ids, attributes and, if asked for, the gradients of a fixed pull."""
+def draw(arguments, size, backend, gradients=True, pull=None):
+    """Ids, attributes and, if asked for, the gradients of their sum, weighted with `pull`."""
     clip, triangles, attributes = arguments
     clip, attributes = (tensor.detach().requires_grad_(gradients) for tensor in (clip, attributes))
     fragments = rasterize(clip, triangles, attributes, size, size, backend)
     if not gradients:
         return fragments.triangle_ids, fragments.attributes
-    found = torch.autograd.grad(fragments.attributes, (clip, attributes), torch.ones_like(fragments.attributes))
+    pull = torch.ones_like(fragments.attributes) if pull is None else pull
+    found = torch.autograd.grad(fragments.attributes, (clip, attributes), pull)
     return fragments.triangle_ids, fragments.attributes.detach(), *found
 
 
 def agreement(arguments, size, backend):
-    """How far a backend is from the CPU's."""
-    ours, theirs = ([x.cpu() for x in draw(arguments, size, name)] for name in ("cpu", backend))
-    same = (ours[0] == theirs[0]) & (ours[0] >= 0)
+    """How far a backend is from the CPU's: its ids, as a share of the covered pixels, and where these are the same.
+
+    An attribute's unit is its largest value, since places are in mm.
+    """
+    ids, others = (draw(arguments, size, name, gradients=False)[0] for name in ("cpu", backend))
+    same, unit = (ids == others) & (ids >= 0), arguments[2].abs().amax((0, 1))
+    pull = torch.randn(*ids.shape, len(unit), generator=torch.Generator().manual_seed(0)).to(unit)
+    pull = pull / unit * same[..., None]
+    ours, theirs = (draw(arguments, size, name, pull=pull) for name in ("cpu", backend))
     relative = [((one - other).norm() / one.norm()).item() for one, other in zip(ours[2:], theirs[2:])]
     return dict(
-        other_ids=((ours[0] != theirs[0]).sum() / (ours[0] >= 0).sum()).item(),
-        attribute_error=(ours[1] - theirs[1])[same].abs().max().item(),
+        other_ids=((ids != others).sum() / (ids >= 0).sum()).item(),
+        attribute_error=((ours[1] - theirs[1]) / unit)[same].abs().max().item(),
         clip_gradient_error=relative[0],
         attribute_gradient_error=relative[1],
         finite=all(bool(values.isfinite().all()) for values in theirs),
     )
 
 
-def covered(arguments, size, backend):
-    """How many pixels show a triangle."""
-    return dict(covered=int((draw(arguments, size, backend)[0] >= 0).sum()))
+def coverage(arguments, size, backend):
+    """How many pixels show a triangle, and the share of those that show another one than by the CPU's backend."""
+    ours, theirs = draw(arguments, size, "cpu", gradients=False)[0], draw(arguments, size, backend)[0]
+    count = int((theirs >= 0).sum())
+    return dict(covered=count, other_ids=(ours != theirs).sum().item() / max(count, 1))
 
 
 def speed(work, pictures, seconds):
@@ -156,7 +178,7 @@ def check_rasterisers(tiny):
     for name in names:
         for case, arguments in cases.items():
             size = 5 if case == "few_pixels" else 37
-            attempt("edge case", partial(covered, arguments, size, name), case=case, backend=name)
+            attempt("edge case", partial(coverage, arguments, size, name), case=case, backend=name)
     if not tiny:
         say("pytest -m gpu", status=subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu"]).returncode)
 
@@ -213,22 +235,43 @@ def check_stages(params, tiny):
         say("earlier run", watched=dict(zip(names, map(float, values))), of="stage 2")
 
 
+def check_study(tiny):
+    """Steps and whole stages of the study's training."""
+    for part in FOLDER.glob("*.safetensors"):
+        part.unlink()
+    params = load_params()
+    check_steps(params, tiny)
+    check_stages(params, tiny)
+
+
+PARTS = dict(device=lambda tiny: None, rasterisers=check_rasterisers, study=check_study)
+
+
+def timed(part, tiny):
+    """Seconds that a part takes."""
+    began = time.perf_counter()
+    PARTS[part](tiny)
+    return dict(seconds=time.perf_counter() - began)
+
+
 def main(arguments=None):
-    """Run the parts that are named."""
+    """Run the parts that are named; the exit status is 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["rasterisers", "study"])
+    parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--tiny", action="store_true", help="a dry run")
     options = parser.parse_args(arguments)
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     say("machine", card=card, torch=torch.__version__, cuda=torch.version.cuda)
-    if "rasterisers" in options.parts:
-        check_rasterisers(options.tiny)
-    if "study" in options.parts:
-        for part in FOLDER.glob("*.safetensors"):
-            part.unlink()
-        params = load_params()
-        check_steps(params, options.tiny)
-        check_stages(params, options.tiny)
+    if not (options.tiny or torch.cuda.is_available()):
+        sys.exit("failed: there is no CUDA device (--tiny is a dry run without one)")
+    for part in options.parts:
+        attempt(part, partial(timed, part, options.tiny))
+    failed = [result for result in RESULTS if "wrong" in result]
+    for result in failed:
+        print("wrong:", result, flush=True)
+    if failed:
+        sys.exit(f"failed: {len(failed)} of {len(RESULTS)} measurements are errors or beyond their limits")
+    print(f"passed: {len(RESULTS)} measurements, no error, none beyond its limit")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Everything that is computed on a GPU where there is one, on a device that is pretended (tests/pretend_device.py)."""
 
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from small_world import EXPRESSION, FEATURES, SHAPE, TEXTURE, SmallNetwork, smal
 from test_evaluation import PERSONS, photographed_as, setup_of
 from test_training import STAGE1, STAGE2, regressor, world  # noqa: F401 (fixtures)
 
-from benchmarks import gpu_check
+from benchmarks import gpu_check, rasterize
 from lib.baselines import external
 from lib.baselines.external_meshes import PlacedMesh
 from lib.baselines.iterative_fit import fit_photographs
@@ -30,6 +32,7 @@ from lib.recognition import network as recognition
 from lib.recognition.reader import FeatureReader
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.crop import POINT_NAMES
+from lib.rendering.rasterize import BACKENDS
 from lib.rendering.renderer import render, sample_scenes
 from lib.robustness.protocol import frontal_embeddings
 from lib.training.augmentation import Augmentation
@@ -195,4 +198,72 @@ def test_the_check_for_a_gpu_measures_how_far_a_backend_is_from_the_cpus(tmp_pat
     found = gpu_check.agreement(arguments, 20, "torch")
     assert found["other_ids"] == 0 and found["finite"]
     assert max(value for name, value in found.items() if name.endswith("error")) < 1e-3
-    assert gpu_check.covered(arguments, 20, "torch")["covered"] > 100
+    found = gpu_check.coverage(arguments, 20, "torch")
+    assert found["covered"] > 100 and found["other_ids"] == 0
+
+
+def broken(ids, image):
+    raise RuntimeError("a kernel failed")
+
+
+@pytest.mark.parametrize(
+    "fault, told",
+    [
+        (None, None),
+        (broken, "error"),
+        (lambda ids, image: (ids.roll(1, 2), image), "other_ids above"),
+        (lambda ids, image: (ids, image * 1.001), "attribute_error above"),
+        (lambda ids, image: (ids, image + 0.01 * (image - image.detach())), "clip_gradient_error above"),
+        (lambda ids, image: (ids, image * torch.nan), "not finite"),
+    ],
+)
+def test_the_check_for_a_gpu_fails_on_errors_and_beyond_limits(tmp_path, monkeypatch, capsys, fault, told):
+    model, sound = small_face_model(tmp_path), BACKENDS["torch"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpu_check, "FaceModel", SimpleNamespace(load=lambda path: model))
+    monkeypatch.setattr(gpu_check, "RESULTS", [])
+    monkeypatch.setitem(BACKENDS, "torch", lambda *arguments: (fault or (lambda *same: same))(*sound(*arguments)))
+    with pytest.raises(SystemExit) if fault else nullcontext() as left:
+        gpu_check.main(["rasterisers", "--tiny"])
+    printed = capsys.readouterr()
+    if fault:
+        assert left.value.code.startswith("failed: ") and told in printed.out
+    else:
+        assert printed.out.splitlines()[-1].startswith("passed: ") and "wrong" not in printed.out
+
+
+def test_the_check_for_a_gpu_fails_without_one_and_without_the_stages_it_needs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpu_check, "RESULTS", [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="failed: there is no CUDA device"):
+        gpu_check.main(["device"])
+    with pytest.raises(SystemExit, match="failed: 2 of "):
+        gpu_check.main(["rasterisers", "study", "--tiny"])
+    assert "data/face_model/full.h5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("backend, wrong", [("kaolin", True), ("torch", True), ("kaolin-nvdiffrast", False)])
+def test_nvdiffrast_alone_may_show_other_triangles(tmp_path, monkeypatch, backend, wrong):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpu_check, "RESULTS", [])
+    gpu_check.say("agreement", backend=backend, other_ids=0.09)
+    gpu_check.say("agreement", backend=backend, other_ids=0.11)
+    gpu_check.say("agreement", backend=backend, clip_gradient_error=float("nan"))
+    assert ["wrong" in result for result in gpu_check.RESULTS] == [wrong, True, True]
+
+
+def test_memory_is_the_gpus_where_a_backend_draws_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert {("ours", "cpu"), ("torch", "cpu"), ("naive", "cpu"), ("torch", "cuda")} <= set(rasterize.backends())
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**20)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    _, memory = rasterize.take_turns({name: (1, name, lambda: 0.0) for name in ("cpu", "cuda")}, 1)
+    assert memory["cuda"] == 3 and memory["cpu"] > 50
+
+
+def test_the_memory_of_a_steps_renders_is_counted_without_a_gpu(tmp_path):
+    model, changes = small_face_model(tmp_path), Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2)
+    some, more = (rasterize.step_memory_mb(model, changes, faces, 3, 40) for faces in (16, 32))
+    # nine attributes and three colours of each pixel at the least; what only 16 pictures at a time need does not grow
+    assert 4 * (9 + 3) < (more - some) * 2**20 / (48 * 40 * 40) < 4 * 50

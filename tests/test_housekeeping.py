@@ -191,6 +191,24 @@ def test_make_bench_runs_every_benchmark():
     assert set(planned) == commands
 
 
+def test_make_gpu_builds_what_the_check_reads():
+    """On a fresh clone too; a machine without a GPU is told before that."""
+    planned = make("--dry-run", "gpu")
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = {name: stage.get("do", stage) for name, stage in stages.items()}
+    makers = {out: name for name, stage in stages.items() for out in stage.get("outs", [])}
+    todo, built = re.search("dvc repro (.*)", planned)[1].split(), set()
+    while todo:
+        stage = stages[todo.pop()]
+        built |= set(stage["outs"])
+        todo += [makers[dependency] for dependency in stage["deps"] if dependency in makers]
+    # it loads what stage 2 does
+    assert {path for path in stages["stage2"]["deps"] if path.startswith("data/")} <= built
+    order = ("gpu_check device", "core.no_scm", "lib.run --photos", "dvc repro", "gpu_check rasterisers study")
+    places = [planned.index(command) for command in order]
+    assert places == sorted(places)
+
+
 def test_continuous_integration_runs_what_a_user_runs():
     workflow = YAML(typ="safe").load((ROOT / ".github/workflows/ci.yml").read_text())
     commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]

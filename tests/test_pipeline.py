@@ -14,6 +14,8 @@ from conftest import ROOT
 from documents import commands_of, programs_of
 from pipeline_study import OWN_PHOTOGRAPHS, stages_run, study_after_its_first_run
 
+from lib.core.strict import read_yaml
+
 pytestmark = pytest.mark.pipeline
 
 TOUR = ROOT / "docs/experiments.md"
@@ -131,6 +133,16 @@ def test_own_meshes_stand_beside_the_method_that_made_them(study):
     assert "own" in (study.folder / "reports/methods.csv").read_text().splitlines()[0]
     study.run("git", "checkout", ".")
     study.run("git", "clean", "--quiet", "-fd", "reports")
+
+
+def test_the_variants_behind_the_last_claims_are_measured_once(study):
+    variants = read_yaml(ROOT / "presets/claims.yaml")["variants"]
+    for said in ("added to reports/claims.json", "measured before"):
+        output = study.type("make claims")
+        assert all(f"{name}: {said}" in output for name in variants)
+    assert json.loads((study.folder / "reports/claims.json").read_text()).keys() == variants.keys()
+    assert study.run("git", "status", "--porcelain").split() == ["M", "reports/claims.json"]
+    study.run("git", "checkout", ".")
 
 
 def test_bad_input_is_told_in_a_line(study):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import test_photometric as photometric
 import torch
-from pretend_device import CUDA, OnDevice, pretended
 from safetensors.torch import save_file
 from small_world import EXPRESSION, FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model
 from test_evaluation import PERSONS, photographed_as, setup_of
@@ -40,6 +39,7 @@ from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
 from lib.training.stage2 import train_stage2
 from lib.training.synthetic import make_synthetic_faces
+from tests.pretend_device import CUDA, OnDevice, pretended
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_meshes_of_other_methods_are_drawn_there(tmp_path, monkeypatch):
 
     def measure(network):
         centred = centred_on_renders(network, on_best_device(model))
-        return external._draw(setup_of(model, network), [face], centred).frontal
+        return external._draw(setup_of(model, network), [face], {"": centred}).frontal
 
     here = measure(SmallNetwork())
     with pretended(monkeypatch) as cuda:

@@ -10,7 +10,6 @@ from lib.core.pictures import encode_srgb
 from lib.face_model.model import ALIGNMENT_LANDMARKS, IBUG_LANDMARKS, NOW_LANDMARKS, FaceModel
 from lib.open_model import assets as open_face_assets
 from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_modes
-from lib.open_model.expression import OPEN_SMILE, SMILE
 from lib.open_model.lips import LARGEST_OVERLAP
 from lib.open_model.parts import Part, open_edges
 from lib.open_model.shape import slider_pairs
@@ -289,11 +288,8 @@ def _share_of_teeth(generator, vertices, yaw):
 def test_teeth_show_in_smiles_alone():
     generator, random = FaceGenerator("full"), np.random.default_rng(5)
     people, sampler = [generator.person(random).vertices for _ in range(6)], generator.parts.expressions
-    smile = np.zeros(len(sampler._directions), np.float32)
-    for name, row in sampler._row.items():
-        unit = name.removeprefix("faceunits/").removesuffix("Left").removesuffix("Right")
-        smile[row] = 0.6 * SMILE.get(unit, 0) + 0.6 * OPEN_SMILE.get(unit, 0)
-    smile = generator.operator @ (smile @ sampler._directions).reshape(-1, 3)
+    smile = 0.6 * (sampler.smile + sampler.open_smile) @ sampler._directions
+    smile = generator.operator @ smile.reshape(-1, 3).astype(np.float32)
     for yaw in (-0.5, 0.0, 0.5):
         assert max(_share_of_teeth(generator, face, yaw) for face in people) < 2e-4
         assert min(_share_of_teeth(generator, face + smile, yaw) for face in people) > 3e-3

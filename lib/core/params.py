@@ -1,5 +1,6 @@
 """`params.yaml` as frozen dataclasses; unknown or missing names and wrong types are refused before any work starts."""
 
+from itertools import combinations
 from typing import Annotated, Literal
 
 import pydantic
@@ -7,13 +8,12 @@ from pydantic import Field
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.strict import Angle, Count, NotNegative, Positive, Seed, Share, build, read_yaml, strict, unknown
+from lib.core.strict import Angle, Count, Folder, NotNegative, Positive, Seed, Share, build, read_yaml, strict, unknown
 
 PARAMS_FILE = "params.yaml"
 STAGE1, FULL, RECOMMENDED = "stage1", "full", "recommended"
-MIRRORED = "_mirrored"
-"""Behind a network's name: the same network, which sees the mirror image of what it is given."""
-FACE_ONLY = "_face"  # … which sees grey outside the face (`lib.recognition.network.face_oval`)
+MIRRORED, FACE_ONLY = "_mirrored", "_face"
+"""Behind a network's name: the same, which sees a mirror image, or grey outside `lib.recognition.network.face_oval`."""
 
 
 @strict
@@ -48,14 +48,12 @@ class NetworksParams:
     second_evaluation: Literal["facenet128", "faceres", "dlib", "facenet", "sface"]
 
     def __post_init__(self):
-        roles = {}
-        for role, name in vars(self).items():
-            if name in roles:
+        for (role, name), (other, same) in combinations(vars(self).items(), 2):
+            if name == same:
                 raise ValueError(
-                    f"{roles[name]} and {role} are both {name!r}: a network cannot evaluate what was trained to please "
-                    "it (paper 4.3), nor give a second opinion of itself; choose another one"
+                    f"{role} and {other} are both {name!r}: a network cannot evaluate what was trained to please it "
+                    "(paper 4.3), nor give a second opinion of itself; choose another one"
                 )
-            roles[name] = role
 
     @property
     def embedding(self):
@@ -69,13 +67,6 @@ class NetworksParams:
         return dict(second_judge=self.second_evaluation, face_only=self.evaluation + FACE_ONLY)
 
 
-def _in_full(folder):
-    if folder.startswith("~"):
-        raise ValueError("only a shell knows ~, write the folder in full")
-    return folder
-
-
-Folder = Annotated[str, Field(min_length=1), pydantic.AfterValidator(_in_full)]
 Source = Literal["simulated", "folder", "lfw", "micc", "mofa", "feret", "bam", "vggface", "vggface2"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 

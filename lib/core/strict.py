@@ -24,6 +24,15 @@ Share = Annotated[float, Field(ge=0, le=0.5)]
 Angle = Annotated[float, Field(ge=0, le=90)]
 
 
+def _in_full(folder):
+    if folder.startswith("~"):
+        raise ValueError("only a shell knows ~, write the folder in full")
+    return folder
+
+
+Folder = Annotated[str, Field(min_length=1), pydantic.AfterValidator(_in_full)]
+
+
 def read_yaml(path):
     """Read a YAML file that is a mapping; StudyError where it is missing or is none."""
     try:

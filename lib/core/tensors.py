@@ -46,9 +46,12 @@ def load_tensors(path):
 
 def kept_tensors(path, make, meta):
     """The tensors of a file of this `meta`, or where there is none those that ``make()`` gives, written there first."""
-    if not (Path(path).is_file() and load_tensors(path)[1] == meta):
-        save_tensors(path, make(), meta)
-    return load_tensors(path)[0]
+    if Path(path).is_file():
+        tensors, known = load_tensors(path)
+        if known == meta:
+            return tensors
+    save_tensors(path, tensors := make(), meta)
+    return tensors
 
 
 def write_json(path, content):

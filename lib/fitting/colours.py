@@ -1,4 +1,4 @@
-"""The colours of a face from the pixels of its photograph, once its pose is known: lips, brows, beard, irises.
+"""The colours of a face from the pixels of its photograph, once its pose is known: above all of lips and brows.
 
 What the recognition network tells of the texture is a start; the pixels, freed of the light, correct it by a ridge
 regression on the leading components of the face model. Skin and light cannot be told apart in one photograph, so that
@@ -8,7 +8,7 @@ the mean colour stays nearly as it was.
 import numpy as np
 
 from lib.core.pictures import decode_srgb, encode_srgb
-from lib.fitting.light import fit_light, irradiance
+from lib.fitting.light import fit_light, irradiance, robust_weights
 
 COMPONENTS = 100
 PENALTY = 1e-5
@@ -48,8 +48,7 @@ def fit_colours(modes, surface, normals, pixels):
         counted = (normals[:, 2] > FACING) & (received.min(1) > LIT)
         if not counted.any():
             break
-        limit = 3 * np.median(error[counted]) + 1e-6
-        weights = counted * (1 + (error / limit) ** 2) ** -2
+        weights = counted * robust_weights(error, counted)
         weighted = columns * np.repeat(weights / weights.sum(), 3)
         change = np.linalg.solve(weighted @ columns.T + stiffness, weighted @ wanted.ravel())
         light = fit_light((surface + (change @ columns).reshape(-1, 3)).clip(0, 1), normals, pixels)

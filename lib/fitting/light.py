@@ -24,8 +24,7 @@ def fit_light(albedo, normals, pixels):
     """Find the light (9, 3) under which a surface looks like the pixels; hair, glasses and hands do not count.
 
     `albedo` and `pixels` (P, 3) are sRGB in [0, 1] of the surface and of the photograph, `normals` (P, 3) those in the
-    camera's frame. Pixels far from the fit, from about three times the median difference, have less weight (Geman and
-    McClure).
+    camera's frame. Pixels far from the fit have little weight (`robust_weights`).
     """
     usable = (pixels < BRIGHTEST).all(1)
     usable = usable if usable.any() else ~usable
@@ -39,10 +38,14 @@ def fit_light(albedo, normals, pixels):
             weighted = known * weights[:, None]
             lamps.append(np.linalg.solve(weighted.T @ known + penalty, weighted.T @ light[:, channel]))
         lamps = np.stack(lamps, 1)
-        difference = np.linalg.norm(basis @ lamps * surface - light, axis=1)
-        limit = 3 * np.median(difference) + 1e-6
-        weights = (1 + (difference / limit) ** 2) ** -2
+        weights = robust_weights(np.linalg.norm(basis @ lamps * surface - light, axis=1))
     return lamps
+
+
+def robust_weights(differences, usual=slice(None)):
+    """Weights of pixels: small from about three times the median difference of the `usual` ones (Geman and McClure)."""
+    limit = 3 * np.median(differences[usual]) + 1e-6
+    return (1 + (differences / limit) ** 2) ** -2
 
 
 def irradiance(normals, light):

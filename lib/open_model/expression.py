@@ -36,6 +36,8 @@ class ExpressionSampler:
         names = sorted({name for _, sides in self._actions for side in sides for name in side})
         self._row = {name: row for row, name in enumerate(names)}
         self._directions = np.stack([load_target(name, cage).ravel() for name in names])
+        units = [re.sub(r"faceunits/|Left$|Right$", "", name) for name in names]
+        self.smile, self.open_smile = np.array([[kind.get(unit, 0) for unit in units] for kind in (SMILE, OPEN_SMILE)])
         chances = np.array([0.5 if RARE.search(name) else 1.0 for name, _ in self._actions])
         self._chances = chances / chances.sum()
 
@@ -64,10 +66,8 @@ class ExpressionSampler:
     def _smile(self, amounts, random):
         """Add a smile to the amounts of the targets, open or closed, hardly less on one side."""
         strength, opening = random.uniform(*SMILE_STRENGTH), max(0.0, random.uniform(-0.3, 1))
-        for name, row in self._row.items():
-            unit = re.sub(r"faceunits/|Left$|Right$", "", name)
-            uneven = 1 + 0.3 * SIDE_DIFFERENCE * random.normal()
-            amounts[row] += strength * uneven * (SMILE.get(unit, 0) + opening * OPEN_SMILE.get(unit, 0))
+        uneven = 1 + 0.3 * SIDE_DIFFERENCE * random.normal(size=len(amounts))
+        amounts += strength * uneven * (self.smile + opening * self.open_smile)
 
 
 def _face_unit_actions():

@@ -13,6 +13,7 @@ COLUMN_WIDTH = 4.0
 OVERLAP = 0.5
 """The upper lip ends this far (mm) below the start of the lower one, seen from the front."""
 
+STEPS = 3  # of moving the lips: neighbouring columns share vertices
 LARGEST_OVERLAP = 1.5
 """Beyond it, lips pass through one another."""
 
@@ -56,9 +57,9 @@ class LipClosure:
         """Return a copy of the cage (C, 3) in which lips no longer pass through one another."""
         return self._bring(cage, LARGEST_OVERLAP, -np.inf, 0)
 
-    def _bring(self, cage, overlap, least, most, steps=3):
+    def _bring(self, cage, overlap, least, most):
         cage = cage.copy()
-        for _ in range(steps):
+        for _ in range(STEPS):
             gap = np.clip(self.gap(cage) + overlap, least, most)
             cage[:, 1] -= 0.5 * self._side * self._share * np.interp(self._x, self._columns, gap)
         return cage
@@ -102,11 +103,9 @@ class Teeth:
         """Return a copy of the cage (C, 3), whose lips are closed, with its teeth behind them."""
         cage = cage.copy()
         line, depth = cage[self._lips, 1].mean(), cage[self._lips, 2].mean() - LIP_THICKNESS
-        for jaw, front, edge, back, side in zip(
-            self._jaws, self._front, (line - SHOWN, line - SHOWN + OVERBITE), (0, OVERJET), (-1, 1)
-        ):
-            height = side * (side * cage[front, 1]).max()
-            cage[jaw] += [0, edge - height, depth - back - cage[front, 2].max()]
+        edges = (np.min, line - SHOWN, depth), (np.max, line - SHOWN + OVERBITE, depth - OVERJET)
+        for jaw, front, (edge, height, place) in zip(self._jaws, self._front, edges):
+            cage[jaw] += [0, height - edge(cage[front, 1]), place - cage[front, 2].max()]
         return cage
 
 

@@ -50,8 +50,8 @@ def kept_tensors(path, make, meta):
         tensors, known = load_tensors(path)
         if known == meta:
             return tensors
-    save_tensors(path, tensors := make(), meta)
-    return tensors
+    save_tensors(path, make(), meta)
+    return load_tensors(path)[0]  # on the CPU, as in a resumed run
 
 
 def write_json(path, content):

@@ -259,7 +259,7 @@ def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
     def fail(**options):
         raise OSError("no network")
 
-    monkeypatch.setattr(sources, "fetch_lfw_people", fail)
+    monkeypatch.setattr("sklearn.datasets.fetch_lfw_people", fail)
     with pytest.raises(StudyError, match=r"lfw-funneled\.tgz") as error:
         sources.fetch_lfw(tmp_path)
     assert str(tmp_path / "lfw_home") in str(error.value)
@@ -275,7 +275,7 @@ def test_lfw_comes_as_folders_of_people(tmp_path, face, monkeypatch):
         save(folder / "Ada_Lovelace" / "Ada_Lovelace_0001.jpg", face)
         (folder / "pairs.txt").write_text("10")
 
-    monkeypatch.setattr(sources, "fetch_lfw_people", fetch)
+    monkeypatch.setattr("sklearn.datasets.fetch_lfw_people", fetch)
     with pytest.raises(StudyError, match="1 photographs instead of 13233"):
         list_photographs("lfw", tmp_path)
     monkeypatch.setattr(sources, "LFW_PHOTOGRAPHS", 1)

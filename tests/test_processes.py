@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing import get_context
 
 import pytest
 import torch
+import training_worker
 from conftest import ROOT
 from safetensors import safe_open
 from torch import distributed
@@ -18,8 +18,10 @@ from lib.core.errors import StudyError
 from lib.core.processes import average_gradients, joined, launch, mean_over_processes, own_part, rank, world_size
 from lib.core.tensors import load_tensors
 
-WORKER = ROOT / "tests" / "training_worker.py"
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+# processes are forked from one that has done nothing but import what they need
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(["training_worker"])
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +31,14 @@ def importable(monkeypatch):
 
 
 def start(folder):
-    return subprocess.Popen([sys.executable, str(WORKER), str(folder), "1"], stderr=subprocess.PIPE, text=True)
+    process = PROCESSES.Process(target=training_worker.main, args=(folder, 1))
+    process.start()
+    return process
 
 
 def finish(process):
-    error = process.communicate(timeout=600)[1]
-    assert process.returncode == 0, error
+    process.join(600)
+    assert process.exitcode == 0
 
 
 def result(folder, number=0):
@@ -110,11 +114,11 @@ def test_a_run_killed_three_times_ends_with_the_same_bytes(tmp_path, single):
     killed_at = []
     for steps in (3, 23, 30):  # in stage 1 once, in stage 2 twice
         process = start(tmp_path)
-        while process.poll() is None and progress_of(tmp_path) < steps:
+        while process.is_alive() and progress_of(tmp_path) < steps:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
         killed_at.append(progress_of(tmp_path))
     assert killed_at[0] < STAGE1.epochs < killed_at[1] < killed_at[2] < STAGE1.epochs + STAGE2.steps
     finish(start(tmp_path))

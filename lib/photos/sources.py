@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sklearn.datasets import fetch_lfw_people
-
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import check_sha256, printable
@@ -90,6 +88,8 @@ def fetch_lfw(data_home):
             content.extractall(home)
     if not folder.is_dir():
         try:
+            from sklearn.datasets import fetch_lfw_people  # takes a second to import, for this source alone
+
             # its return value, pixels, is not needed: ask for the one person with 500 photographs, tiny
             fetch_lfw_people(data_home=str(data_home), min_faces_per_person=500, resize=0.1)
         except OSError as error:

@@ -1,5 +1,11 @@
 """FaceNet's successors: InceptionResnetV1 as facenet-pytorch trained it, and as the first one was published."""
 
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
 import h5py
 import torch
 from torch import nn
@@ -20,10 +26,7 @@ class FaceNetNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
-        # the package takes seconds to import, which the stages that use another network need not wait for
-        from facenet_pytorch import InceptionResnetV1
-
-        self.inception = InceptionResnetV1(pretrained=None, classify=False)
+        self.inception = _layers_of_the_package().InceptionResnetV1(pretrained=None, classify=False)
 
     def forward(self, images):
         """Map images (B, 3, 160, 160), sRGB in [0, 1], to pooled features (B, 1792) and raw descriptors (B, E)."""
@@ -40,6 +43,13 @@ class FaceNetNetwork(nn.Module):
     def normalised(self, images):
         """Values (B, 3, 160, 160) as the network was trained on them."""
         return (images * 255 - 127.5) / 128
+
+
+def _layers_of_the_package():
+    """The module of facenet-pytorch alone: the whole imports torchvision and torch's compiler, which takes seconds."""
+    package = sys.modules.setdefault("facenet_pytorch_models", ModuleType("facenet_pytorch_models"))
+    package.__path__ = [str(Path(find_spec("facenet_pytorch").origin).parent / "models")]
+    return import_module("facenet_pytorch_models.inception_resnet_v1")
 
 
 class FaceNet128Network(FaceNetNetwork):

@@ -20,8 +20,10 @@ MEASURE_COLUMNS = (*BOX_COLUMNS, *POINT_COLUMNS, "probability")
 NO_FACE = "no face found"
 
 
-def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False):
+def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False, work=None):
     """Cut the faces out of photographs, in the framing of each of the `crops`; `workers` processes work ahead.
+
+    What a batch's pictures are there for may be done by the workers too: the result of `work` then takes their place.
 
     Yields
     ------
@@ -31,14 +33,14 @@ def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False)
     pictures : dict of str to uint8 ndarray (n, size, size, 3)
         The crops, RGB, of the n photographs with a face, in order.
     """
-    batches = _Batches(photographs, crops, batch_size, all_faces)
+    batches = _Batches(photographs, crops, batch_size, all_faces, work)
     # as they are: arrays travel through a pipe, since shared memory is scarce in containers
     yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=tuple)
 
 
 class _Batches(Dataset):
-    def __init__(self, photographs, crops, batch_size, all_faces):
-        self.photographs, self.batch_size, self.all_faces = photographs, batch_size, all_faces
+    def __init__(self, photographs, crops, batch_size, all_faces, work):
+        self.photographs, self.batch_size, self.all_faces, self.work = photographs, batch_size, all_faces, work
         self.crops, self.detector = crops, None
 
     def __len__(self):
@@ -49,8 +51,9 @@ class _Batches(Dataset):
         batch = self.photographs[number * self.batch_size : (number + 1) * self.batch_size]
         records, faces = _find_faces([photograph.path for photograph in batch], self.detector, self.all_faces)
         crops = {name: cut_faces(faces, crop) for name, crop in self.crops.items()}
+        result = self.work(crops) if self.work else crops
         _return_free_memory()
-        return records, crops
+        return records, result
 
 
 def _return_free_memory():

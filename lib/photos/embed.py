@@ -5,8 +5,8 @@ new or changed; many processes may fill it. They are then gathered, in the order
 """
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,8 @@ from lib.photos.embedding_cache import EmbeddingCache
 from lib.photos.store import CROPS, DESCRIPTORS_PREFIX, FEATURES_PREFIX, INDEX_FILE, SKIPPED_FILE, SKIPPED_ROW
 
 SHARD_SIZE = 256
-BATCH_SIZE, WORKERS = 32, 1
-"""Photographs in memory at a time, for each worker; processes that read and detect while this one embeds (0: none)."""
+BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
+"""Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
 NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
@@ -77,23 +77,9 @@ def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, worker
     share = [number for place, number in enumerate(worth_opening) if place // batch_size % processes == process]
     missing = [number for number in share if keys[number] not in known]
     files, file_keys = [photographs[number] for number in missing], [keys[number] for number in missing]
-    with (
-        _threads_left_by(workers),
-        progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar,
-    ):
+    with progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar:
         failed = _embed(files, file_keys, cache, networks, crops_of, batch_size, workers, bar)
     return keys, cache, failed
-
-
-@contextmanager
-def _threads_left_by(workers):
-    """Leave a core to each worker: threads that wait for one another on too few cores mostly wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _recipe(networks, crops_of):
@@ -117,14 +103,18 @@ def _key(photograph):
 def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, bar):
     """Embed photographs into shards of the cache; -> why some could not be read, by key."""
     framings = {name: network.crop for name, network in networks.items()}
+    describe = partial(_describe, networks=networks, crops_of=crops_of)
+    # each worker a core: networks share one out worse than photographs do
+    in_workers = all(network.centre.device.type == "cpu" for network in networks.values())
     records, parts, done, failed = [], [], 0, {}
-    for batch_records, crops in iterate_face_crops(photographs, framings, batch_size, workers):
+    batches = iterate_face_crops(photographs, framings, batch_size, workers, work=describe if in_workers else None)
+    for batch_records, found in batches:
         row = sum(len(part[CROPS]) for part in parts)
         for record in batch_records:
             record["shard_row"] = SKIPPED_ROW if record["reason"] else row
             row += not record["reason"]
         records += batch_records
-        parts.append(_describe(crops, networks, crops_of))
+        parts.append(found if in_workers else describe(found))
         bar.update(len(batch_records))
         if len(records) >= SHARD_SIZE or done + len(records) == len(photographs):
             for key, record in zip(keys[done : done + len(records)], records, strict=True):

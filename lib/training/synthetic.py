@@ -28,6 +28,11 @@ class SyntheticFaces(Batch):
         tensors = dict(features=self.features, shape=self.coefficients.shape, texture=self.coefficients.texture)
         save_tensors(path, tensors, {})
 
+    def joined(self, others):
+        """Return these faces and others after them."""
+        faces = (torch.cat([self.coefficients.cat(), others.coefficients.cat()]), self.coefficients.shape.shape[1])
+        return SyntheticFaces(torch.cat([self.features, others.features]), Coefficients.split(*faces))
+
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; StudyError when the file is missing or damaged."""

@@ -35,16 +35,17 @@ def face_grid(rows, titles=None, row_titles=None, group=None):
     tops = [CELL * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
     width, height = left + CELL * columns, tops[-1] + CELL
     figure = plt.figure(figsize=(width, height))
+    # one plot in inches: one for each picture would take longer than most of the notebooks' work
+    axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
     for r, (top, row) in enumerate(zip(tops, rows)):
         for c, picture in enumerate(row):
+            x = left + c * CELL
             if picture is None:
-                x, y = (left + (c + 0.5) * CELL) / width, 1 - (top + CELL / 2) / height
+                x, y = (x + CELL / 2) / width, 1 - (top + CELL / 2) / height
                 figure.text(x, y, "no face found", ha="center", va="center", fontsize=9, color="#777777")
-                continue
-            place = [(left + c * CELL) / width, 1 - (top + CELL) / height, CELL / width, CELL / height]
-            axes = figure.add_axes(place)
-            axes.imshow(np.asarray(picture))
-            axes.axis("off")
+            else:
+                axes.imshow(np.asarray(picture), extent=(x, x + CELL, top + CELL, top), aspect="auto")
         if row_titles:
             y = 1 - (top + CELL / 2) / height
             figure.text((left - 0.1) / width, y, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)

@@ -23,6 +23,7 @@ from lib.recognition.sface import SFaceNetwork
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
+from lib.training.looks import Looks
 from lib.training.losses import identity_loss, loopback_loss
 from lib.training.metric import front_colour, front_metric
 from lib.training.regressor import Regressor
@@ -116,8 +117,10 @@ def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
     again = make_synthetic_faces(model, FeatureReader(network), 60, 1, distribution, tmp_path / "elsewhere")
     assert torch.equal(again.features, more.features)
     assert torch.equal(again.coefficients.shape, more.coefficients.shape)
-    other = make_synthetic_faces(model, FeatureReader(network), 40, 1, SceneDistribution(yaw=0.0), folder)
-    assert not torch.equal(other.features, first.features)
+    for scenes, looks in ((SceneDistribution(yaw=0.0), None), (distribution, Looks(expression=1.0))):
+        other = make_synthetic_faces(model, FeatureReader(network), 40, 1, scenes, folder, looks=looks)
+        assert not torch.equal(other.features, first.features)
+        assert torch.equal(other.coefficients.shape, first.coefficients.shape)
 
 
 def test_synthetic_faces_are_standard_normal_and_shape_is_independent_of_texture(world):

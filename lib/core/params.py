@@ -130,6 +130,8 @@ class Stage1Params(ParameterLossParams):
 
     faces: Annotated[int, Field(ge=64)]
     second_faces: Annotated[int, Field(ge=64)]
+    expression: Annotated[float, Field(ge=0, le=2)]
+    hair: Annotated[float, Field(ge=0, le=1)]
 
 
 @strict

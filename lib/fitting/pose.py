@@ -21,12 +21,14 @@ POINTS_FILE = Path(__file__).parent / "face_mesh_points.npz"
 the network finds from these, in distances between the eyes: `derivations/face_mesh_points.py`."""
 INNER_LIPS = {78: 61, 81: 62, 13: 63, 311: 64, 308: 65, 402: 66, 14: 67, 178: 68}
 LIDS = {33: 37, 160: 38, 158: 39, 133: 40, 153: 41, 144: 42, 362: 43, 385: 44, 387: 45, 263: 46, 373: 47, 380: 48}
-EDGES = INNER_LIPS | LIDS
+OUTER_LIPS = {61: 49, 37: 51, 0: 52, 267: 53, 291: 55, 314: 57, 17: 58, 84: 59}
+EDGES = INNER_LIPS | OUTER_LIPS | LIDS
 """Landmarks on the edges of lips and lids, and the same of the 68 (iBUG). The file's places of these do not move with
 the edges: they lie on the eyeballs behind the lids, and leave closed lips 4 mm apart."""
 EDGE_SPREAD = 0.02
 BESIDE_EDGES = (
     *(191, 80, 82, 312, 310, 415, 324, 318, 317, 87, 88, 95),
+    *(185, 40, 39, 269, 270, 409, 375, 321, 405, 181, 91, 146),
     *(246, 161, 159, 157, 173, 155, 154, 145, 163, 7, 466, 388, 386, 384, 398, 382, 381, 374, 390, 249),
 )
 """The other landmarks on these edges: not used."""

@@ -13,7 +13,7 @@ from lib.core.params import MIRRORED
 from lib.core.pictures import to_tensor
 from lib.core.tensors import MappedRows
 from lib.recognition.network import Identity, load_network
-from lib.rendering.renderer import render
+from lib.rendering.renderer import render_meshes
 
 COLOUR_REGIONS = (
     (-0.74, 0.36, -0.32, 0.86),
@@ -43,20 +43,25 @@ class FeatureReader:
             self.framings |= {second.name: second.crop}
 
     def see_renders(self, face_model, faces, scene, draw=None, precision="float32"):
-        """Render faces in scenes, as `lib.rendering.renderer.render`, and read the S renders.
+        """Render faces in scenes, as `lib.rendering.renderer.render`, and read the S renders as `see_meshes` does."""
+        meshes = face_model.vertices(faces.shape), face_model.albedo(faces.texture)
+        return self.see_meshes(face_model, meshes, scene, draw, precision)
+
+    def see_meshes(self, face_model, meshes, scene, draw=None, precision="float32"):
+        """Render faces that are vertices and albedo (B, N, 3) of the face model's mesh, and read the S renders.
 
         `draw` is an `AugmentationDraw` of the S pictures or None, `precision` "float32" or "bfloat16" of the networks.
         Returns an `Identity` with features (S, F) and the training network's embeddings. The gradient reaches the faces
         through the training network alone.
         """
-        images = _picture(face_model, faces, scene, self.network.crop, draw)
+        images = _picture(face_model, meshes, scene, self.network.crop, draw)
         half = precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
             seen = self.network(images)
         if not self.second:
             return seen
         with torch.no_grad():
-            others = self._second_picture(face_model, faces, scene, draw)
+            others = self._second_picture(face_model, meshes, scene, draw)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
                 descriptor = self.second.descriptor(others)[1].to(images.dtype)
             more = torch.cat([descriptor, crop_colours(images, self.network.crop)], 1)
@@ -64,12 +69,13 @@ class FeatureReader:
 
     def see_with_second(self, face_model, faces, scene, draw=None):
         """Render as `see_renders` does: the second network's embeddings (S, E), with their gradient, in float32."""
-        return self.second(self._second_picture(face_model, faces, scene, draw)).embedding
+        meshes = face_model.vertices(faces.shape), face_model.albedo(faces.texture)
+        return self.second(self._second_picture(face_model, meshes, scene, draw)).embedding
 
-    def _second_picture(self, face_model, faces, scene, draw):
+    def _second_picture(self, face_model, meshes, scene, draw):
         crop = self.second.crop
         draw = draw.at_scale(_eye_distance(crop) / _eye_distance(self.network.crop)) if draw else None
-        return _picture(face_model, faces, scene, crop, draw)
+        return _picture(face_model, meshes, scene, crop, draw)
 
     @torch.inference_mode()
     def of_crops(self, pictures):
@@ -136,8 +142,8 @@ def crop_colours(images, crop):
     return torch.cat(colours, 1)
 
 
-def _picture(face_model, faces, scene, crop, draw):
-    images = render(face_model, faces, scene, crop)
+def _picture(face_model, meshes, scene, crop, draw):
+    images = render_meshes(*meshes, face_model.triangles, face_model.alignment_vertices, scene, crop)
     return draw.apply(images) if draw else images
 
 

@@ -11,6 +11,7 @@ from lib.core.tensors import Batch, fingerprint, kept_tensors, load_tensors, sav
 from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import sample_scenes
 from lib.training.augmentation import Augmentation
+from lib.training.looks import Looks
 
 FACES_PER_SHARD = 1000
 RENDER_BATCH = 50
@@ -40,23 +41,25 @@ class SyntheticFaces(Batch):
         return cls(tensors["features"], Coefficients(tensors["shape"], tensors["texture"]))
 
 
-def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, augmentation=None):
+def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, augmentation=None, looks=None):
     """Draw random faces, render each in a random scene and keep the features that a `FeatureReader` sees (paper 3.3).
 
-    Shape and texture are independent and standard normal. The work is done in shards, each with its own seed, in
-    `folder`: an interrupted run resumes at the first missing shard, and a larger `count` adds shards.
+    Shape and texture are independent and standard normal; `looks` (`Looks` or None) add expressions and hair. The work
+    is done in shards, each with its own seed, in `folder`: an interrupted run resumes at the first missing shard, and a
+    larger `count` adds shards.
     """
     settings = dict(seed=seed, networks=reader.fingerprints, face_model=digest_face_model(face_model))
-    augmentation = augmentation or Augmentation()
+    augmentation, looks = augmentation or Augmentation(), looks or Looks()
     distribution = augmentation.scenes(distribution)
-    settings |= asdict(distribution) | asdict(augmentation)
+    settings |= asdict(distribution) | asdict(augmentation) | asdict(looks)
+    changes = distribution, augmentation, looks
     shards = []
     bar = progress(description="synthetic faces", total=count, unit="face")
     for index, start in enumerate(range(0, count, FACES_PER_SHARD)):
         size = min(FACES_PER_SHARD, count - start)
         path = Path(folder) / f"shard-{index:04d}.safetensors"
         meta = dict(settings=fingerprint(settings), size=size)
-        make = partial(_make_shard, face_model, reader, size, seed * 1_000_003 + index, distribution, augmentation)
+        make = partial(_make_shard, face_model, reader, size, seed * 1_000_003 + index, *changes)
         shards.append(kept_tensors(path, make, meta))
         bar.update(size)
     bar.close()
@@ -65,7 +68,7 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
 
 
 @torch.no_grad()
-def _make_shard(face_model, reader, size, seed, distribution, augmentation):
+def _make_shard(face_model, reader, size, seed, distribution, augmentation, looks):
     generator = torch.Generator().manual_seed(seed)
     shape = torch.randn(size, face_model.shape_dimension, generator=generator)
     texture = torch.randn(size, face_model.texture_dimension, generator=generator)
@@ -74,5 +77,6 @@ def _make_shard(face_model, reader, size, seed, distribution, augmentation):
         scene = sample_scenes(len(rows), generator, distribution)
         faces = Coefficients(shape[rows], texture[rows])
         draw = augmentation.draw(len(rows), generator)
-        features.append(reader.see_renders(face_model, faces, scene, draw).features.cpu())
+        meshes = looks.draw(face_model, faces, generator)
+        features.append(reader.see_meshes(face_model, meshes, scene, draw).features.cpu())
     return dict(features=torch.cat(features), shape=shape, texture=texture)

@@ -48,12 +48,12 @@ class Surface:
         """The k-d tree of the vertices."""
         return cKDTree(self.vertices)
 
-    def nearest(self, points):
-        """Return the vertices that are nearest to points (M, 3): indices (M,)."""
+    def nearest(self, points, within=np.inf):
+        """Return the vertices that are nearest to points (M, 3): indices (M,), N where none is `within` so many mm."""
         if self.origin:
             surface, similarity = self.origin
-            return surface.nearest(similarity.undo(points))
-        return self.tree.query(points, workers=-1)[1]
+            return surface.nearest(similarity.undo(points), within / similarity.scale)
+        return self.tree.query(points, distance_upper_bound=within, workers=-1)[1]
 
     def deformed(self, vertices):
         """The same triangles with other vertices (N, 3)."""
@@ -159,10 +159,13 @@ def point_to_plane(source, target):
 
 def vertex_distances(source, target, to_plane=True):
     """Distances (N,) in mm to the closest vertices of `target`, or to the planes there; nan without overlap."""
-    nearest = target.nearest(source.vertices)
+    # most of a head is far from a truth that is cropped to the face, where the search takes longest
+    nearest = target.nearest(source.vertices, 1.01 * FARTHEST_PAIR)
+    found = nearest < len(target.vertices)
+    nearest[~found] = 0
     offsets = source.vertices - target.vertices[nearest]
     lengths = np.linalg.norm(offsets, axis=1)
-    common = ~target.border[nearest] & (lengths < FARTHEST_PAIR)
+    common = found & ~target.border[nearest] & (lengths < FARTHEST_PAIR)
     distances = np.abs((offsets * target.normals[nearest]).sum(1)) if to_plane else lengths
     return np.where(common, distances, np.nan)
 

@@ -15,7 +15,19 @@ from ruamel.yaml import YAML
 from lib.run import apply_preset
 
 # enough to go through every line, too little to learn anything
-TINY = "stage1: {faces: 96, epochs: 2}\nstage2: {steps: 2, checkpoint_steps: 1}\nevaluate: {bootstrap_samples: 20}\n"
+TINY = """
+face_model: {shape_samples: 200, texture_samples: 200, expression_samples: 101}
+stage1: {faces: 64, second_faces: 64, epochs: 2}
+stage2: {steps: 2, checkpoint_steps: 1}
+evaluate: {bootstrap_samples: 20}
+methods:
+  pixel_autoencoder: {synthetic_faces: 16, steps: 2, checkpoint_steps: 1}
+  iterative_fit: {people: 1, steps: 1}
+  fit_regressed: {epochs: 1}
+robustness: {steps: 1}
+"""
+# the same of the code: a file, what is in it, and what it is in the copies
+SMALLER = ("lib/recognition/render_centre.py", "FACES = 200\n", "FACES = 20\n")
 # as the documents have them
 OWN_PHOTOGRAPHS = "python -m lib.run --photos path/to/folder"
 FIRST_COMMANDS = ("make setup", "python -m lib.run --preset quick", "make study")
@@ -36,6 +48,10 @@ class Study:
             if (ROOT / name).is_file():
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, self.folder / name)
+        file, large, small = SMALLER
+        text = (self.folder / file).read_text()
+        assert large in text
+        (self.folder / file).write_text(text.replace(large, small))
         (self.folder / "dvc.lock").unlink(missing_ok=True)
         for made in (*(self.folder / "reports").glob("*/*"), self.folder / "reports/report.md"):
             shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
@@ -75,11 +91,13 @@ class Study:
         apply_preset(preset, self.folder / "params.yaml")
         preset.unlink()
 
-    def choose_variants(self, *names):
-        """Have these of the default variants in `params.yaml`, as an entry more or less there does."""
+    def choose(self, variants, sources=("small_gallery",)):
+        """Have these of the default variants and test sources in `params.yaml`, as an entry more or less there does."""
         yaml, path = YAML(), self.folder / "params.yaml"
         params, default = yaml.load(path), yaml.load(self.folder / "presets/default.yaml")
-        params["variants"] = {name: default["variants"][name] for name in names}
+        params["variants"] = {name: default["variants"][name] for name in variants}
+        of = params["evaluate"]["test_sources"]
+        params["evaluate"]["test_sources"] = {name: of[name] for name in sources}
         yaml.dump(params, path)
 
     def wait_for_the_queue(self, seconds=600):
@@ -134,7 +152,7 @@ def _first_run(study):
     tiny.write_text(TINY)
     apply_preset(tiny, study.folder / "params.yaml")
     tiny.unlink()
-    study.choose_variants("full")
+    study.choose(["full"])
     study.commit("a copy")
     output = study.type(run)
     study.commit("a run")

@@ -1,5 +1,6 @@
 """Folders of photographs under any name, with anything in them, as DVC and its command line take them."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -19,21 +20,29 @@ NAME = "Zoë's ~photos, a=[b]* {2024}"
 PIPELINE = 'stages: {photos: {cmd: ls, deps: ["${photos.path}"], params: [photos]}}'
 
 
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    """A repository of one stage with the study's parameters, where the test is."""
-    folder = tmp_path / "study"
+@pytest.fixture(scope="module")
+def new_study(tmp_path_factory):
+    """A repository of one stage with the study's parameters."""
+    folder = tmp_path_factory.mktemp("new") / "study"
     (folder / "data/raw").mkdir(parents=True)
     shutil.copytree(ROOT / "presets", folder / "presets")
     shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / ".gitignore").write_text("/data/raw/*\n")
+    with contextlib.chdir(folder):
+        run("git", "init", "--quiet")
+        run("dvc", "init", "--quiet")
+    return folder
+
+
+@pytest.fixture
+def study(new_study, tmp_path, monkeypatch):
+    """A copy of it, where the test is."""
+    folder = shutil.copytree(new_study, tmp_path / "study")
     monkeypatch.chdir(folder)
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "a")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@b")
-    run("git", "init", "--quiet")
-    run("dvc", "init", "--quiet")
     return folder
 
 

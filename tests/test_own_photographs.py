@@ -24,7 +24,7 @@ def test_own_photographs_go_through_the_same_pipeline(tmp_path_factory):
     (folder / "broken.jpg").write_text("not a photograph")
     study.set("photos", test_people=3)
     # an ablation with other lines of code, not with a weight of zero only
-    study.choose_variants("full", "single_view")
+    study.choose(["full", "single_view"])
     study.type(OWN_PHOTOGRAPHS)
     # after that one more, which DVC alone would stop at
     (folder / "gone.jpg").symlink_to("nowhere")

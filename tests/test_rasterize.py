@@ -1,7 +1,6 @@
 """The rasteriser: coverage against exact arithmetic, gradients against float64, backends against each other."""
 
 import math
-import subprocess
 import sys
 from fractions import Fraction
 
@@ -574,21 +573,3 @@ def test_backends_on_a_gpu_agree_with_the_cpu(generator, drawn_by):
     # nvdiffrast snaps to 1/16 of a pixel
     other_ids = 0.1 if drawn_by == "kaolin-nvdiffrast" else 1e-3
     compare_backends(clip.cuda(), triangles.cuda(), attributes.cuda(), True, drawn_by, other_ids)
-
-
-# --------------------------------------------------------------------------------------------- cache
-
-
-def test_a_second_process_compiles_nothing(generator):
-    clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=0)
-    rasterize(clip.requires_grad_(), triangles, attributes, 4, 4).attributes.sum().backward()
-    script = (
-        "import torch; from lib.rendering.rasterize import rasterize; import lib.rendering.kernels.rasterize as cpu\n"
-        "clip = torch.tensor([[[-1., -1, 0, 1], [1, -1, 0, 1], [0, 1, 0, 1]]]).requires_grad_()\n"
-        "seen = rasterize(clip, torch.tensor([[0, 1, 2]]), torch.ones(1, 3, 9), 4, 4)\n"
-        "seen.attributes.sum().backward()\n"
-        "used = cpu.nearest_triangles, cpu._interpolate, cpu._interpolate_backward\n"
-        "print([sum(kernel.stats.cache_misses.values()) for kernel in used])"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert run.stdout.strip() == "[0, 0, 0]", run.stderr

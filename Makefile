@@ -57,9 +57,10 @@ experiments: setup ## print the experiments side by side
 MEASURES := similarity|top1|mm
 OTHER_MEASURES := random_pose|emd|top5|second_similarity|second_top1|face_only_emd|consistency|shape_mean_square|texture_mean_square|reread_shape|reread_texture
 
-# one process begins with the pipeline's test, the other with all the rest; threads that wait must not take the other's cores
+# one process begins with the pipeline's test, the other with all the rest, a core for each: what needs more threads sets
+# them, and when they wait they must not take the other's core
 test: setup ## run all tests
-	OMP_WAIT_POLICY=PASSIVE $(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## check style and that notebooks hold no outputs
 	$(RUN) ruff check .

@@ -120,7 +120,7 @@ def similarity_distributions(same, different, similarities, edges):
     axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
     _legend_above(axes[0], ncols=2)
     for axis, colour, (name, values) in zip(axes[1:], cycle(COLOURS), similarities.items()):
-        axis.hist(values, coarse, density=True, color=colour, alpha=0.8)
+        axis.hist(values, coarse, density=True, histtype="stepfilled", color=colour, alpha=0.8)
         axis.axvline(values.mean(), color="black", linewidth=1)
         axis.set_title(f"photograph and render: {title_of(name)} ({values.mean():.2f})", fontsize=9, loc="left")
     for axis in axes:
@@ -142,7 +142,8 @@ def _draw_pairs(axis, same, different, edges, coarse):
     for counts, colour, label in ((same, SAME, "same person"), (different, DIFFERENT, "different people")):
         mean = counts @ centres / counts.sum()
         label = f"{label} ({mean:.2f})"
-        axis.hist(centres, coarse, weights=counts, density=True, color=colour, alpha=0.6, label=label)
+        look = dict(histtype="stepfilled", color=colour, alpha=0.6)  # one shape in place of each bin's own: seconds
+        axis.hist(centres, coarse, weights=counts, density=True, label=label, **look)
         means.append(mean)
     return means
 

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
     to another process: there are short ones before, between and after them.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
-        before = {"test_pipeline": "", "test_tour": "test_report_page", "test_own_photographs": "test_report_page"}
+        before = {"test_pipeline": "", "test_tour": "test_report_page", "test_own_photographs": "test_same_crop"}
         items.sort(key=lambda item: (before.get(item.path.stem, item.path.stem), item.path.stem not in before))
     else:
         items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)

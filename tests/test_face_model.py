@@ -149,6 +149,16 @@ def test_round_trip_is_exact(arrays, tmp_path):
                 np.testing.assert_array_equal(stored, value, err_msg=name)
 
 
+def test_compressed_models_are_read_and_a_model_outlives_its_file(arrays, tmp_path):
+    model = FaceModel.load(write(tmp_path / "model.h5", arrays), **DIMENSIONS)
+    (tmp_path / "model.h5").unlink()
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        for name, value in arrays.items():
+            file.create_dataset(name, data=value, compression="gzip" if np.ndim(value) == 2 else None)
+    compressed = FaceModel.load(tmp_path / "model.h5", **DIMENSIONS)
+    assert all(torch.equal(*pair) for pair in zip(model.buffers(), compressed.buffers(), strict=True))
+
+
 def test_string_types_of_other_writers_are_read(arrays, tmp_path):
     text = arrays["metadata/landmarks/json"]
     for index, stored in enumerate((np.bytes_(text.encode()), np.array([text], h5py.string_dtype()))):

@@ -57,6 +57,20 @@ def test_an_interruption_keeps_the_old_file_and_leaves_no_rest(tmp_path):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "file.txt"
+
+    def write(part):
+        part.write_text("the first ")
+        write_atomically(path, lambda other: other.write_text("the other one"))
+        assert path.read_text() == "the other one"
+        with part.open("a") as file:
+            file.write("one")
+
+    write_atomically(path, write)
+    assert path.read_text() == "the first one" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
 @pytest.mark.parametrize("write", HDF5_WRITERS, ids=lambda write: write.__name__)
 def test_an_interrupted_hdf5_file_keeps_the_old_one(tmp_path, monkeypatch, write):
     path = tmp_path / "file.h5"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,15 +25,14 @@ HEAD_BYTES = 4096
 def write_atomically(path, write):
     """Write a file so that an interruption never leaves half of it: `write` gets the path of a temporary one beside it.
 
-    The old one stays until the new one is complete; the folder is made. Who may read it is the user's own setting,
-    whatever the writer thinks of it (safetensors: the owner alone).
+    The old one stays until the new one is complete, also where several processes write it; the folder is made. Who may
+    read it is the user's own setting, whatever the writer thinks of it (safetensors: the owner alone).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        temporary.unlink(missing_ok=True)
-        temporary.touch()
+        temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         write(temporary)
         temporary.chmod(mode)

@@ -158,9 +158,8 @@ def landmark_vertices(path, text, mean):
     """Find the vertex of the mean (N, 3) that is nearest to each landmark in JSON `text`; StudyError names `path`."""
     try:
         named = {str(entry["id"]): np.array(entry["coordinates"], np.float64) for entry in json.loads(text)}
-        offsets = ((name, mean - point) for name, point in named.items())
-        # norm(axis=1) takes four times as long
-        distances = {name: np.sqrt(np.einsum("nc,nc->n", offset, offset)) for name, offset in offsets}
+        columns = np.array(mean.T, np.float64, order="C")  # norm(axis=1) of rows takes ten times as long
+        distances = {name: np.sqrt(((columns - point[:, None]) ** 2).sum(0)) for name, point in named.items()}
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"{path}: metadata/landmarks/json is {text[:80]!r}…; expected a JSON list of "
@@ -223,7 +222,10 @@ def _read_linear_model(file, path, name, dimension):
             f"{path}: {name} has {basis.shape[1]} components, expected at least {dimension}. Ask for fewer "
             "components or use a model with more."
         )
-    model = LinearModel(mean, np.asarray(basis[:, :dimension], np.float32), variance[:dimension], noise)
+    offset = basis.id.get_offset()  # none where it is compressed
+    # mapped: processes share 330 MB of a full model, which take half a second to copy
+    values = basis if offset is None else np.memmap(path, basis.dtype, "c", offset, basis.shape)
+    model = LinearModel(mean, np.asarray(values[:, :dimension], np.float32), variance[:dimension], noise)
     for part, values in (("mean", mean), ("pcaBasis", model.basis), ("pcaVariance", variance)):
         # a sum is enough to see a NaN or an infinity, and needs no array of a hundred million booleans
         if not np.isfinite(values.sum(dtype=np.float64)):

@@ -108,13 +108,17 @@ def _obj(vertices, albedo, triangles, atlas=None, head=""):
 
 def _obj_lines(kind, rows):
     # [[x,y,...],[...]] with JSON's fast printer of numbers, then other brackets
-    text = orjson.dumps(rows.astype(np.float64).round(4), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2]
+    text = _json(rows.astype(np.float64).round(4))[2:-2]
     return f"{kind} ".encode() + text.replace(b"],[", f"\n{kind} ".encode()).replace(b",", b" ") + b"\n"
+
+
+def _json(numbers):
+    return orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 @functools.lru_cache(maxsize=1)
 def _obj_faces(triangles, textured):
     """All faces of one model have the same triangles."""
-    corners = [np.frombuffer(content, np.int64) + 1 for content in (triangles, textured) if content]
-    line = "f " + " ".join(["/".join(["%d"] * len(corners))] * 3) + "\n"
-    return (line * (len(corners[0]) // 3) % tuple(np.stack(corners, 1).ravel().tolist())).encode()
+    corners = [np.frombuffer(content, np.int64).reshape(-1, 3) + 1 for content in (triangles, textured) if content]
+    text = _json(np.stack(corners, 2))[3:-3]  # [[[a,a],[b,b],[c,c]],...]
+    return b"f " + text.replace(b"]],[[", b"\nf ").replace(b"],[", b" ").replace(b",", b"/") + b"\n"

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from scipy.ndimage import distance_transform_edt
 
 from lib.core.files import MADE_HERE
 from lib.core.pictures import to_uint8
@@ -45,25 +45,29 @@ class Atlas:
         self.vertices, self.coordinates = vertices[order], coordinates[rows[order]]
         self.triangles = np.argsort(order)[which.reshape(-1, 3)]
 
-    @cached_property
-    def _nearest(self):
-        """For each texel the nearest that shows the mesh: seams and smaller copies (mipmaps) then show no gaps."""
-        empty = self._draw(np.zeros((self.vertices.max() + 1, 1))).triangle_ids[0].numpy() < 0
-        return tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
-
-    def _draw(self, values):
+    def spread(self, values):
+        """Spread values (N, C) of the model's vertices over the texture: (SIDE, SIDE, C), v = 1 on top."""
         places = torch.from_numpy(self.coordinates).float() * 2 - 1
         clip = torch.cat([places, torch.zeros(len(places), 1), torch.ones(len(places), 1)], 1)
         attributes = torch.from_numpy(np.asarray(values, np.float32)[self.vertices])
-        return rasterize(clip[None], torch.from_numpy(self.triangles), attributes[None], SIDE, SIDE, "cpu", False)
-
-    def spread(self, values):
-        """Spread values (N, C) of the model's vertices over the texture: (SIDE, SIDE, C), v = 1 on top."""
-        return self._draw(values).attributes[0].numpy()[self._nearest]
+        seen = rasterize(clip[None], torch.from_numpy(self.triangles), attributes[None], SIDE, SIDE, "cpu", False)
+        return _fill(seen.attributes.movedim(-1, 1), seen.covered[:, None])[0].movedim(0, -1).numpy()
 
     def bake(self, albedo):
         """Turn the colours (N, 3) of the vertices, sRGB in [0, 1], into a `Texture`."""
         return Texture(self, to_uint8(self.spread(albedo)))
+
+
+def _fill(values, known):
+    """Fill the gaps of (1, C, H, W) with means of what is known around: seams and mipmaps then show none.
+
+    `known` (1, 1, H, W); unknown values are 0. What is near counts: a gap asks copies of half the size.
+    """
+    if known.all():
+        return values
+    share = F.avg_pool2d(known.float(), 4, 2, 1)
+    around = _fill(F.avg_pool2d(values, 4, 2, 1) / share.clamp(min=1e-9), share > 0)
+    return torch.where(known, values, around.repeat_interleave(2, 2).repeat_interleave(2, 3))
 
 
 @dataclass(frozen=True)

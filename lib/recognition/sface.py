@@ -5,10 +5,8 @@ large ones are integers with a scale and a zero point for every block of values.
 """
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
 from torch import nn
 
 from lib.recognition.faceres import CHANNELS, HALVING_BLOCKS
@@ -66,7 +64,9 @@ class SFaceNetwork(nn.Module):
 
 def convert_sface_weights(path):
     """Turn the ONNX file into the state of `SFaceNetwork`."""
-    arrays = {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
+    import onnx  # a quarter of a second, which users of the converted file need not wait
+
+    arrays = {each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
     names = ["conv_1"] + [f"conv_{k}{part}" for k in range(2, len(CHANNELS) + 1) for part in ("_dw", "")]
     state = {}
     for number, name in enumerate(names):

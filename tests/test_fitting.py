@@ -25,7 +25,7 @@ from lib.fitting.colours import fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
 from lib.fitting.pose import LIDS, LandmarkModel, _project, _turning
-from lib.fitting.published import check_face_model, is_meant_for, publish
+from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for, publish
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
 from lib.photos.files import Photograph
@@ -365,3 +365,10 @@ def test_a_published_regressor_is_refused_by_another_face_model(model, tmp_path)
             check_face_model(path, other)
     check_face_model(tmp_path / "trained here.safetensors", other)
     assert is_meant_for(path, networks) and not is_meant_for(path, replace(networks, second="facenet"))
+
+
+@pytest.mark.skipif(not (ROOT / "data/face_model/full.h5").is_file(), reason="the study has not built the face model")
+def test_the_regressor_that_the_repository_brings_belongs_to_the_face_model_that_the_study_builds():
+    if load_params(ROOT / "params.yaml").face_model != load_params(ROOT / "presets/default.yaml").face_model:
+        pytest.skip("the face model has parameters of its own")
+    check_face_model(ROOT / PUBLISHED, FaceModel.load(ROOT / "data/face_model/full.h5"))

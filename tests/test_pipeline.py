@@ -147,7 +147,9 @@ def test_the_variants_behind_the_last_claims_are_measured_once(study):
     for said in ("added to reports/claims.json", "measured before"):
         output = study.type("make claims")
         assert all(f"{name}: {said}" in output for name in variants)
-    assert json.loads((study.folder / "reports/claims.json").read_text()).keys() == variants.keys()
+    claims = json.loads((study.folder / "reports/claims.json").read_text())
+    own = claims["shallow"]["parameters"]
+    assert {name for name, measured in claims.items() if measured["parameters"] == own} == variants.keys()
     assert study.run("git", "status", "--porcelain").split() == ["M", "reports/claims.json"]
     study.run("git", "checkout", ".")
 
@@ -169,8 +171,9 @@ def test_every_command_of_the_documents_is_run(study):
     """Here, by continuous integration, or by another test."""
     assert "make lint test" in (ROOT / ".ci/run").read_text()
     # make lab: test_housekeeping.py; the tour: test_tour.py; photographs of one's own: test_own_photographs.py; meshes:
-    # test_evaluate_meshes.py
-    elsewhere = {"make test", "make lint", "make lab", OWN_PHOTOGRAPHS, *commands_of(TOUR)}
+    # test_evaluate_meshes.py; Blender, 0.4 GB: by hand
+    by_hand = {command for command in commands_of(ROOT / "docs/faces.md") if "build/blender" in command}
+    elsewhere = by_hand | {"make test", "make lint", "make lab", OWN_PHOTOGRAPHS, *commands_of(TOUR)}
     elsewhere |= set(commands_of(ROOT / "docs/evaluate-meshes.md"))
     for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for command in commands_of(document):

@@ -39,6 +39,7 @@ from lib.rendering.kaolin import load_kaolin_rasterizer
 from lib.rendering.rasterize import BACKENDS, rasterize
 from lib.rendering.scenes import sample_scenes
 from lib.rendering.vertices import vertex_stage
+from lib.training.looks import Looks
 from lib.training.loop import backward, make_optimizer
 from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
@@ -217,7 +218,8 @@ def check_stages(params, tiny):
     scenes, changes = start.inputs.distribution, start.inputs.augmentation
     say("earlier run", watched=start.monitor.measure(start.regressor), of="stage 1")
     began, reader = time.perf_counter(), FeatureReader(network)
-    faces = make_synthetic_faces(model, reader, stage1.faces, stage1.seed, scenes, FOLDER, changes)
+    looks = Looks(stage1.expression, stage1.hair)
+    faces = make_synthetic_faces(model, reader, stage1.faces, stage1.seed, scenes, FOLDER, changes, looks)
     say("stage 1 faces", faces=stage1.faces, faces_per_second=stage1.faces / (time.perf_counter() - began))
     torch.manual_seed(stage1.seed)
     regressor = Regressor(network.feature_dimension, model.shape_dimension, model.texture_dimension).to(device)

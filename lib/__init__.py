@@ -3,6 +3,7 @@
 import atexit
 import gc
 
-# imports make a million objects, which stay: to look for garbage among them takes a second of a command's time
+# imports make a million objects that stay; looking for garbage among them, meanwhile and once more at the exit, takes a
+# second of a command's time
 gc.set_threshold(50_000)
 atexit.register(gc.freeze)

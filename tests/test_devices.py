@@ -35,6 +35,7 @@ from lib.rendering.rasterize import BACKENDS
 from lib.rendering.renderer import render, sample_scenes
 from lib.robustness.protocol import frontal_embeddings
 from lib.training.augmentation import Augmentation
+from lib.training.looks import Looks
 from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
 from lib.training.stage2 import train_stage2
@@ -82,8 +83,9 @@ def moved(inputs, device):
 def test_synthetic_faces_are_those_of_the_cpu(tmp_path, world, cuda):  # noqa: F811
     there = moved(world, cuda)
     draw = [60, 1, world.distribution]
-    ours = make_synthetic_faces(world.face_model, world.reader, *draw, tmp_path / "ours", there.augmentation)
-    theirs = make_synthetic_faces(there.face_model, there.reader, *draw, tmp_path / "theirs", there.augmentation)
+    changes = there.augmentation, Looks(1.0, 0.8)
+    ours = make_synthetic_faces(world.face_model, world.reader, *draw, tmp_path / "ours", *changes)
+    theirs = make_synthetic_faces(there.face_model, there.reader, *draw, tmp_path / "theirs", *changes)
     assert theirs.features.device.type == "cpu"
     torch.testing.assert_close(theirs.features, ours.features, atol=1e-4, rtol=1e-3)
 

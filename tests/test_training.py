@@ -29,7 +29,7 @@ from lib.training.metric import front_colour, front_metric
 from lib.training.regressor import Regressor
 from lib.training.stage1 import train_stage1
 from lib.training.stage2 import Stage2Batch, Stage2Inputs, _some_of, draw_batch, stage2_losses, train_stage2
-from lib.training.synthetic import SyntheticFaces, make_synthetic_faces
+from lib.training.synthetic import SyntheticFaces, make_faces_of_stage1, make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
@@ -121,6 +121,19 @@ def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
         other = make_synthetic_faces(model, FeatureReader(network), 40, 1, scenes, folder, looks=looks)
         assert not torch.equal(other.features, first.features)
         assert torch.equal(other.coefficients.shape, first.coefficients.shape)
+
+
+@pytest.mark.parametrize(("faces", "second_faces"), [(80, 64), (64, 80), (64, 64)])
+def test_faces_of_stage_1_that_two_networks_read_are_rendered_once(tmp_path, world, faces, second_faces):
+    params = replace(STAGE1, faces=faces, second_faces=second_faces)
+    given = world.face_model, world.network, SmallNetwork(), params, world.distribution, Augmentation(), tmp_path
+    alone, both = make_faces_of_stage1(*given)
+    assert (len(alone), len(both)) == (faces, second_faces)
+    shared, size = min(faces, second_faces), world.network.feature_dimension
+    assert alone.features.shape[1] == size < both.features.shape[1]
+    assert torch.equal(alone.features[:shared], both.features[:shared, :size])
+    assert torch.equal(alone.coefficients.cat()[:shared], both.coefficients.cat()[:shared])
+    assert len(alone.coefficients.shape.unique(dim=0)) == faces
 
 
 def test_synthetic_faces_are_standard_normal_and_shape_is_independent_of_texture(world):

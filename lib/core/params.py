@@ -300,17 +300,15 @@ class Params:
         if name not in self.variants:
             raise StudyError(unknown(f"variants.{name}", [f"variants.{v}" for v in self.variants]))
         values = pydantic.RootModel[Stage2Params](self.stage2).model_dump()
-        for key in self.variants[name]:
-            if key not in values:
-                raise StudyError(unknown(f"variants.{name}.{key}", [f"variants.{name}.{v}" for v in values]))
+        for key in sorted(self.variants[name].keys() - values.keys()):
+            raise StudyError(unknown(f"variants.{name}.{key}", [f"variants.{name}.{v}" for v in values]))
         return build(Stage2Params, values | self.variants[name], f"variants.{name}")
 
 
 def load_params(path=PARAMS_FILE):
     """Read and check a YAML file with exactly the sections and names of `Params`.
 
-    StudyError where it is missing or no YAML, or a name is unknown or missing, or a value has the wrong type or range;
-    the message lists each with its full name (`stage2.steps`).
+    StudyError: no such file, or no YAML; or all names, in full (`stage2.steps`), that are unknown, missing or wrong.
     """
     params = build(Params, read_yaml(path), "")
     for name in params.variants:

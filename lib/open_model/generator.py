@@ -1,15 +1,10 @@
 """The procedural generator of people to which the open model's principal components are fitted."""
 
-import pickle
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 
-from lib.core import paths
-from lib.core.files import digest_of_sources, write_atomically
 from lib.open_model.assets import load_base_mesh
 from lib.open_model.expression import ExpressionSampler
 from lib.open_model.landmarks import find_landmarks
@@ -131,15 +126,8 @@ class GeneratorParts:
 
 @cache
 def generator_parts():
-    """Build the shared parts, or read what a process with the same code and packages has built (some seconds)."""
-    made_of = [digest_of_sources(Path(__file__).parent)[:16], *map(version, ("anny", "numpy", "scipy"))]
-    path = paths.CACHE / "open_model" / f"{'-'.join(made_of)}.pickle"
-    try:
-        return pickle.loads(path.read_bytes())
-    except (OSError, EOFError, pickle.UnpicklingError):
-        parts = GeneratorParts()
-    write_atomically(path, lambda part: part.write_bytes(pickle.dumps(parts)))
-    return parts
+    """Build the shared parts once a process (some ten seconds)."""
+    return GeneratorParts()
 
 
 def rigid_align(points, reference, weights):

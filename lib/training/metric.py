@@ -44,7 +44,7 @@ def read_colour(features, synthetic, colour):
     """Read the mean colour of faces' fronts in features (N, F), by a ridge regression that synthetic faces teach.
 
     The decoder of stage 1 could give it too, but it is held towards zero for the sake of shape and takes skin to be
-    nearer to the mean than it is: on held-out synthetic faces it explains 71 % of the variance, this 87 %. `colour` is
+    nearer to the mean than it is: on held-out synthetic faces it explains 68 % of the variance, this 83 %. `colour` is
     that of `front_colour`; returns differences (N, 3) from the model's mean colour, sRGB.
     """
     mean, deviation = synthetic.features.double().mean(0), synthetic.features.double().std(0).clamp(min=1e-6)

@@ -9,6 +9,7 @@ import torch
 from lib.core.progress import progress
 from lib.core.tensors import Batch, fingerprint, kept_tensors, load_tensors, save_tensors
 from lib.face_model.model import Coefficients, digest_face_model
+from lib.recognition.reader import FeatureReader
 from lib.rendering.renderer import sample_scenes
 from lib.training.augmentation import Augmentation
 from lib.training.looks import Looks
@@ -28,11 +29,6 @@ class SyntheticFaces(Batch):
         """Write the faces to a safetensors file."""
         tensors = dict(features=self.features, shape=self.coefficients.shape, texture=self.coefficients.texture)
         save_tensors(path, tensors, {})
-
-    def joined(self, others):
-        """Return these faces and others after them."""
-        faces = (torch.cat([self.coefficients.cat(), others.coefficients.cat()]), self.coefficients.shape.shape[1])
-        return SyntheticFaces(torch.cat([self.features, others.features]), Coefficients.split(*faces))
 
     @classmethod
     def load(cls, path):
@@ -65,6 +61,27 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
     bar.close()
     joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
     return SyntheticFaces(joined["features"], Coefficients(joined["shape"], joined["texture"]))
+
+
+def make_faces_of_stage1(face_model, network, second, params, distribution, augmentation, folder):
+    """Make the synthetic faces that `params` (`Stage1Params`) asks for, as `make_synthetic_faces` does.
+
+    Returns two `SyntheticFaces`: `params.faces` as the training network reads them, and `params.second_faces` as it and
+    the `second` do. The first faces of both are the same renders, read once.
+    """
+    looks = Looks(params.expression, params.hair)
+
+    def make(reader, count, seed, folder):
+        return make_synthetic_faces(face_model, reader, count, seed, distribution, folder, augmentation, looks)
+
+    both = make(FeatureReader(network, second), params.second_faces, params.seed, folder / "all")
+    alone = SyntheticFaces(both.features[:, : network.feature_dimension], both.coefficients)[: params.faces]
+    if missing := params.faces - len(alone):
+        others = make(FeatureReader(network), missing, params.seed + 1, folder)
+        features = torch.cat([alone.features, others.features])
+        coefficients = torch.cat([alone.coefficients.cat(), others.coefficients.cat()])
+        alone = SyntheticFaces(features, Coefficients.split(coefficients, face_model.shape_dimension))
+    return alone, both
 
 
 @torch.no_grad()

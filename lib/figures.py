@@ -118,7 +118,9 @@ def similarity_distributions(same, different, similarities, edges):
     for mean, colour in zip(_draw_pairs(axes[0], same, different, edges, coarse), (SAME, DIFFERENT)):
         axes[0].axvline(mean, color=colour, linewidth=1)
     axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
-    _legend_above(axes[0], ncols=2)
+    # on the line of the title, at its right end: it must not lie over what is drawn
+    place = dict(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0, ncols=2)
+    axes[0].legend(fontsize=8, frameon=False, handlelength=1.2, columnspacing=1.2, **place)
     for axis, colour, (name, values) in zip(axes[1:], cycle(COLOURS), similarities.items()):
         axis.hist(values, coarse, density=True, histtype="stepfilled", color=colour, alpha=0.8)
         axis.axvline(values.mean(), color="black", linewidth=1)
@@ -128,12 +130,6 @@ def similarity_distributions(same, different, similarities, edges):
         axis.spines[["top", "left", "right"]].set_visible(False)
     axes[-1].set_xlabel("cosine similarity under the evaluation network (mean in brackets)", fontsize=9)
     return figure
-
-
-def _legend_above(axis, ncols, size=8):
-    """Put the legend on the line of the title, at its right end: it must not lie over what is drawn."""
-    place = dict(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0, ncols=ncols)
-    axis.legend(fontsize=size, frameon=False, handlelength=1.2, columnspacing=1.2, **place)
 
 
 def _draw_pairs(axis, same, different, edges, coarse):
@@ -307,13 +303,13 @@ def _curve(axis, change, steps, cells, **style):
     axis.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
-def cumulative_errors(distances, largest=8.0):
+def cumulative_errors(distances):
     """Share of points nearer than a distance: one line for each array of distances in mm, which are given by name."""
     figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
     for colour, (name, values) in zip(COLOURS, distances.items()):
         label = f"scale {name} (median {np.median(values):.2f} mm)"
         axis.plot(np.quantile(values, SHARES), 100 * SHARES, color=colour, linewidth=1.5, label=label)
-    axis.set(xlim=(0, largest), ylim=(0, 100), xlabel="distance in mm", ylabel="% of the points")
+    axis.set(xlim=(0, 8), ylim=(0, 100), xlabel="distance in mm", ylabel="% of the points")
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.legend(fontsize=8, frameon=False, loc="lower right")
     axis.spines[["top", "right"]].set_visible(False)

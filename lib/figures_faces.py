@@ -15,16 +15,8 @@ LETTER = 0.0078  # inches that a letter takes, for each point of its size
 def face_grid(rows, titles=None, row_titles=None, group=None):
     """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4, 6, 7) or random faces.
 
-    Parameters
-    ----------
-    rows : sequence of sequence of ndarray (H, W, 3) or None
-        uint8 or float in [0, 1]; rows of one length. None is a place of which is said that there is no face.
-    titles : sequence of str, or sequence of such sequences, or None
-        Above the columns; of several sequences each stands above a group of rows.
-    row_titles : sequence of str or None
-        Beside the rows.
-    group : int or None
-        Rows that belong together; a gap parts them from the next ones. None: all.
+    `rows` of one length hold pictures (H, W, 3), uint8 or float in [0, 1], or None where no face was found. `group` rows
+    belong together (None: all); `titles` stand above the columns, or sequences of them above each group.
     """
     columns, group = len(rows[0]), group or len(rows)
     groups = -(-len(rows) // group)

@@ -38,16 +38,11 @@ code: 0 all photographs gave a face, 3 some files were skipped, 1 nothing was ma
 
 
 def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, all_faces=False, **options):
-    """Make a face of each of the photographs that `find_photographs` gives.
+    """Make a face of each of the photographs that `find_photographs` gives; return why some gave none, by name.
 
     Of several faces in one the largest and most central is taken, or with `all_faces` each: the results are called
-    NAME-face1, NAME-face2, ... in this order. A file that is no result of an earlier run is never replaced. `workers`
-    processes read photographs and detect faces ahead; 0 for few photographs. `options` are those of `write_face`.
-
-    Returns
-    -------
-    dict of str to str
-        The photographs that gave no face, and why.
+    NAME-face1, NAME-face2, ... in this order. `workers` processes read photographs and detect faces ahead; 0 for few
+    photographs. `options` are those of `write_face`.
     """
     skipped = {}
     for names, records, pictures in _crops(reconstructor, photographs, workers, all_faces):
@@ -68,11 +63,7 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
 
 
 def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, workers=1, **options):
-    """Make one face of several photographs of one person, from the mean of their features (paper 4.2).
-
-    Parameters, returns
-        As `reconstruct`. The results are called `person`.
-    """
+    """As `reconstruct`: one face, `person`, of photographs of one person, from the mean of their features (4.2)."""
     used, crops, sources, skipped = [], [], [], {}
     for names, records, pictures in _crops(reconstructor, photographs, workers):
         for name, record in zip(names, records):

@@ -147,8 +147,7 @@ def _connection(path):
 def apply_preset(preset, path=PARAMS_FILE):
     """Write a preset's values into a parameter file, with comments, if the result is valid.
 
-    A name in `presets/` gives the published values with its changes, the path of any other YAML file changes what it
-    names alone.
+    A name in `presets/` changes the published values, the path of any other YAML file those that are there.
     """
     presets = {p.stem: p for p in sorted(PRESETS.glob("*.yaml"))}
     source = presets.get(str(preset), Path(preset))
@@ -186,27 +185,23 @@ def take_photographs(folder, path=PARAMS_FILE):
     params = load_params(path)
     # DVC looks into the folders of all sources, also where people are simulated
     unreadable, linked = ignore_unreadable(params.photos.path, *(s.path for s in params.evaluate.test_sources.values()))
-    said = [f"passed over by DVC: {printable(file)}: {problem}" for file, problem in unreadable.items()]
-    said += [
-        f"DVC sees no changes in the linked folder {printable(file)}: dvc repro --force photos (or test_photos)"
-        for file in linked
-    ]
-    print(*said, sep="\n", end="\n" if said else "")
+    for file, problem in unreadable.items():
+        print(f"passed over by DVC: {printable(file)}: {problem}")
+    for file in linked:
+        print(f"DVC sees no changes in the linked folder {printable(file)}: dvc repro --force photos (or test_photos)")
 
 
 def ignore_unreadable(*folders):
-    """Write what DVC cannot read below folders into the `.dvcignore` beside each; take out what it can read again.
+    """Write the files below folders at which DVC would stop into the `.dvcignore` beside each; renew what stood there.
 
-    DVC stops at a file that it cannot read. Return those files (broken links, pipes, files without permission or with
-    names that are no UTF-8; dict of Path to why), and a list of links to folders: their photographs are used, but DVC
-    does not look whether they change. StudyError where there is such a file outside of the repository, where DVC looks
-    for no `.dvcignore`.
+    Return those files, a dict of Path to why, and a list of links to folders, in which DVC sees no changes. StudyError
+    where there is such a file outside of the repository: DVC looks for no `.dvcignore` there.
     """
     unreadable, linked, ignored = {}, [], defaultdict(list)
     for folder in dict.fromkeys(Path(os.path.abspath(folder)) for folder in folders):
         found = {}
         for place, inner, files in os.walk(folder):  # as DVC does
-            linked += [path for path in (Path(place, name) for name in inner) if path.is_symlink()]
+            linked += [path for name in inner if (path := Path(place, name)).is_symlink()]
             for path in (Path(place, name) for name in files):
                 problem = access_problem(path)
                 if problem or printable(path) != str(path):

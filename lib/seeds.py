@@ -3,20 +3,17 @@
     for seed in 2 3; do dvc exp run -n seed-$seed -S stage1.seed=$seed -S stage2.seed=$seed; done
     python -m lib.seeds
 
-Prints two tables: mean and standard deviation over the seeds of what `reports/metrics/summary` holds of each regressor;
-and how far each of them is from `full`, seed by seed, with the 95 % interval of the mean of these differences
-(Student's t).
+Prints mean and standard deviation over the seeds of what `reports/metrics/summary` holds of each regressor, and how far
+each of them is from `full`, seed by seed, with the 95 % interval of the mean of these differences (Student's t).
 """
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -78,7 +75,7 @@ def runs_of(experiments):
 
 def spread_table(runs):
     """Mean and standard deviation over the seeds: a DataFrame of text, one row a measure, one column a regressor."""
-    return _table(runs, list(runs[0].metrics), lambda values: f"{values.mean():.3f} ± {values.std(ddof=1):.3f}")
+    return _table(_numbers(runs), lambda values: f"{values.mean():.3f} ± {values.std():.3f}")
 
 
 def difference_table(runs):
@@ -87,33 +84,25 @@ def difference_table(runs):
     `-0.012 [-0.020, -0.004] *` is the mean of the differences at equal seeds with its 95 % interval, and a star where
     that leaves zero out.
     """
-    names = [name for name in runs[0].metrics if name != REFERENCE]
-    return _table(runs, names, _interval, REFERENCE)
+    numbers = _numbers(runs)
+    return _table(numbers.drop(columns=REFERENCE).sub(numbers[REFERENCE], axis=0), _interval)
+
+
+def _numbers(runs):
+    """All runs' values of each measure, one row after the other, by regressor; NaN: not measured."""
+    return pd.concat([pd.DataFrame(run.metrics, [*SUMMARY], [*runs[0].metrics], float) for run in runs])
+
+
+def _table(numbers, text):
+    cells = numbers.groupby(level=0, sort=False).agg(lambda values: "" if values.isna().any() else text(values))
+    cells.index = [ROWS[key] for key in SUMMARY.values()]
+    return cells[(cells != "").any(axis=1)]
 
 
 def _interval(values):
-    mean = values.mean()
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    mean, half = values.mean(), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     star = " *" if abs(mean) > half else ""
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]{star}"
-
-
-def _table(runs, names, text, reference=None):
-    rows = {}
-    for measure, key in SUMMARY.items():
-        values = {name: _values(runs, name, measure) for name in {*names, *([reference] if reference else [])}}
-        if all(value is None for value in values.values()):
-            continue
-        base = values[reference] if reference else 0.0
-        missing = base is None
-        rows[ROWS[key]] = ["" if missing or values[name] is None else text(values[name] - base) for name in names]
-    return pd.DataFrame(rows, index=names).T
-
-
-def _values(runs, name, measure):
-    """One number per run, or None where some run has not measured it."""
-    values = [run.metrics.get(name, {}).get(measure) for run in runs]
-    return None if None in values else np.array(values)
 
 
 def main(arguments=None):

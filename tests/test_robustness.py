@@ -27,12 +27,13 @@ from lib.robustness.changes import (
     OCCLUSION,
     PIXEL_CHANGES,
     RESOLUTION,
+    STYLES,
     Change,
     change_pixels,
+    stylise,
 )
 from lib.robustness.protocol import ARTWORK, UNCHANGED, SinglePhotograph, choose_people, write_photographs
 from lib.robustness.simulated import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, SimulatedSubject
-from lib.robustness.styles import STYLES, stylise
 
 POINTS = np.array([[40.0, 40.0], [60.0, 40.0], [42.0, 62.0], [58.0, 62.0]])
 

@@ -29,23 +29,19 @@ SOME = 3
 
 @dataclass(frozen=True)
 class ExternalResults:
-    """What another method gives for the M photographs with the numbers `which`, ascending.
+    """What another method gives for M of the photographs."""
 
-    `reconstructed` faces without coefficients, and the `placed` meshes by the photograph's number (none for a folder of
-    pictures).
-    """
-
-    which: np.ndarray
-    reconstructed: Reconstructed
-    placed: dict
+    which: np.ndarray  # (M,): numbers of the photographs, ascending
+    reconstructed: Reconstructed  # faces without coefficients
+    placed: dict  # `PlacedMesh` by the photograph's number; none for a folder of pictures
 
 
 def find_results(folder, photographs, all_photographs):
     """List the results in a folder by the number of the photograph they are named after, ascending.
 
     ``folder/<photograph's path without its ending>.<obj, ply, glb or png>``, the paths as in the feature store's index.
-    Where there is a mesh, pictures are taken for its textures; results of photographs that are not evaluated are left
-    alone. StudyError where the folder, a name, or a result is wrong.
+    Where there is a mesh, pictures are taken for its textures. StudyError where the folder, a name, or a result is
+    wrong.
     """
     folder = Path(folder)
     example = Path(photographs[0]).with_suffix(".obj")

@@ -34,6 +34,10 @@ class PlacedMesh:
     mesh: Mesh
     landmarks: dict
 
+    def landmark_places(self):
+        """Where the landmarks are: (5, 3) mm."""
+        return np.stack([self.mesh.vertices[list(self.landmarks[name])].mean(0) for name in LANDMARK_NAMES])
+
     @property
     def nose_tip(self):
         """(3,) mm."""
@@ -58,11 +62,13 @@ def read_landmarks(folder):
 def place_meshes(meshes, face_model, landmarks=None):
     """Bring meshes into the face model's frame and find their landmarks: `PlacedMesh` by name, or StudyError.
 
-    Meshes are upright and frontal within some 20 degrees. Unit and position are found by closest points with isotropic
-    scale on the mean face; then the model is fitted to the mesh, and its own landmarks say where the mesh's are. Meshes
-    of the same triangles have the same vertices for the same points: they are fitted once, in their mean.
+    Meshes are upright and frontal within some 20 degrees. Without given landmarks, the model is fitted to the mean of
+    the meshes of the same triangles, and its own landmarks say where theirs are.
     """
-    target = _matched_part(face_model)
+    (rows, triangles), mean_face = outer_skin(face_model), _face(face_model)
+    nose_tip = mean_face[face_model.landmarks[NOSE_TIP]]
+    target = crop_to_sphere(make_surface(mean_face[rows], triangles), nose_tip, MATCHED_RADIUS)
+    wanted = _landmark_places(mean_face, face_model)
     alike = defaultdict(list)
     for name, mesh in meshes.items():
         alike[hashlib.sha256(mesh.triangles.tobytes()).digest(), len(mesh.vertices)].append(name)
@@ -74,10 +80,12 @@ def place_meshes(meshes, face_model, landmarks=None):
         try:
             known = landmarks or _fitted_landmarks(mean, target, face_model)
             for name in names:
-                vertices = _onto_landmarks(meshes[name], known, face_model)
+                # the similarity that brings its landmarks nearest (Umeyama 1991), then closest points
+                places = PlacedMesh(meshes[name], known).landmark_places()
+                vertices = SimilarityTransform.from_estimate(places, wanted)(meshes[name].vertices)
                 vertices = register(make_surface(vertices, meshes[name].triangles), target).apply(vertices)
                 placed[name] = PlacedMesh(replace(meshes[name], vertices=vertices), known)
-                _check_place(placed[name], face_model)
+                _check_place(placed[name], wanted)
         except (ValueError, IndexError, np.linalg.LinAlgError) as error:
             raise StudyError(
                 f"{name} cannot be placed on the mean face: {error}. Meshes must be upright (+y up), frontal (+z out "
@@ -86,23 +94,15 @@ def place_meshes(meshes, face_model, landmarks=None):
     return placed
 
 
-def _check_place(placed, face_model):
+def _check_place(placed, wanted):
     """Raise ValueError where the landmarks are not near those of the mean face."""
-    places = np.stack([placed.mesh.vertices[list(vertices)].mean(0) for vertices in placed.landmarks.values()])
-    offsets = np.linalg.norm(places - _landmark_places(_face(face_model), face_model), axis=1)
+    offsets = np.linalg.norm(placed.landmark_places() - wanted, axis=1)
     if not (offsets.max() <= LARGEST_OFFSET and offsets.mean() <= LARGEST_MEAN_OFFSET):
-        name = [*placed.landmarks][offsets.argmax()]
+        name = LANDMARK_NAMES[offsets.argmax()]
         raise ValueError(
             f"its {name} lies {offsets.max():.0f} mm off and all {len(offsets)} landmarks {offsets.mean():.0f} on "
             f"average, expected at most {LARGEST_OFFSET:.0f} and {LARGEST_MEAN_OFFSET:.0f}"
         )
-
-
-def _matched_part(face_model):
-    """The middle of the mean face, as a surface."""
-    rows, triangles = outer_skin(face_model)
-    mean = _face(face_model)
-    return crop_to_sphere(make_surface(mean[rows], triangles), mean[face_model.landmarks[NOSE_TIP]], MATCHED_RADIUS)
 
 
 @torch.no_grad()
@@ -134,10 +134,3 @@ def _fitted_landmarks(mesh, target, face_model):
     fit = fit_scan(face_model, best, min(FIT_COMPONENTS, face_model.shape_dimension))
     _, nearest = fit.scan.tree.query(_landmark_places(_face(face_model, fit.coefficients), face_model))
     return {name: (int(vertex),) for name, vertex in zip(LANDMARK_NAMES, fit.scan.used[nearest])}
-
-
-def _onto_landmarks(mesh, landmarks, face_model):
-    """The mesh's vertices after the similarity that brings its landmarks nearest to the mean face's (Umeyama 1991)."""
-    places = np.stack([mesh.vertices[list(landmarks[name])].mean(0) for name in LANDMARK_NAMES])
-    wanted = _landmark_places(_face(face_model), face_model)
-    return SimilarityTransform.from_estimate(places, wanted)(mesh.vertices)

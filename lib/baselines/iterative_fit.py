@@ -1,8 +1,7 @@
 """Iterative fitting: face, pose and light of one photograph by analysis by synthesis.
 
 The classical method (Blanz and Vetter 1999; survey of Levine and Yu 2009, [13] in the paper): render, compare the
-pixels, improve all unknowns by gradient descent, from a coarse image to a fine one. Photographs are fitted in batches
-for speed alone; their fits are independent.
+pixels, improve all unknowns by gradient descent, from a coarse image to a fine one.
 """
 
 from dataclasses import asdict

@@ -45,8 +45,7 @@ EMPTY_GREY = 200  # grey of an empty place in a grid of faces
 def evaluate_method(setup, name, coefficients, which=None, regressor=None):
     """Evaluate a method's faces, and on the other test sources the regressor that gave them; keep what came out.
 
-    In ``data/methods/<name>.h5`` and ``reports/metrics/methods/<name>.json``. Arguments as of
-    `lib.evaluation.protocol.evaluate_faces`.
+    Arguments as of `lib.evaluation.protocol.evaluate_faces`.
     """
     averaged = setup.averaged(regressor) if regressor else None
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
@@ -126,9 +125,8 @@ def _keep(folder, name, metrics, photographed, reconstructed, sources=None):
 
 def evaluation_file(name):
     """Return where a method's evaluation is kept; StudyError where there is none, or two methods have that name."""
-    found = [
-        path for folder in (paths.EVALUATE, paths.METHODS, paths.EXTERNAL) if (path := folder / f"{name}.h5").is_file()
-    ]
+    places = (folder / f"{name}.h5" for folder in (paths.EVALUATE, paths.METHODS, paths.EXTERNAL))
+    found = [path for path in places if path.is_file()]
     if not found:
         raise StudyError(f"{name} has not been evaluated: run `dvc repro methods comparison`")
     if len(found) > 1:
@@ -176,6 +174,10 @@ def conclusions(metrics):
 
     Methods that were measured on fewer photographs are not ranked: their recall is over those alone.
     """
+
+    def titles(names):
+        return ", ".join(map(title_of, names))
+
     methods, truth = {name: one for name, one in metrics.items() if name != TRUTH}, metrics.get(TRUTH)
     counts = {name: look_up(one, "similarity.all.frontal")["n"] for name, one in methods.items()}
     few = [name for name, count in counts.items() if count < max(counts.values())]
@@ -194,22 +196,18 @@ def conclusions(metrics):
             rivals = [
                 name for name, cell in ranked.items() if name != best and cell["low"] <= high and cell["high"] >= low
             ]
-            told = f"intervals overlap with {_titles(rivals)}" if rivals else "no other method's interval overlaps"
+            told = f"intervals overlap with {titles(rivals)}" if rivals else "no other method's interval overlaps"
             lines.append(f"**{claim}:** {title_of(best)}, {unit} {interval_text(ranked[best])}; {told}.")
     if chance:
-        lines.append(f"**Not told from chance** by top-1 recall: {_titles(chance)}.")
+        lines.append(f"**Not told from chance** by top-1 recall: {titles(chance)}.")
     if truth:
         recall, likeness = (interval_text(look_up(truth, RANKED[number][0])) for number in (0, 1))
         lines.append(
             f"**Ceiling:** the true faces, drawn alike, reach top-1 recall {recall} and similarity {likeness}."
         )
     if few:
-        lines.append(f"**Not ranked**, since measured on fewer photographs: {_titles(few)}. Compare the table above.")
+        lines.append(f"**Not ranked**, since measured on fewer photographs: {titles(few)}. Compare the table above.")
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _titles(names):
-    return ", ".join(map(title_of, names))
 
 
 def few_table(setup, evaluations, which):

@@ -1,7 +1,7 @@
 """A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017).
 
-The identity loss of this study ignores pose, light and expression; methods that explain every pixel must estimate them.
-Here are their unknowns, the render of these, and the terms of their energy, without any recognition network.
+Methods that explain every pixel must estimate pose, light and expression: their unknowns, the render of these, and the
+terms of their energy.
 """
 
 from dataclasses import dataclass

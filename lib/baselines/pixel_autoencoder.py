@@ -1,9 +1,7 @@
 """A decoder trained by pixels: the photometric autoencoder of Tewari et al. (MoFA, 2017), [27] in the paper.
 
-It starts like stage 2 (stage 1's decoder, the identity network's features) and uses the same renderer and face model;
-only the loss differs. Explaining pixels requires pose, light and expression, which a recognition network is trained to
-ignore. A small convolutional network reads them from the photograph's pixels, as MoFA's encoder does. It starts on
-synthetic faces, whose pose and light are known.
+It starts like stage 2, with the same renderer and face model; only the loss differs. A small convolutional network
+reads pose, light and expression from the photograph's pixels, as MoFA's encoder does; synthetic faces teach it first.
 """
 
 import time
@@ -34,8 +32,8 @@ RECORD_STEPS = 10
 class PixelAutoencoder(nn.Module):
     """Features and pixels in, an explanation of the photograph out.
 
-    The regressor gives shape and texture, as everywhere in this study, and is trained on; the dimensions are those of
-    the face model that explains: the leading components of the regressor's.
+    The regressor gives shape and texture, and is trained on; the dimensions are those of the face model that explains:
+    the leading components of the regressor's.
     """
 
     def __init__(self, regressor, shape_dimension, texture_dimension, expression_dimension):

@@ -3,17 +3,18 @@
 import hashlib
 import os
 import secrets
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import h5py
+from tqdm.utils import CallbackIOWrapper
 
 from lib.core.errors import StudyError
 from lib.core.progress import progress
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
-CHUNK_BYTES = 1 << 20
 MADE_BY = "made by lib."
 MADE_HERE = f"{MADE_BY}reconstruct"
 """Stands, or another name behind `MADE_BY`, within the first `HEAD_BYTES` of every result among people's own files."""
@@ -25,15 +26,14 @@ HEAD_BYTES = 4096
 def write_atomically(path, write):
     """Write a file so that an interruption never leaves half of it: `write` gets the path of a temporary one beside it.
 
-    The old one stays until the new one is complete, also where several processes write it; the folder is made. Who may
-    read it is the user's own setting, whatever the writer thinks of it (safetensors: the owner alone).
+    The old one stays until the new one is complete, also where several processes write it; the folder is made.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.touch(exist_ok=False)
-        mode = temporary.stat().st_mode
+        mode = temporary.stat().st_mode  # the user's own setting, where safetensors lets the owner alone read
         write(temporary)
         temporary.chmod(mode)
         temporary.replace(path)
@@ -136,9 +136,7 @@ def _download_rest(url, part):
         total = int(rest) + (have if resumed else 0) if rest else None
         bar = progress(description=part.stem, total=total, unit="B", initial=have if resumed else 0)
         with part.open("ab" if resumed else "wb") as file, bar:
-            while chunk := response.read(CHUNK_BYTES):
-                file.write(chunk)
-                bar.update(len(chunk))
+            shutil.copyfileobj(CallbackIOWrapper(bar.update, response, "read"), file, 1 << 20)
     if total is not None and part.stat().st_size != total:
         raise ConnectionError(f"it ended after {part.stat().st_size} of {total} bytes; run again to go on")
 

@@ -175,25 +175,22 @@ class Stage2Params:
 
 @strict
 class SourceParams:
-    """One of `evaluate.test_sources`: other people, all of whom the trained regressors are tested on (paper 4).
-
-    `photographs` is how many of each person are measured, 0 for all; of simulated people it is how many are made.
-    `people` and `seed` say who is simulated, and belong to no other source.
-    """
+    """One of `evaluate.test_sources`: other people, all of whom the trained regressors are tested on (paper 4)."""
 
     source: Source
     path: Folder
-    photographs: Annotated[int, Field(ge=0)]
-    people: Annotated[int, Field(ge=2)] | None = None
+    photographs: Annotated[int, Field(ge=0)]  # of each person: how many are measured (0: all), or simulated
+    people: Annotated[int, Field(ge=2)] | None = None  # with the seed: who is simulated
     seed: Seed | None = None
 
     def __post_init__(self):
         simulated = self.source == "simulated"
         for name in ("people", "seed"):
-            if simulated and getattr(self, name) is None:
-                raise ValueError(f"{name} is missing, which simulated people need")
-            if not simulated and getattr(self, name) is not None:
-                raise ValueError(f"{name} is for simulated people alone: take it out")
+            if simulated == (getattr(self, name) is None):
+                advice = (
+                    "missing, which simulated people need" if simulated else "for simulated people alone: take it out"
+                )
+                raise ValueError(f"{name} is {advice}")
         if simulated and not self.photographs:
             raise ValueError("photographs is how many are simulated of each person: at least 1")
 

@@ -1,13 +1,13 @@
 """Cut the faces out of photographs: read, detect, align, batch by batch, in other processes than the networks' one."""
 
 import ctypes
-import math
 import sys
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lib.core.pictures import to_tensor
 from lib.photos.detect import FaceDetector
@@ -23,37 +23,29 @@ NO_FACE = "no face found"
 def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False, work=None):
     """Cut the faces out of photographs, in the framing of each of the `crops`; `workers` processes work ahead.
 
-    What a batch's pictures are there for may be done by the workers too: the result of `work` then takes their place.
-
     Yields
     ------
     records : list of dict
         One per photograph (with `all_faces` per face), in order: `reason` (why there is no face, or empty), `faces`
         (how many were found), `number` (from 1) and `MEASURE_COLUMNS` in pixels of the upright photograph.
     pictures : dict of str to uint8 ndarray (n, size, size, 3)
-        The crops, RGB, of the n photographs with a face, in order.
+        The crops, RGB, of the n photographs with a face, in order; or what the workers' `work` makes of them.
     """
-    batches = _Batches(photographs, crops, batch_size, all_faces, work)
+    batches = [photographs[start : start + batch_size] for start in range(0, len(photographs), batch_size)]
+    cut = partial(_cut_batch, crops=crops, all_faces=all_faces, work=work)
     # as they are: arrays travel through a pipe, since shared memory is scarce in containers
-    yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=tuple)
+    yield from DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=cut)
 
 
-class _Batches(Dataset):
-    def __init__(self, photographs, crops, batch_size, all_faces, work):
-        self.photographs, self.batch_size, self.all_faces, self.work = photographs, batch_size, all_faces, work
-        self.crops, self.detector = crops, None
+_detector = lru_cache(FaceDetector)  # made in the process that uses it, not sent there
 
-    def __len__(self):
-        return math.ceil(len(self.photographs) / self.batch_size)
 
-    def __getitem__(self, number):
-        self.detector = self.detector or FaceDetector()  # made where it is used, not sent there
-        batch = self.photographs[number * self.batch_size : (number + 1) * self.batch_size]
-        records, faces = _find_faces([photograph.path for photograph in batch], self.detector, self.all_faces)
-        crops = {name: cut_faces(faces, crop) for name, crop in self.crops.items()}
-        result = self.work(crops) if self.work else crops
-        _return_free_memory()
-        return records, result
+def _cut_batch(photographs, crops, all_faces, work):
+    records, faces = _find_faces([photograph.path for photograph in photographs], _detector(), all_faces)
+    cut = {name: cut_faces(faces, crop) for name, crop in crops.items()}
+    result = work(cut) if work else cut
+    _return_free_memory()
+    return records, result
 
 
 def _return_free_memory():
@@ -99,7 +91,7 @@ def cut_faces(faces, crop):
 
 
 def warp_to_crop(image, points, crop):
-    """Cut a face out of a photograph in a network's framing."""
+    """Cut a face out of a photograph (H, W, 3) in a network's framing: Tensor (3, size, size) in [0, 1]."""
     points = torch.as_tensor(np.asarray(points), dtype=torch.float32)
     a, b, shift_x, shift_y = fit_similarity(crop.canonical_points() * crop.size, points)
     shrink = float(torch.hypot(a, b))

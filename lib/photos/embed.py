@@ -4,6 +4,8 @@ Results go into shards of 256 photographs in a cache folder, so that a run resum
 new or changed; many processes may fill it. They are then gathered, in the order of the source.
 """
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
@@ -12,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of, write_atomically
@@ -21,34 +25,21 @@ from lib.photos import detect as detection
 from lib.photos import read as pictures
 from lib.photos import store
 from lib.photos.align import MEASURE_COLUMNS, iterate_face_crops
-from lib.photos.embedding_cache import EmbeddingCache
 from lib.photos.store import CROPS, DESCRIPTORS_PREFIX, FEATURES_PREFIX, INDEX_FILE, SKIPPED_FILE, SKIPPED_ROW
 
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
 """Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
+FORMAT_VERSION = 1  # of the shards
 NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
 def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib"):
     """Make the feature store of a list of `Photograph` in a folder, with ``skipped.csv``: `FeatureStore`.
 
-    Parameters
-    ----------
-    photographs : list of lib.photos.files.Photograph
-    networks : dict of str to lib.recognition.network.IdentityNetwork
-        Centres do not matter: raw descriptors are stored.
-    folder, cache_folder : path-like
-        The cache keeps the work between runs, also where `folder` is deleted.
-    test_people, seed : int
-        See `lib.photos.store.split_people`.
-    crops_of : str
-        The network whose crops are kept for figures.
-
-    Raises
-    ------
-    StudyError
-        When no photograph shows a face, or all show the same person.
+    `networks` are `IdentityNetwork` by name, whose raw descriptors are stored; the crops of `crops_of` are kept for
+    figures. The cache keeps the work between runs. `test_people` and `seed` are those of `split_people`. StudyError: no
+    photograph shows a face, or all show the same person.
     """
     keys, cache, failed = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
     index = _index(photographs, keys, cache.read_records(), failed)
@@ -196,3 +187,52 @@ def _nothing_usable(index, listing):
         f"All are listed in {listing}. "
         "Put photographs there that show a face at least 40 pixels high, or choose another photos.source."
     )
+
+
+class EmbeddingCache:
+    """Results by photograph, in shards that are written once and never changed; it may be deleted at any time.
+
+    Keys hold a photograph's name and content: if one differs, it is embedded again. Each recipe (all that results
+    depend on besides, such as networks) has its own folder.
+    """
+
+    def __init__(self, folder, recipe):
+        text = json.dumps({"format": FORMAT_VERSION, **recipe}, sort_keys=True)
+        self.folder = Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "recipe.json").write_text(text, encoding="utf-8")
+
+    def read_records(self):
+        """Return the records given to `add` that have a key, and their `shard`: a DataFrame whose index is the key."""
+        paths = sorted(self.folder.glob("*.parquet"))
+        tables = [table.assign(shard=path.stem) for path in paths if (table := _read_table(path)) is not None]
+        if not tables:
+            return pd.DataFrame(columns=["shard", "shard_row"])
+        records = pd.concat(tables, ignore_index=True).set_index("key")
+        return records[~records.index.duplicated(keep="last") & (records.index != "")]
+
+    def add(self, records, arrays):
+        """Store a shard: records with `key` ("": not found again) and `shard_row` (-1: no face), and arrays by name."""
+        name = hashlib.sha256("\n".join(record["key"] for record in records).encode()).hexdigest()[:24]
+        # the table comes last: a shard without it does not exist
+        write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path))
+        write_atomically(
+            self.folder / f"{name}.parquet", lambda path: pd.DataFrame(records).to_parquet(path, index=False)
+        )
+
+    def load_array(self, shard, name):
+        """Return one array of a shard."""
+        path = self.folder / f"{shard}.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return file.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise StudyError(f"{path} is damaged ({error}): delete {self.folder} and run again") from None
+
+
+def _read_table(path):
+    """A shard's records; None where a power cut left a file without its content: they are made again."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        return None

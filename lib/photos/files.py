@@ -28,28 +28,14 @@ PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git: no file of anybody's
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A file of a source; some 200 bytes, since sources have millions. What a source does not have is empty.
+    """A file of a source; some 200 bytes, since sources have millions. What a source does not have is empty."""
 
-    Attributes
-    ----------
-    folder, file : str
-        The source's folder, or that of its videos' frames, and the path below it, with forward slashes.
-    person : str
-        Who is on it; where nothing is known the file's own name.
-    problem : str
-        Why it cannot be used; empty for a photograph that is worth opening.
-    condition : str
-        How it was taken (MICC: cooperative, indoor, outdoor; FERET: fa, fb, ...).
-    scan : str
-        The true face of this person as a file below the source's folder.
-    """
-
-    folder: str
-    file: str
-    person: str
-    problem: str = ""
-    condition: str = ""
-    scan: str = ""
+    folder: str  # the source's, or that of its videos' frames
+    file: str  # the path below it, with forward slashes
+    person: str  # who is on it; where nothing is known the file's own name
+    problem: str = ""  # why it cannot be used
+    condition: str = ""  # how it was taken (MICC: cooperative, indoor, outdoor; FERET: fa, fb, ...)
+    scan: str = ""  # the true face of this person as a file below the source's folder
 
     @property
     def path(self):

@@ -41,8 +41,11 @@ def groups_of(people, persons, smallest):
     """
     result = {}
     for attribute in ATTRIBUTES:
-        label = np.array([_label(people.get(person, {}), attribute) for person in persons], dtype=object)
-        groups = {name: label == name for name in _order(attribute, set(label) - {""})}
+        label = np.array([people.get(person, {}).get(attribute, "") for person in persons], dtype=object)
+        if attribute == "age":
+            label = np.array([age if age == "" else age_band(age) for age in label], dtype=object)
+        names = [name for _, name in AGE_BANDS] if attribute == "age" else sorted(set(label) - {""})
+        groups = {name: label == name for name in names}
         groups = {name: which for name, which in groups.items() if len(set(persons[which])) >= smallest}
         if len(groups) > 1:
             result[attribute] = groups
@@ -52,15 +55,6 @@ def groups_of(people, persons, smallest):
 def age_band(age):
     """Return the band of an age in years."""
     return [name for start, name in AGE_BANDS if age >= start][-1]
-
-
-def _label(attributes, attribute):
-    value = attributes.get(attribute, "")
-    return age_band(value) if attribute == "age" and value != "" else value
-
-
-def _order(attribute, names):
-    return [name for _, name in AGE_BANDS if name in names] if attribute == "age" else sorted(names)
 
 
 def _read_csv(path):

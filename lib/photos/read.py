@@ -51,7 +51,9 @@ def read_picture(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on sizes and metadata; limits are checked here
-            with _open(Path(path)) as file, Image.open(file) as image:
+            # what is inside a .bz2 file is read as it is wanted, so that its size is checked before
+            opened = bz2.open if Path(path).suffix.lower() == ".bz2" else open
+            with opened(path, "rb") as file, Image.open(file) as image:
                 return _decode(image)
     except UnreadablePictureError:
         raise
@@ -65,11 +67,6 @@ def read_picture(path):
         # what the system reports has a number, what a decoder says of a file has none, or that of a wrong position
         kind = "damaged" if getattr(error, "errno", None) in (None, errno.EINVAL) else NOT_READ
         raise UnreadablePictureError(f"{kind}: {error or type(error).__name__}") from error
-
-
-def _open(path):
-    """Open a file, or what is inside a .bz2 one: read as it is wanted, so that its size is checked before."""
-    return bz2.open(path) if path.suffix.lower() == ".bz2" else path.open("rb")
 
 
 def _decode(image):

@@ -1,14 +1,34 @@
-"""dlib's face recognition ResNet-29 (King 2017, weights CC0) as a torch module."""
+"""dlib's face recognition ResNet-29 (King 2017, weights CC0) as a torch module, from dlib's serialised file (``.dat``).
+
+The file starts with the loss and a run of version integers from the outermost layer inwards (tag 1, layer 2, innermost
+layer 3); the layers follow from the input outwards. Primitives are those of ``dlib/serialize.h``: integers are a
+control byte (byte count, sign) and little-endian bytes, floats a mantissa and an exponent of two, tensors a version, a
+shape and raw float32. `lib.recognition.sources` has checked the file's SHA-256 before.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.recognition.dlib_weights import read_dlib_layers
-
 LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(channels, residual blocks, whether the first block halves the size), from the input to the output."""
+TAG_VERSION, INNERMOST_VERSION = 1, 3
+LEFT_BY_TRAINING = "bbbttt"
+FIELDS = {
+    "input_rgb_image_sized": "fffii",  # mean of each channel, size
+    "con_4": "tiiiiiiiaaffff",  # parameters; filters, kernel, stride, padding; shapes of weight and bias; multipliers
+    "affine_": "taai",  # scale and shift
+    "fc_2": "iitaaiffff",  # outputs, inputs, parameters
+    "max_pool_2": "iiiiii",
+    "avg_pool_2": "iiiiii",
+    "relu_": "",
+    "add_prev_": "",
+    "loss_metric_2": "ff",
+}
+"""What each kind of layer stores: booleans, floats, integers, shapes (of arrays elsewhere) and tensors."""
 
 
 class DlibNetwork(nn.Module):
@@ -72,7 +92,7 @@ def _pad_to(maps, shape):
 
 def convert_dlib_weights(path):
     """Turn dlib's file into the state of `DlibNetwork`, each affine layer folded into the convolution before it."""
-    layers = read_dlib_layers(path)
+    layers = _read_layers(path)
     convolutions, affines, linears = (
         [v for kind, v in layers if kind == wanted] for wanted in ("con_4", "affine_", "fc_2")
     )
@@ -89,3 +109,61 @@ def convert_dlib_weights(path):
         state[f"{name}.weight"] = weight.reshape(shape) * scale[:, None, None, None]
         state[f"{name}.bias"] = bias * scale + shift
     return {name: torch.tensor(np.ascontiguousarray(values)) for name, values in state.items()}
+
+
+def _read_layers(path):
+    """Return all layers from the input outwards, each as its kind and the values of its `FIELDS`."""
+    stream = _Stream(path)
+    stream.integer()
+    stream.layer()  # the loss
+    versions = [stream.integer()]
+    while versions[-1] != INNERMOST_VERSION:
+        versions.append(stream.integer())
+    layers = [stream.layer()]
+    for version in reversed(versions):
+        if version == TAG_VERSION:
+            continue
+        layers.append(stream.layer())
+        stream.fields(LEFT_BY_TRAINING)
+        if version == INNERMOST_VERSION:
+            stream.integer()  # how many samples an input expands to
+    return layers
+
+
+class _Stream:
+    """The primitives of ``dlib/serialize.h``, read one after the other."""
+
+    def __init__(self, path):
+        self.content, self.position = Path(path).read_bytes(), 0
+        self.readers = dict(b=self.boolean, f=self.float, i=self.integer, a=self.shape, t=self.tensor)
+
+    def take(self, count):
+        self.position += count
+        return self.content[self.position - count : self.position]
+
+    def boolean(self):
+        return self.take(1) == b"1"
+
+    def integer(self):
+        control = self.take(1)[0]
+        magnitude = int.from_bytes(self.take(control & 0x0F), "little")
+        return -magnitude if control & 0x80 else magnitude
+
+    def float(self):
+        mantissa, exponent = self.integer(), self.integer()
+        return float(np.ldexp(float(mantissa), exponent))
+
+    def shape(self):
+        _, *shape = self.fields("iiiii")
+        return shape
+
+    def tensor(self):
+        shape = self.shape()
+        return np.frombuffer(self.take(4 * int(np.prod(shape))), "<f4").reshape(shape)
+
+    def fields(self, kinds):
+        return [self.readers[kind]() for kind in kinds]
+
+    def layer(self):
+        kind = self.take(self.integer()).decode()
+        return kind, self.fields(FIELDS[kind])

@@ -1,11 +1,8 @@
 """Face recognition networks behind one contract: images in a network's own crop -> features and an embedding.
 
 The decoder regresses from `features` (paper 3.1), the identity loss compares embeddings (3.3.2), and a network that
-took no part in training evaluates the result (4.3).
-
-dlib's and FaceRes' raw descriptors crowd around their mean: cosines of different people reach 0.85. A network therefore
-subtracts a centre, the mean descriptor of a reference set, before it normalises: different people then have a cosine of
-about 0, and Eq. 4 sees contrast.
+took no part in training evaluates the result (4.3). Raw descriptors crowd around their mean (cosines of different
+people reach 0.85): a network subtracts a centre, the mean descriptor of a reference set, before it normalises.
 """
 
 from collections.abc import Callable
@@ -64,7 +61,6 @@ KINDS = {
     "faceres": NetworkKind(FaceResNetwork, FACERES_CROP, network_files.find_faceres_files, convert_faceres_weights),
     "sface": NetworkKind(SFaceNetwork, SFACE_CROP, network_files.find_sface_file, convert_sface_weights),
 }
-NETWORK_NAMES = tuple(KINDS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Identity:
 class IdentityNetwork(nn.Module):
     """A frozen recognition network, differentiable down to the pixels.
 
-    `name` is one of `NETWORK_NAMES`, `crop` the framing that its images must have (`image_size` in pixels), F is
+    `name` is one of `KINDS`, `crop` the framing that its images must have (`image_size` in pixels), F is
     `feature_dimension` and E `embedding_dimension`. `fingerprint` is the SHA-256 of its weights. `centre` (E,) is
     subtracted from the raw descriptor; zeros until `with_centre`.
     """
@@ -137,10 +133,9 @@ class IdentityNetwork(nn.Module):
 
 
 def prepare_network(name, folder, raw_folder):
-    """Find or fetch a network's published file, check its SHA-256 and convert it to ``<name>.safetensors`` in `folder`.
+    """Find a network's published file in `raw_folder`, or fetch it there; convert it to `folder/<name>.safetensors`.
 
-    Files put there by hand are looked for in `raw_folder`, where fetched ones are kept. StudyError: the name is
-    unknown, or the file is missing, damaged or cannot be fetched.
+    StudyError: the name is unknown, or the file is missing, damaged or cannot be fetched.
     """
     kind = _kind(name)
     state = kind.convert(kind.find_source(raw_folder))
@@ -150,10 +145,9 @@ def prepare_network(name, folder, raw_folder):
 
 
 def load_network(name, folder):
-    """Load a network that `prepare_network` made: ``<name>.safetensors`` in `folder`, whatever is behind its name.
+    """Load a network that `prepare_network` made, on `best_device()`, with a centre of zeros.
 
-    It is frozen, channels last (on the CPU a third faster), on `best_device()`, with a centre of zeros. StudyError: the
-    name is unknown, or the file is missing or not this network's.
+    StudyError: the name is unknown, or the file is missing or not this network's.
     """
     kind = _kind(name)
     path = Path(folder) / f"{_base(name)}.safetensors"
@@ -164,7 +158,7 @@ def load_network(name, folder):
         body.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise StudyError(f"{path} does not hold the {name} network ({error}): run the networks stage again.") from error
-    body = body.to(memory_format=torch.channels_last)
+    body = body.to(memory_format=torch.channels_last)  # on the CPU a third faster
     return IdentityNetwork(name, body, sha256_of(path)).to(best_device())
 
 
@@ -190,5 +184,5 @@ def _base(name):
 def _kind(name):
     kind = KINDS.get(_base(name))
     if kind is None:
-        raise StudyError(f"There is no recognition network {name!r}: choose one of {', '.join(NETWORK_NAMES)}.")
+        raise StudyError(f"There is no recognition network {name!r}: choose one of {', '.join(KINDS)}.")
     return kind

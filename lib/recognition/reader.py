@@ -1,8 +1,7 @@
 """What a regressor reads of a face: the training network's features, alone or with more beside them.
 
-The paper's regressor reads the average pool of the network that the identity loss is taken under (3.1). A second
-network's descriptor beside it tells more of shape, and the colours of the crop tell what a recognition network is
-trained to ignore: the skin (docs/training.md).
+The paper's regressor reads the average pool of the network that the identity loss is taken under (3.1); a second
+network's descriptor and the colours of the crop tell more of shape and of the skin (docs/training.md).
 """
 
 import torch
@@ -23,6 +22,7 @@ COLOUR_REGIONS = (
 )
 """Cheeks, forehead and nose: left, top, right, bottom from the middle between the eyes, in distances of the eyes."""
 COLOURS = 3 * len(COLOUR_REGIONS)
+BATCH = 256
 
 
 class FeatureReader:
@@ -83,12 +83,11 @@ class FeatureReader:
         images = [to_tensor(pictures[name]).to(self.network.centre.device) for name in self.framings]
         if not self.second:
             return self.network(images[0]).features.cpu()
-        views = (images, [image.flip(3) for image in images])
-        return torch.stack([self._of_images(*view) for view in views]).mean(0).cpu()
-
-    def _of_images(self, images, others):
-        descriptor = self.second.descriptor(others)[1]
-        return torch.cat([self.network(images).features, descriptor, crop_colours(images, self.network.crop)], 1)
+        seen = []
+        for first, second in (images, [image.flip(3) for image in images]):
+            parts = self.network(first).features, self.second.descriptor(second)[1]
+            seen.append(torch.cat([*parts, crop_colours(first, self.network.crop)], 1))
+        return torch.stack(seen).mean(0).cpu()
 
     def of_store(self, store, rows):
         """Read rows of the `FeatureStore`: features (N, F) of the photographs, and of their mirror images or None.
@@ -97,8 +96,8 @@ class FeatureReader:
         """
         if not self.second:
             return MappedRows(store.features[self.network.name], rows), None
-        colours = [crop_colours(to_tensor(store.crops[part]), self.network.crop) for part in _parts(rows)]
-        colours = torch.cat(colours).unflatten(1, (-1, 3))
+        parts = (store.crops[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
+        colours = torch.cat([crop_colours(to_tensor(part), self.network.crop) for part in parts]).unflatten(1, (-1, 3))
         both = []
         for suffix, order in (("", [0, 1, 2, 3]), (MIRRORED, [1, 0, 2, 3])):
             features = store.features[self.network.name + suffix][rows]
@@ -150,7 +149,3 @@ def _picture(face_model, meshes, scene, crop, draw):
 def _eye_distance(crop):
     """Pixels between the eyes."""
     return crop.size * (crop.points[1][0] - crop.points[0][0])
-
-
-def _parts(rows, size=256):
-    return [rows[start : start + size] for start in range(0, len(rows), size)]

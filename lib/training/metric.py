@@ -15,9 +15,9 @@ RIDGE = 100.0
 def front_metric(face_model, crop):
     """Mean squared distance of two faces' fronts, up to a similarity, per unit of shape coefficients: G (S, S), mm².
 
-    The front is what `crop` shows of the mean face. To first order, a point moves along the surface's normal by N c for
-    coefficients c, and by J m for a small similarity motion m (rotation, shift, scale). The evaluation removes the best
-    such motion (paper 4.2, ICP with isotropic scale), which leaves R c with R = (I - J J^+) N: G = R^T R / points.
+    The front is what `crop` shows of the mean face. To first order, a point moves along the normal by N c for
+    coefficients c, and by J m for a similarity motion m, which the evaluation removes (paper 4.2): G = R^T R / points
+    with R = (I - J J^+) N.
     """
     mean, corners = _front(face_model, crop)
     first, second, third = mean[0, corners].double().unbind(1)
@@ -43,9 +43,7 @@ def front_colour(face_model, crop):
 def read_colour(features, synthetic, colour):
     """Read the mean colour of faces' fronts in features (N, F), by a ridge regression that synthetic faces teach.
 
-    The decoder of stage 1 could give it too, but it is held towards zero for the sake of shape and takes skin to be
-    nearer to the mean than it is: on held-out synthetic faces it explains 68 % of the variance, this 83 %. `colour` is
-    that of `front_colour`; returns differences (N, 3) from the model's mean colour, sRGB.
+    `colour` is that of `front_colour`; returns differences (N, 3) from the model's mean colour, sRGB.
     """
     mean, deviation = synthetic.features.double().mean(0), synthetic.features.double().std(0).clamp(min=1e-6)
 

@@ -1,8 +1,7 @@
 """Monitors training: likeness of validation people, curves by DVCLive, pictures of the same faces.
 
-The evaluation network measures likeness, as at the end (paper 4.3). This reveals early whether faces merely fool the
-training network, and lets parameters be chosen without the test people. A run has one folder outside git and DVC's
-outputs, with `report.html`, which reloads itself; the stage's plots in `dvc.yaml` are written from the start too.
+The evaluation network measures likeness, as at the end (paper 4.3): this reveals early whether faces merely fool the
+training network. A run has a folder outside git and DVC's outputs; the stage's plots are written from the start too.
 """
 
 import hashlib

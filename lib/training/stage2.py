@@ -114,14 +114,12 @@ def _some_of(count, wanted, generator):
 def stage2_losses(regressor, inputs, batch, params, stage1_params):
     """Compute the terms of Eq. 2 on one hybrid batch, unweighted, and their weighted sum `total`: dict of Tensor ().
 
-    The views that the identity loss compares with the photographs are the ones that the loopback loss reads again: one
-    render and one pass of the network serve both. With `frontal_identity` (Fig. 3, "single view") the identity loss has
-    the frontal view alone and the loopback loss all others. What a regressor reads beside the training network
-    (`FeatureReader`) is the photograph's in the loopback loss too: a second network should see the same person in both
-    (docs/training.md compares). The second network's identity loss is taken on one view of each face, the last. Every
-    process takes the terms of the photographs alone (batch distribution, skin, anchor) over those of all, since the
-    regressor costs next to nothing; the other terms are means over its own equal part. So the mean of the processes'
-    losses is the loss of one process, and the mean of their gradients its gradient.
+    One render and one pass of the network serve the identity loss and the loopback loss; with `frontal_identity`
+    (Fig. 3, "single view") the first has the frontal view alone and the second all others. What a regressor reads
+    beside the training network (`FeatureReader`) is the photograph's in the loopback loss too. The second network's
+    identity loss is taken on the last view. Every process takes the terms of the photographs alone (batch distribution,
+    skin, anchor) over all of them, the others over its own equal part: the mean of the processes' losses, and of their
+    gradients, is that of one process.
     """
     weights = stage1_params.shape_weight, stage1_params.texture_weight
     photographs, synthetic = batch.photographs, batch.synthetic

@@ -119,15 +119,10 @@ def run_stage2(start, params, variant):
     return _train(start, params, variant)
 
 
-def live_folder(variant):
-    """Return the folder with a variant's live report (`lib.training.monitor.LiveRun`)."""
-    return paths.LIVE / variant
-
-
 def _train(start, params, variant):
     checkpoint = paths.CHECKPOINTS / f"stage2-{variant}.safetensors"
     plots = paths.PLOTS / f"stage2/{variant}.csv", start.monitor, paths.PLOTS / f"monitors/{variant}.csv"
-    live = LiveRun(live_folder(variant), *plots) if rank() == 0 else None
+    live = LiveRun(paths.LIVE / variant, *plots) if rank() == 0 else None
     stage2 = params.variant(variant)
     return train_stage2(start.regressor, start.inputs, stage2, params.stage1, checkpoint, live), checkpoint
 

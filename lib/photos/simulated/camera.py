@@ -1,14 +1,14 @@
 """Simulated photographs: people of the open generator, whose true faces are known, seen by an imperfect camera.
 
-They come straight from the generator that the open face model was fitted to, not from the model's principal components,
-so that no regressor can reproduce them exactly. Each has hair, glasses and clothes (`looks.py`), and is photographed in
-three conditions of rising difficulty, named as those of the MICC data set (paper 4.2).
+They come straight from the generator that the open face model was fitted to, so that no regressor can reproduce them
+exactly, and are photographed in three conditions of rising difficulty, named as those of MICC (paper 4.2).
 """
 
 import io
 import math
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lib.core.pictures import to_uint8
 from lib.core.progress import progress
@@ -68,39 +68,30 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
     for old in Path(folder).glob("person-*"):
         shutil.rmtree(old)
     workers = min(torch.get_num_threads(), people)
+    draw = partial(_draw_person, generator, Path(folder), photographs, size, seed)
     # one core a person: most of the work, meshes and the camera, cannot be shared out
-    people_drawn = _People(generator, Path(folder), people, photographs, size, seed)
-    drawn = DataLoader(people_drawn, batch_size=None, num_workers=workers if workers > 1 else 0, collate_fn=tuple)
+    drawn = DataLoader(range(people), batch_size=None, num_workers=workers if workers > 1 else 0, collate_fn=draw)
     return dict(progress(drawn, "simulated photographs", total=people, unit="person"))
 
 
-class _People(Dataset):
-    """Item i draws person i, photographs them into their folder, and tells their name and group."""
-
-    def __init__(self, generator, folder, people, photographs, size, seed):
-        self.generator, self.folder = generator, folder
-        self.people, self.photographs, self.size, self.seed = people, photographs, size, seed
-
-    def __len__(self):
-        return self.people
-
-    def __getitem__(self, number):
-        name = person_name(number)
-        person, looks, rng = simulated_person(self.generator, self.seed, number)
-        for index in range(self.photographs):
-            turn = index if self.photographs > 1 else number  # a photograph each: people take the conditions in turn
-            condition = CONDITIONS[turn % len(CONDITIONS)]
-            picture = _photograph(self.generator, person, looks, condition, self.size, rng)
-            save_photograph(picture, self.folder / name / f"{index}-{condition.name}.jpg", condition, rng)
-        return name, person.group
+def _draw_person(generator, folder, photographs, size, seed, number):
+    """Photograph one person into their folder, and return their name and group."""
+    name = person_name(number)
+    person, looks, rng = simulated_person(generator, seed, number)
+    points = alignment_vertices_of(generator)
+    for index in range(photographs):
+        turn = index if photographs > 1 else number  # a photograph each: people take the conditions in turn
+        condition = CONDITIONS[turn % len(CONDITIONS)]
+        vertices = person.vertices + condition.expression * generator.expression(rng)
+        whole = dress(generator, person, looks, vertices, condition.sunglasses, rng)
+        picture = photograph_mesh(whole.vertices, whole.albedo, whole.triangles, points, condition, size, rng)
+        save_photograph(picture, folder / name / f"{index}-{condition.name}.jpg", condition, rng)
+    return name, person.group
 
 
 def read_simulated(folder):
     """List the photographs of `simulate_photographs` as `lib.photos.files.read_folder` does, with their conditions."""
-    return [
-        replace(photograph, condition=Path(photograph.file).stem.partition("-")[2])
-        for photograph in read_folder(folder)
-    ]
+    return [replace(one, condition=Path(one.file).stem.partition("-")[2]) for one in read_folder(folder)]
 
 
 def true_faces(generator, persons, seed):
@@ -129,13 +120,6 @@ def _person_rng(seed, number):
     return np.random.default_rng([seed, number])
 
 
-def _photograph(generator, person, looks, condition, size, rng):
-    vertices = person.vertices + condition.expression * generator.expression(rng)
-    whole = dress(generator, person, looks, vertices, condition.sunglasses, rng)
-    points = alignment_vertices_of(generator)
-    return photograph_mesh(whole.vertices, whole.albedo, whole.triangles, points, condition, size, rng)
-
-
 def alignment_vertices_of(generator):
     """Return the vertices of `lib.rendering.crop.POINT_NAMES` in the generator's mesh."""
     return [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
@@ -145,7 +129,9 @@ def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, 
     """Photograph any mesh of a face in one condition: light, pose, framing, lens, sensor."""
     distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
-    scene = replace(scene, background=_muted(scene.background))
+    # walls and gardens are less colourful than the backgrounds that train a network to ignore them
+    grey = scene.background.mean(1, keepdim=True)
+    scene = replace(scene, background=grey + BACKGROUND_COLOUR * (scene.background - grey))
     crop = Crop(size, _framing(condition, rng))
     return _camera(draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop), condition, rng)
 
@@ -168,12 +154,6 @@ def save_photograph(picture, path, condition, rng):
     """Write a photograph as the JPEG that this condition's camera makes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, quality=int(rng.integers(*condition.quality, endpoint=True)))
-
-
-def _muted(background):
-    """Walls and gardens are less colourful than the backgrounds that train a network to ignore them."""
-    grey = background.mean(1, keepdim=True)
-    return grey + BACKGROUND_COLOUR * (background - grey)
 
 
 def _framing(condition, rng):

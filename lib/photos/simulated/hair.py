@@ -25,23 +25,18 @@ UNDER_THE_FACE = 26.0  # how far the skull keeps behind the face, mm, where ther
 
 @dataclass(frozen=True)
 class HairStyle:
-    """How hair or a covering lies, in degrees from the crown and mm.
+    """How hair or a covering lies, in degrees from the crown and mm."""
 
-    It ends at `front`, `temple`, `side` and `back`; `strands` is how much they differ (0: cloth), `curtain` how far it
-    falls on from the azimuth `opening`, `gather` the share of its distance from the middle that is left at its lower
-    end.
-    """
-
-    front: float
+    front: float  # where it ends, to `back`
     temple: float
     side: float
     back: float
     thickness: float
     waves: float = 0.0
-    strands: float = 1.0
-    curtain: float = 0.0
+    strands: float = 1.0  # how much they differ; 0: cloth
+    curtain: float = 0.0  # how far it falls on from the azimuth `opening`
     opening: float = 180.0
-    gather: float = 1.0
+    gather: float = 1.0  # share of its distance from the middle that is left at its lower end
 
 
 def sample_hair_style(gender, age, random):
@@ -110,11 +105,11 @@ def hair(style, radii, colour, random):
     relief = style.waves * (away_from_crown * bumps + 0.35 * strands)
     lift = LEAST_LIFT + fullness * (style.thickness + relief)
     points = _shell(_look_up(radii, polar, sideways) + lift, polar, sideways)
-    shade = np.exp(0.22 * strands)
+    colours = np.clip(colour * np.exp(0.22 * strands)[..., None], 0.01, 0.95)
     if not style.curtain:
-        return _coloured(points, colour, shade)
-    shade = np.concatenate([shade, np.tile(shade[-1:], (HAIR_ROWS, 1))])
-    outside = _coloured(np.concatenate([points, _curtain(points[-1], style, falls)]), colour, shade)
+        return rolled_grid(points, colours)
+    colours = np.concatenate([colours, np.tile(colours[-1:], (HAIR_ROWS, 1, 1))])
+    outside = rolled_grid(np.concatenate([points, _curtain(points[-1], style, falls)]), colours)
     # what hangs behind the neck is seen from within
     return join([outside, Mesh(outside.vertices, 0.6 * outside.albedo, outside.triangles[:, ::-1])])
 
@@ -124,10 +119,6 @@ def _hairline(style, azimuth, from_front, random):
     ends = [style.front, style.front + 1, style.temple, style.side, style.back, style.back]
     even = np.interp(from_front, [0, 25, 55, 90, 130, 180], ends)
     return even + 1.2 * _waves(azimuth, random, 3, 6) + 0.7 * style.strands * _waves(azimuth, random, 30, 70)
-
-
-def _coloured(points, colour, shade):
-    return rolled_grid(points, np.clip(colour * shade[..., None], 0.01, 0.95))
 
 
 def _curtain(edge, style, falls):

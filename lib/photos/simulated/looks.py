@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.open_model.parts import Part
-from lib.photos.simulated.hair import HairStyle, hair, sample_covering, sample_hair_style, skull, skull_radii
+from lib.photos.simulated.hair import hair, sample_covering, sample_hair_style, skull, skull_radii
 from lib.photos.simulated.mesh import Mesh, join, loft, rolled_grid, tube
 
 WEARS_GLASSES, LEAVES_THEM_OFF = 0.35, 0.3
@@ -31,7 +31,7 @@ class Looks:
 
 def sample_looks(generator, person, random):
     """Draw what belongs to a person: a skull that fits the face, hair of the brows' colour, perhaps glasses."""
-    skin, vertices = _outer_skin(generator), person.vertices
+    skin, vertices = (generator.maps.part == Part.SKIN) & (generator.maps.ears < 0.2), person.vertices
     radii, face = skull_radii(vertices[skin])
     edge = skin & (vertices[:, 1] > np.quantile(vertices[skin, 1], 0.93))
     skin_colour = np.median(person.albedo[edge], axis=0)
@@ -48,7 +48,7 @@ def dress(generator, person, looks, vertices, sunglasses, random):
     cloth, fabric = (_cloth_colour(random) for _ in range(2))
     neck_colour = None
     if random.random() < WEARS_COVERING:
-        covering: HairStyle = sample_covering(person.group["gender"], random)
+        covering = sample_covering(person.group["gender"], random)
         parts.append(hair(covering, looks.radii, fabric, random))
         neck_colour = fabric if covering.curtain else None
     elif looks.hair is not None:
@@ -75,10 +75,6 @@ def _glasses_of(generator, person, looks, dark):
     flank = vertices[(np.abs(vertices[:, 1] - eyes[:, 1].mean()) < 12) & (vertices[:, 2] > 0) & (vertices[:, 2] < 35)]
     half_width = np.abs(flank[:, 0]).max() + 2
     return glasses(eyes, bridge, half_width, np.random.default_rng(looks.glasses_seed), dark)
-
-
-def _outer_skin(generator):
-    return (generator.maps.part == Part.SKIN) & (generator.maps.ears < 0.2)
 
 
 def _brow_colour(generator, person, skin):
@@ -112,27 +108,18 @@ def glasses(eyes, bridge, half_width, random, dark=False):
         hinge = middle + [side * wide, 0.5 * high, -0.006 * (2 * wide) ** 2]
         ear = np.array([side * half_width, hinge[1] - 3, -15.0])
         bend = np.array([side * half_width, hinge[1], hinge[2] - 8])
-        temple = _smooth_line(np.stack([hinge, bend, ear]), 20)
+        t = np.linspace(0, 1, 20)[:, None]
+        temple = (1 - t) ** 2 * hinge + 2 * t * (1 - t) * bend + t**2 * ear  # a Bezier curve
         parts.append(tube(temple, radius, colour))
         if dark:
-            parts.append(_lens(middle, rim))
+            # a disc of several rings inside the rim, whose last point is its first
+            share = np.linspace(1, 0.02, 5)[:, None, None]
+            parts.append(rolled_grid((middle + share * (rim[:-1] - middle))[:, ::-1], LENS_COLOUR))
     inner = [-(max(abs(eyes[0, 0]), wide + 7) - wide), max(abs(eyes[1, 0]), wide + 7) - wide]
     arch = np.linspace(inner[0], inner[1], 9)
     height = eyes[:, 1].mean() + 2 + 2 * (1 - (2 * (arch - arch.mean()) / np.ptp(arch)) ** 2)
     parts.append(tube(np.stack([arch, height, np.full(9, depth)], -1), radius, colour))
     return join(parts)
-
-
-def _lens(middle, rim):
-    """A disc of several rings inside a rim (K, 3), seen from the front; the last point of the rim is its first."""
-    share = np.linspace(1, 0.02, 5)[:, None, None]
-    return rolled_grid((middle + share * (rim[:-1] - middle))[:, ::-1], LENS_COLOUR)
-
-
-def _smooth_line(corners, count):
-    """Bezier curve (count, 3) over control points."""
-    t = np.linspace(0, 1, count)[:, None]
-    return (1 - t) ** 2 * corners[0] + 2 * t * (1 - t) * corners[1] + t**2 * corners[2]
 
 
 def body(chin, skin_colour, cloth_colour, broad, random, neck_colour=None):

@@ -175,10 +175,7 @@ def verification(networks, edges):
 
 
 def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), logarithmic=True):
-    """Each loss over the steps of training, one line per variant, `logarithmic` where all values are positive.
-
-    `histories` are DataFrames by variant with a column `step` (or `epoch`) and the columns `names`.
-    """
+    """Each loss, a column of DataFrames by variant, over `step` or `epoch`; `logarithmic` where all are positive."""
     figure, axes = plt.subplots(1, len(names), figsize=(3.1 * len(names), 2.7), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names):
         for colour, (variant, history) in zip(COLOURS[1:], histories.items()):
@@ -207,10 +204,7 @@ def interval_bars(table, titles):
 
 
 def validation_curves(curves, units):
-    """Compactness, generalisation and specificity over the number of components, one row per linear model.
-
-    `curves` are `lib.face_model.validation.ValidationCurves` by model, `units` those of each model's distances.
-    """
+    """Compactness, generalisation, specificity (`ValidationCurves` by linear model) over the number of components."""
     figure, axes = plt.subplots(len(curves), 3, figsize=(9, 2.5 * len(curves)), layout="constrained", squeeze=False)
     for row, colour, (name, curve) in zip(axes, COLOURS, curves.items()):
         for axis, measure in zip(row, ("compactness", "generalisation", "specificity")):

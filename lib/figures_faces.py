@@ -15,8 +15,8 @@ LETTER = 0.0078  # inches that a letter takes, for each point of its size
 def face_grid(rows, titles=None, row_titles=None, group=None):
     """Show pictures in rows and columns: photographs beside renders (Figs. 1, 3, 4, 6, 7) or random faces.
 
-    `rows` of one length hold pictures (H, W, 3), uint8 or float in [0, 1], or None where no face was found. `group` rows
-    belong together (None: all); `titles` stand above the columns, or sequences of them above each group.
+    `rows` of one length hold pictures (H, W, 3), uint8 or float in [0, 1], or None where no face was found. `group`
+    rows belong together (None: all). `titles` stand above the columns, or sequences of them above each group.
     """
     columns, group = len(rows[0]), group or len(rows)
     groups = -(-len(rows) // group)
@@ -52,8 +52,7 @@ def face_grid(rows, titles=None, row_titles=None, group=None):
 def stress_grid(changes, steps, pictures):
     """One person under growing changes: each photograph above the face that it gives (Fig. 6).
 
-    For each `Change` by name `pictures` has photograph and face, unchanged first and then by growing strength (`steps`
-    of them); no face where none was found.
+    For each `Change` by name `pictures` has photograph and face (or None), unchanged first, then by growing strength.
     """
     rows, titles, names = [], [], []
     for change in changes:
@@ -66,10 +65,7 @@ def stress_grid(changes, steps, pictures):
 
 
 def style_grid(styles, pictures):
-    """Photographs redrawn in several styles, a pair of rows each, and the faces that they give (Fig. 7).
-
-    `pictures` has for each style photograph and face of each person; None where no face was found.
-    """
+    """Photographs redrawn in several styles, a pair of rows each, and the faces that they give, or None (Fig. 7)."""
     rows, names = [], []
     for style, pairs in zip(styles, pictures):
         rows += list(zip(*pairs))

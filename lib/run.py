@@ -77,10 +77,7 @@ def run_notebook(stage, variant=None):
 
 
 def execute_notebook(source, target, parameters):
-    """Execute any notebook in its own kernel, from the current folder, and print what its cells do.
-
-    Equal runs give equal bytes.
-    """
+    """Execute any notebook in its own kernel, and print what its cells do; equal runs give equal bytes."""
     # the kernel's own, which draws into the notebook, whatever the user's other programs draw with
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:

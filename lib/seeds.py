@@ -43,10 +43,7 @@ def read_experiments():
 
 
 def runs_of(experiments):
-    """Choose the runs whose parameters are those of HEAD but for the seeds of training, one for each pair of seeds.
-
-    `experiments` are as `dvc exp show --json` prints them; fewer than two such runs are refused.
-    """
+    """Choose the runs, of `dvc exp show --json`, whose parameters are HEAD's but for the seeds of training."""
     head = next(entry for entry in experiments if entry["rev"] != "workspace")
     states = [head["data"]] + [rev["data"] for chain in head["experiments"] or () for rev in chain["revs"]]
     wanted, runs = None, {}
@@ -79,11 +76,7 @@ def spread_table(runs):
 
 
 def difference_table(runs):
-    """Distance of each regressor from `full`, over the seeds: a DataFrame of text, one row per measure.
-
-    `-0.012 [-0.020, -0.004] *` is the mean of the differences at equal seeds with its 95 % interval, and a star where
-    that leaves zero out.
-    """
+    """Mean difference of each regressor from `full` at equal seeds, 95 % interval, a star where it leaves zero out."""
     numbers = _numbers(runs)
     return _table(numbers.drop(columns=REFERENCE).sub(numbers[REFERENCE], axis=0), _interval)
 

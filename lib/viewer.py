@@ -57,11 +57,7 @@ def _base64(values):
 
 
 def person_picker(sheets, row_titles):
-    """Make the list and the pictures as HTML for `IPython.display.HTML`, the same for the same pictures.
-
-    `sheets` has for every person one uint8 array (C, H, W, 3) for each of the `row_titles` (else ValueError), with the
-    same number C of pictures.
-    """
+    """Make HTML to choose among people, each with a uint8 array (C, H, W, 3) for each of the `row_titles`."""
     if not sheets or any(len(rows) != len(row_titles) for rows in sheets.values()):
         raise ValueError(f"{len(sheets)} people: give at least one, and {len(row_titles)} rows for each")
     # all pictures of one person as one file

@@ -138,10 +138,7 @@ def _read_pictures(results, judges, picture_crop):
 
 
 def evaluate_results(setup, results):
-    """Evaluate another method on the photographs that have a result: metrics and `Reconstructed`.
-
-    A person's distance in mm is the mean of that of their meshes.
-    """
+    """Evaluate another method on the photographs that have a result: metrics and `Reconstructed`."""
     reconstructed, seen = results.reconstructed, setup.photographed[results.which]
     if setup.truth is not None and results.placed:
         reconstructed = replace(reconstructed, errors=_errors(results, setup.photographed, setup.truth))

@@ -26,10 +26,7 @@ mean face in the coarsest picture, and the best one goes on."""
 
 
 def fit_photographs(face_model, crops, crop, params, folder):
-    """Fit each photograph of `crops`: their Explanation, and the photometric term (N,) that is left of each.
-
-    The face model has the components that are to be found. The folder keeps the fits: an interrupted run goes on.
-    """
+    """Fit each photograph of `crops`, resuming in `folder`: their Explanation, and the photometric term left (N,)."""
     fitted = []
     settings = asdict(params) | dict(face_model=digest_face_model(face_model), sizes=SIZES, starts=STARTS)
     bar = progress(description="iterative fit", total=len(crops), unit="photo")

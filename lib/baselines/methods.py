@@ -43,10 +43,7 @@ EMPTY_GREY = 200  # grey of an empty place in a grid of faces
 
 
 def evaluate_method(setup, name, coefficients, which=None, regressor=None):
-    """Evaluate a method's faces, and on the other test sources the regressor that gave them; keep what came out.
-
-    Arguments as of `lib.evaluation.protocol.evaluate_faces`.
-    """
+    """Evaluate a method as `evaluate_faces`, its regressor on the other test sources too; keep what came out."""
     averaged = setup.averaged(regressor) if regressor else None
     metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
     similarities = None
@@ -91,8 +88,8 @@ def evaluate_truth(setup, generator, seed):
 def skin_differences(setup, evaluations):
     """Measure how far each method's skin is from the true face's, both in the light in which all faces are drawn.
 
-    Skin is cheeks and nose, between eyes and mouth and as wide as the eyes are apart; mean colours are compared by
-    CIEDE2000. `evaluations` are what `load_evaluation` read by method; empty without the true faces (`TRUTH`).
+    Mean colours of cheeks and nose, by CIEDE2000. `evaluations` are what `load_evaluation` read by method; empty
+    without `TRUTH`.
     """
     if TRUTH not in evaluations:
         return {}
@@ -143,10 +140,7 @@ def photographs_of_people(store, split, people, photographs_per_person):
 
 
 def regress_fits(regressor, crops, persons, fits, params, checkpoint):
-    """Train the decoder to give each photograph the average of the fits of its person (Tran et al. 2017).
-
-    Stage 1's regressor is changed in place, the last 5 % of the people are held out; as `train_stage1` otherwise.
-    """
+    """Train stage 1's regressor, in place, to give each photograph the mean fit of its person (Tran et al. 2017)."""
     people, _, means = average_by_condition(fits.cat(), persons, np.full(len(persons), ""))
     number = {person: row for row, person in enumerate(people)}
     targets = means[[number[person] for person in persons]]
@@ -170,10 +164,7 @@ def method_table(names):
 
 
 def conclusions(metrics):
-    """Say in Markdown, from the metrics of methods by name, which is best at what, and whether another may be.
-
-    Methods that were measured on fewer photographs are not ranked: their recall is over those alone.
-    """
+    """Say in Markdown, from the metrics of methods by name, which is best at what, and whether another may be."""
 
     def titles(names):
         return ", ".join(map(title_of, names))
@@ -211,10 +202,7 @@ def conclusions(metrics):
 
 
 def few_table(setup, evaluations, which):
-    """Compare several methods on the same few photographs `which`: a DataFrame of `FEW_ROWS`.
-
-    `evaluations` are what was kept of each; each is measured on those of them that it gave faces of, or left out.
-    """
+    """Compare methods on those of a few photographs `which` that each gave faces of: a DataFrame of `FEW_ROWS`."""
     metrics = {}
     for name, kept in evaluations.items():
         _, ours, numbers = np.intersect1d(setup.photographed.rows[which], kept["rows"], return_indices=True)
@@ -229,10 +217,7 @@ def few_table(setup, evaluations, which):
 
 
 def comparison_rows(store, rows, evaluations):
-    """Lay out the comparison grid (paper Fig. 4): rows of a photograph of the store and each method's face of it.
-
-    Pictures are uint8 (H, W, 3), plain grey where a method has no face of that photograph.
-    """
+    """Lay out the comparison grid (Fig. 4): a photograph and each method's face of it (grey: none), uint8, a row."""
     grid = []
     for row in rows:
         faces = []

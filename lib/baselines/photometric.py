@@ -1,8 +1,4 @@
-"""A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017).
-
-Methods that explain every pixel must estimate pose, light and expression: their unknowns, the render of these, and the
-terms of their energy.
-"""
+"""A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017)."""
 
 from dataclasses import dataclass
 
@@ -109,10 +105,7 @@ def prior(explanation):
 
 
 def pixel_energy(face_model, explanation, photographs, detected, crop, params):
-    """Energy terms (B,) of explanations of photographs (B, 3, H, W) and their landmarks; their sum is `total`.
-
-    `params` has `landmark_weight` and `prior_weight`; the photometric term has 1.
-    """
+    """Energy terms (B,) of explanations of photographs (B, 3, H, W) and their landmarks; weighted, they are `total`."""
     pictures, places = draw(face_model, explanation, crop)
     terms = dict(
         photometric=photometric_loss(pictures, photographs),

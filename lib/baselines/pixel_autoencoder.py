@@ -30,11 +30,7 @@ RECORD_STEPS = 10
 
 
 class PixelAutoencoder(nn.Module):
-    """Features and pixels in, an explanation of the photograph out.
-
-    The regressor gives shape and texture, and is trained on; the dimensions are those of the face model that explains:
-    the leading components of the regressor's.
-    """
+    """Features and pixels in, an explanation of the photograph by the leading components of the model out."""
 
     def __init__(self, regressor, shape_dimension, texture_dimension, expression_dimension):
         super().__init__()
@@ -78,10 +74,7 @@ class PixelAutoencoder(nn.Module):
 
 
 def teach_views(autoencoder, face_model, crop, count, seed):
-    """Teach pose, light and expression on `count` synthetic faces, as stage 1 teaches shape and texture.
-
-    Changes all but the regressor in place. Returns each epoch's mean squared error, in squared standard deviations.
-    """
+    """Teach pose, light and expression on `count` synthetic faces, in place; return the mean squared error by epoch."""
     generator, device, face_model = torch.Generator().manual_seed(seed), best_device(), on_best_device(face_model)
     autoencoder.to(device)
     small, pictures, truth = Crop(PICTURE_SIZE, crop.points), [], []
@@ -112,10 +105,9 @@ def teach_views(autoencoder, face_model, crop, count, seed):
 
 
 def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkpoint):
-    """Train by the photometric energy alone; the autoencoder is changed in place.
+    """Train by the photometric energy alone, in place; a stopped run goes on from its checkpoint.
 
-    A stopped run goes on from its checkpoint, written every `checkpoint_steps`. Returns the energy's terms,
-    `learning_rate` and `seconds` of every tenth step.
+    Returns the energy's terms, `learning_rate` and `seconds` of every tenth step.
     """
     device, face_model = best_device(), on_best_device(face_model)
     optimizer, generator = make_optimizer(autoencoder.to(device), params), torch.Generator().manual_seed(params.seed)

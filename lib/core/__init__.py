@@ -1,5 +1,4 @@
-"""What every package needs: parameters, files, hashes, processes, progress.
+"""What every package needs: parameters, files, hashes, processes, progress. Imports nothing else of `lib`.
 
 Start at `params.py`: `params.yaml` as frozen dataclasses; wrong names and types are refused before any work starts.
-Imports nothing else of `lib`.
 """

@@ -290,10 +290,7 @@ class Params:
         return pydantic.RootModel[Params](self).model_dump()
 
     def variant(self, name):
-        """Return stage 2's parameters with the overrides of one variant (the ablations of Fig. 3).
-
-        StudyError where it is not listed under `variants`, or overrides something that stage 2 does not have.
-        """
+        """Return stage 2's parameters with the overrides of one variant (Fig. 3); StudyError: it does not exist."""
         if name not in self.variants:
             raise StudyError(unknown(f"variants.{name}", [f"variants.{v}" for v in self.variants]))
         values = pydantic.RootModel[Stage2Params](self.stage2).model_dump()
@@ -303,10 +300,7 @@ class Params:
 
 
 def load_params(path=PARAMS_FILE):
-    """Read and check a YAML file with exactly the sections and names of `Params`.
-
-    StudyError: no such file, or no YAML; or all names, in full (`stage2.steps`), that are unknown, missing or wrong.
-    """
+    """Read and check a parameter file; StudyError names all that is unknown, missing or wrong, in full."""
     params = build(Params, read_yaml(path), "")
     for name in params.variants:
         params.variant(name)

@@ -38,8 +38,7 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
     """Make the feature store of a list of `Photograph` in a folder, with ``skipped.csv``: `FeatureStore`.
 
     `networks` are `IdentityNetwork` by name, whose raw descriptors are stored; the crops of `crops_of` are kept for
-    figures. The cache keeps the work between runs. `test_people` and `seed` are those of `split_people`. StudyError: no
-    photograph shows a face, or all show the same person.
+    figures. `test_people` and `seed` are those of `split_people`. StudyError: no face, or all of the same person.
     """
     keys, cache, failed = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
     index = _index(photographs, keys, cache.read_records(), failed)
@@ -192,8 +191,7 @@ def _nothing_usable(index, listing):
 class EmbeddingCache:
     """Results by photograph, in shards that are written once and never changed; it may be deleted at any time.
 
-    Keys hold a photograph's name and content: if one differs, it is embedded again. Each recipe (all that results
-    depend on besides, such as networks) has its own folder.
+    Keys hold a photograph's name and content; each recipe (all else that results depend on) has its own folder.
     """
 
     def __init__(self, folder, recipe):

@@ -20,10 +20,7 @@ CACHE_FOLDER = paths.CACHE / "photos"
 
 
 def embed_in_processes(processes, source, path, networks, **options):
-    """Fill the cache of a source's photographs on this machine by several processes; StudyError where one fails.
-
-    The first network's crops are kept. `options` are further ones of the command line, such as `cache_folder`.
-    """
+    """Fill a source's cache by several processes of this machine, with further `options` of the command line."""
     arguments = ["--source", source, "--path", str(path)]
     for name, value in options.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]

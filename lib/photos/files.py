@@ -1,7 +1,6 @@
 """Photographs as files: folders of people and flat folders, with every file that was found.
 
-Files that cannot be used are listed too, with the problem: nothing is dropped silently. Published data sets have
-layouts of their own (`lib.photos.sources`).
+Files that cannot be used are listed too, with the problem: nothing is dropped silently.
 """
 
 import os

@@ -24,8 +24,7 @@ from lib.recognition.network import load_network
 def embed_source(params, name):
     """Make the feature store of one of `evaluate.test_sources`, and its true faces where it has scans.
 
-    The cache is the photos stage's. Stores of sources that are no longer named are deleted, since evaluations depend on
-    the folder of all. StudyError: there is no such source, or it cannot be read.
+    Stores of sources that are no longer named are deleted, since evaluations depend on the folder of all.
     """
     if name not in params.evaluate.test_sources:
         raise StudyError(unknown(name, list(params.evaluate.test_sources)))

@@ -1,10 +1,7 @@
 """MTCNN (Zhang et al. 2016): a cascade of three networks, P-Net, R-Net and O-Net, finds faces and five landmarks.
 
-P-Net looks for candidates at every place of an image pyramid, R-Net refines them, O-Net once more with landmarks. Each
-gives scores and a bounding-box regression; non-maximum suppression leaves one box per face.
-
-The weights are those of the package facenet-pytorch. Its code does the same, but imports torchvision and torch's
-compiler, which takes longer than all else that one photograph needs.
+P-Net looks for candidates at every place of an image pyramid, R-Net refines them, O-Net once more with landmarks. The
+weights are facenet-pytorch's, whose own code imports torchvision and torch's compiler: seconds for each command.
 """
 
 import importlib.util
@@ -36,11 +33,10 @@ class MTCNN:
 
     @torch.inference_mode()
     def search(self, pictures, smallest, factor):
-        """Find all faces in each of a batch of pictures (B, H, W, 3), RGB from 0 to 255.
+        """Find faces of `smallest` pixels or more in pictures (B, H, W, 3), 0 to 255, on a pyramid of scale `factor`.
 
-        `smallest` is the side of the smallest face in pixels, `factor` the scale between the levels of the image
-        pyramid. Returns a tuple for each picture: boxes (F, 4), left, top, right, bottom; scores (F,); landmarks (F, 5,
-        2), eyes, nose and corners of the mouth, from the subject's right to the left.
+        Returns a tuple for each picture: boxes (F, 4), left, top, right, bottom; scores (F,); landmarks (F, 5, 2),
+        eyes, nose and corners of the mouth, from the subject's right to the left.
         """
         images = pictures.permute(0, 3, 1, 2).float()
         candidates = self._propose(images, smallest, factor)

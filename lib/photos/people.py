@@ -15,11 +15,10 @@ SAME_AS = {"ancestry": "ethnicity"}  # the simulated people have an ancestry
 
 
 def read_people(folder):
-    """Read what is known of the people of a folder of photographs: attributes of each, empty where there is no file.
+    """Read what `people.json` or `people.csv` in a folder tells of the people on its photographs: attributes of each.
 
-    `people.json` maps a person to some of `ATTRIBUTES`; `people.csv` has the columns `person` and some of `ATTRIBUTES`.
-    A person is called as the folder of the photographs (of a flat folder, as the photograph's file). Age is in years;
-    the others are words. What is not known is left out, empty or NA. StudyError where the file says something else.
+    The first maps a person (a folder, or a flat folder's file) to some of `ATTRIBUTES`, the second has these columns
+    beside `person`. Age is in years; the others are words. StudyError where the file says something else.
     """
     found = [path for path in (Path(folder) / name for name in PEOPLE_FILES) if path.is_file()]
     if len(found) > 1:
@@ -36,8 +35,8 @@ def read_people(folder):
 def groups_of(people, persons, smallest):
     """Divide photographs by age band, gender and ethnicity of the `persons` (N,) on them, as `read_people` knows them.
 
-    Return which photographs, (N,) bool, by attribute and group. Groups of fewer than `smallest` people, whose numbers
-    would say more about persons than about groups, are left out, and attributes with fewer than two groups.
+    Return which photographs, (N,) bool, by attribute and group, without groups of fewer than `smallest` people and
+    attributes with fewer than two groups.
     """
     result = {}
     for attribute in ATTRIBUTES:

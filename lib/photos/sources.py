@@ -1,7 +1,6 @@
 """Sources of photographs by name, `photos.source` of `params.yaml`: simulated, a folder, LFW, published data sets.
 
-``data/raw/README.md`` says where each comes from, under which terms, and where to put it: the error message where it
-lacks. Listings are streamed: VGGFace2 has 3.3 million files. No file of the user's is changed or deleted.
+``data/raw/README.md`` says where each comes from and where to put it: the error message where it lacks.
 """
 
 import re

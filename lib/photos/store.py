@@ -1,7 +1,4 @@
-"""What is known of every photograph, computed once: features and descriptors of each network, crops, an index.
-
-Large arrays are memory-mapped: opening a store of millions of photographs costs nothing, a batch reads a batch.
-"""
+"""What is known of every photograph, computed once and memory-mapped: features, descriptors, crops, an index."""
 
 import hashlib
 from dataclasses import dataclass
@@ -125,8 +122,8 @@ class Photographs(Batch):
 def load_photographs(store, rows, reader, judge=None, pictures=False, further_judges=None):
     """Read rows (N,) of the store as `Photographs`, with the features that a `FeatureReader` gives.
 
-    `judge`, a network with its centre, adds its embeddings (an array), `further_judges` theirs by name, `pictures`
-    these and the landmarks.
+    `judge`, a centred network, adds its embeddings, `further_judges` theirs by name, `pictures` these and the
+    landmarks.
     """
 
     def embedded(network):
@@ -148,8 +145,7 @@ def split_people(persons, test_people, seed):
     """Divide the people of usable photographs: dict of str to "train" or "test", at most half of them to test on.
 
     The order comes from a hash of their names: adding people moves few others. People to test on have
-    `TEST_PHOTOGRAPHS` at least; only where nobody has (a flat folder), they have one. StudyError where there are fewer
-    than two people.
+    `TEST_PHOTOGRAPHS` at least, where anybody has. StudyError where there are fewer than two people.
     """
     counts = pd.Series(list(persons), dtype=object).value_counts()
     if len(counts) < 2:

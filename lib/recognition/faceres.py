@@ -1,7 +1,6 @@
 """FaceRes (HSE-FaceRec's MobileNet trained on VGGFace2, Apache-2.0) as a torch module, from TensorFlow.js files.
 
-The pooled 1024-D layer is both its features and its descriptor. Values must be BGR in 0..255 minus a mean: with the
-RGB that the npm package feeds it, it recognises worse.
+Values must be BGR in 0..255 minus a mean: with the RGB that the npm package feeds it, it recognises worse.
 """
 
 import json

@@ -48,11 +48,10 @@ class FeatureReader:
         return self.see_meshes(face_model, meshes, scene, draw, precision)
 
     def see_meshes(self, face_model, meshes, scene, draw=None, precision="float32"):
-        """Render faces that are vertices and albedo (B, N, 3) of the face model's mesh, and read the S renders.
+        """Render faces, vertices and albedo (B, N, 3) of the face model's mesh, and read the S renders: an `Identity`.
 
-        `draw` is an `AugmentationDraw` of the S pictures or None, `precision` "float32" or "bfloat16" of the networks.
-        Returns an `Identity` with features (S, F) and the training network's embeddings. The gradient reaches the faces
-        through the training network alone.
+        `draw` is an `AugmentationDraw` or None, `precision` "float32" or "bfloat16" of the networks. The gradient
+        reaches the faces through the training network alone.
         """
         images = _picture(face_model, meshes, scene, self.network.crop, draw)
         half = precision == "bfloat16"
@@ -90,10 +89,7 @@ class FeatureReader:
         return torch.stack(seen).mean(0).cpu()
 
     def of_store(self, store, rows):
-        """Read rows of the `FeatureStore`: features (N, F) of the photographs, and of their mirror images or None.
-
-        Those of one network are left where they are, as `MappedRows`.
-        """
+        """Read rows of the `FeatureStore`: features (N, F) of the photographs, and of their mirror images or None."""
         if not self.second:
             return MappedRows(store.features[self.network.name], rows), None
         parts = (store.crops[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
@@ -113,10 +109,7 @@ class FeatureReader:
 
 
 def load_reader(names, feature_dimension=None):
-    """Load the networks of the study (`NetworksParams`) that give a regressor of `feature_dimension` its features.
-
-    None: one that reads the training network alone. StudyError: a network is missing, or a regressor of other networks.
-    """
+    """Load the `NetworksParams` that give `feature_dimension` features (None: training alone), or StudyError."""
     reader = FeatureReader(load_network(names.training, paths.NETWORKS))
     if feature_dimension in (None, reader.feature_dimension):
         return reader

@@ -35,10 +35,7 @@ class ReferenceRenders:
 
 @lru_cache(maxsize=4)
 def reference_renders(face_model, network):
-    """Render `FACES` random faces, and the mean face; both arguments are on one device, where the results are too.
-
-    Results are cached by the identity of both objects, not by their values.
-    """
+    """Render `FACES` random faces, and the mean face; both arguments, and the results, are on one device."""
     path = KEPT / f"{_recipe(face_model, network)}.safetensors"
     seen = kept_tensors(path, lambda: _see(face_model, network), {})
     device = face_model.triangles.device

@@ -1,7 +1,6 @@
-"""SFace (Zhong et al. 2021, from OpenCV's model zoo, Apache-2.0) as a torch module, from its ONNX file.
+"""SFace (Zhong et al. 2021, from OpenCV's model zoo, Apache-2.0): a MobileNet as a torch module, from its ONNX file.
 
-A MobileNet trained with the sigmoid-constrained hypersphere loss. Of the file only the stored arrays are read; its
-large ones are integers with a scale and a zero point for every block of values.
+The file's large arrays are integers with a scale and a zero point for every block of values.
 """
 
 import numpy as np

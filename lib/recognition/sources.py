@@ -1,7 +1,4 @@
-"""The published files of the recognition networks: where they come from, checked against their SHA-256.
-
-Each is looked for in the user's own folder first, then in its package or registry.
-"""
+"""The published files of the recognition networks, from the user's own folder, or else their package or registry."""
 
 import importlib.util
 import subprocess

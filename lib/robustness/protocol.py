@@ -1,7 +1,6 @@
 """How far a face changes when only the photograph does (paper Figs. 6 and 7, section 4.5), as pictures and numbers.
 
-Each person is photographed once as usual and again under one change at a time. Whatever the change, a regressor should
-give the same neutral face.
+Whatever the change, a regressor should give the same neutral face.
 """
 
 from dataclasses import dataclass
@@ -110,8 +109,8 @@ def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
 def see_photographs(index, folder, readers, evaluation):
     """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does: StressPhotographs.
 
-    `readers` are FeatureReader of one training network; the evaluation network has its centre. StudyError where fewer
-    than two people have a face in their unchanged photograph.
+    `readers` are FeatureReader of one training network; the evaluation network has its centre. StudyError: too few
+    faces.
     """
     photographs = [Photograph(str(folder), line.file, line.person) for line in index.itertuples()]
     training = readers[0].network.name
@@ -162,17 +161,15 @@ def found_shares(index, samples, seed):
 def consistency(index, embeddings, samples, seed):
     """Compare each face (N, E), unit length, with that of the same person's unchanged photograph.
 
-    By kind and step the mean cosine as {value, low, high, n}; photographs without a face are left out. The embeddings
-    are of neutral faces, or of the photographs themselves.
+    By kind and step the mean cosine as {value, low, high, n}; photographs without a face are left out.
     """
     return _by_change(index, samples, seed, lambda now, before: (embeddings[now] * embeddings[before]).sum(1))
 
 
 def spread(index, values, samples, seed):
-    """Distance of coefficients (N, S) to those of the unchanged photograph, relative to the distance of two people.
+    """Distance of coefficients (N, S) to those of the unchanged photograph, as `consistency`: 0 for the same face.
 
-    As `consistency`: 0 for the same face, 1 when a person's two photographs give faces as far apart as those of two
-    people (root mean square over all pairs of them).
+    1 stands for the distance of two people (root mean square over all pairs of them).
     """
     unchanged = values[_unchanged_rows(index).to_numpy()]
     apart = np.sqrt(np.square(unchanged[:, None] - unchanged).sum(2)[np.triu_indices(len(unchanged), 1)].mean())

@@ -1,7 +1,4 @@
-"""Simulated people photographed again under one change at a time (paper Fig. 6).
-
-Pose, light or expression, or what covers or coarsens the picture.
-"""
+"""Simulated people photographed again under one change at a time (paper Fig. 6)."""
 
 import copy
 import math

@@ -56,10 +56,7 @@ class AugmentationDraw(Batch):
         return replace(self, blur=self.blur * scale)
 
     def apply(self, images):
-        """Blur, add noise, change the contrast of images (S, 3, H, W), sRGB in [0, 1]; any device, differentiable.
-
-        A picture's noise depends on its seed and the device alone, not on the batch it is in.
-        """
+        """Blur, add noise, change the contrast of images (S, 3, H, W), sRGB in [0, 1]; any device, differentiable."""
         noise, contrast = (values.to(images)[:, None, None, None] for values in (self.noise, self.contrast))
         images = _blurred(images, self.blur)
         if self.noise.any():

@@ -23,10 +23,7 @@ GRID = 360 * PER_DEGREE
 
 @dataclass(frozen=True)
 class Looks:
-    """Random looks: expressions up to a scale, and a share of faces with hair.
-
-    `expression` scales the face model's expressions, each by a random part of it; 0 is neutral. `hair` is in [0, 1].
-    """
+    """Random expressions, each a random part of this scale of the model's, and hair on this share of the faces."""
 
     expression: float = 0.0
     hair: float = 0.0

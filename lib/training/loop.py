@@ -14,11 +14,7 @@ GRADIENT_LIMIT = 10.0
 
 
 def make_optimizer(regressor, params):
-    """Build AdamW with the `learning_rate` and `weight_decay` of a stage's parameters.
-
-    Its decay is decoupled from the gradient: the pull towards zero (paper 3.2: "the weights were regularized towards
-    zero") stays the same however large the gradients are.
-    """
+    """Build AdamW, whose decay ("the weights were regularized towards zero", 3.2) is decoupled from the gradient."""
     return torch.optim.AdamW(regressor.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True)
 
 
@@ -53,8 +49,7 @@ def refuse_nan(losses, gradient_norm, unit, number, checkpoint):
 def save_run(path, module, optimizer, generator, step, history, settings):
     """Write the whole state of a training run after `step` steps, so that it can go on as if it had never stopped.
 
-    `generator` is the only source of chance in the run; `settings` is all that it depends on: `load_run` refuses
-    another run's.
+    `generator` is the only source of chance in the run; `settings` is all that it depends on.
     """
     state = optimizer.state_dict()
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
@@ -67,7 +62,7 @@ def save_run(path, module, optimizer, generator, step, history, settings):
 def load_run(path, module, optimizer, generator, settings):
     """Put a run back where `save_run` left it; return the steps done and the history, 0 and None without such a file.
 
-    StudyError: the file is damaged, or of a run of other settings: each difference is named with both values.
+    StudyError: the file is damaged, or of a run of other settings, which are named.
     """
     if not Path(path).is_file():
         return 0, None

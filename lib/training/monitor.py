@@ -34,7 +34,7 @@ SPEEDS = ("faces_per_second", "pictures_per_second")
 def split_validation(persons, people):
     """Split photographs by person: a mask of those trained on, and the rows of validation people's first photographs.
 
-    Validation people are at most a tenth of all, at least one, chosen by names alone. A person alone is trained on too.
+    Validation people are at most a tenth of all, chosen by names alone. A person alone is trained on too.
     """
     names, first, person = np.unique(np.asarray(persons, dtype=str), return_index=True, return_inverse=True)
     count = min(people, max(1, int(len(names) * LARGEST_SHARE)))
@@ -59,8 +59,8 @@ class Monitor:
     def measure(self, regressor):
         """Compare every photograph with the face that the regressor gives it: dict of str to float.
 
-        `likeness_frontal` and `likeness_side` are mean cosines of photograph and render, from the front and turned by
-        30 degrees; `shape_mean_square` and `texture_mean_square` are 1 over the model's own faces, more exaggerates.
+        Mean cosines of photograph and render, from the front and turned by 30 degrees, and mean squares of the
+        coefficients.
         """
         coefficients, cosines = regressor(self.features), []
         network = centred_on_renders(self.network, self.face_model)
@@ -148,10 +148,7 @@ class LiveRun:
 
 
 def progress_pictures(folder):
-    """Read how the validation people's faces have changed, from a `LiveRun`'s folder: dict of ndarray (P, S, S, 3).
-
-    First "photograph", then the faces after so many steps ("0", "50", ...): at most ten, evenly spread.
-    """
+    """Read faces of validation people by steps, ten at most, "photograph" first, from a `LiveRun`'s folder."""
     folder = Path(folder) / "faces"
     steps = sorted(folder.glob("[0-9]*.png"))
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), PROGRESS_ROWS)).round().astype(int))

@@ -14,12 +14,10 @@ HIDDEN_UNITS, HIDDEN_LAYERS = 1024, 2
 class Regressor(nn.Module):
     """Two fully connected layers of 1024 units with ReLU and a linear layer (paper 3.2).
 
-    Features are standardised first with the mean and deviation that they have over synthetic faces (`standardise`), so
-    that one learning rate suits every identity network.
-
-    F `feature_dimension` features become `shape_dimension` and `texture_dimension` coefficients; 199 each in the paper.
-    It compares its own with `hidden_layers` more than two, and with the network's embedding as the input: the fixed
-    `head` of `embedding_dimension` units then turns features into it (0: the features are read as they are).
+    F `feature_dimension` features, standardised, become `shape_dimension` and `texture_dimension` coefficients; 199
+    each in the paper. It compares its own with `hidden_layers` more than two, and with the network's embedding as the
+    input: the fixed `head` of `embedding_dimension` units then turns features into it (0: the features are read as they
+    are).
     """
 
     def __init__(

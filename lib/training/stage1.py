@@ -1,7 +1,4 @@
-"""Stage 1 of training: synthetic faces alone (paper 3.3).
-
-A stopped run resumes from its checkpoint to the same bytes, on one process on a CPU.
-"""
+"""Stage 1 of training: synthetic faces alone (paper 3.3)."""
 
 import time
 from dataclasses import asdict
@@ -19,15 +16,10 @@ VALIDATION_SHARE = 0.05
 def train_stage1(regressor, synthetic, params, checkpoint, live=None, held_out=None):
     """Fit the regressor to synthetic faces with the parameter loss (paper 3.3, first stage); it is changed in place.
 
-    A regressor that was fitted before is fitted further. A stopped run resumes from its `checkpoint`, written every
-    epoch. `live` is a `lib.training.monitor.LiveRun` or None; `held_out` (M,), bool, names the faces that are measured
-    and not trained on (None: the last 5 %).
-
-    Returns
-    -------
-    list of dict
-        Per epoch: `epoch`, `loss`, `validation_loss`, `shape_explained`, `texture_explained` (share of the variance of
-        the held-out coefficients, 1 at best), `learning_rate`, `gradient_norm` (mean) and `faces_per_second`.
+    A stopped run resumes from its `checkpoint`, on one process on a CPU to the same bytes. `live` is a `LiveRun` or
+    None; `held_out` (M,), bool, names the faces that are measured and not trained on (None: the last 5 %). Returns a
+    dict per epoch, with the losses and `shape_explained` and `texture_explained`, shares of the held-out coefficients'
+    variance.
     """
     if held_out is None:
         held_out = torch.arange(len(synthetic)) >= len(synthetic) - max(1, int(len(synthetic) * VALIDATION_SHARE))

@@ -1,7 +1,4 @@
-"""Stage 2 of training: photographs without labels and synthetic faces together (paper 3.3).
-
-A stopped run resumes from its checkpoint to the same bytes, on one process on a CPU.
-"""
+"""Stage 2 of training: photographs without labels and synthetic faces together (paper 3.3)."""
 
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -59,10 +56,7 @@ class Stage2Inputs:
 
 @dataclass(frozen=True)
 class Stage2Batch:
-    """What one process works on in one step.
-
-    The batch distribution loss is taken over the `photographs` of all processes; this one renders R of them in V views.
-    """
+    """What one process works on in one step: all `photographs`, of which it renders R in V views."""
 
     photographs: Photographs
     rendered: slice  # of the photographs
@@ -72,10 +66,7 @@ class Stage2Batch:
 
 
 def draw_batch(inputs, params, generator):
-    """Draw one step's batch, the same on all processes, and return this process's part of it, a `Stage2Batch`.
-
-    Each photograph has `params.views` random views; `frontal_identity` adds one from the front, behind all others.
-    """
+    """Draw one step's batch, the same on all processes, and return this process's part of it, a `Stage2Batch`."""
     device, photographs, synthetic = inputs.face_model.triangles.device, inputs.photographs, inputs.synthetic
     rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
     if rendered == 0:
@@ -179,8 +170,8 @@ class History:
 def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None):
     """Train on batches of photographs and synthetic faces (paper 3.3, second stage); the regressor is changed in place.
 
-    The checkpoint is written every `checkpoint_steps`; a stopped run resumes from there and ends with the same
-    bytes. On several processes the first one has `live`, a `lib.training.monitor.LiveRun` or None.
+    A stopped run resumes from its checkpoint, on one process on a CPU to the same bytes. On several processes the first
+    one has `live`, a `LiveRun` or None.
     """
     params = replace(params, precision=best_precision(params.precision))
     settings = asdict(params) | inputs.settings() | dict(regressor=digest(*regressor.state_dict().values()))

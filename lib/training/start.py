@@ -109,8 +109,7 @@ def _own_start(params, variant, network, synthetic):
 def run_stage2(start, params, variant):
     """Train one variant to its end, on as many processes as its `processes` says; changes the regressor in place.
 
-    Several processes leave their last checkpoint, from which this one goes on with nothing left to do. Returns the
-    run's `History` and its checkpoint, which the caller deletes once the results are kept.
+    Returns the run's `History` and its checkpoint, which the caller deletes once the results are kept.
     """
     processes = params.variant(variant).processes
     if processes > 1:

@@ -41,8 +41,7 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
     """Draw random faces, render each in a random scene and keep the features that a `FeatureReader` sees (paper 3.3).
 
     Shape and texture are independent and standard normal; `looks` (`Looks` or None) add expressions and hair. The work
-    is done in shards, each with its own seed, in `folder`: an interrupted run resumes at the first missing shard, and a
-    larger `count` adds shards.
+    is done in shards, each with its own seed, in `folder`: an interrupted run resumes, a larger `count` adds shards.
     """
     settings = dict(seed=seed, networks=reader.fingerprints, face_model=digest_face_model(face_model))
     augmentation, looks = augmentation or Augmentation(), looks or Looks()
@@ -66,8 +65,8 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
 def make_faces_of_stage1(face_model, network, second, params, distribution, augmentation, folder):
     """Make the synthetic faces that `params` (`Stage1Params`) asks for, as `make_synthetic_faces` does.
 
-    Returns two `SyntheticFaces`: `params.faces` as the training network reads them, and `params.second_faces` as it and
-    the `second` do. The first faces of both are the same renders, read once.
+    Returns `params.faces` as the training network reads them, and `params.second_faces` as it and the `second` do, of
+    which the first are the same renders.
     """
     looks = Looks(params.expression, params.hair)
 

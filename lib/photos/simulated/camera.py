@@ -61,9 +61,8 @@ FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
 def simulate_photographs(generator, folder, people, photographs, size, seed):
     """Draw people and photograph them into one sub-folder per person: `person-0000/0-cooperative.jpg`, ...
 
-    `photographs` of each, `size` pixels square, take the conditions in turn; with one of each, people do. Chance is
-    each person's own: more people leave the first ones as they were. Return age, gender and ancestry of each by name.
-    The people of an earlier run in that folder are deleted.
+    `photographs` of each, `size` pixels square, take the conditions in turn; with one of each, people do. More people
+    leave the first ones as they were. Return age, gender and ancestry by name. People of an earlier run are deleted.
     """
     for old in Path(folder).glob("person-*"):
         shutil.rmtree(old)

@@ -25,10 +25,7 @@ def join(meshes):
 
 
 def rolled_grid(points, albedo):
-    """Join points (R, C, 3) and their albedo into a surface whose last column meets the first.
-
-    It looks outwards where rows go down and columns counter-clockwise as seen from above.
-    """
+    """Join points (R, C, 3), rows downwards and columns counter-clockwise from above, into a closed surface."""
     rows, columns = points.shape[:2]
     number = np.arange(rows * columns).reshape(rows, columns)
     a, b = number[:-1], np.roll(number, -1, axis=1)[:-1]

@@ -15,12 +15,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".html", ".ipynb")
 
 def pictures_of_people(files, source):
     """Choose the files that show people who have not agreed to be published."""
-    pictures = [file for file in files if PurePath(file).suffix.lower() in PICTURES]
-    return [
-        file
-        for file in pictures
-        if PurePath(file).parts[0] == "data" or (PurePath(file).parts[0] == "reports" and source != "simulated")
-    ]
+    folders = ("data",) if source == "simulated" else ("data", "reports")
+    return [file for file in files if PurePath(file).suffix.lower() in PICTURES and PurePath(file).parts[0] in folders]
 
 
 def main(files):

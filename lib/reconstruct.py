@@ -16,8 +16,7 @@ from lib.fitting.published import PUBLISHED
 from lib.fitting.reconstructor import load_reconstructor
 from lib.fitting.results import files_of_faces, write_face
 from lib.photos.align import BOX_COLUMNS, iterate_face_crops
-from lib.photos.files import HIDDEN, Photograph
-from lib.photos.given import find_photographs
+from lib.photos.files import HIDDEN, Photograph, find_photographs
 
 BATCH = 16
 SOME_SKIPPED = 3
@@ -45,18 +44,16 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
     photographs. `options` are those of `write_face`.
     """
     skipped = {}
-    for names, records, pictures in _crops(reconstructor, photographs, workers, all_faces):
-        skipped |= {name: record["reason"] for name, record in zip(names, records) if record["reason"]}
-        used = [(name, record) for name, record in zip(names, records) if not record["reason"]]
-        if not used:
-            continue
-        faces = reconstructor.faces([record for _, record in used], pictures)
-        for (name, record), face, portrait in zip(used, faces, pictures["portrait"], strict=True):
-            source, target = [_source(photographs[name], record)], folder / name
+    for names, records, pictures in _crops(reconstructor, photographs, skipped, workers, all_faces):
+        faces = reconstructor.faces(records, pictures)
+        for name, record, face, portrait in zip(names, records, faces, pictures["portrait"], strict=True):
+            source, target = [_source(photographs[name], record)], name
             if all_faces and record["faces"] > 1:
-                target = folder / _name_of_face(name, record["number"], photographs)
+                target = f"{name}-face{record['number']}"
+                while target in photographs:
+                    target += "-"
             try:
-                write_face(target, face, [portrait], source, reconstructor, formats, **options)
+                write_face(folder / target, face, [portrait], source, reconstructor, formats, **options)
             except (OSError, StudyError) as error:
                 skipped[name] = f"its results cannot be written: {error}"
     return skipped
@@ -65,13 +62,9 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
 def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, workers=1, **options):
     """As `reconstruct`: one face, `person`, of photographs of one person, from the mean of their features (4.2)."""
     used, crops, sources, skipped = [], [], [], {}
-    for names, records, pictures in _crops(reconstructor, photographs, workers):
-        for name, record in zip(names, records):
-            if record["reason"]:
-                skipped[name] = record["reason"]
-            else:
-                used.append(record)
-                sources.append(_source(photographs[name], record))
+    for names, records, pictures in _crops(reconstructor, photographs, skipped, workers):
+        used += records
+        sources += [_source(photographs[name], record) for name, record in zip(names, records)]
         crops.append(pictures)
     if used:
         pictures = {name: np.concatenate([each[name] for each in crops]) for name in reconstructor.framings}
@@ -86,15 +79,11 @@ def _source(path, record):
     return path, dict(file=printable(path.name), faces=record["faces"], probability=record["probability"], box=box)
 
 
-def _name_of_face(name, number, photographs):
-    name = f"{name}-face{number}"
-    while name in photographs:
-        name += "-"
-    return name
+def _crops(reconstructor, photographs, skipped, workers, all_faces=False):
+    """Yield names, records and crops of faces, batch by batch; say at the end which photographs show several.
 
-
-def _crops(reconstructor, photographs, workers, all_faces=False):
-    """Yield names, records and crops of the photographs, batch by batch; say at the end which show several faces."""
+    Those without a face are put into `skipped`, with the reason.
+    """
     names = list(photographs)
     files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
     waiting, groups = iter(names), {}
@@ -104,7 +93,10 @@ def _crops(reconstructor, photographs, workers, all_faces=False):
             here = [next(waiting) for is_first in first if is_first]
             here = [here[number - 1] for number in np.cumsum(first)]
             groups |= {name: record["faces"] for name, record in zip(here, records) if record["faces"] > 1}
-            yield here, records, pictures
+            skipped |= {name: record["reason"] for name, record in zip(here, records) if record["reason"]}
+            found = [pair for pair in zip(here, records) if not pair[1]["reason"]]
+            if found:
+                yield *zip(*found), pictures
             bar.update(sum(first))
     if groups and not all_faces:
         shown = ", ".join(f"{photographs[name].name} ({count} faces)" for name, count in [*groups.items()][:5])

@@ -32,7 +32,7 @@ def test_off_is_off_and_draws_nothing(generator):
     assert Augmentation().draw(4, generator) is None and torch.equal(generator.get_state(), state)
     plain = sample_scenes(4, generator.set_state(state), SceneDistribution())
     same = sample_scenes(4, generator.set_state(state), Augmentation().scenes(SceneDistribution()))
-    assert all(torch.equal(value, same.state()[name]) for name, value in plain.state().items())
+    assert all(torch.equal(value, vars(same)[name]) for name, value in vars(plain).items())
     assert not plain.framing.any()
 
 

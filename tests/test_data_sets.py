@@ -14,8 +14,7 @@ from lib.core.errors import StudyError
 from lib.core.params import PhotosParams
 from lib.photos.read import UnreadablePictureError, read_picture
 from lib.photos.simulated.camera import CONDITIONS
-from lib.photos.sources import DATA_SETS, README, SOURCES, instructions, list_photographs, source_folder
-from lib.photos.videos import extract_frames
+from lib.photos.sources import DATA_SETS, README, SOURCES, extract_frames, instructions, list_photographs, source_folder
 
 
 def make(folder, *files):

@@ -90,7 +90,7 @@ def test_landmarks_and_prior_by_hand():
 def test_an_empty_view_is_the_neutral_studio():
     view = torch.zeros(2, VIEW_DIMENSION)
     scene, studio = scene_of(view), frontal_scene(2)
-    for name, values in studio.state().items():
+    for name, values in vars(studio).items():
         if name != "background":
             assert torch.allclose(getattr(scene, name), values, atol=1e-4), name
 
@@ -102,7 +102,7 @@ def test_every_unknown_changes_the_energy(model, generator):
     pixel_energy(model, unknowns, target, detected, CROP, replace(FIT, landmark_weight=20.0, prior_weight=0.0))[
         "total"
     ].sum().backward()
-    for name, values in unknowns.state().items():
+    for name, values in vars(unknowns).items():
         # each component by itself, pose, light and place among them
         assert (values.grad.abs().sum(0) > 0).all() and values.grad.isfinite().all(), name
 
@@ -178,7 +178,7 @@ def test_a_fit_is_kept_and_does_not_depend_on_its_neighbours(tmp_path, model, ge
     assert torch.allclose(together.view[[1]], alone.view, atol=1e-3)
     monkeypatch.setattr("lib.baselines.iterative_fit.fit", lambda *arguments: pytest.fail("was fitted again"))
     again, _ = fit_photographs(model, crops, CROP, params, tmp_path)
-    assert all(torch.equal(getattr(again, name), values) for name, values in together.state().items())
+    assert all(torch.equal(getattr(again, name), values) for name, values in vars(together).items())
 
 
 AUTOENCODER = PixelAutoencoderParams(

@@ -27,7 +27,7 @@ from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients, FaceModel
 from lib.fitting import results
 from lib.fitting.reconstructor import Reconstructor
-from lib.photos.given import _names
+from lib.photos.files import _names
 from lib.recognition.network import prepare_network
 from lib.recognition.reader import COLOURS
 from lib.run import execute_notebook
@@ -113,7 +113,7 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
     regressor = "data/regressors/recommended.safetensors"
     loaded = Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
     photographs, _ = reconstruct.find_photographs(["photographs/eileen.png", "photographs/other"])
-    ((_, records, crops),) = reconstruct._crops(loaded, photographs, 0)
+    ((_, records, crops),) = reconstruct._crops(loaded, photographs, {}, 0)
     mean = loaded.regressor(loaded.reader.of_crops(crops).mean(0, keepdim=True))
     assert np.allclose(mean.shape[0].detach().numpy(), content["shape"], atol=1e-5)
     assert np.array_equal(loaded.face_of_person(records, crops).coefficients.shape, content["shape"])

@@ -322,7 +322,7 @@ def test_order_of_the_batch_does_not_matter(generator):
 
 def test_a_scene_can_be_kept_and_drawn_again(generator, tmp_path):
     scene = sample_scenes(3, generator)
-    torch.save(scene.state(), tmp_path / "scene.pt")
+    torch.save(vars(scene), tmp_path / "scene.pt")
     again = Scene(**torch.load(tmp_path / "scene.pt", weights_only=True))
     heads = head()[0].expand(3, -1, -1)
     assert torch.equal(draw(heads, scene), draw(heads, again))
@@ -333,7 +333,7 @@ def test_a_scene_can_be_kept_and_drawn_again(generator, tmp_path):
 def test_random_scenes_stay_in_their_ranges_and_repeat():
     ranges = SceneDistribution(yaw=0.4, pitch=0.1, roll=0.0, distance=(500.0, 600.0))
     first, second = (sample_scenes(500, torch.Generator().manual_seed(3), ranges) for _ in range(2))
-    assert all(torch.equal(first.state()[name], second.state()[name]) for name in first.state())
+    assert all(torch.equal(vars(first)[name], vars(second)[name]) for name in vars(first))
     yaw, pitch, roll = first.angles.abs().amax(0).tolist()
     assert 0.39 < yaw <= 0.4 and 0.09 < pitch <= 0.1 and roll == 0
     assert first.distance.min() >= 500 and first.distance.max() <= 600

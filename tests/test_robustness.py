@@ -210,7 +210,7 @@ def test_consistency_by_hand():
 
 def test_likeness_and_found_shares_by_hand():
     photographs = EMBEDDINGS[[0, 0, 2, 2, 2]]
-    assert robustness.likeness(INDEX, EMBEDDINGS, photographs, 50, 1)["pose"]["1"]["value"] == pytest.approx(0.8)
+    assert robustness.consistency(INDEX, EMBEDDINGS, 50, 1, photographs)["pose"]["1"]["value"] == pytest.approx(0.8)
     found = robustness.found_shares(INDEX, 50, 1)
     assert found["pose"]["1"]["value"] == 1.0 and found["pose"]["2"]["value"] == 0.5
 

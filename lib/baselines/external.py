@@ -9,17 +9,17 @@ import torch
 
 from lib.baselines.external_meshes import place_meshes, read_landmarks
 from lib.core.errors import StudyError
-from lib.core.pictures import to_pictures, to_tensor
+from lib.core.pictures import to_tensor
 from lib.core.processes import best_device
 from lib.core.progress import progress
 from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors, surface_errors
-from lib.evaluation.protocol import SIDE_YAW, Reconstructed, evaluate_pictures
+from lib.evaluation.protocol import Reconstructed, evaluate_pictures, see_faces
 from lib.evaluation.surfaces import make_surface
 from lib.face_model.mesh_reading import read_mesh
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
 from lib.rendering.crop import POINT_NAMES
-from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
+from lib.rendering.renderer import render_meshes
 
 MESH_SUFFIXES, PICTURE_SUFFIXES = (".obj", ".ply", ".glb"), (".png",)
 DETECTION_BATCH = 16
@@ -83,36 +83,30 @@ def find_results(folder, photographs, all_photographs):
 def read_results(setup, folder, photographs, all_photographs):
     """Read, place, draw and embed the results of another method in a folder (as `find_results`): `ExternalResults`."""
     results = find_results(folder, photographs, all_photographs)
-    judges = setup.render_judges()
     if next(iter(results.values())).suffix.lower() in PICTURE_SUFFIXES:
-        return _read_pictures(results, judges, setup.reader.network.crop)
+        return _read_pictures(results, setup.render_judges(), setup.reader.network.crop)
     meshes = {path: read_mesh(path, with_colours=True) for path in progress(results.values(), "meshes", unit="mesh")}
     placed = place_meshes(meshes, setup.face_model, read_landmarks(Path(folder)))
     placed = {number: placed[path] for number, path in results.items()}
-    reconstructed = _draw(setup, list(placed.values()), judges)
-    return ExternalResults(np.array(list(placed)), reconstructed, placed)
+    faces = list(placed.values())
+
+    def drawing(rows):
+        meshes = [_parts(faces[row]) for row in rows.tolist()]
+
+        def draw(scene, crop):  # one by one, since topologies may differ
+            return torch.cat([render_meshes(*mesh, scene[n : n + 1], crop) for n, mesh in enumerate(meshes)])
+
+        return draw
+
+    reconstructed = see_faces(setup, len(faces), drawing)
+    return ExternalResults(np.array(list(placed)), replace(reconstructed, distances=None), placed)
 
 
-@torch.no_grad()
-def _draw(setup, faces, judges):
-    """Draw placed meshes as `reconstruct_all` draws faces of the model; topologies may differ, so one by one."""
-    scenes = sample_scenes(len(faces), torch.Generator().manual_seed(setup.protocol.seed), setup.distribution)
-    studio, embeddings, pictures, device = frontal_scene(1), [], [], best_device()
-    network, judged = judges.pop(""), {name: [] for name in judges}
-    sides = [replace(studio, angles=torch.tensor([[yaw, 0.0, 0.0]])) for yaw in (SIDE_YAW, -SIDE_YAW)]
-    for number, face in enumerate(progress(faces, "renders", unit="mesh")):
-        mesh = face.mesh
-        parts = [torch.from_numpy(values).float()[None].to(device) for values in (mesh.vertices, mesh.albedo)]
-        parts += [torch.from_numpy(mesh.triangles).to(device), [face.landmarks[name] for name in POINT_NAMES]]
-        views = [render_meshes(*parts, scene, network.crop) for scene in (studio, scenes[number], *sides)]
-        embeddings.append(network(torch.cat(views)).embedding)
-        for name, judge in judges.items():
-            judged[name].append(judge(render_meshes(*parts, studio, judge.crop)).embedding.cpu().numpy())
-        pictures.append(to_pictures(render_meshes(*parts, studio, setup.reader.network.crop)[0]))
-    frontal, scene, *turned = torch.stack(embeddings, 1).cpu().numpy()
-    judged = {name: np.concatenate(parts) for name, parts in judged.items()}
-    views = dict(random_scene=scene[None], side=np.stack(turned))
-    return Reconstructed(frontal, np.stack(pictures), views, judged=judged)
+def _parts(face):
+    """A `PlacedMesh` as `render_meshes` takes it."""
+    mesh, device = face.mesh, best_device()
+    vertices, albedo = (torch.from_numpy(values).float()[None].to(device) for values in (mesh.vertices, mesh.albedo))
+    return vertices, albedo, torch.from_numpy(mesh.triangles).to(device), [face.landmarks[name] for name in POINT_NAMES]
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ def fit_photographs(face_model, crops, crop, params, folder):
 
         def make(part=part):
             explanation, photometric = fit(face_model, part, crop, params)
-            return explanation.state() | dict(photometric=photometric)
+            return vars(explanation) | dict(photometric=photometric)
 
         fitted.append(kept_tensors(path, make, meta))
         bar.update(len(rows))
@@ -57,7 +57,7 @@ def fit(face_model, crops, crop, params):
     best = energy.cpu().view(len(STARTS), count).argmin(0) * count + torch.arange(count)
     current = current[best]
     for size in SIZES:
-        current, _, photometric = _descend(face_model, current, crops, images, size, crop, params, current.state())
+        current, _, photometric = _descend(face_model, current, crops, images, size, crop, params, vars(current))
     return current, photometric
 
 
@@ -66,7 +66,7 @@ def _descend(face_model, start, crops, images, size, crop, params, free):
     times = len(start) // len(crops)
     pictures = F.interpolate(images, size, mode="bilinear", antialias=True).repeat(times, 1, 1, 1)
     detected = crops.landmarks.repeat(times, 1, 1)
-    state = {name: values.clone().requires_grad_(name in free) for name, values in start.state().items()}
+    state = {name: values.clone().requires_grad_(name in free) for name, values in vars(start).items()}
     explanation, small = Explanation(**state), Crop(size, crop.points)
     optimizer = torch.optim.Adam([state[name] for name in free], params.learning_rate)
     for step in range(params.steps):

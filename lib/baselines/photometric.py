@@ -101,7 +101,7 @@ def landmark_loss(places, detected):
 
 def prior(explanation):
     """|shape|² + |texture|² + |expression|² + |view|² (B,): MoFA's statistical term."""
-    return sum(values.square().sum(1) for values in explanation.state().values())
+    return sum(values.square().sum(1) for values in vars(explanation).values())
 
 
 def pixel_energy(face_model, explanation, photographs, detected, crop, params):

@@ -1,9 +1,9 @@
 """`params.yaml` as frozen dataclasses; unknown or missing names and wrong types are refused before any work starts."""
 
+from dataclasses import asdict
 from itertools import combinations
 from typing import Annotated, Literal
 
-import pydantic
 from pydantic import Field
 
 from lib.core import paths
@@ -287,13 +287,13 @@ class Params:
 
     def sections(self):
         """All values as nested dicts, to be shown."""
-        return pydantic.RootModel[Params](self).model_dump()
+        return asdict(self)
 
     def variant(self, name):
         """Return stage 2's parameters with the overrides of one variant (Fig. 3); StudyError: it does not exist."""
         if name not in self.variants:
             raise StudyError(unknown(f"variants.{name}", [f"variants.{v}" for v in self.variants]))
-        values = pydantic.RootModel[Stage2Params](self.stage2).model_dump()
+        values = asdict(self.stage2)
         for key in sorted(self.variants[name].keys() - values.keys()):
             raise StudyError(unknown(f"variants.{name}.{key}", [f"variants.{name}.{v}" for v in values]))
         return build(Stage2Params, values | self.variants[name], f"variants.{name}")

@@ -110,10 +110,6 @@ class Batch:
 
         return type(self)(**{name: changed(one) for name, one in vars(self).items()})
 
-    def state(self):
-        """The fields by name: ``kind(**batch.state())`` is the batch again."""
-        return dict(vars(self))
-
 
 @dataclass(frozen=True)
 class MappedRows:

@@ -43,7 +43,9 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
     keys, cache, failed = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
     index = _index(photographs, keys, cache.read_records(), failed)
     used = index["row"] != SKIPPED_ROW
-    _write_skipped(index, Path(folder))
+    # listed also where nothing can be used
+    skipped = index.loc[~used, ["path", "reason"]]
+    write_atomically(Path(folder) / SKIPPED_FILE, lambda path: skipped.to_csv(path, index=False))
     if not used.any():
         raise StudyError(_nothing_usable(index, Path(folder) / SKIPPED_FILE))
     splits = store.split_people(index.loc[used, "person"], test_people, seed)
@@ -171,12 +173,6 @@ def _write_store(index, cache, networks, folder):
     write_atomically(folder / INDEX_FILE, lambda path: index.to_parquet(path, index=False))
 
 
-def _write_skipped(index, folder):
-    """List what cannot be used and why, also where nothing can."""
-    skipped = index.loc[index["row"] == SKIPPED_ROW, ["path", "reason"]]
-    write_atomically(folder / SKIPPED_FILE, lambda path: skipped.to_csv(path, index=False))
-
-
 def _nothing_usable(index, listing):
     counts = Counter(index["reason"]).most_common(5)
     reasons = "".join(f"\n  {count} x {reason}" for reason, count in counts)
@@ -214,9 +210,8 @@ class EmbeddingCache:
         name = hashlib.sha256("\n".join(record["key"] for record in records).encode()).hexdigest()[:24]
         # the table comes last: a shard without it does not exist
         write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path))
-        write_atomically(
-            self.folder / f"{name}.parquet", lambda path: pd.DataFrame(records).to_parquet(path, index=False)
-        )
+        table = pd.DataFrame(records)
+        write_atomically(self.folder / f"{name}.parquet", lambda path: table.to_parquet(path, index=False))
 
     def load_array(self, shard, name):
         """Return one array of a shard."""

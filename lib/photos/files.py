@@ -4,13 +4,14 @@ Files that cannot be used are listed too, with the problem: nothing is dropped s
 """
 
 import os
+import re
 import stat
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.core.errors import StudyError
-from lib.core.files import printable
+from lib.core.files import made_here, printable
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -23,6 +24,7 @@ SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 """Copies and thumbnails that macOS puts into archives and Synology's servers beside photographs."""
 HIDDEN, LINK_BACK = "hidden, or the system's", "a link back to a folder that holds it"
 PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git: no file of anybody's
+LONGEST_NAME = 200  # bytes of a result's name, of the 255 that file systems take: endings are added
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def iterate_folder(folder):
     """List a folder as `read_folder` does, one by one in no promised order; it may hold nothing."""
     folder = Path(folder)
     entries = list_folder(folder)
-    folders = {entry for entry in entries if is_folder(entry) and not _is_system(entry)}
+    folders = {entry for entry in entries if os.path.isdir(entry) and not _is_system(entry)}
     flat = len(folders) < len(entries)
     people = flat and any(not file.problem for entry in folders for file in read_person(entry, folder))
     among_people = "lies beside the people's folders" if people else ""
@@ -91,7 +93,7 @@ def iterate_tree(place, folder, above=()):
             yield Photograph(str(folder), file, name, f"the folder cannot be read: {error.strerror}")
             return
         for entry in entries:
-            if is_folder(entry):
+            if os.path.isdir(entry):
                 yield from iterate_tree(entry, folder, (*above, real))
             else:
                 yield inspect_file(entry, folder, printable(entry.name))
@@ -136,7 +138,7 @@ def inspect_file(path, folder, person, problem="", condition="", scan=""):
     suffix = Path(path.stem if compressed else path).suffix.lower()
     if _is_system(path):
         problem = HIDDEN
-    elif is_folder(path):
+    elif os.path.isdir(path):
         problem = "a folder inside a person's folder: its files are not read"
     elif suffix not in IMAGE_SUFFIXES:
         problem = f"not an image file ({path.suffix or 'no suffix'})"
@@ -159,9 +161,55 @@ def _is_system(entry):
     return entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS
 
 
-def is_folder(path):
-    """Tell whether a path is a folder; a loop of links is none."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
+def find_photographs(places):
+    """List files, and those of folders and sub-folders: dicts of photographs, and of why others are not read.
+
+    Paths of photographs by the name of their results: the file's, with its folders before it where two are alike, a
+    number behind it where these are alike too, and shortened where too long. Reasons by Path, without results of
+    earlier runs. StudyError where there is no photograph.
+    """
+    photographs, others = {}, {}
+    for place in map(Path, places):
+        # a file that the user names is read whatever its ending
+        found = [Photograph(str(place.parent), place.name, place.name, access_problem(place))]
+        if os.path.isdir(place):
+            found = [one for one in iterate_tree(place, place) if not made_here(one.path)]
+            if all(one.problem for one in found):
+                others[place] = "the folder holds no image file"
+        for one in found:
+            # links stay: their names are the people's, those of what they lead to need not be
+            path = Path(os.path.abspath(one.path))
+            if one.problem:
+                others[path] = one.problem
+            else:
+                photographs[path] = None
+    if not photographs:
+        reasons = "".join(f"\n  {printable(path)}: {reason}" for path, reason in [*others.items()][-5:])
+        raise StudyError(f"there is no photograph to read:{reasons}")
+    return dict(zip(_names(photographs), photographs, strict=True)), others
+
+
+def _names(paths):
+    """Names of results that differ on any file system, in the order of the paths."""
+    paths = [Path(re.sub(r"[\x00-\x1f\x7f]", "_", printable(path.relative_to(path.anchor)))) for path in paths]
+    # the ending belongs to the name only where me.jpg lies beside me.png
+    endings = [path.with_suffix("") for path in paths], paths
+    depths = range(1, max(len(path.parts) for path in paths) + 1)
+    names = (["-".join(path.parts[-depth:]) for path in ending] for ending in endings for depth in depths)
+    return _numbered(max(names, key=lambda each: len({*map(_key, each)})))
+
+
+def _key(name):
+    """What file systems may take for the same name: in capitals, or with accents apart from their letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def _numbered(names):
+    taken = {}
+    for name in names:
+        name = shorter = name.encode()[-LONGEST_NAME:].decode(errors="ignore")
+        while _key(name) in taken:
+            taken[_key(shorter)] += 1
+            name = f"{shorter}-{taken[_key(shorter)]}"
+        taken[_key(name)] = 1
+        yield os.fsdecode(name.encode())  # as a file name in any locale

@@ -3,21 +3,25 @@
 ``data/raw/README.md`` says where each comes from and where to put it: the error message where it lacks.
 """
 
+import json
+import os
 import re
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import av
 
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import check_sha256, printable
 from lib.core.progress import progress
-from lib.core.tensors import fingerprint
+from lib.core.tensors import fingerprint, write_json
 from lib.photos import files
-from lib.photos.files import Photograph, inspect_file, is_folder, iterate_folder, person_of, read_folder, read_person
+from lib.photos.files import Photograph, inspect_file, iterate_folder, person_of, read_folder, read_person
 from lib.photos.simulated.camera import read_simulated
-from lib.photos.videos import VIDEO_SUFFIXES, extract_frames
 
 README = Path(__file__).parents[2] / "data" / "raw" / "README.md"
 
@@ -25,6 +29,8 @@ MICC_CONDITIONS = {"Indoor-Cooperative": "cooperative", "PTZ-Indoor": "indoor", 
 """The three videos of each subject, and what the paper calls them (4.2)."""
 MICC_VIDEOS, MICC_SCANS = "Video", "Model/frontal*/obj/*.obj"
 FRAMES_FOLDER = paths.CACHE / "frames"  # frames of videos, which may be made again at any time
+FRAME_STEP = 10  # of 25 to 30 frames a second: the next one shows much the same face
+VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".mkv", ".mjpg", ".mjpeg")
 FERET_IMAGES = "data/images"
 LFW_ARCHIVE = "lfw-funneled.tgz"
 LFW_URL = "https://ndownloader.figshare.com/files/5976015"
@@ -55,7 +61,7 @@ class DataSet:
     def list(self, folder):
         """List all files of the data set; StudyError, with its section, where the folder is laid out differently."""
         folder = Path(folder)
-        if not is_folder(folder):
+        if not os.path.isdir(folder):
             raise StudyError(f"{folder} is missing.\n\n{instructions(self.name)}")
         photographs = list(self.read(folder))
         if all(photograph.problem for photograph in photographs):
@@ -114,7 +120,7 @@ def read_micc(folder):
         scan = next((path.relative_to(folder).as_posix() for path in sorted(subject.glob(MICC_SCANS))), "")
         for video, condition in MICC_CONDITIONS.items():
             told = {"person": person_of(subject.name), "condition": condition, "scan": scan}
-            inside = sorted(path for path in (subject / video).rglob("*") if not is_folder(path))
+            inside = sorted(path for path in (subject / video).rglob("*") if not os.path.isdir(path))
             frames = [path for path in inside if path.suffix.lower() not in VIDEO_SUFFIXES]
             for path in frames:
                 yield inspect_file(path, folder, **told)
@@ -133,6 +139,50 @@ def _read_video(video, folder, told, problem):
             yield inspect_file(frame, frames_folder, **told)
     if problem:
         yield Photograph(str(folder), file.as_posix(), problem=problem, **told)
+
+
+def extract_frames(video, folder):
+    """Write every `FRAME_STEP`-th frame of a video as a JPEG, unless that is done; -> them, and why there are no more.
+
+    Frames of a video whose size or time of change differs from the record are written anew; "": it was read to its end.
+    """
+    try:
+        status = video.stat()
+    except OSError as error:
+        return [], f"cannot be found: {error.strerror}"
+    of = {"bytes": status.st_size, "changed": status.st_mtime_ns, "step": FRAME_STEP}
+    record = folder / "video.json"
+    done = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    if any(done.get(name) != value for name, value in of.items()):
+        folder.mkdir(parents=True, exist_ok=True)
+        record.unlink(missing_ok=True)
+        for old in folder.glob("*.jpg"):
+            old.unlink()
+        # another process may be at the same video: each writes files of its own, and they end up the same
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            problem = _decode(video, Path(scratch))
+            for frame in sorted(Path(scratch).iterdir()):
+                frame.replace(folder / frame.name)
+        done = of | {"problem": problem}
+        write_json(record, done)  # last: frames without it are not whole
+    return sorted(folder.glob("*.jpg")), done["problem"]
+
+
+def _decode(video, folder):
+    """Write the frames of a video; -> what is wrong with it."""
+    read = 0
+    try:
+        with av.open(str(video)) as container:
+            if not container.streams.video:
+                return "holds no video"
+            container.streams.video[0].thread_type = "AUTO"
+            for frame in container.decode(video=0):
+                if read % FRAME_STEP == 0:
+                    frame.to_image().save(folder / f"{read:06d}.jpg", quality=95, subsampling=0)
+                read += 1
+    except av.FFmpegError as error:
+        return f"a damaged video, of which {read} frames could be read: {error.strerror}"
+    return "" if read else "a video without frames"
 
 
 def read_feret(folder):
@@ -161,9 +211,9 @@ def read_vggface2(folder):
 
 def _folders(folder):
     """Sub-folders that are not hidden, sorted; none where there is no folder."""
-    if not is_folder(folder):
+    if not os.path.isdir(folder):
         return []
-    return [entry for entry in files.list_folder(folder) if is_folder(entry) and not entry.name.startswith(".")]
+    return [entry for entry in files.list_folder(folder) if os.path.isdir(entry) and not entry.name.startswith(".")]
 
 
 DATA_SETS = {

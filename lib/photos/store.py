@@ -44,10 +44,6 @@ class FeatureStore:
         """Return the names of the people on these rows, as an array of str in the same order."""
         return self.column("person", rows)
 
-    def conditions(self, rows):
-        """Return how these rows were photographed, as an array of str; empty where the source does not say."""
-        return self.column("condition", rows)
-
     def column(self, name, rows):
         """Return one of the index's columns for these rows, as an array of objects."""
         used = self.index[self.index["row"] != SKIPPED_ROW].sort_values("row")
@@ -137,7 +133,7 @@ def load_photographs(store, rows, reader, judge=None, pictures=False, further_ju
         points = torch.from_numpy(points.astype(np.float32)).unflatten(1, (-1, 2))
         landmarks = landmarks_in_crop(points, reader.network.crop)
         images = torch.from_numpy(store.crops[rows])
-    features, people = reader.mean_of_store(store, rows), (store.persons(rows), store.conditions(rows))
+    features, people = reader.mean_of_store(store, rows), (store.persons(rows), store.column("condition", rows))
     return Photographs(features, embeddings, *people, rows, images, landmarks, judged=judged)
 
 

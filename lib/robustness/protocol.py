@@ -158,12 +158,14 @@ def found_shares(index, samples, seed):
     return result
 
 
-def consistency(index, embeddings, samples, seed):
+def consistency(index, embeddings, samples, seed, photographs=None):
     """Compare each face (N, E), unit length, with that of the same person's unchanged photograph.
 
-    By kind and step the mean cosine as {value, low, high, n}; photographs without a face are left out.
+    By kind and step the mean cosine as {value, low, high, n}; photographs without a face are left out. With the
+    embeddings of the `photographs`, it is compared with the unchanged photograph itself.
     """
-    return _by_change(index, samples, seed, lambda now, before: (embeddings[now] * embeddings[before]).sum(1))
+    unchanged = embeddings if photographs is None else photographs
+    return _by_change(index, samples, seed, lambda now, before: (embeddings[now] * unchanged[before]).sum(1))
 
 
 def spread(index, values, samples, seed):
@@ -182,11 +184,6 @@ def between_people(index, embeddings):
     """Mean cosine of the unchanged faces of two people: what consistency would be if a face had no owner."""
     unchanged = embeddings[_unchanged_rows(index).to_numpy()]
     return float((unchanged @ unchanged.T)[np.triu_indices(len(unchanged), 1)].mean())
-
-
-def likeness(index, faces, photographs, samples, seed):
-    """Compare each face with the unchanged *photograph* of its person: mean cosines, as `consistency`."""
-    return _by_change(index, samples, seed, lambda now, before: (faces[now] * photographs[before]).sum(1))
 
 
 def _unchanged_rows(index):

@@ -7,6 +7,7 @@ training network. A run has a folder outside git and DVC's outputs; the stage's 
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ MONITOR_YAW = math.radians(30)
 PICTURES = 8
 PROGRESS_ROWS = 10
 RENDER_BATCH = 16
-SPEEDS = ("faces_per_second", "pictures_per_second")
+SPEEDS = ["faces_per_second", "pictures_per_second"]
 
 
 def split_validation(persons, people):
@@ -100,8 +101,7 @@ class LiveRun:
         self._entries = list(losses), list(monitors)
         for entry in (*losses, *monitors):
             self._log(entry)
-        self._plot(0)
-        self._plot(1)
+        self._plot()
         if not self.monitor:
             return
         kept = {_name(entry["step"]) for entry in monitors}
@@ -111,29 +111,26 @@ class LiveRun:
         _write_pictures(self.folder / "faces" / "photographs.png", self.monitor.photographs)
         self._show()
 
-    def record(self, entry):
-        """Add one recorded step's numbers to the curves."""
-        self._add(0, entry)
+    def record(self, entry, kind=0):
+        """Add a step's losses (0), or what the monitor measured then (1), to the curves."""
+        self._log(entry)
+        self._live.make_report()
+        self._entries[kind].append(entry)
+        self._plot()
 
     def look(self, regressor, step):
         """Measure the validation people, draw their faces, and return the numbers with `step`."""
         entry = dict(step=step) | self.monitor.measure(regressor)
         _write_pictures(self.folder / "faces" / _name(step), self.monitor.faces(regressor))
         self._show()
-        self._add(1, entry)
+        self.record(entry, 1)
         return entry
 
-    def _add(self, kind, entry):
-        self._log(entry)
-        self._live.make_report()
-        self._entries[kind].append(entry)
-        self._plot(kind)
-
-    def _plot(self, kind):
-        """Write the losses (0) or what the monitor measured (1) as the stage's plot."""
-        if self._entries[kind]:
-            table = pd.DataFrame(self._entries[kind]).drop(columns=list(SPEEDS), errors="ignore")
-            write_atomically(self._plots[kind], lambda part: table.to_csv(part, index=False, float_format="%.6g"))
+    def _plot(self):
+        write = partial(pd.DataFrame.to_csv, index=False, float_format="%.6g")
+        for entries, path in zip(self._entries, self._plots):
+            if entries:
+                write_atomically(path, partial(write, pd.DataFrame(entries).drop(columns=SPEEDS, errors="ignore")))
 
     def _log(self, entry):
         self._live.step = entry["step"] if "step" in entry else entry["epoch"]

@@ -14,8 +14,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 SAME, DIFFERENT = "#009E73", "#999999"
 PIXELS_PER_INCH = 120
 SHARES = np.linspace(0, 1, 501)
-PHOTOGRAPHS = "photographs"
-"""The row of the stress test that compares the photographs themselves, as the evaluation network sees them."""
+PHOTOGRAPHS = "photographs"  # the row of the stress test that compares the photographs themselves
 _LEGEND_BELOW = dict(loc="outside lower center", fontsize=8, frameon=False)
 TITLES = dict(
     stage1="stage 1 only",

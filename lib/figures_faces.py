@@ -6,8 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 CELL = 1.25  # inches per picture: shows 150 pixels as they are
-GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1
-"""Size of the titles in points; inches for a line of titles and between groups of rows."""
+GRID_TEXT, TITLE_HEIGHT, GAP = 11, 0.3, 0.1  # points; inches for a line of titles and between groups
 ERROR_COLOURS, UNMEASURED = "viridis", 0.6  # colour map of errors; grey of places without one
 LETTER = 0.0078  # inches that a letter takes, for each point of its size
 
@@ -22,7 +21,9 @@ def face_grid(rows, titles=None, row_titles=None, group=None):
     groups = -(-len(rows) // group)
     if titles is not None and isinstance(titles[0], str):
         titles = [titles] + [None] * (groups - 1)
-    left = _width_of(row_titles) if row_titles else 0.0
+    # the longest line of the titles beside the rows, in steps of a tenth of an inch
+    letters = max((len(line) for title in row_titles or () for line in title.split("\n")), default=0)
+    left = round(0.25 + LETTER * GRID_TEXT * letters, 1) if row_titles else 0.0
     above = [0.0] * groups if titles is None else [TITLE_HEIGHT if names else 0.0 for names in titles]
     tops = [CELL * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
     width, height = left + CELL * columns, tops[-1] + CELL
@@ -89,9 +90,3 @@ def error_map(pictures, title, largest):
     scale = plt.cm.ScalarMappable(plt.Normalize(0, largest), ERROR_COLOURS)
     figure.colorbar(scale, ax=axes, location="bottom", label="mm (grey: not measured)", extend="max", aspect=50)
     return figure
-
-
-def _width_of(texts):
-    """Inches that the longest line of some texts takes at the size of a grid's titles, in steps of a tenth."""
-    longest = max(len(line) for text in texts for line in text.split("\n"))
-    return round(0.25 + LETTER * GRID_TEXT * longest, 1)

@@ -81,6 +81,9 @@ def execute_notebook(source, target, parameters):
     # the kernel's own, which draws into the notebook, whatever the user's other programs draw with
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        # through socket files, if the system takes paths that long: two stages that start together can meet on one port
+        short = len(f"{sockets}/kernel-5") <= IPC_PATH_MAX_LEN
+        connection = {"transport": "ipc", "ip": f"{sockets}/kernel"} if short else {"transport": "tcp"}
         papermill.execute_notebook(
             str(source),
             str(target),
@@ -91,7 +94,7 @@ def execute_notebook(source, target, parameters):
             extra_arguments=["--log-level=ERROR"],
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            config=Config(KernelManager=_connection(f"{sockets}/kernel")),
+            config=Config(KernelManager=connection),
             kernel_manager_class=_OwnKernel,
             # nothing is left to do after the last cell, and a kernel that leaves by itself may print a traceback:
             # one of its threads says that it is idle while another closes what it says it through
@@ -133,12 +136,6 @@ def _without_progress(outputs):
         else:
             kept.append(output)
     return kept
-
-
-def _connection(path):
-    """How a kernel is spoken to: through socket files of the path and a number, if the system takes paths that long,
-    since two stages that start together can meet on one free TCP port."""
-    return {"transport": "ipc", "ip": path} if len(f"{path}-5") <= IPC_PATH_MAX_LEN else {"transport": "tcp"}
 
 
 def apply_preset(preset, path=PARAMS_FILE):

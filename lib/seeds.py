@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 import pandas as pd
 from scipy import stats
@@ -26,13 +25,6 @@ SEEDED = ("stage1", "stage2")
 FEWEST_RUNS = 2
 
 
-class Run(NamedTuple):
-    """One run of the study: the seeds of both stages of training, and the summary of each regressor by its name."""
-
-    seeds: tuple
-    metrics: dict
-
-
 def read_experiments():
     """Ask DVC for the commit at HEAD and the experiments that started from it: what `runs_of` takes."""
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
@@ -43,7 +35,10 @@ def read_experiments():
 
 
 def runs_of(experiments):
-    """Choose the runs, of `dvc exp show --json`, whose parameters are HEAD's but for the seeds of training."""
+    """Choose the runs, of `dvc exp show --json`, whose parameters are HEAD's but for the seeds of training.
+
+    Returns the summary of each regressor by its name, by the seeds of both stages, ascending.
+    """
     head = next(entry for entry in experiments if entry["rev"] != "workspace")
     states = [head["data"]] + [rev["data"] for chain in head["experiments"] or () for rev in chain["revs"]]
     wanted, runs = None, {}
@@ -61,13 +56,13 @@ def runs_of(experiments):
         if rest == wanted and metrics:
             order = [STAGE1, *params.get("variants", {})]
             names = sorted(metrics, key=lambda name: order.index(name) if name in order else len(order))
-            runs.setdefault(seeds, Run(seeds, {name: metrics[name] for name in names}))
+            runs.setdefault(seeds, {name: metrics[name] for name in names})
     if len(runs) < FEWEST_RUNS:
         raise StudyError(
             f"HEAD and its experiments hold {len(runs)} run(s) that differ by the seeds of {' and '.join(SEEDED)} "
             "alone; run more: dvc exp run -n seed-2 -S stage1.seed=2 -S stage2.seed=2"
         )
-    return [runs[seeds] for seeds in sorted(runs)]
+    return dict(sorted(runs.items()))
 
 
 def spread_table(runs):
@@ -83,7 +78,8 @@ def difference_table(runs):
 
 def _numbers(runs):
     """All runs' values of each measure, one row after the other, by regressor; NaN: not measured."""
-    return pd.concat([pd.DataFrame(run.metrics, [*SUMMARY], [*runs[0].metrics], float) for run in runs])
+    names = [*next(iter(runs.values()))]
+    return pd.concat([pd.DataFrame(metrics, [*SUMMARY], names, float) for metrics in runs.values()])
 
 
 def _table(numbers, text):
@@ -110,7 +106,7 @@ def main(arguments=None):
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    seeds = ", ".join("/".join(map(str, run.seeds)) for run in runs)
+    seeds = ", ".join("/".join(map(str, each)) for each in runs)
     print(f"{len(runs)} runs, seeds of stage 1/stage 2: {seeds}")
     print(f"\nMean ± standard deviation\n\n{to_markdown(spread_table(runs))}")
     print(f"\nDifference from {REFERENCE}, 95 % interval of its mean\n\n{to_markdown(difference_table(runs))}")

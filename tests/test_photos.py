@@ -256,10 +256,10 @@ def test_folders_without_photographs_are_named(tmp_path):
 
 
 def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
-    def fail(**options):
+    def fail(*arguments, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr("sklearn.datasets.fetch_lfw_people", fail)
+    monkeypatch.setattr("urllib.request.urlopen", fail)
     with pytest.raises(StudyError, match=r"lfw-funneled\.tgz") as error:
         sources.fetch_lfw(tmp_path)
     assert str(tmp_path / "lfw_home") in str(error.value)
@@ -270,12 +270,15 @@ def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
 
 
 def test_lfw_comes_as_folders_of_people(tmp_path, face, monkeypatch):
-    def fetch(data_home, min_faces_per_person, resize):
-        folder = Path(data_home) / "lfw_home" / "lfw_funneled"
+    def fetch(url, archive, sha256):
+        folder = tmp_path / "lfw_funneled"
         save(folder / "Ada_Lovelace" / "Ada_Lovelace_0001.jpg", face)
         (folder / "pairs.txt").write_text("10")
+        archive.parent.mkdir()
+        with tarfile.open(archive, "w:gz") as file:
+            file.add(folder, folder.name)
 
-    monkeypatch.setattr("sklearn.datasets.fetch_lfw_people", fetch)
+    monkeypatch.setattr(sources, "download", fetch)
     with pytest.raises(StudyError, match="1 photographs instead of 13233"):
         list_photographs("lfw", tmp_path)
     monkeypatch.setattr(sources, "LFW_PHOTOGRAPHS", 1)

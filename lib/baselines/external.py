@@ -23,8 +23,7 @@ from lib.rendering.renderer import render_meshes
 
 MESH_SUFFIXES, PICTURE_SUFFIXES = (".obj", ".ply", ".glb"), (".png",)
 DETECTION_BATCH = 16
-SOME = 3
-"""Names that an error message lists."""
+SOME = 3  # names that an error message lists
 
 
 @dataclass(frozen=True)

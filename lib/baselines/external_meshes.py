@@ -18,8 +18,7 @@ from lib.rendering.crop import POINT_NAMES
 LANDMARKS_FILE = "landmarks.json"
 LANDMARK_NAMES = (*POINT_NAMES, "nose_tip")
 FIT_COMPONENTS = 60
-MATCHED_RADIUS = 70.0
-"""mm around the nose tip of the mean face in which a mesh is brought into place: what any face mesh has."""
+MATCHED_RADIUS = 70.0  # mm around the nose tip of the mean face in which a mesh is brought into place
 LARGEST_OFFSET, LARGEST_MEAN_OFFSET = 20.0, 10.0
 """mm from the mean face's landmarks at which a placed mesh may have its own, each and all five on average: of 19
 simulated people each is within 12, and of a face upside down the mean is 13."""

@@ -5,6 +5,7 @@ pixels, improve all unknowns by gradient descent, from a coarse image to a fine 
 """
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,21 +28,19 @@ mean face in the coarsest picture, and the best one goes on."""
 
 def fit_photographs(face_model, crops, crop, params, folder):
     """Fit each photograph of `crops`, resuming in `folder`: their Explanation, and the photometric term left (N,)."""
+
+    def make(part):
+        explanation, photometric = fit(face_model, part, crop, params)
+        return vars(explanation) | dict(photometric=photometric)
+
     fitted = []
     settings = asdict(params) | dict(face_model=digest_face_model(face_model), sizes=SIZES, starts=STARTS)
-    bar = progress(description="iterative fit", total=len(crops), unit="photo")
-    for number, rows in enumerate(torch.arange(len(crops)).split(BATCH)):
-        part = crops[rows]
-        meta = dict(settings=fingerprint(settings | dict(photographs=digest(part.pictures, part.landmarks))))
-        path = Path(folder) / f"fit-{number:03d}.safetensors"
-
-        def make(part=part):
-            explanation, photometric = fit(face_model, part, crop, params)
-            return vars(explanation) | dict(photometric=photometric)
-
-        fitted.append(kept_tensors(path, make, meta))
-        bar.update(len(rows))
-    bar.close()
+    with progress(description="iterative fit", total=len(crops), unit="photo") as bar:
+        for number, rows in enumerate(torch.arange(len(crops)).split(BATCH)):
+            part, path = crops[rows], Path(folder) / f"fit-{number:03d}.safetensors"
+            meta = dict(settings=fingerprint(settings | dict(photographs=digest(part.pictures, part.landmarks))))
+            fitted.append(kept_tensors(path, partial(make, part), meta))
+            bar.update(len(rows))
     joined = {name: torch.cat([part[name] for part in fitted]) for name in fitted[0]}
     photometric = joined.pop("photometric")
     return Explanation(**joined), photometric

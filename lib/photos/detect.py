@@ -11,10 +11,8 @@ from lib.photos.mtcnn import MTCNN
 
 DETECTION_SIDE = 512  # pixels: larger pictures are searched at this size first
 SMALLEST_FACE = 40  # pixels at that size; the cost of the search falls with its square
-SMALLEST_FACE_AGAIN = 20
-"""Where nothing was found, the picture is searched once more, at its own size, for faces as small as this."""
-PYRAMID_FACTOR = 0.6
-"""Ratio of the searched sizes; facenet-pytorch's 0.709 takes a third longer and finds no more on LFW."""
+SMALLEST_FACE_AGAIN = 20  # in pictures of their own size, in which nothing was found before
+PYRAMID_FACTOR = 0.6  # ratio of the searched sizes; facenet-pytorch's 0.709 takes a third longer and finds no more
 CENTRE_WEIGHT = 2.0
 LANDMARK_BIAS = 0.5
 """MTCNN cuts its candidates at whole pixels, rounded down, but places landmarks as if it had not: they come

@@ -81,22 +81,28 @@ def iterate_folder(folder):
 
 def iterate_tree(place, folder, above=()):
     """List all files below `place`, itself in a `folder`, sorted; those in folders that are passed over as one each."""
-    file, name, real = place.relative_to(folder).as_posix(), printable(place.name), place.resolve()
+    file, real, entries = place.relative_to(folder).as_posix(), place.resolve(), []
     if file != "." and _is_system(place):
-        yield Photograph(str(folder), file, name, HIDDEN)
+        problem = HIDDEN
     elif real in above:
-        yield Photograph(str(folder), file, name, LINK_BACK)
+        problem = LINK_BACK
     else:
-        try:
-            entries = sorted(place.iterdir())
-        except OSError as error:
-            yield Photograph(str(folder), file, name, f"the folder cannot be read: {error.strerror}")
-            return
-        for entry in entries:
-            if os.path.isdir(entry):
-                yield from iterate_tree(entry, folder, (*above, real))
-            else:
-                yield inspect_file(entry, folder, printable(entry.name))
+        entries, problem = _entries(place)
+    if problem:
+        yield Photograph(str(folder), file, printable(place.name), problem)
+    for entry in entries:
+        if os.path.isdir(entry):
+            yield from iterate_tree(entry, folder, (*above, real))
+        else:
+            yield inspect_file(entry, folder, printable(entry.name))
+
+
+def _entries(folder):
+    """The entries of a folder, sorted, or why it cannot be read."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if entry.name != PLACEHOLDER), ""
+    except OSError as error:
+        return [], f"the folder cannot be read: {error.strerror}"
 
 
 def person_of(name):
@@ -125,10 +131,9 @@ def read_person(person, folder):
     name, file = person_of(person.name), person.relative_to(folder).as_posix()
     if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
         return [Photograph(str(folder), file, name, LINK_BACK)]
-    try:
-        entries = sorted(entry for entry in person.iterdir() if entry.name != PLACEHOLDER)
-    except OSError as error:
-        return [Photograph(str(folder), file, name, f"the folder cannot be read: {error.strerror}")]
+    entries, problem = _entries(person)
+    if problem:
+        return [Photograph(str(folder), file, name, problem)]
     return [inspect_file(entry, folder, name) for entry in entries]
 
 

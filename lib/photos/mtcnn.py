@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 
 CELL, STRIDE = 12, 2  # receptive field and stride of P-Net, pixels
-POOLS = dict(pnet=(2, 0, 0), rnet=(3, 3, 0), onet=(3, 3, 2, 0))
-"""Kernel of the max pooling after each convolution, 0 for none."""
+POOLS = dict(pnet=(2, 0, 0), rnet=(3, 3, 0), onet=(3, 3, 2, 0))  # of the max pooling after each convolution
 SIZES = dict(rnet=24, onet=48)  # pixels a side of the input
 THRESHOLDS = dict(pnet=0.6, rnet=0.7, onet=0.7)  # least score, the probability of a face
-SAME_SCALE, SAME_FACE = 0.5, 0.7
-"""Overlap beyond which non-maximum suppression drops a box: within a level of the pyramid, and later."""
+SAME_SCALE, SAME_FACE = 0.5, 0.7  # overlap that drops a box, within a level of the pyramid and later
 
 
 class MTCNN:

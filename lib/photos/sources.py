@@ -16,7 +16,7 @@ import av
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.files import check_sha256, printable
+from lib.core.files import check_sha256, download, printable
 from lib.core.progress import progress
 from lib.core.tensors import fingerprint, write_json
 from lib.photos import files
@@ -82,26 +82,18 @@ def read_lfw(data_home):
 
 
 def fetch_lfw(data_home):
-    """Find or download Labeled Faces in the Wild, funneled (233 MB), with scikit-learn's fetcher; return its folder."""
+    """Find or download Labeled Faces in the Wild, funneled (233 MB), where scikit-learn has it; return its folder."""
     home = Path(data_home) / "lfw_home"
     folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
-    if not folder.is_dir() and archive.is_file():  # put there by hand; scikit-learn needs its other files too
-        check_sha256(archive, LFW_SHA256)
+    if not folder.is_dir():
+        if archive.is_file():  # put there by hand
+            check_sha256(archive, LFW_SHA256)
+        else:
+            download(LFW_URL, archive, LFW_SHA256)
         with tarfile.open(archive) as content:
             # Python 3.11.0 to 3.11.3 have no filters; the archive is checked before
             content.extraction_filter = getattr(tarfile, "data_filter", None)
             content.extractall(home)
-    if not folder.is_dir():
-        try:
-            from sklearn.datasets import fetch_lfw_people  # takes a second to import, for this source alone
-
-            # its return value, pixels, is not needed: ask for the one person with 500 photographs, tiny
-            fetch_lfw_people(data_home=str(data_home), min_faces_per_person=500, resize=0.1)
-        except OSError as error:
-            raise StudyError(
-                f"Labeled Faces in the Wild cannot be downloaded ({error}). Fetch {LFW_URL} elsewhere, "
-                f"name it {LFW_ARCHIVE} and put it into {home}."
-            ) from error
     found = sum(1 for _ in folder.glob("*/*.jpg"))
     if found != LFW_PHOTOGRAPHS:
         raise StudyError(

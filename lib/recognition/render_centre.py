@@ -17,8 +17,7 @@ from lib.core.tensors import fingerprint, kept_tensors
 from lib.face_model.model import Coefficients, digest_face_model
 from lib.rendering.renderer import frontal_scene, render
 
-KEPT = paths.CACHE / "reference_renders"
-"""Kept under the digest of everything it depends on: a dozen notebooks of a run ask for it."""
+KEPT = paths.CACHE / "reference_renders"  # by the digest of all that they depend on
 FACES = 200
 SEED = 2018
 BATCH = 25

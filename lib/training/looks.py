@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-CENTRE = (0.0, 25.0, -5.0)
-"""Middle of the skull in the model's frame, mm."""
+CENTRE = (0.0, 25.0, -5.0)  # middle of the skull in the model's frame, mm
 AZIMUTHS = torch.tensor([0.0, 25.0, 55.0, 90.0, 180.0])
 """Degrees from the front, at which a hairline is drawn: forehead, its corner, temple, ear, back."""
-LONG, COVERING = 0.4, 0.15
-"""Shares of those with hair whose hair falls on beside the face, and that wear a cap or scarf of any colour."""
+LONG, COVERING = 0.4, 0.15  # shares whose hair falls on beside the face, and that wear a cap or scarf
 THICKNESS = (2.0, 16.0)  # mm
 EDGE = 2.5  # degrees over which hair begins
 WAVES = 12

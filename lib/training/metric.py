@@ -7,8 +7,7 @@ from lib.rendering.camera import alignment_points, crop_projection, project
 from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import frontal_scene
 
-RIDGE = 100.0
-"""Penalty on squared weights of standardised features, over 8,000 faces; ten times as much changes nothing."""
+RIDGE = 100.0  # penalty on squared weights of standardised features; ten times as much changes nothing
 
 
 @torch.no_grad()

@@ -47,17 +47,17 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
     augmentation, looks = augmentation or Augmentation(), looks or Looks()
     distribution = augmentation.scenes(distribution)
     settings |= asdict(distribution) | asdict(augmentation) | asdict(looks)
-    changes = distribution, augmentation, looks
     shards = []
-    bar = progress(description="synthetic faces", total=count, unit="face")
-    for index, start in enumerate(range(0, count, FACES_PER_SHARD)):
-        size = min(FACES_PER_SHARD, count - start)
-        path = Path(folder) / f"shard-{index:04d}.safetensors"
-        meta = dict(settings=fingerprint(settings), size=size)
-        make = partial(_make_shard, face_model, reader, size, seed * 1_000_003 + index, *changes)
-        shards.append(kept_tensors(path, make, meta))
-        bar.update(size)
-    bar.close()
+    with progress(description="synthetic faces", total=count, unit="face") as bar:
+        for index, start in enumerate(range(0, count, FACES_PER_SHARD)):
+            size, chance = min(FACES_PER_SHARD, count - start), seed * 1_000_003 + index
+            make = partial(_make_shard, face_model, reader, size, chance, distribution, augmentation, looks)
+            path, meta = (
+                Path(folder) / f"shard-{index:04d}.safetensors",
+                dict(settings=fingerprint(settings), size=size),
+            )
+            shards.append(kept_tensors(path, make, meta))
+            bar.update(size)
     joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
     return SyntheticFaces(joined["features"], Coefficients(joined["shape"], joined["texture"]))
 

@@ -51,8 +51,7 @@ CONDITIONS = (
 OVERSAMPLING = 2  # rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel
 BACKGROUND_COLOUR = 0.45
 DARKEST_CORNER = 0.35  # share of the light that a lens may lose in the corners
-NOISE_BLUR = 0.45
-"""Pixels: a sensor's noise is not independent from pixel to pixel, since each colour is measured at some only."""
+NOISE_BLUR = 0.45  # pixels: a sensor's noise is not independent, since each colour is measured at some pixels only
 
 FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
 """Eyes and mouth corners about the middle of the face, in units of the distance between the eyes (x right, y down)."""
@@ -100,12 +99,12 @@ def true_faces(generator, persons, seed):
 
 def true_person(generator, name, seed):
     """Draw a `Person` of `simulate_photographs` by the name."""
-    return generator.person(_person_rng(seed, int(name.rsplit("-", 1)[1])))
+    return generator.person(np.random.default_rng([seed, int(name.rsplit("-", 1)[1])]))
 
 
 def simulated_person(generator, seed, number):
     """Draw one of the people of `simulate_photographs`: Person, Looks, and the chance of this person's photographs."""
-    rng = _person_rng(seed, number)
+    rng = np.random.default_rng([seed, number])
     person = generator.person(rng)
     return person, sample_looks(generator, person, rng), rng
 
@@ -113,10 +112,6 @@ def simulated_person(generator, seed, number):
 def person_name(number):
     """Return the folder name of a simulated person."""
     return f"person-{number:04d}"
-
-
-def _person_rng(seed, number):
-    return np.random.default_rng([seed, number])
 
 
 def alignment_vertices_of(generator):

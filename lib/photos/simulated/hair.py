@@ -11,12 +11,10 @@ from scipy.ndimage import binary_fill_holes, gaussian_filter, map_coordinates
 
 from lib.photos.simulated.mesh import Mesh, join, rolled_grid
 
-CENTRE = np.array([0.0, 25.0, -5.0])
-"""Middle of the skull in the model's frame, mm: the eyes are 15 mm below, the nose's tip 115 mm before it."""
+CENTRE = np.array([0.0, 25.0, -5.0])  # middle of the skull in the model's frame, mm
 ROWS, COLUMNS = 60, 120
 """Of the map of radii: polar angle from the crown, 3 degrees a row; azimuth from the front to the subject's left."""
-HAIR_ROWS, HAIR_COLUMNS = 44, 160
-"""Of the mesh of hair, from the crown to the hairline; as many rows again where it falls on."""
+HAIR_ROWS, HAIR_COLUMNS = 44, 160  # from the crown to the hairline; as many again where it falls on
 TOP, BACK = 100.0, 98.0  # half axes of the skull upwards and backwards, mm (a head is about 190 mm long)
 RIM_BLUR = 4.0
 LEAST_LIFT = 1.2  # mm of hair above the skin at the hairline

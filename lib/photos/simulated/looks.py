@@ -45,7 +45,8 @@ def sample_looks(generator, person, random):
 def dress(generator, person, looks, vertices, sunglasses, random):
     """Put a face with its expression (`vertices`, mm) on a body for one photograph: a Mesh, its vertices first."""
     parts = [Mesh(vertices, person.albedo, generator.triangles), looks.bare]
-    cloth, fabric = (_cloth_colour(random) for _ in range(2))
+    # a grey with a tint
+    cloth, fabric = (np.clip(random.uniform(0.04, 0.75) + random.normal(0, 0.1, 3), 0.02, 0.85) for _ in range(2))
     neck_colour = None
     if random.random() < WEARS_COVERING:
         covering = sample_covering(person.group["gender"], random)
@@ -60,11 +61,6 @@ def dress(generator, person, looks, vertices, sunglasses, random):
     broad = float(person.group["gender"] == "male")
     parts.append(body(chin, 0.93 * looks.skin_colour, cloth, broad, random, neck_colour))
     return join(parts)
-
-
-def _cloth_colour(random):
-    grey, colour = random.uniform(0.04, 0.75), random.normal(0, 0.1, 3)
-    return np.clip(grey + colour, 0.02, 0.85)
 
 
 def _glasses_of(generator, person, looks, dark):

@@ -79,13 +79,14 @@ def difference_table(runs):
 def _numbers(runs):
     """All runs' values of each measure, one row after the other, by regressor; NaN: not measured."""
     names = [*next(iter(runs.values()))]
-    return pd.concat([pd.DataFrame(metrics, [*SUMMARY], names, float) for metrics in runs.values()])
+    known = {measure for run in runs.values() for summary in run.values() for measure in summary}
+    measures = [measure for measure in SUMMARY if measure in known]
+    return pd.concat([pd.DataFrame(run, measures, names, float) for run in runs.values()])
 
 
 def _table(numbers, text):
     cells = numbers.groupby(level=0, sort=False).agg(lambda values: "" if values.isna().any() else text(values))
-    cells.index = [ROWS[key] for key in SUMMARY.values()]
-    return cells[(cells != "").any(axis=1)]
+    return cells.rename(index=lambda measure: ROWS[SUMMARY[measure]])
 
 
 def _interval(values):

@@ -1,7 +1,6 @@
 """Faces to turn and people to choose: self-contained HTML that shows a static image where scripts do not run.
 
-Notebooks read without a kernel, mail and printers show the picture; a browser replaces it by a plain WebGL view (drag
-or arrow keys turn, wheel or two fingers zoom, a double click goes back).
+In a browser, drag or arrow keys turn the face, wheel or two fingers zoom, a double click goes back.
 """
 
 import base64

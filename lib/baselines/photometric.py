@@ -67,10 +67,7 @@ def scene_of(view):
 
 
 def draw(face_model, explanation, crop):
-    """Render B explanations in the framing of a crop, differentiably.
-
-    Pictures (B, 3, size, size), sRGB or `NOTHING` where there is no face, and places (B, 4, 2) of the landmarks.
-    """
+    """Render B explanations: pictures (B, 3, size, size), sRGB or `NOTHING`, and places (B, 4, 2) of the landmarks."""
     vertices = face_model.vertices(explanation.shape, explanation.expression)
     scene = scene_of(explanation.view)
     albedo = face_model.albedo(explanation.texture)

@@ -8,10 +8,7 @@ LOG_INTERVAL_SECONDS = 10.0
 
 
 def progress(iterable=None, description="", total=None, unit="it", initial=0, silent=False):
-    """Wrap an iterable in a progress bar (tqdm); None gives a bar to be moved by hand with ``.update``.
-
-    `initial` items of `total` were done before, in a resumed run; `silent` shows nothing.
-    """
+    """Wrap an iterable in a progress bar (tqdm; None: moved by `.update`); `initial` items were done before."""
     terminal = sys.stderr.isatty()
     return tqdm(
         iterable,

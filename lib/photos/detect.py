@@ -22,15 +22,11 @@ out half a pixel too far right and down (LFW: a face's landmarks and its mirror 
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face and the picture's `others`, the largest and most central one first.
+    """A detected face and the picture's `others`, the largest and most central one first."""
 
-    `box` (left, top, right, bottom) and `points` (4, 2), as `lib.rendering.crop.POINT_NAMES`, are in pixels, the first
-    one's centre at (0.5, 0.5); `probability` is the detector's score.
-    """
-
-    box: np.ndarray
-    points: np.ndarray
-    probability: float
+    box: np.ndarray  # left, top, right, bottom in pixels, the first one's centre at 0.5
+    points: np.ndarray  # (4, 2), as `lib.rendering.crop.POINT_NAMES`
+    probability: float  # the detector's score
     others: tuple = ()
 
     @property

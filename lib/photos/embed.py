@@ -1,7 +1,6 @@
 """Photographs in, feature store out: each is read, detected, aligned and embedded once.
 
-Results go into shards of 256 photographs in a cache folder, so that a run resumes and a later one embeds only what is
-new or changed; many processes may fill it. They are then gathered, in the order of the source.
+Results go into shards of 256 photographs in a cache folder, so that a run resumes; many processes may fill it.
 """
 
 import hashlib

@@ -50,10 +50,7 @@ class Photograph:
 
 
 def read_folder(folder):
-    """List a folder by name: a sub-folder per person, or flat, where each photograph is of a person of their own.
-
-    Sub-folders without a photograph make no folder of people. Links are followed; other files have their problem.
-    """
+    """List a folder by name: a sub-folder per person, or flat, where each photograph is of a person of their own."""
     photographs = sorted(iterate_folder(folder), key=lambda photograph: photograph.name)
     if all(photograph.problem for photograph in photographs):
         raise StudyError(
@@ -169,9 +166,8 @@ def _is_system(entry):
 def find_photographs(places):
     """List files, and those of folders and sub-folders: dicts of photographs, and of why others are not read.
 
-    Paths of photographs by the name of their results: the file's, with its folders before it where two are alike, a
-    number behind it where these are alike too, and shortened where too long. Reasons by Path, without results of
-    earlier runs. StudyError where there is no photograph.
+    Paths by the name of their results: the file's, with folders before it or a number behind it where two are alike.
+    Reasons by Path, without results of earlier runs. StudyError where there is no photograph.
     """
     photographs, others = {}, {}
     for place in map(Path, places):

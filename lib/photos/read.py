@@ -31,20 +31,16 @@ class UnreadablePictureError(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded photograph: `pixels` (H, W, 3) uint8, RGB, upright, at most `LONGEST_SIDE` per side.
+    """A decoded photograph, upright, at most `LONGEST_SIDE` per side."""
 
-    Positions in them times `scale` (x, y) are positions in the upright photograph's own pixels.
-    """
-
-    pixels: np.ndarray
-    scale: tuple[float, float]
+    pixels: np.ndarray  # (H, W, 3) uint8, RGB
+    scale: tuple[float, float]  # positions in them times this (x, y) are in the photograph's own pixels
 
 
 def read_picture(path):
     """Read a photograph; UnreadablePictureError where it is no image, truncated, damaged, too small or too large.
 
-    Any format that Pillow knows, and HEIC: also CMYK, palette, greyscale of any depth, with alpha (laid over grey); of
-    an animation the first frame; also compressed by bzip2 (``.ppm.bz2``).
+    Any format that Pillow knows, and HEIC: of an animation the first frame, also compressed by bzip2 (``.ppm.bz2``).
     """
     if made_here(path):
         raise UnreadablePictureError("a result of an earlier run, no photograph")

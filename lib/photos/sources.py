@@ -134,10 +134,7 @@ def _read_video(video, folder, told, problem):
 
 
 def extract_frames(video, folder):
-    """Write every `FRAME_STEP`-th frame of a video as a JPEG, unless that is done; -> them, and why there are no more.
-
-    Frames of a video whose size or time of change differs from the record are written anew; "": it was read to its end.
-    """
+    """Write every `FRAME_STEP`-th frame of a video as a JPEG, unless it is done; -> them, and why there are no more."""
     try:
         status = video.stat()
     except OSError as error:

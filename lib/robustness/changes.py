@@ -1,7 +1,6 @@
 """Changes of a photograph's pixels that make it harder (paper Fig. 6), or a drawing or painting (Fig. 7).
 
-Simulated people change pose, light and expression themselves (`lib.robustness.simulated`). The paper takes works of art
-from BAM; the styles make something of the kind from any photograph.
+Simulated people change pose, light and expression themselves (`lib.robustness.simulated`).
 """
 
 from dataclasses import dataclass

@@ -78,10 +78,9 @@ def single_photographs(photographs, index, people):
 
 
 def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
-    """Photograph people unchanged, under every change at growing strength, and in every style, into JPEG files.
+    """Photograph people (a subject each) unchanged, under every change, and in every style, into JPEG files.
 
-    `subjects` are SimulatedSubject or SinglePhotograph by person; without `styles` they are works of art (`ARTWORK`).
-    Returns a DataFrame as `StressPhotographs.index`, without `row`.
+    Without `styles` they are works of art (`ARTWORK`). Returns a DataFrame as `StressPhotographs.index`, without `row`.
     """
     lines, numbers = [], {person: number for number, person in enumerate(subjects)}
 

@@ -47,10 +47,7 @@ def refuse_nan(losses, gradient_norm, unit, number, checkpoint):
 
 
 def save_run(path, module, optimizer, generator, step, history, settings):
-    """Write the whole state of a training run after `step` steps, so that it can go on as if it had never stopped.
-
-    `generator` is the only source of chance in the run; `settings` is all that it depends on.
-    """
+    """Write the whole state of a run after `step` steps, of which `generator` is the only source of chance."""
     state = optimizer.state_dict()
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for index, slots in state["state"].items():

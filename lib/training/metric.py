@@ -40,10 +40,7 @@ def front_colour(face_model, crop):
 
 @torch.no_grad()
 def read_colour(features, synthetic, colour):
-    """Read the mean colour of faces' fronts in features (N, F), by a ridge regression that synthetic faces teach.
-
-    `colour` is that of `front_colour`; returns differences (N, 3) from the model's mean colour, sRGB.
-    """
+    """Read faces' mean colours in features (N, F), as synthetic faces teach: (N, 3), sRGB, from the model's mean."""
     mean, deviation = synthetic.features.double().mean(0), synthetic.features.double().std(0).clamp(min=1e-6)
 
     def standardised(values):

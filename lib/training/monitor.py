@@ -33,10 +33,7 @@ SPEEDS = ["faces_per_second", "pictures_per_second"]
 
 
 def split_validation(persons, people):
-    """Split photographs by person: a mask of those trained on, and the rows of validation people's first photographs.
-
-    Validation people are at most a tenth of all, chosen by names alone. A person alone is trained on too.
-    """
+    """Split photographs by person: a mask of those trained on, and rows of validation people (a tenth at most)."""
     names, first, person = np.unique(np.asarray(persons, dtype=str), return_index=True, return_inverse=True)
     count = min(people, max(1, int(len(names) * LARGEST_SHARE)))
     order = sorted(range(len(names)), key=lambda i: hashlib.sha256(f"watched:{names[i]}".encode()).digest())

@@ -263,7 +263,6 @@ def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match=r"lfw-funneled\.tgz") as error:
         sources.fetch_lfw(tmp_path)
     assert str(tmp_path / "lfw_home") in str(error.value)
-    (tmp_path / "lfw_home").mkdir()
     (tmp_path / "lfw_home" / "lfw-funneled.tgz").write_bytes(b"something else")
     with pytest.raises(StudyError, match="SHA-256"):
         sources.fetch_lfw(tmp_path)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices, read_face_model
+from lib.face_model.file import FaceModelFile, landmark_vertices, read_face_model
 from lib.face_model.model import FaceModel
 
 
@@ -34,11 +34,7 @@ def coarsened(data, source="the face model"):
     turned = (corners[apart].argmin(1)[:, None] + np.arange(3)) % 3
     cells = np.unique(np.take_along_axis(corners[apart], turned, 1), axis=0).T.astype(data.cells.dtype)
 
-    def thinned(model):
-        basis = model.basis.reshape(len(mean), 3, -1)[kept].reshape(3 * len(kept), -1)
-        return LinearModel(model.mean.reshape(-1, 3)[kept].ravel(), basis, model.variance, model.noise_variance)
-
-    models = (thinned(model) for model in (data.shape, data.color, data.expression))
+    models = (model.take(kept) for model in (data.shape, data.color, data.expression))
     return FaceModelFile(*models, cells, data.points[:, kept], data.landmarks)
 
 

@@ -27,49 +27,30 @@ LARGEST_LANDMARK_GAP = 10.0
 
 @dataclass(frozen=True)
 class LinearModel:
-    """One linear model of Eq. 1, as the file holds it: x = mean + basis (sqrt(variance) * coefficients).
+    """One linear model of Eq. 1, as the file holds it: x = mean + basis (sqrt(variance) * coefficients)."""
 
-    Attributes
-    ----------
-    mean : ndarray (3N,)
-        Millimetres, or sRGB in [0, 1]; the three coordinates of a vertex are neighbours.
-    basis : ndarray (3N, K)
-        Principal directions, one a column, without their standard deviations.
-    variance : ndarray (K,)
-        Eigenvalues: squares of the standard deviations.
-    noise_variance : ndarray
-        Variance that the basis leaves unexplained, a coordinate.
-    """
+    mean: np.ndarray  # (3N,), mm, or sRGB in [0, 1]; the three coordinates of a vertex are neighbours
+    basis: np.ndarray  # (3N, K): principal directions, one a column, without their standard deviations
+    variance: np.ndarray  # (K,): eigenvalues, squares of the standard deviations
+    noise_variance: np.ndarray  # that the basis leaves unexplained, a coordinate
 
-    mean: np.ndarray
-    basis: np.ndarray
-    variance: np.ndarray
-    noise_variance: np.ndarray
+    def take(self, vertices):
+        """Return the model of some vertices, in this order."""
+        rows = (3 * vertices[:, None] + np.arange(3)).ravel()
+        return LinearModel(self.mean[rows], self.basis[rows], self.variance, self.noise_variance)
 
 
 @dataclass(frozen=True)
 class FaceModelFile:
-    """What a file of the layout holds: three linear models, the mesh and the landmarks.
-
-    Attributes
-    ----------
-    shape, color, expression : LinearModel
-    cells : ndarray (3, T)
-        Integer vertex indices from 0, one triangle a column, counter-clockwise seen from outside.
-    points : ndarray (3, N)
-        The reference mesh in mm.
-    landmarks : str
-        JSON: a list of {"id": name, "coordinates": [x, y, z]}, on the mean face, in mm.
-    texture_layout : tuple of (ndarray (U, 2), ndarray (T, 3)) or None
-        Texture coordinates in [0, 1], v upwards, and which of them the corners of each triangle have.
-    """
+    """What a file of the layout holds: three linear models, the mesh and the landmarks."""
 
     shape: LinearModel
     color: LinearModel
     expression: LinearModel
-    cells: np.ndarray
-    points: np.ndarray
-    landmarks: str
+    cells: np.ndarray  # (3, T): vertices from 0, one triangle a column, counter-clockwise seen from outside
+    points: np.ndarray  # (3, N): the reference mesh in mm
+    landmarks: str  # JSON: a list of {"id": name, "coordinates": [x, y, z]}, on the mean face, in mm
+    # (U, 2) texture coordinates in [0, 1], v upwards, and which of them the corners of each triangle have, (T, 3)
     texture_layout: tuple[np.ndarray, np.ndarray] | None = None
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 from lib.core.errors import StudyError
 
 MILLIMETRES_PER_UNIT = 100.0  # MakeHuman's unit is a decimetre
-
-HEAD_ORIGIN = np.array([0.0, 709.0, 50.0])
-"""Where this study puts the origin, mm in MakeHuman's frame: inside the head, at the height of the nose."""
+HEAD_ORIGIN = np.array([0.0, 709.0, 50.0])  # mm in MakeHuman's frame: inside the head, at the height of the nose
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,6 @@ def sample_mask(name, texture_coordinates):
     """Look up a grey mask of MakeHuman's skin, bilinearly: (N,) in [0, 1]; 0 where coordinates (N, 2) are NaN."""
     with Image.open(assets_folder() / f"mpfb2/textures/mpfb_{name}.jpg") as image:
         mask = np.asarray(image.convert("L"), np.float64) / 255
-    known = np.isfinite(texture_coordinates[:, 0])
-    x, y = texture_coordinates[known, 0], 1 - texture_coordinates[known, 1]
-    x, y = x * mask.shape[1] - 0.5, y * mask.shape[0] - 0.5
-    column = np.clip(x.astype(int), 0, mask.shape[1] - 2)
-    row = np.clip(y.astype(int), 0, mask.shape[0] - 2)
-    right, down = x - column, y - row
-    upper = (1 - right) * mask[row, column] + right * mask[row, column + 1]
-    lower = (1 - right) * mask[row + 1, column] + right * mask[row + 1, column + 1]
-    values = np.zeros(len(texture_coordinates))
-    values[known] = np.clip((1 - down) * upper + down * lower, 0, 1)
-    return values
+    x, y = texture_coordinates.T
+    places = np.stack([(1 - y) * mask.shape[0] - 0.5, x * mask.shape[1] - 0.5])
+    return map_coordinates(mask, np.nan_to_num(places, nan=-2), order=1, mode="constant").clip(0, 1)

@@ -36,8 +36,7 @@ def build_open_face_model(folder, seed, shape_samples, texture_samples, expressi
     shape_samples, texture_samples, expression_samples : int
         People and expressions that the components are fitted to; each counts with its mirror image.
     resolutions : sequence of "full", "light"
-        Which files to write. The light model's rows are the full one's, or, built alone, those of its own vertices:
-        its texture components then differ, since they are fitted to the light mesh.
+        Which files to write. A light model that is built alone has other texture components: fitted to the light mesh.
 
     Returns
     -------
@@ -51,24 +50,14 @@ def build_open_face_model(folder, seed, shape_samples, texture_samples, expressi
     texture, texture_share = _fit_texture(largest, texture_samples, np.random.default_rng(texture_seed))
     for resolution in resolutions:
         generator = FaceGenerator(resolution)
-        models = [_take_rows(model, largest, generator) for model in (shape, texture, expression)]
+        rows = np.searchsorted(largest.rows, generator.rows)
+        models = [model.take(rows) for model in (shape, texture, expression)]
         write_face_model(Path(folder) / f"{resolution}.h5", _file(generator, *models))
     return {"shape": shape_share, "texture": texture_share, "expression": expression_share}
 
 
 def light_mesh(resolution):
-    """Find the light mesh in a mesh of the open model, for views that must be small.
-
-    Parameters
-    ----------
-    resolution : "full" or "light"
-        Of the model whose vertices are thinned out.
-
-    Returns
-    -------
-    tuple of (ndarray (n,), ndarray (T, 3))
-        Rows of the vertices to keep, and the triangles between them.
-    """
+    """Find the light mesh in that of a `resolution`, for small views: vertices (n,) to keep, and triangles (T, 3)."""
     generator, light = FaceGenerator(resolution), FaceGenerator("light")
     return np.searchsorted(generator.rows, light.rows), light.triangles
 
@@ -131,7 +120,7 @@ def _fit_texture(generator, count, random):
     even_basis = (even.T @ modes.even.astype(np.float32)).reshape(len(kept), 3, -1)
     odd_basis = (odd.T @ modes.odd.astype(np.float32)).reshape(len(half), 3, -1) / np.float32(np.sqrt(2))
     even_basis[: len(half)] /= np.float32(np.sqrt(2))
-    whole = [_unfold(even_basis, kept, mirror, 1), _unfold(odd_basis, half, mirror, -1)]
+    whole = _unfold(even_basis, kept, mirror, 1), _unfold(odd_basis, half, mirror, -1)
     basis = modes.assemble(*(part.reshape(3 * len(vertex), -1) for part in whole))
     return _linear_model(_unfold(mean, kept, mirror, 1).ravel(), basis, modes)
 
@@ -150,28 +139,12 @@ def _linear_model(mean, basis, modes):
     return LinearModel(mean, basis, modes.variance, noise), kept / modes.total_variance
 
 
-def _take_rows(model, source, target):
-    """The rows of a model that belong to another resolution's vertices."""
-    vertices = np.searchsorted(source.rows, target.rows)
-    rows = (3 * vertices[:, None] + np.arange(3)).ravel()
-    return LinearModel(model.mean[rows], model.basis[rows], model.variance, model.noise_variance)
-
-
 def _file(generator, shape, texture, expression):
     points = shape.mean.reshape(-1, 3).astype(np.float32)
-    landmarks = [
-        {"id": name, "coordinates": [float(value) for value in points[vertex]]}
-        for name, vertex in sorted(generator.landmarks.items())
-    ]
-    return FaceModelFile(
-        shape,
-        texture,
-        expression,
-        generator.triangles.T,
-        points.T,
-        json.dumps(landmarks),
-        (generator.texture_coordinates, generator.texture_triangles),
-    )
+    places = {name: points[vertex].tolist() for name, vertex in sorted(generator.landmarks.items())}
+    landmarks = json.dumps([{"id": name, "coordinates": place} for name, place in places.items()])
+    layout = generator.texture_coordinates, generator.texture_triangles
+    return FaceModelFile(shape, texture, expression, generator.triangles.T, points.T, landmarks, layout)
 
 
 @dataclass(frozen=True)

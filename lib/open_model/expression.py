@@ -7,17 +7,14 @@ import numpy as np
 from lib.open_model.assets import face_unit_names, load_target, target_names
 from lib.open_model.shape import ANCESTRIES
 
-LEFT_OUT = {"tongueOut", "mouthClose"}
-"""Face units without use here: there is no tongue, and neutral lips are closed already."""
-
+LEFT_OUT = {"tongueOut", "mouthClose"}  # there is no tongue, and neutral lips are closed already
 ONE_SIDED = {"jawLeft", "jawRight", "mouthLeft", "mouthRight"}
 RARE = re.compile(r"eyeLook|jaw(Left|Right|Forward)|mouth(Left|Right)$|platysma|losure|Blink")
 AMOUNT_SPREAD, LARGEST_AMOUNT = 0.55, 1.1
 JAW_OPENING = 0.75
 SIDE_DIFFERENCE = 0.25
 
-SMILES = 0.4
-"""Share of the expressions that have a smile in them: people who are photographed smile."""
+SMILES = 0.4  # share of the expressions that have a smile in them: people who are photographed smile
 SMILE_STRENGTH = (0.25, 0.9)
 SMILE = {"mouthSmile": 1.0, "cheekSquint": 0.8, "eyeSquint": 0.5}
 OPEN_SMILE = {"mouthUpperUp": 1.5, "mouthLowerDown": 2.2, "jawOpen": 0.12}

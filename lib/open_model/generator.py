@@ -14,50 +14,25 @@ from lib.open_model.mesh import assemble
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import ShapeSampler
 
-REFERENCE_SEED, REFERENCE_PEOPLE = 2018, 300
-"""The average person that the maps and the alignment are drawn on: the same for every seed of a model."""
-
+REFERENCE_SEED, REFERENCE_PEOPLE = 2018, 300  # of the average person that maps and alignment are drawn on
 ALIGNMENT_ROUNDS = 3
-NOSE_TIP = np.array([0.0, -27.0, 112.0])
-"""Where the reference's nose tip lies in the model's frame (mm), as in the Basel Face Model."""
+NOSE_TIP = np.array([0.0, -27.0, 112.0])  # the reference's in the model's frame (mm), as in the Basel Face Model
 
 
 @dataclass(frozen=True)
 class Person:
-    """One simulated person.
+    """One simulated person."""
 
-    Attributes
-    ----------
-    vertices : ndarray (N, 3)
-        Neutral face in mm, in the model's frame, float32.
-    albedo : ndarray (N, 3)
-        sRGB-encoded in [0, 1], float32.
-    group : dict
-        `age` in years, `gender`, `ancestry`.
-    """
-
-    vertices: np.ndarray
-    albedo: np.ndarray
-    group: dict
+    vertices: np.ndarray  # (N, 3), float32: the neutral face in mm, in the model's frame
+    albedo: np.ndarray  # (N, 3), float32, sRGB-encoded in [0, 1]
+    group: dict  # `age` in years, `gender`, `ancestry`
 
 
 class FaceGenerator:
     """Draws people and expressions from MakeHuman's sliders and a model of skin, not from principal components.
 
-    Parameters
-    ----------
-    resolution : "full" or "light"
-        Which mesh: the topology is that of the open model's file of this name.
-
-    Attributes
-    ----------
-    triangles : ndarray (T, 3)
-        int64, counter-clockwise from outside.
-    vertex_count : int
-    landmarks : dict of str to int
-    texture_coordinates : ndarray (U, 2)
-    texture_triangles : ndarray (T, 3)
-        As `FaceModel.texture_layout`.
+    Their mesh is that of the open model's file of this `resolution`, "full" or "light": `triangles` (T, 3), `landmarks`
+    (vertices by name), `texture_coordinates` (U, 2) and `texture_triangles` (T, 3) are as a `FaceModel` has them.
     """
 
     def __init__(self, resolution="full"):

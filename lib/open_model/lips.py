@@ -6,24 +6,15 @@ from lib.open_model.assets import sample_mask
 from lib.open_model.landmarks import IBUG
 from lib.open_model.parts import Part, connected_parts
 
-HALF_WIDTH = 23.5
-"""Only lips within this distance (mm) of the middle are checked: the corners are closed anyway."""
-
+# mm
+HALF_WIDTH = 23.5  # from the middle to where lips are checked: the corners are closed anyway
 COLUMN_WIDTH = 4.0
-OVERLAP = 0.5
-"""The upper lip ends this far (mm) below the start of the lower one, seen from the front."""
-
+OVERLAP = 0.5  # the upper lip ends this far below the start of the lower one, seen from the front
+LARGEST_OVERLAP = 1.5  # beyond it, lips pass through one another
+LIP_THICKNESS = 10.0  # from where the lips meet to the front teeth
+SHOWN, OVERBITE, OVERJET = 2.5, 2.5, 2.0  # of the upper front teeth below the lips, over and before the lower ones
+FRONT_TEETH = 5.0  # from the middle
 STEPS = 3  # of moving the lips: neighbouring columns share vertices
-LARGEST_OVERLAP = 1.5
-"""Beyond it, lips pass through one another."""
-
-LIP_THICKNESS = 10.0
-"""From where the lips meet to the front teeth, mm."""
-SHOWN, OVERBITE, OVERJET = 2.5, 2.5, 2.0
-"""The upper front teeth end so far (mm) below the line between the lips; they cover so much of the lower ones, which
-stand so far behind them."""
-FRONT_TEETH = 5.0
-"""mm from the middle."""
 
 
 class LipClosure:

@@ -3,7 +3,7 @@
 All maps are mirror-symmetric but for the fixed fine grain; distances are in mm of a face of one size, `EYE_DISTANCE`.
 """
 
-from dataclasses import dataclass, fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import scipy.linalg
@@ -19,18 +19,13 @@ COARSE_LENGTH, COARSE_COUNT, COARSE_INDUCING = 34.0, 36, 200
 MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING = 13.0, 80, 600
 GRAIN_SEED = 9
 SIDES = ("right", "left")
-EYE_DISTANCE = 59.5
-"""Between the pupils of the face that the lengths in this package's maps and paint refer to, mm: maps are drawn on the
-reference brought to this size."""
+EYE_DISTANCE = 59.5  # mm between the pupils of the face that lengths in maps and paint refer to
 OCCLUSION_DIRECTIONS, OCCLUSION_CELL = 60, 2.2
 
 
-@dataclass(frozen=True)
-class FaceMaps:
-    """Maps (N,), values in [0, 1] unless said otherwise.
+class FaceMaps(SimpleNamespace):
+    """Maps (N,) by name, values in [0, 1] unless said otherwise.
 
-    Attributes
-    ----------
     part : Part of each vertex.
     across, height : |x|, and y above the eyes, in mm.
     lips, eyelids, ears, cheeks, nose, chin, forehead, flank, under_eye, around_eye : regions.
@@ -44,41 +39,9 @@ class FaceMaps:
     coarse (N, 36), medium (N, 80) : bases of random fields.
     """
 
-    part: np.ndarray
-    across: np.ndarray
-    height: np.ndarray
-    lips: np.ndarray
-    eyelids: np.ndarray
-    ears: np.ndarray
-    cheeks: np.ndarray
-    nose: np.ndarray
-    chin: np.ndarray
-    forehead: np.ndarray
-    flank: np.ndarray
-    under_eye: np.ndarray
-    around_eye: np.ndarray
-    laugh_lines: np.ndarray
-    eye_bags: np.ndarray
-    crow_feet: np.ndarray
-    frown_lines: np.ndarray
-    forehead_lines: np.ndarray
-    chin_beard: np.ndarray
-    side_beard: np.ndarray
-    moustache: np.ndarray
-    lid_distance: np.ndarray
-    upper_lid: np.ndarray
-    cavity_depth: np.ndarray
-    openness: np.ndarray
-    grain: np.ndarray
-    freckles: np.ndarray
-    spots: np.ndarray
-    eye_angles: np.ndarray
-    coarse: np.ndarray
-    medium: np.ndarray
-
     def take(self, rows):
         """Return the maps of some vertices, in the order of `rows`."""
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return FaceMaps(**{name: values[rows] for name, values in vars(self).items()})
 
 
 def draw_maps(mesh, points, landmarks):
@@ -166,9 +129,7 @@ def _folds(place, mesh):
         "eye_bags": np.maximum(moved_by("eyes/l-eye-bag-incr"), moved_by("eyes/r-eye-bag-incr")),
         "crow_feet": temple * (0.5 + 0.5 * np.cos(1.1 * height + 0.05 * (across - place.eye_across))),
         "frown_lines": gaussian_bump(across, height, (6.5, 17), (1.6, 8)) * (place.z > 50),
-        "forehead_lines": np.stack(
-            [furrows(10.0, 0.0, 0.003), furrows(12.5, 2.0, 0.0015), furrows(9.0, 4.0, -0.001)], axis=1
-        ),
+        "forehead_lines": np.stack([furrows(10, 0, 0.003), furrows(12.5, 2, 0.0015), furrows(9, 4, -0.001)], axis=1),
     }
 
 
@@ -179,9 +140,8 @@ def _beard(place, lips):
     side = smooth_step(across, 38, 54) * smooth_step(y, place.eye_y - 8, place.eye_y - 30)
     side *= smooth_step(z, -8, 10) * smooth_step(z, 68, 40)
     # arched over the lip, its ends hang down beside the corners of the mouth
-    moustache = (
-        np.exp(-0.5 * ((y - mouth_y - 13 + 0.014 * across**2) / 6) ** 4) * smooth_step(across, 36, 22) * (z > 55)
-    )
+    moustache = np.exp(-0.5 * ((y - mouth_y - 13 + 0.014 * across**2) / 6) ** 4)
+    moustache = moustache * smooth_step(across, 36, 22) * (z > 55)
     philtrum = 1 - 0.4 * np.exp(-0.5 * (across / 3) ** 2)
     return {
         "chin_beard": below * smooth_step(z, -5, 18) * smooth_step(y, -102, -86) * bare_patch * (1 - lips),
@@ -228,20 +188,17 @@ def random_field_basis(points, candidates, length, count, inducing_count):
         chosen.append(int(distance.argmax()))
     inducing = candidates[chosen]
     kernel = np.exp(-cdist(inducing, inducing, "sqeuclidean") / (2 * length**2))
-    leading = [inducing_count - count, inducing_count - 1]
-    values, vectors = scipy.linalg.eigh(kernel, subset_by_index=leading)
+    values, vectors = scipy.linalg.eigh(kernel, subset_by_index=[inducing_count - count, inducing_count - 1])
     weights = vectors / np.sqrt(values)
     blocks = np.array_split(points, 1 + len(points) // 8192)
-    basis = np.concatenate(
-        [np.exp(-cdist(block, inducing, "sqeuclidean") / (2 * length**2)) @ weights for block in blocks]
-    )
+    kernels = (np.exp(-cdist(block, inducing, "sqeuclidean") / (2 * length**2)) for block in blocks)
+    basis = np.concatenate([kernel @ weights for kernel in kernels])
     return (basis / np.sqrt((basis**2).sum(axis=1).mean())).astype(np.float32)
 
 
 def fine_field(points, length, count, random):
     """One fixed fine-grained random field (N,) of variance 1: a sum of `count` random cosine waves."""
-    waves = random.normal(0, 1 / length, (count, 3))
-    phases = random.random(count) * 2 * np.pi
+    waves, phases = random.normal(0, 1 / length, (count, 3)), random.random(count) * 2 * np.pi
     return np.sqrt(2 / count) * np.cos(points @ waves.T + phases).sum(axis=1)
 
 

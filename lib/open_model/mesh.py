@@ -13,11 +13,8 @@ from scipy.spatial import cKDTree
 
 from lib.open_model.parts import Part, connected_parts, eye_piece, skin_piece, teeth_piece
 
-RIM_ROUNDING = 8.0
-"""How gently (mm) the three planes of the cut pass over into one another."""
-
-UV_MARGIN = 0.01
-"""Between the islands of the texture, as a share of its width."""
+RIM_ROUNDING = 8.0  # how gently (mm) the three planes of the cut pass over into one another
+UV_MARGIN = 0.01  # between the islands of the texture, as a share of its width
 
 
 @dataclass(frozen=True)
@@ -60,16 +57,13 @@ def assemble(base):
         pieces.append(eye_piece(base.vertices[vertices], np.searchsorted(cage, vertices), len(cage), side))
 
     def joined(name, counted=None):
-        sizes = [0 if counted is None else getattr(piece, counted).shape[0] for piece in pieces]
-        starts = np.cumsum([0, *sizes])
-        return np.concatenate([getattr(piece, name) + start for piece, start in zip(pieces, starts)])
+        starts = np.cumsum([0] + [piece[counted].shape[0] if counted else 0 for piece in pieces])
+        return np.concatenate([piece[name] + start for piece, start in zip(pieces, starts)])
 
-    operator = sparse.vstack([piece.operator for piece in pieces]).tocsr()
+    operator = sparse.vstack([piece["operator"] for piece in pieces]).tocsr()
     triangles, light_triangles = joined("triangles", "operator"), joined("light_triangles", "operator")
     used, row = _along_a_curve(operator @ base.vertices[cage], triangles)
-    order, light_order = (
-        np.argsort(row[corners].min(axis=1), kind="stable") for corners in (triangles, light_triangles)
-    )
+    order, light_order = (np.argsort(row[each].min(axis=1), kind="stable") for each in (triangles, light_triangles))
     light_rows, light_corners = np.unique(row[light_triangles[light_order]], return_inverse=True)
     uv, uv_triangles, parts = joined("uv"), joined("uv_triangles", "uv"), joined("parts")
     own = np.full((operator.shape[0], 2), np.nan)
@@ -171,9 +165,7 @@ def _pack(uv, triangles):
 def _mirror_map(points):
     distances, mirror = cKDTree(points).query(points * [-1, 1, 1])
     if distances.max() > 1e-6 or not np.array_equal(mirror[mirror], np.arange(len(points))):
-        raise ValueError(
-            f"the mesh is not mirror-symmetric: a vertex lies {distances.max():.3g} mm off its mirror image"
-        )
+        raise ValueError(f"the mesh is not mirror-symmetric: a vertex is {distances.max():.3g} mm off its mirror image")
     return mirror
 
 

@@ -16,6 +16,7 @@ from lib.core.errors import StudyError
 from lib.core.progress import progress
 from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices
 from lib.face_model.model import IBUG_LANDMARKS
+from lib.face_model.obj import read_obj
 from lib.open_model.build import EXPRESSION_COMPONENTS, SHAPE_COMPONENTS
 from lib.open_model.landmarks import BASEL_NAMES
 from lib.rendering.vertices import unit_normals
@@ -99,13 +100,12 @@ def dress_mesh_basis(basis, open_model):
     mean, identities = (basis.mean - origin) @ frame + centre, basis.identities @ frame
     expressions = EXPRESSION_SPREAD * basis.expressions @ frame
     warp = RBFInterpolator(mean[basis.landmarks[PLACED]], goal, kernel="linear", degree=1, smoothing=SMOOTHING)
-    skin, colours = _nearest(warp(mean), basis.triangles, target, open_model.cells.T), open_model.color
-    rows = (3 * skin[:, None] + np.arange(3)).ravel()
+    skin = _nearest(warp(mean), basis.triangles, target, open_model.cells.T)
     places = dict(zip(IBUG_LANDMARKS, mean[basis.landmarks].tolist()))
     places |= {name: places[IBUG_LANDMARKS[number - 1]] for name, number in BASEL_NAMES.items()}
     return FaceModelFile(
         LinearModel(mean.ravel(), *_components(identities, SHAPE_COMPONENTS), np.zeros(1)),
-        LinearModel(colours.mean[rows], colours.basis[rows], colours.variance, colours.noise_variance),
+        open_model.color.take(skin),
         LinearModel(np.zeros(mean.size), *_components(expressions, EXPRESSION_COMPONENTS), np.zeros(1)),
         basis.triangles.T,
         mean.T,
@@ -114,19 +114,12 @@ def dress_mesh_basis(basis, open_model):
 
 
 def _read_obj(path, polygons=False):
-    """Vertices (N, 3) of an OBJ file and, if asked for, its polygons as fans of triangles (T, 3), counted from 0."""
+    """Vertices (N, 3) and triangles (T, 3) of an OBJ file."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        rows = [line for line in lines if line.startswith("v ")]
-        if not rows:
-            raise ValueError("no vertices")
-        vertices = np.loadtxt(rows, usecols=(1, 2, 3), ndmin=2)
-        if not np.isfinite(vertices).all():
-            raise ValueError("vertices that are not finite numbers")
-        corners = [line.split()[1:] for line in lines if polygons and line.startswith("f ")]
-        numbers = [[int(corner.partition("/")[0]) - 1 for corner in polygon] for polygon in corners]
-        triangles = np.array([(first, *pair) for first, *rest in numbers for pair in zip(rest, rest[1:])], np.int64)
-        if polygons and (not triangles.size or triangles.min() < 0 or triangles.max() >= len(vertices)):
+        vertices, triangles, _ = read_obj(path, with_colours=False)
+        if not len(vertices) or not np.isfinite(vertices).all():
+            raise ValueError("no vertices, or some that are not finite numbers")
+        if polygons and (not triangles.size or triangles.max() >= len(vertices)):
             raise ValueError("no polygons, or some of vertices that it lacks")
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be used: {error}. Export it as OBJ, or copy it, again.") from None

@@ -24,12 +24,9 @@ STRAIGHTENING = 0.08
 """Skin between light and dark is yellower than both: on linear components, which cannot bend, the darkest faces would
 be orange. So much of the yellow is taken off in the middle that they stay human (percentiles in `gamut.csv`)."""
 
-MELANIN_LIMITS = np.log([0.033, 0.72])
-"""The lightest and darkest measured skin."""
-
+MELANIN_LIMITS = np.log([0.033, 0.72])  # of the lightest and darkest measured skin
 ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
-BROW_ARCH = 0.64
-"""Where a brow is highest, as a share of its length: above the outer rim of the iris or farther out."""
+BROW_ARCH = 0.64  # where a brow is highest, as a share of its length: above the outer rim of the iris or farther out
 
 LIP_YELLOWNESS = -0.06
 """Added on light lips, which are bluer than their blood alone. With the other numbers of lips in `_paint_skin` it gives
@@ -41,18 +38,14 @@ BROWN, BLUE, GREEN = np.array([0.20, 0.115, 0.065]), np.array([0.40, 0.52, 0.62]
 
 @dataclass(frozen=True)
 class Complexion:
-    """What the painters share about a person.
+    """What the painters share about a person."""
 
-    Logarithm of the melanin fraction, blood fraction, share of blue that is absorbed besides; darkness from 0 for light
-    skin to 1, make-up from 0 for none to about 1, sRGB colour of the hair.
-    """
-
-    log_melanin: float
-    blood: float
-    yellowness: float
-    darkness: float
-    make_up: float
-    hair: np.ndarray
+    log_melanin: float  # logarithm of the melanin fraction
+    blood: float  # fraction
+    yellowness: float  # share of blue that is absorbed besides
+    darkness: float  # 0 for light skin to 1
+    make_up: float  # 0 for none to about 1
+    hair: np.ndarray  # (3,), sRGB
 
 
 def paint_person(maps, traits, random):
@@ -132,13 +125,8 @@ def _paint_age(colour, maps, traits, random):
     """Furrows darken the skin a little: the mesh is too coarse for their shape."""
     strength = traits.age * clipped_normal(random, 1, 0.35, 0.3, 1.8)
     forehead = maps.forehead_lines @ random.dirichlet([0.6] * 3).astype(np.float32)
-    lines = (
-        0.05 * maps.laugh_lines
-        + 0.12 * maps.crow_feet
-        + 0.10 * forehead
-        + 0.10 * maps.frown_lines
-        + 0.08 * maps.eye_bags
-    )
+    lines = 0.05 * maps.laugh_lines + 0.12 * maps.crow_feet + 0.10 * forehead
+    lines = lines + 0.10 * maps.frown_lines + 0.08 * maps.eye_bags
     return colour * (1 - strength * lines)[:, None]
 
 

@@ -1,6 +1,8 @@
-"""Parts of the open model's head over the cage: refined skin, teeth and eyeballs, at both resolutions."""
+"""Pieces of the open model's head over the cage: refined skin, teeth and eyeballs, at both resolutions.
 
-from dataclasses import dataclass
+Each is a dict of what `lib.open_model.mesh.FaceMesh` says of it.
+"""
+
 from enum import IntEnum
 
 import numpy as np
@@ -28,21 +30,6 @@ class Part(IntEnum):
     TEETH = 3
     RIGHT_EYE = 4
     LEFT_EYE = 5
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One part of the head over the cage, fields as in `lib.open_model.mesh.FaceMesh`."""
-
-    operator: sparse.csr_matrix
-    triangles: np.ndarray
-    parts: np.ndarray
-    light_triangles: np.ndarray
-    light_parts: np.ndarray
-    uv: np.ndarray
-    uv_triangles: np.ndarray
-    light_uv_triangles: np.ndarray
-    eye_angles: np.ndarray
 
 
 def _halve(quads):
@@ -75,7 +62,7 @@ def skin_piece(base, cage, faces, face_parts, heights):
     cap, uv_cap = operator.shape[0], len(uv)
     uv_of = np.zeros(cap, np.int64)
     uv_of[triangles[parts == Part.MOUTH]] = uv_triangles[parts == Part.MOUTH]
-    return Piece(
+    return dict(
         operator=sparse.vstack([operator, sparse.csr_matrix(operator[np.unique(hole)].mean(axis=0))]).tocsr(),
         triangles=np.concatenate([triangles, np.c_[hole, np.full(len(hole), cap)]]),
         parts=np.concatenate([parts, np.full(len(hole), Part.MOUTH)]),
@@ -118,7 +105,7 @@ def teeth_piece(base, cage, faces):
     quads, uv_quads = np.searchsorted(cage, base.faces[faces]), uv_faces.reshape(-1, 4)
     step, uv_step = subdivide(quads, len(cage)), subdivide(uv_quads, len(known))
     triangles, light = _halve(step.faces), _halve(quads)
-    return Piece(
+    return dict(
         operator=step.smooth,
         triangles=triangles,
         parts=np.full(len(triangles), Part.TEETH),
@@ -132,48 +119,29 @@ def teeth_piece(base, cage, faces):
 
 
 def eye_piece(helper_points, cage_indices, cage_count, side):
-    """One eyeball; its texture is a disc, the pupil in the middle."""
-    ball = _eyeball(helper_points)
-    spread = sparse.csr_matrix(
-        (np.ones(len(cage_indices)), (np.arange(len(cage_indices)), cage_indices)), (len(cage_indices), cage_count)
-    )
-    rows, part = len(ball.weights), Part.RIGHT_EYE + side
-    around = np.stack([np.cos(ball.angle_around_pupil), np.sin(ball.angle_around_pupil)], axis=1)
-    return Piece(
-        operator=sparse.csr_matrix(ball.weights) @ spread,
-        triangles=ball.triangles,
-        parts=np.full(len(ball.triangles), part),
-        light_triangles=ball.light_triangles,
-        light_parts=np.full(len(ball.light_triangles), part),
-        uv=EYE_UV_RADIUS * around * ball.angle_from_pupil[:, None] / ball.angle_from_pupil.max(),
-        uv_triangles=ball.triangles,
-        light_uv_triangles=ball.light_triangles,
-        eye_angles=np.c_[np.full(rows, side), ball.angle_from_pupil, ball.angle_around_pupil],
-    )
-
-
-@dataclass(frozen=True)
-class _Eyeball:
-    """Visible cap of an eyeball; `weights` (P, H) make it from MakeHuman's helper vertices; angles (P,) in radians."""
-
-    weights: np.ndarray
-    angle_from_pupil: np.ndarray
-    angle_around_pupil: np.ndarray
-    triangles: np.ndarray
-    light_triangles: np.ndarray
-
-
-def _eyeball(helper_points):
-    """Fit a sphere to an eye's helper vertices (H, 3), which look along +z; cover its front with a polar grid."""
-    centre = helper_points.mean(axis=0)
+    """The visible cap of an eyeball that looks along +z: a polar grid; its texture is a disc about the pupil."""
+    theta = np.r_[0, np.repeat(np.deg2rad(RINGS_DEGREES), SEGMENTS)]  # angle from the pupil
+    phi = np.r_[0, np.tile(2 * np.pi * np.arange(SEGMENTS) / SEGMENTS, len(RINGS_DEGREES))]  # and around it
+    around = np.stack([np.cos(phi), np.sin(phi)], axis=1)
+    directions = np.c_[np.sin(theta)[:, None] * around, np.cos(theta)]
+    # the helper vertices lie on a sphere; weights of these make the cap of its front
+    centre, count = helper_points.mean(axis=0), len(helper_points)
     radius = np.linalg.norm(helper_points - centre, axis=1).mean()
-    around = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
-    theta = np.r_[0, np.repeat(np.deg2rad(RINGS_DEGREES), SEGMENTS)]
-    phi = np.r_[0, np.tile(around, len(RINGS_DEGREES))]
-    directions = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=1)
-    homogeneous = np.c_[np.ones(len(helper_points)), helper_points]
+    homogeneous = np.c_[np.ones(count), helper_points]
     weights = np.c_[np.ones(len(theta)), centre + radius * directions] @ np.linalg.pinv(homogeneous)
-    return _Eyeball(weights, theta, phi, _grid(list(range(len(RINGS_DEGREES))), 1), _grid(LIGHT_RINGS, LIGHT_STRIDE))
+    spread = sparse.csr_matrix((np.ones(count), (np.arange(count), cage_indices)), (count, cage_count))
+    triangles, light = _grid(range(len(RINGS_DEGREES)), 1), _grid(LIGHT_RINGS, LIGHT_STRIDE)
+    return dict(
+        operator=sparse.csr_matrix(weights) @ spread,
+        triangles=triangles,
+        parts=np.full(len(triangles), Part.RIGHT_EYE + side),
+        light_triangles=light,
+        light_parts=np.full(len(light), Part.RIGHT_EYE + side),
+        uv=EYE_UV_RADIUS * around * theta[:, None] / theta.max(),
+        uv_triangles=triangles,
+        light_uv_triangles=light,
+        eye_angles=np.c_[np.full(len(theta), side), theta, phi],
+    )
 
 
 def _grid(rings, stride):

@@ -30,37 +30,22 @@ STATISTICS = Path(__file__).with_name("shape_statistics.npz")
 `Traits.effects`), and `covariance`. Derived by `derivations/shape_statistics.py`: heads measure as in the survey
 (`derivations/survey.py`) and vary as ICT-FaceKit's scans do (MIT)."""
 
-BUMPS, BUMP_WIDTH = 34, 18.0
-"""How many places on one side of the face have smooth displacements of their own, and how wide these are (mm)."""
-
+BUMPS, BUMP_WIDTH = 34, 18.0  # places on one side of the face that smooth displacements move, and their width (mm)
 LARGEST_DEVIATION = 2.6
 SIDE_DIFFERENCE = 0.1  # how much the sliders of left and right differ, in standard deviations of the slider
-
 ASYMMETRY_SPREAD, LARGEST_ASYMMETRY = 0.08, 0.24
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class Traits:
-    """Who a simulated person is.
+    """Who a simulated person is."""
 
-    Attributes
-    ----------
-    gender : float
-        0 female to 1 male.
-    age : float
-        0 at 25 years to 1 at 90.
-    ancestry : tuple of float
-        Weights of `ANCESTRIES`, sum 1.
-    muscle, weight : float
-        In [0, 1], 0.5 is the average.
-    """
-
-    gender: float
-    age: float
-    ancestry: tuple[float, float, float]
-    muscle: float
-    weight: float
+    gender: float  # 0 female to 1 male
+    age: float  # 0 at 25 years to 1 at 90
+    ancestry: tuple[float, float, float]  # weights of `ANCESTRIES`, sum 1
+    muscle: float  # in [0, 1], 0.5 is the average
+    weight: float  # the same
 
     @property
     def effects(self):
@@ -220,12 +205,8 @@ def _macro_weights(traits):
     genders = {"female": 1 - traits.gender, "male": traits.gender}
     ages = {"young": 1 - traits.age, "old": traits.age}
     ancestries = dict(zip(ANCESTRIES, traits.ancestry, strict=True))
-    builds = {
-        f"{muscle}-{weight}": a * b
-        for (muscle, a), (weight, b) in product(
-            _three_levels(traits.muscle, "muscle").items(), _three_levels(traits.weight, "weight").items()
-        )
-    }
+    levels = (_three_levels(getattr(traits, name), name).items() for name in ("muscle", "weight"))
+    builds = {f"{muscle}-{weight}": a * b for (muscle, a), (weight, b) in product(*levels)}
     weights = {}
     for (gender, a), (age, b) in product(genders.items(), ages.items()):
         for ancestry, c in ancestries.items():

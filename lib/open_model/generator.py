@@ -40,16 +40,17 @@ class FaceGenerator:
             raise ValueError(f"resolution is {resolution!r}, expected 'full' or 'light'")
         self.parts = generator_parts()
         mesh = self.parts.mesh
-        light = resolution == "light"
-        self.rows = mesh.light_rows if light else np.arange(mesh.operator.shape[0])
-        self.triangles = (mesh.light_triangles if light else mesh.triangles).astype(np.int64)
-        used, corners = np.unique(mesh.light_uv_triangles if light else mesh.uv_triangles, return_inverse=True)
+        rows, triangles, uv_triangles = np.arange(mesh.operator.shape[0]), mesh.triangles, mesh.uv_triangles
+        if resolution == "light":
+            rows, triangles, uv_triangles = mesh.light_rows, mesh.light_triangles, mesh.light_uv_triangles
+        self.rows, self.triangles = rows, triangles.astype(np.int64)
+        used, corners = np.unique(uv_triangles, return_inverse=True)
         self.texture_coordinates, self.texture_triangles = mesh.uv[used], corners.reshape(-1, 3)
         self.vertex_count = len(self.rows)
         self.operator = mesh.operator[self.rows].astype(np.float32)
         self.mirror = np.searchsorted(self.rows, mesh.mirror[self.rows])
         self.landmarks = {name: int(np.searchsorted(self.rows, row)) for name, row in self.parts.landmarks.items()}
-        self.maps = self.parts.maps.take(self.rows) if light else self.parts.maps
+        self.maps = self.parts.maps.take(self.rows)
 
     def person(self, random):
         """Draw one person."""

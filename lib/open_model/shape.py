@@ -14,16 +14,10 @@ from lib.open_model.assets import load_base_mesh, load_target, target_names
 
 ANCESTRIES = ("african", "asian", "caucasian")  # MakeHuman's names of its three macro targets
 
-SLIDER_FOLDERS = (
-    "head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "ears", "eyebrows", "neck",
-)  # fmt: skip
-NOT_SLIDERS = re.compile(
-    r"head-trans|head-angle|neck-trans|measure-|neck-scale-vert|neck-back|eyebrows-trans-(back|for)"
-)
-OPPOSITES = (
-    ("incr", "decr"), ("up", "down"), ("out", "in"), ("forward", "backward"), ("convex", "concave"),
-    ("compress", "uncompress"),
-)  # fmt: skip
+SLIDER_FOLDERS = "head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "ears", "eyebrows", "neck"
+NOT_SLIDERS = re.compile("head-trans|head-angle|neck-(trans|scale-vert|back)|measure-|eyebrows-trans-(back|for)")
+OPPOSITES = ("incr", "decr"), ("up", "down"), ("out", "in"), ("forward", "backward"), ("convex", "concave")
+OPPOSITES += (("compress", "uncompress"),)
 
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
 """How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see
@@ -79,16 +73,15 @@ class ShapeSampler:
         self._rows = np.array([self.slider_names.index(slider.name) for slider in sliders])
         self._sided = np.array([slider.sided for slider in sliders])
         self._one_sided = np.array([slider.less is None for slider in sliders])
-        available = set(target_names("macrodetails"))
-        anyone = Traits(gender=0.5, age=0.5, ancestry=(1 / 3, 1 / 3, 1 / 3), muscle=0.5, weight=0.5)
+        available, anyone = set(target_names("macrodetails")), Traits(0.5, 0.5, (1 / 3, 1 / 3, 1 / 3), 0.5, 0.5)
         # some memberships have no target: an average build, for instance, is the base mesh itself
-        macros = [name for name in _macro_weights(anyone) if name in available]
+        self._macros = [name for name in _macro_weights(anyone) if name in available]
         asymmetries = [name for name in target_names("asym") if "asymm" not in name]
         more, less = [slider.more for slider in sliders], [slider.less for slider in sliders if slider.less]
-        parts = {"more": more, "less": less, "asymmetries": asymmetries, "macros": macros}
+        parts = {"more": more, "less": less, "asymmetries": asymmetries, "macros": self._macros}
         ends = np.cumsum([0] + [len(part) for part in parts.values()])
         self._columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(parts)}
-        self._macros = {name: ends[-2] + k for k, name in enumerate(macros)}
+
         targets = np.stack([load_target(name, cage).ravel() for part in parts.values() for name in part])
         self._columns["bumps"] = slice(len(targets), len(targets) + 3 * BUMPS)
         self._directions = np.concatenate([targets, bumps(base_vertices).reshape(3 * BUMPS, -1)]).astype(np.float32)
@@ -96,25 +89,21 @@ class ShapeSampler:
         self.amount_count = len(self._directions) + 1
 
     @cached_property
-    def _statistics(self):
+    def _population(self):
+        """The sliders' effects, and the factor and standard deviations of their covariance."""
         with np.load(STATISTICS) as file:
-            return {name: file[name].astype(float) for name in ("effects", "covariance")}
-
-    @cached_property
-    def _spread(self):
-        """Factor and standard deviations of the sliders' covariance."""
-        covariance = self._statistics["covariance"]
+            effects, covariance = (file[name].astype(float) for name in ("effects", "covariance"))
         values, vectors = np.linalg.eigh(covariance)
-        return vectors * np.sqrt(values.clip(0)), np.sqrt(np.diag(covariance))
+        return effects, vectors * np.sqrt(values.clip(0)), np.sqrt(np.diag(covariance))
 
     def sample(self, random):
         """Draw one person: amounts (A,) of the displacements (see `cages`), and who it is (`Traits`)."""
         traits = self.sample_traits(random)
         amounts = self.macro_amounts(traits)
-        factor, deviations = self._spread
+        effects, factor, deviations = self._population
         limit = LARGEST_DEVIATION * deviations
         sliders = np.clip(factor @ random.normal(size=len(deviations)), -limit, limit)
-        sliders += self._statistics["effects"] @ traits.effects
+        sliders += effects @ traits.effects
         differences = SIDE_DIFFERENCE * self._sided * deviations[self._rows] * random.normal(size=len(self._rows))
         self.set_sliders(amounts, sliders, differences)
         asymmetries = random.normal(0, ASYMMETRY_SPREAD, len(amounts[self._columns["asymmetries"]]))
@@ -123,10 +112,8 @@ class ShapeSampler:
 
     def macro_amounts(self, traits):
         """Amounts (A,) of a person with all sliders at 0."""
-        amounts = np.zeros(self.amount_count, np.float32)
-        for name, weight in _macro_weights(traits).items():
-            if name in self._macros:
-                amounts[self._macros[name]] = weight
+        amounts, weights = np.zeros(self.amount_count, np.float32), _macro_weights(traits)
+        amounts[self._columns["macros"]] = [weights[name] for name in self._macros]
         return amounts
 
     def set_sliders(self, amounts, sliders, differences=0.0):
@@ -181,23 +168,18 @@ class Slider(NamedTuple):
 def slider_pairs():
     """Pair MakeHuman's targets to sliders: list of `Slider`."""
     targets = [name for folder in SLIDER_FOLDERS for name in target_names(folder) if not NOT_SLIDERS.search(name)]
-    known, done, sliders = set(targets), set(), []
+    endings = [each for pair in OPPOSITES for each in (pair, pair[::-1])]
+    done, sliders = set(), []
     for target in targets:
         if target in done:
             continue
-        opposite = next((name for name in _opposites(target) if name in known), None)
+        opposites = [target.removesuffix(one) + other for one, other in endings if target.endswith(f"-{one}")]
+        opposite = next((name for name in opposites if name in targets), None)
         done |= {target, opposite}
         stem = target.partition("/")[2]
         sided = stem.startswith(("l-", "r-"))
         sliders.append(Slider(stem[2:] if sided else stem, sided, target, opposite))
     return sliders
-
-
-def _opposites(target):
-    for pair in OPPOSITES:
-        for ending, other in (pair, pair[::-1]):
-            if target.endswith("-" + ending):
-                yield target.removesuffix(ending) + other
 
 
 def _macro_weights(traits):

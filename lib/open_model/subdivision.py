@@ -23,18 +23,26 @@ class Subdivision:
 
 def subdivide(faces, vertex_count):
     """Work out one Catmull-Clark step of consistently oriented quads (F, 4)."""
-    face_count = len(faces)
     sides = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
     keys, face_edges = np.unique(sides[:, 0] * vertex_count + sides[:, 1], return_inverse=True)
-    edges = np.stack(np.divmod(keys, vertex_count), axis=1)
-    face_edges = face_edges.reshape(face_count, 4)
+    edges, face_edges = np.stack(np.divmod(keys, vertex_count), axis=1), face_edges.reshape(-1, 4)
     on_boundary = np.bincount(face_edges.ravel(), minlength=len(edges)) == 1
-    face_points = _average(faces, vertex_count)
-    edge_middles = _average(edges, vertex_count)
-    vertex_points = _vertex_points(faces, edges, on_boundary, face_points, edge_middles, vertex_count)
-    edge_points = _edge_points(face_edges, on_boundary, face_points, edge_middles)
-    edge_start, face_start = vertex_count, vertex_count + len(edges)
-    corner_edges, centres = edge_start + face_edges, face_start + np.arange(face_count)
+    of_faces, of_edges, sides = _corners(faces, vertex_count), _corners(edges, vertex_count), _corners(face_edges)
+    face_points, edge_middles = of_faces / 4, of_edges / 2
+    at_faces, at_edges = of_faces.T.tocsr(), of_edges.T.tocsr()
+    # inner edge: mean of its middle and of its two faces' mean; boundary edge: its middle
+    inwards = _scale(np.where(on_boundary, 0.0, 0.5)) @ (_mean(sides.T.tocsr()) @ face_points)
+    edge_points = _scale(np.where(on_boundary, 1.0, 0.5)) @ edge_middles + inwards
+    # inner vertex of valence n: (F + 2 E + (n - 3) v) / n; boundary vertex: half itself, half its boundary edges
+    at_boundary = at_edges @ _scale(on_boundary)
+    valence, boundary_valence = _sums(at_faces), _sums(at_boundary)
+    around = _mean(at_faces) @ face_points + 2 * (_mean(at_edges) @ edge_middles) + _scale(valence - 3)
+    around = _scale(1 / np.maximum(valence, 1)) @ around
+    along = 0.5 * sparse.eye(vertex_count) + 0.25 * _scale(boundary_valence == 2) @ (at_boundary @ edge_middles)
+    inner, curve = (boundary_valence == 0) & (valence > 0), boundary_valence == 2
+    # corners of the boundary and unused vertices stay where they are
+    vertex_points = _scale(inner) @ around + _scale(curve) @ along + _scale(~inner & ~curve)
+    corner_edges, centres = vertex_count + face_edges, vertex_count + len(edges) + np.arange(len(faces))
     quads = [np.stack([faces[:, k], corner_edges[:, k], centres, corner_edges[:, k - 1]], axis=1) for k in range(4)]
     return Subdivision(
         smooth=sparse.vstack([vertex_points, edge_points, face_points]).tocsr(),
@@ -79,47 +87,21 @@ def clip_quads(faces, uv_faces, heights, uv_count):
     return apply(faces, len(heights)), apply(uv_faces, uv_count), np.concatenate([whole, half])
 
 
-def _average(members, vertex_count):
-    """Rows that average the vertices of each face or edge."""
-    count, size = members.shape
-    rows = np.repeat(np.arange(count), size)
-    return sparse.csr_matrix((np.full(members.size, 1 / size), (rows, members.ravel())), (count, vertex_count))
+def _corners(members, vertex_count=None):
+    """0/1 matrix (members, vertices): which vertices each face or edge has, in their order."""
+    rows = np.repeat(np.arange(len(members)), members.shape[1])
+    shape = len(members), vertex_count or members.max() + 1
+    return sparse.csr_matrix((np.ones(members.size), (rows, members.ravel())), shape)
+
+
+def _mean(incidence):
+    """Rows that average what touches a vertex."""
+    return _scale(1 / np.maximum(_sums(incidence), 1)) @ incidence
+
+
+def _sums(matrix):
+    return np.asarray(matrix.sum(axis=1)).ravel()
 
 
 def _scale(values):
     return sparse.diags(np.asarray(values, np.float64))
-
-
-def _incidence(members, vertex_count):
-    """0/1 matrix (vertices, members): which faces or edges touch a vertex."""
-    count, size = members.shape
-    columns = np.repeat(np.arange(count), size)
-    return sparse.csr_matrix((np.ones(members.size), (members.ravel(), columns)), (vertex_count, count))
-
-
-def _edge_points(face_edges, on_boundary, face_points, edge_middles):
-    """Inner edge: mean of its middle and of its two faces' mean; boundary edge: its middle."""
-    edge_count = len(on_boundary)
-    touching = _incidence(face_edges, edge_count)
-    beside = _scale(1 / np.asarray(touching.sum(axis=1)).ravel()) @ touching @ face_points
-    return _scale(np.where(on_boundary, 1.0, 0.5)) @ edge_middles + _scale(np.where(on_boundary, 0.0, 0.5)) @ beside
-
-
-def _vertex_points(faces, edges, on_boundary, face_points, edge_middles, vertex_count):
-    """Inner vertex of valence n: (F + 2 E + (n - 3) v) / n; boundary vertex: half itself, half its boundary edges."""
-    at_faces, at_edges = _incidence(faces, vertex_count), _incidence(edges, vertex_count)
-    face_valence = np.asarray(at_faces.sum(axis=1)).ravel()
-    edge_valence = np.asarray(at_edges.sum(axis=1)).ravel()
-    at_boundary = at_edges @ _scale(on_boundary)
-    boundary_valence = np.asarray(at_boundary.sum(axis=1)).ravel()
-    inner = (boundary_valence == 0) & (face_valence > 0)
-    curve = boundary_valence == 2
-    valence = np.where(inner, face_valence, 1)
-    mean_face = _scale(1 / np.maximum(face_valence, 1)) @ at_faces @ face_points
-    mean_edge = _scale(1 / np.maximum(edge_valence, 1)) @ at_edges @ edge_middles
-    inner_points = _scale(1 / valence) @ (mean_face + 2 * mean_edge + _scale(valence - 3.0))
-    curve_points = 0.5 * sparse.eye(vertex_count) + 0.5 * _scale(1 / np.maximum(boundary_valence, 1)) @ (
-        at_boundary @ edge_middles
-    )
-    kept = ~inner & ~curve  # corners of the boundary and unused vertices stay where they are
-    return _scale(inner) @ inner_points + _scale(curve) @ curve_points + _scale(kept)

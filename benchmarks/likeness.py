@@ -15,7 +15,8 @@ import time
 import numpy as np
 
 from lib.evaluation.bootstrap import resample_people
-from lib.evaluation.measures import PairReference, photograph_columns
+from lib.evaluation.likeness import pair_distributions
+from lib.evaluation.measures import photograph_columns
 
 SAMPLES = 1000
 
@@ -38,8 +39,7 @@ def main():
     start = time.perf_counter()
     resampling = resample_people(persons, SAMPLES, 0)
     before = time.perf_counter()
-    reference = PairReference.of(vectors, persons, resampling)
-    columns = photograph_columns(reference)
+    columns = photograph_columns(pair_distributions(vectors, persons).kinds(resampling.weights))
     seconds = time.perf_counter() - start
     result = {
         "photographs": options.photographs,

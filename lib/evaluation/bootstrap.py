@@ -13,18 +13,10 @@ INTERVAL = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class Resampling:
-    """People and how often each of them was drawn.
+    """People and how often each of them was drawn."""
 
-    Attributes
-    ----------
-    persons : ndarray (P,)
-        Names, sorted.
-    weights : ndarray (B, P)
-        float64: P people drawn from P with replacement, B times.
-    """
-
-    persons: np.ndarray
-    weights: np.ndarray
+    persons: np.ndarray  # (P,): names, sorted
+    weights: np.ndarray  # (B, P), float64: P people drawn from P with replacement, B times
 
     def numbers(self, persons):
         """Return the places (N,) in `persons` of the names (N,)."""

@@ -48,7 +48,7 @@ class SurfaceErrors(NamedTuple):
 
     def of(self, people):
         """Those of some people, a collection of names."""
-        chosen = np.array([person in people for person in self.persons], bool)
+        chosen = np.isin(self.persons, list(people))
         return SurfaceErrors(*(values[chosen] for values in self))
 
 
@@ -129,11 +129,6 @@ def surface_errors(faces, truth, total=None):
                 measured.append(waiting.popleft().result())
         measured.extend(result.result() for result in waiting)
     return np.array(measured)
-
-
-def geometry_columns(errors, persons, resampling):
-    """Measure Table 1's columns, `mean` and `deviation` over people, of errors (M,) in mm, one per person."""
-    return dict(mean=resampling.mean(errors, persons), deviation=resampling.deviation(errors, persons))
 
 
 @torch.no_grad()

@@ -16,13 +16,7 @@ def evaluate_sources(setup, regressor):
     """Evaluate a trained regressor on each of `evaluate.test_sources`, the people of other sources (paper 4).
 
     Similarities are compared with the pairs of the held-out people, as the paper compares all sources with LFW's.
-
-    Returns
-    -------
-    metrics : dict of str to dict
-        By source.
-    similarities : dict of str to ndarray (N,)
-        Cosines of N photographs and their renders, by source.
+    Returns metrics, and cosines (N,) of N photographs and their renders, by source.
     """
     metrics, similarities = {}, {}
     for name, source in setup.protocol.test_sources.items():

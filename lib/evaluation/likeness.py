@@ -24,6 +24,11 @@ class PairDistributions:
     same_by_person: np.ndarray
     different_by_person: np.ndarray
 
+    def kinds(self, weights):
+        """List name, counts (BINS,) and counts `resampled` by weights (B, P) of both kinds of pairs that there are."""
+        both = zip(("same", "different"), (self.same, self.different), self.resampled(weights))
+        return [kind for kind in both if kind[1].any()]  # unlabelled photographs have no pair of one person
+
     @property
     def same(self):
         """Counts (BINS,) of the pairs of one person; zeros when no person has two photographs."""

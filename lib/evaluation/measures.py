@@ -3,57 +3,26 @@
 ``docs/metrics.md`` defines the keys.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from lib.evaluation import likeness
 from lib.evaluation.bootstrap import mean_of_people, with_interval
-from lib.evaluation.likeness import (
-    PairDistributions,
-    earth_movers_distance,
-    earth_movers_distances,
-    histogram_by_person,
-    mean_of,
-    pair_distributions,
-    random_recall,
-    retrieval_ranks,
-    share_below,
-)
 
 TOP = (1, 5)  # recall at how many neighbours (paper Table 3)
 
 
-@dataclass(frozen=True)
-class PairReference:
-    """All pairs of photographs, and their distributions (B, BINS) in each resampling of people."""
+def photograph_columns(kinds):
+    """Measure the mean cosine of pairs of photographs (paper Fig. 5, top) by kind: `same`, `different`.
 
-    pairs: PairDistributions
-    same: np.ndarray
-    different: np.ndarray
-
-    @classmethod
-    def of(cls, embeddings, persons, resampling):
-        """Compare all photographs (N, E) of the people (N,) of a `Resampling`."""
-        pairs = pair_distributions(embeddings, persons)
-        return cls(pairs, *pairs.resampled(resampling.weights))
-
-    def kinds(self):
-        """Yield name, counts (BINS,) and resampled counts (B, BINS) of both distributions that are not empty."""
-        for name, resampled in (("same", self.same), ("different", self.different)):
-            counts = getattr(self.pairs, name)
-            if counts.any():  # unlabelled photographs have no pair of one person
-                yield name, counts, resampled
-
-
-def photograph_columns(reference):
-    """Measure the mean cosine of pairs of photographs (paper Fig. 5, top): `same`, `different`."""
+    `kinds` are of `lib.evaluation.likeness.PairDistributions.kinds`, as those of the other functions.
+    """
     return {
-        name: with_interval(mean_of(counts), mean_of(resampled), counts.sum())
-        for name, counts, resampled in reference.kinds()
+        name: with_interval(likeness.mean_of(counts), likeness.mean_of(resampled), counts.sum())
+        for name, counts, resampled in kinds
     }
 
 
-def similarity_columns(cosines, persons, reference, resampling):
+def similarity_columns(cosines, persons, kinds, resampling):
     """Measure how alike photographs and renders are (paper 4.3, Fig. 5), from cosines (M,) by kind of render.
 
     The mean of each kind; and `same_below`, `different_above`, the shares of the pairs of photographs that are less, or
@@ -62,8 +31,8 @@ def similarity_columns(cosines, persons, reference, resampling):
     columns = {name: resampling.mean(values, persons) for name, values in cosines.items()}
     sums, counts = resampling.sums_and_counts(cosines["frontal"], persons)
     mean, means = cosines["frontal"].mean(), mean_of_people(sums, counts)(resampling.weights)
-    for name, pairs, resampled in reference.kinds():
-        value, values = share_below(pairs, mean), share_below(resampled, means)
+    for name, pairs, resampled in kinds:
+        value, values = likeness.share_below(pairs, mean), likeness.share_below(resampled, means)
         if name == "same":
             columns["same_below"] = with_interval(value, values, pairs.sum())
         else:
@@ -71,35 +40,34 @@ def similarity_columns(cosines, persons, reference, resampling):
     return columns
 
 
-def distance_columns(frontal, persons, reference, resampling):
+def distance_columns(frontal, persons, kinds, resampling):
     """Measure the earth mover's distance of frontal cosines (M,) to `same` and `different` pairs (paper Table 2)."""
     numbers = resampling.numbers(persons)
-    by_person = histogram_by_person(frontal, numbers, len(resampling.persons))
-    drawn, whole = resampling.weights @ by_person, by_person.sum(0, keepdims=True)
-    return {
-        name: with_interval(
-            earth_movers_distance(whole[0], counts), earth_movers_distances(drawn, resampled), len(frontal)
-        )
-        for name, counts, resampled in reference.kinds()
-    }
+    by_person = likeness.histogram_by_person(frontal, numbers, len(resampling.persons))
+    drawn, whole = resampling.weights @ by_person, by_person.sum(0)
+    columns = {}
+    for name, counts, resampled in kinds:
+        value, values = likeness.earth_movers_distance(whole, counts), likeness.earth_movers_distances(drawn, resampled)
+        columns[name] = with_interval(value, values, len(frontal))
+    return columns
 
 
-def recall_columns(renders, photographs, chosen, persons, resampling):
-    """Measure how often a chosen render's nearest photographs are of the right person (paper 4.4, Table 3).
+def recall_columns(renders, people, photographed, resampling):
+    """Measure how often the nearest `photographed` of renders (M, E) are of the right people (M,) (paper 4.4, Table 3).
 
     `top1`, `top5`, and of a random order `random_top1`, `random_top5`.
     """
-    people = persons[chosen]
-    ranks = retrieval_ranks(renders[chosen], photographs, people, persons)
-    columns = {f"top{k}": resampling.mean(ranks < k, people) for k in TOP}
-    return columns | {f"random_top{k}": resampling.mean(random_recall(people, persons, k), people) for k in TOP}
+    persons = photographed.persons
+    ranks = likeness.retrieval_ranks(renders, photographed.embeddings, people, persons)
+    found = {f"top{k}": ranks < k for k in TOP}
+    found |= {f"random_top{k}": likeness.random_recall(people, persons, k) for k in TOP}
+    return {name: resampling.mean(values, people) for name, values in found.items()}
 
 
 def consistency_columns(renders, persons, resampling):
     """Measure mean cosines of frontal renders (M, E): one person's, `same`, at best 1; two people's, `different`."""
-    pairs = pair_distributions(renders, persons)
     weights = resampling.weights[:, resampling.numbers(np.unique(persons))]
-    return photograph_columns(PairReference(pairs, *pairs.resampled(weights)))
+    return photograph_columns(likeness.pair_distributions(renders, persons).kinds(weights))
 
 
 def coefficient_columns(coefficients, persons, resampling):
@@ -111,49 +79,31 @@ def coefficient_columns(coefficients, persons, resampling):
     columns = {}
     for name in ("shape", "texture"):
         values = getattr(coefficients, name).double().numpy()
-        moments = _Moments.of(values, persons, resampling)
-        for column in ("mean_rms", "variance", "mean_square"):
-            columns[f"{name}_{column}"] = resampling.with_interval(getattr(moments, column), len(values), biased=True)
-        if moments.freedom.any():
-            columns[f"{name}_within_person"] = resampling.with_interval(moments.within_person, len(values), biased=True)
+        for column, statistic in _moments(values, persons, resampling).items():
+            columns[f"{name}_{column}"] = resampling.with_interval(statistic, len(values), biased=True)
     return columns
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Sums over each person's coefficients (P, K); each method maps weights (B, P) to a statistic (B,).
+def _moments(values, persons, resampling):
+    """Statistics of coefficients (N, K) by name, each a function of weights of people (B, P)."""
+    sums, counts = resampling.sums_and_counts(values, persons)
+    squares = resampling.sums(values**2, persons)
+    beyond_first = np.maximum(counts - 1, 0)
+    to_own_mean = np.maximum(squares - sums**2 / np.maximum(counts, 1)[:, None], 0)
+    mean, mean_square = mean_of_people(sums, counts), mean_of_people(squares, counts)
+    within = mean_of_people(to_own_mean, beyond_first)
 
-    `freedom` counts photographs beyond the first; `within` are squared distances to the person's own mean.
-    """
-
-    counts: np.ndarray
-    freedom: np.ndarray
-    sums: np.ndarray
-    squares: np.ndarray
-    within: np.ndarray
-
-    @classmethod
-    def of(cls, values, persons, resampling):
-        sums, counts = resampling.sums_and_counts(values, persons)
-        squares = resampling.sums(values**2, persons)
-        seen = np.maximum(counts, 1)[:, None]
-        return cls(counts, np.maximum(counts - 1, 0), sums, squares, np.maximum(squares - sums**2 / seen, 0))
-
-    def _mean(self, sums, weights):
-        return mean_of_people(sums, self.counts)(weights)
-
-    def mean_rms(self, weights):
-        return np.sqrt(np.square(self._mean(self.sums, weights)).mean(1))
-
-    def mean_square(self, weights):
-        return self._mean(self.squares, weights).mean(1)
-
-    def variance(self, weights):
-        count = weights @ self.counts
-        spread = self._mean(self.squares, weights) - np.square(self._mean(self.sums, weights))
+    def variance(weights):
+        count, spread = weights @ counts, mean_square(weights) - np.square(mean(weights))
         return spread.mean(1) * count / np.maximum(count - 1, 1)
 
-    def within_person(self, weights):
-        within = mean_of_people(self.within, self.freedom)(weights).mean(1)
-        variance = self.variance(weights)
-        return within / np.where(variance > 0, variance, np.nan)
+    def within_person(weights):
+        total = variance(weights)
+        return within(weights).mean(1) / np.where(total > 0, total, np.nan)
+
+    statistics = dict(
+        mean_rms=lambda weights: np.sqrt(np.square(mean(weights)).mean(1)),
+        variance=variance,
+        mean_square=lambda weights: mean_square(weights).mean(1),
+    )
+    return statistics | (dict(within_person=within_person) if beyond_first.any() else {})

@@ -16,64 +16,34 @@ from lib.core.files import write_hdf5
 from lib.core.pictures import to_pictures
 from lib.core.processes import on_best_device
 from lib.core.progress import progress
+from lib.evaluation import distances, measures
 from lib.evaluation.bootstrap import resample_people
-from lib.evaluation.distances import (
-    EVERY_CONDITION,
-    SurfaceErrors,
-    averaged_shapes,
-    component_columns,
-    geometry_columns,
-    shape_errors,
-)
-from lib.evaluation.measures import (
-    PairReference,
-    coefficient_columns,
-    consistency_columns,
-    distance_columns,
-    photograph_columns,
-    recall_columns,
-    similarity_columns,
-)
+from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors
+from lib.evaluation.likeness import pair_distributions
 from lib.evaluation.tables import PAIRED, look_up
 from lib.face_model.model import Coefficients
 from lib.recognition.render_centre import reference_renders
 from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
 
 RENDER_BATCH = 25
-SIDE_YAW = np.pi / 4
-"""Of the two side views, radians: beyond the poses that the losses render by default."""
+SIDE_YAW = np.pi / 4  # of the two side views: beyond the poses that the losses render by default
 
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """What a method makes of the photographs, in the same order.
+    """What a method makes of the photographs, in the same order."""
 
-    Attributes
-    ----------
-    frontal : ndarray (N, E)
-        Unit-length embeddings, under the evaluation network, of a render in fixed frontal light and pose (paper 4.3).
-    pictures : ndarray (N, H, W, 3) or None
-        uint8, the frontal renders in a crop of choice, for people to look at; None with `frontal_only`.
-    views : dict of str to ndarray (V, N, E)
-        Embeddings of other renders by kind: `random_scene` (V = 1) and `side` (V = 2); empty with `frontal_only`, and
-        for a method that only gives pictures.
-    coefficients : Coefficients or None
-        None for a method that has no coefficients of the face model.
-    distances : ndarray (N,) or None
-        How far each frontal render is from the mean face's, over what random faces of the model are on average.
-    errors : SurfaceErrors or None
-        Distances of the people's faces to the true ones; None where no truth or no surface is known.
-    judged : dict of str to ndarray (N, E)
-        As `frontal`, under the setup's further judges.
-    """
-
+    # (N, E), unit-length embeddings, under the evaluation network, of renders in frontal light and pose (paper 4.3)
     frontal: np.ndarray
-    pictures: np.ndarray | None
+    pictures: np.ndarray | None  # (N, H, W, 3), uint8, the frontal renders for people to look at; None: `frontal_only`
+    # embeddings (V, N, E) of other renders: `random_scene` (V = 1) and `side` (V = 2); empty with `frontal_only`, and
+    # for a method that only gives pictures
     views: dict
-    coefficients: Coefficients | None = None
+    coefficients: Coefficients | None = None  # None for a method that has none of the face model
+    # (N,): how far frontal renders are from the mean face's, over what random faces of the model are on average
     distances: np.ndarray | None = None
-    errors: SurfaceErrors | None = None
-    judged: dict = field(default_factory=dict)
+    errors: SurfaceErrors | None = None  # of the people's faces; None where no truth or no surface is known
+    judged: dict = field(default_factory=dict)  # as `frontal`, under each of the setup's further judges
 
 
 def reconstruct_all(setup, coefficients):
@@ -144,11 +114,12 @@ def evaluate_faces(setup, coefficients, which=None, averaged=None):
     coefficients = padded(coefficients, setup.face_model)
     reconstructed, components = reconstruct_all(setup, coefficients), {}
     if setup.truth is not None:
-        averaged = averaged or averaged_shapes(coefficients.shape, photographed.persons, photographed.conditions)
-        errors = shape_errors(averaged, setup.face_model, setup.truth)
+        of = photographed.persons, photographed.conditions
+        averaged = averaged or distances.averaged_shapes(coefficients.shape, *of)
+        errors = distances.shape_errors(averaged, setup.face_model, setup.truth)
         reconstructed = replace(reconstructed, errors=errors)
         resampling = resample_people(averaged.persons, setup.protocol.bootstrap_samples, setup.protocol.seed)
-        components = component_columns(averaged, setup.face_model, setup.truth, resampling)
+        components = distances.component_columns(averaged, setup.face_model, setup.truth, resampling)
     groups = setup.groups(photographed)
     metrics = evaluate_pictures(reconstructed, photographed, setup.protocol, groups, setup.compared)
     return metrics | ({"components": {EVERY_CONDITION: components}} if components else {}), reconstructed
@@ -156,10 +127,10 @@ def evaluate_faces(setup, coefficients, which=None, averaged=None):
 
 def padded(coefficients, face_model):
     """Coefficients of the leading components alone as those of the whole model: the others are zero."""
-    missing = face_model.shape_dimension - coefficients.shape.shape[1]
-    shape = F.pad(coefficients.shape, (0, missing))
+    shape, texture = coefficients.shape, coefficients.texture
     return Coefficients(
-        shape, F.pad(coefficients.texture, (0, face_model.texture_dimension - coefficients.texture.shape[1]))
+        F.pad(shape, (0, face_model.shape_dimension - shape.shape[1])),
+        F.pad(texture, (0, face_model.texture_dimension - texture.shape[1])),
     )
 
 
@@ -186,26 +157,24 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compar
     """
     samples, seed = protocol.bootstrap_samples, protocol.seed
     resampling = resample_people(photographed.persons, samples, seed)
-    reference = pairs = PairReference.of(photographed.embeddings, photographed.persons, resampling)
+    reference = pairs = pair_distributions(photographed.embeddings, photographed.persons).kinds(resampling.weights)
     if compared is not None:
         drawn = resample_people(compared.persons, samples, seed + 1)
-        reference = PairReference.of(compared.embeddings, compared.persons, drawn)
-    everything = np.ones(len(photographed), bool)
-    subsets = {EVERY_CONDITION: everything}
+        reference = pair_distributions(compared.embeddings, compared.persons).kinds(drawn.weights)
+    subsets = {EVERY_CONDITION: np.ones(len(photographed), bool)}
     subsets |= {name: photographed.conditions == name for name in sorted(set(photographed.conditions) - {""})}
 
     def likeness(chosen):
         return _likeness(chosen, photographed, reconstructed, reference, resampling)
 
-    metrics = dict(photographs={EVERY_CONDITION: photograph_columns(pairs)}) | _by_row(subsets, likeness)
+    metrics = dict(photographs={EVERY_CONDITION: measures.photograph_columns(pairs)}) | _by_row(subsets, likeness)
     grouped = {name: _by_row(rows, likeness) for name, rows in (groups or {}).items()}
     if reconstructed.errors is not None:
-        people, conditions, _ = errors = reconstructed.errors
-        metrics |= _geometry(errors, {row: conditions == row for row in subsets}, protocol)
+        errors = reconstructed.errors
+        metrics |= _geometry(errors, {row: errors.conditions == row for row in subsets}, protocol)
+        overall = errors.conditions == EVERY_CONDITION
         for name, rows in (groups or {}).items():
-            members = {row: set(photographed.persons[chosen]) for row, chosen in rows.items()}
-            overall = conditions == EVERY_CONDITION
-            chosen = {row: overall & [person in who for person in people] for row, who in members.items()}
+            chosen = {row: overall & np.isin(errors.persons, photographed.persons[who]) for row, who in rows.items()}
             grouped[name] |= _geometry(errors, chosen, protocol, protocol.smallest_group)
     for cell in filter(None, (look_up(metrics, key) for key in PAIRED)):
         cell.keep_draws()
@@ -217,15 +186,16 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compar
 
 def _geometry(errors, subsets, protocol, smallest=1):
     """Table 1 of the faces (M,) in each subset whose truth is known, where there are `smallest` of them at least."""
-    people, _, distances = errors
-    known = ~np.isnan(distances)
+    known = ~np.isnan(errors.distances)
     if not known.any():
         return {}
-    resampling = resample_people(people[known], protocol.bootstrap_samples, protocol.seed)
-    subsets = {row: known & chosen for row, chosen in subsets.items() if (known & chosen).sum() >= smallest}
-    return _by_row(
-        subsets, lambda chosen: dict(geometry=geometry_columns(distances[chosen], people[chosen], resampling))
-    )
+    resampling = resample_people(errors.persons[known], protocol.bootstrap_samples, protocol.seed)
+
+    def columns(chosen):
+        measured = errors.distances[chosen], errors.persons[chosen]
+        return dict(geometry=dict(mean=resampling.mean(*measured), deviation=resampling.deviation(*measured)))
+
+    return _by_row({row: known & rows for row, rows in subsets.items() if (known & rows).sum() >= smallest}, columns)
 
 
 def _by_row(subsets, columns_of):
@@ -240,18 +210,20 @@ def _by_row(subsets, columns_of):
 
 def _likeness(chosen, photographed, reconstructed, reference, resampling):
     """Table -> column of some of the photographs."""
-    persons, embeddings = photographed.persons[chosen], photographed.embeddings[chosen]
-    cosines = dict(frontal=(embeddings * reconstructed.frontal[chosen]).sum(1))
+    persons, embeddings, frontal = (
+        each[chosen] for each in (photographed.persons, photographed.embeddings, reconstructed.frontal)
+    )
+    cosines = dict(frontal=(embeddings * frontal).sum(1))
     cosines |= {name: (embeddings * view[:, chosen]).sum(2).mean(0) for name, view in reconstructed.views.items()}
     tables = dict(
-        similarity=similarity_columns(cosines, persons, reference, resampling),
-        earth_movers_distance=distance_columns(cosines["frontal"], persons, reference, resampling),
-        recall=recall_columns(reconstructed.frontal, photographed.embeddings, chosen, photographed.persons, resampling),
-        consistency=consistency_columns(reconstructed.frontal[chosen], persons, resampling),
+        similarity=measures.similarity_columns(cosines, persons, reference, resampling),
+        earth_movers_distance=measures.distance_columns(cosines["frontal"], persons, reference, resampling),
+        recall=measures.recall_columns(frontal, persons, photographed, resampling),
+        consistency=measures.consistency_columns(frontal, persons, resampling),
     )
     if reconstructed.coefficients is not None:
         which = torch.from_numpy(np.flatnonzero(chosen))
-        tables["coefficients"] = coefficient_columns(reconstructed.coefficients[which], persons, resampling)
+        tables["coefficients"] = measures.coefficient_columns(reconstructed.coefficients[which], persons, resampling)
     if reconstructed.distances is not None:
         tables["exaggeration"] = dict(distance=resampling.mean(reconstructed.distances[chosen], persons))
     return tables
@@ -273,10 +245,8 @@ def loopback_table(setup, regressor, coefficients):
     squares = (torch.cat(reread) - coefficients.cat()).square()
     differences = Coefficients.split(squares, setup.face_model.shape_dimension)
     resampling = resample_people(persons, protocol.bootstrap_samples, protocol.seed)
-    columns = {
-        name: resampling.mean(getattr(differences, name).mean(1).numpy(), persons) for name in ("shape", "texture")
-    }
-    return {EVERY_CONDITION: columns}
+    columns = {name: getattr(differences, name).mean(1).numpy() for name in ("shape", "texture")}
+    return {EVERY_CONDITION: {name: resampling.mean(values, persons) for name, values in columns.items()}}
 
 
 def save_evaluation(path, photographed, reconstructed, sources=None):

@@ -156,8 +156,7 @@ def test_the_texture_covers_the_face_once(resolution):
 @pytest.mark.parametrize("resolution", ["full", "light"])
 def test_the_rim_is_one_smooth_curve(resolution):
     generator = FaceGenerator(resolution)
-    mesh = generator.parts.mesh
-    edges = open_edges(generator.triangles, mesh.light_parts if resolution == "light" else mesh.parts, Part.SKIN)
+    edges = open_edges(generator.triangles, generator.maps.part[generator.triangles].max(axis=1), Part.SKIN)
     following = dict(edges.tolist())
     rim = [edges[0, 0]]
     while following[rim[-1]] != rim[0]:

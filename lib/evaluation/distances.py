@@ -15,8 +15,7 @@ from lib.evaluation.surfaces import crop_to_sphere, make_surface, reconstruction
 
 EVERY_CONDITION = "all"
 COMPONENT_GROUPS = ((0, 10), (10, 20), (20, 50))
-SIDE_BY_SIDE = 2
-"""Faces that are measured at once: while one is in numpy, which takes one core, another looks for neighbours."""
+SIDE_BY_SIDE = 2  # faces measured at once: while one is in numpy, on one core, another looks for neighbours
 
 
 @lru_cache(maxsize=32)
@@ -91,8 +90,7 @@ def shape_errors(averaged, face_model, truth):
         rows, triangles = outer_skin(face_model)
 
     def vertices_of(shape):
-        with torch.no_grad():
-            return face_model.vertices(shape[None])[0].numpy()
+        return face_model.vertices(shape[None])[0].numpy()
 
     mean = make_surface(vertices_of(torch.zeros_like(averaged.shape[0]))[rows], triangles)
 
@@ -131,7 +129,6 @@ def surface_errors(faces, truth, total=None):
     return np.array(measured)
 
 
-@torch.no_grad()
 def true_coefficients(face_model, truth):
     """Shape coefficients (P, S) of the nearest faces of the model to the true ones, which have its topology."""
     modes = face_model.shape_modes.flatten(1)

@@ -90,22 +90,18 @@ def _bins(cosines):
 
 def mean_of(counts):
     """Return the mean of a histogram (BINS,), or of each row of several (B, BINS)."""
-    return _plain(counts @ CENTRES / _total(counts))
+    return counts @ CENTRES / _total(counts)
 
 
 def share_below(counts, value):
     """Return the share of a histogram (BINS,) below a value, to a bin's width (paper 4.3); or of several (B, BINS)."""
     below = np.asarray(value)[..., None] > CENTRES
-    return _plain((counts * below).sum(-1) / _total(counts))
+    return (counts * below).sum(-1) / _total(counts)
 
 
 def _total(counts):
     total = counts.sum(-1).astype(np.float64)
     return np.where(total > 0, total, np.nan)
-
-
-def _plain(values):
-    return float(values) if np.ndim(values) == 0 else values
 
 
 def pair_auc(pairs):
@@ -120,9 +116,7 @@ def roc_curve(pairs):
     False accepts (share of pairs of two people) and true accepts (share of pairs of one person), each (BINS + 1,), from
     the strictest threshold (0, 0) to the most lenient (1, 1).
     """
-    return tuple(
-        np.concatenate([[0.0], np.cumsum(counts[::-1]) / counts.sum()]) for counts in (pairs.different, pairs.same)
-    )
+    return tuple(np.append(0.0, np.cumsum(counts[::-1]) / counts.sum()) for counts in (pairs.different, pairs.same))
 
 
 def earth_movers_distance(counts, others):

@@ -19,14 +19,10 @@ from lib.face_model.model import IBUG_LANDMARKS, NOW_LANDMARKS
 ENDINGS = (".glb", ".gltf", ".off", ".stl", ".obj", ".ply")  # of several meshes with one name the last of these counts
 
 UNITS = dict(mm=1.0, cm=10.0, m=1000.0)
-LEAST_SIZE, LARGEST_SIZE = 60.0, 1000.0
-"""mm that the longest side of a face, or of a scan of head and shoulders, may measure."""
-
+LEAST_SIZE, LARGEST_SIZE = 60.0, 1000.0  # mm of the longest side of a face, or of a scan of head and shoulders
 LANDMARK_ENDINGS = (".landmarks.json", ".txt", ".npy", ".pp", "_picked_points.pp")
 COMMON_LANDMARKS = "landmarks.json"  # of all meshes in a folder and in its folders
-
 FARTHEST_LANDMARK = 0.1  # of the mesh's longest side, that a landmark may lie off it
-
 LISTS = {1: ("nose_tip",), 7: NOW_LANDMARKS, 51: IBUG_LANDMARKS[17:], 68: IBUG_LANDMARKS}
 """What a list of so many points names."""
 
@@ -121,11 +117,9 @@ def find_pairs(predictions, scans, protocol, unit=None, truth_unit=None):
         Pair(name, matched[name], _with_unit(found[name], unit), _with_unit(truths[matched[name]], truth_unit))
         for name in sorted(found, key=lambda name: (matched[name], name))
     ]
-    idle = sorted(truths.keys() - matched.values())
-    if idle:
-        print(
-            f"{len(idle)} of {len(truths)} scans have no prediction: {', '.join(idle[:5])}{', ...' if idle[5:] else ''}"
-        )
+    if idle := sorted(truths.keys() - matched.values()):
+        named = ", ".join(idle[:5]) + (", ..." if idle[5:] else "")
+        print(f"{len(idle)} of {len(truths)} scans have no prediction: {named}")
     for pair in progress(pairs, "checking", unit="mesh"):
         face, scan = pair.prediction.read(), read_scan(pair.scan)
         pair.scan.check_size(scan, "--truth-unit")
@@ -133,9 +127,8 @@ def find_pairs(predictions, scans, protocol, unit=None, truth_unit=None):
         if (protocol.crop == NOW_CROP or protocol.regions) and scan.seven is None:
             raise StudyError(f"{pair.scan.path} lacks the seven landmarks of NoW, which this needs; {GUIDE}")
         if (protocol.crop == NOW_CROP or protocol.align == "landmarks") and common < 3:
-            raise StudyError(
-                f"{pair.prediction.path} has {common} landmarks in common with its scan, at least 3 are needed; {GUIDE}"
-            )
+            has = f"{pair.prediction.path} has {common} landmarks in common with its scan"
+            raise StudyError(f"{has}, at least 3 are needed; {GUIDE}")
         if common < 3 or protocol.align == "none" or "none" in protocol.scalings:  # else any unit will do
             pair.prediction.check_size(face, "--unit")
     return pairs
@@ -163,12 +156,9 @@ def _match(predictions, scans):
     folders = Counter(Path(name).parent for name in scans)
     people = {Path(name).parent: name for name in scans if folders[Path(name).parent] == 1 and "/" in name}
     people |= {Path(name): name for name in scans}
-    matched = {
-        name: next((people[one] for one in (Path(name), *Path(name).parents) if one in people), None)
-        for name in predictions
-    }
-    lost = [str(predictions[name]) for name, scan in matched.items() if scan is None]
-    if lost:
+    places = {name: (Path(name), *Path(name).parents) for name in predictions}
+    matched = {name: next((people[one] for one in above if one in people), None) for name, above in places.items()}
+    if lost := [str(predictions[name]) for name, scan in matched.items() if scan is None]:
         raise StudyError(
             f"{lost[0]} is of no scan{f' (and {len(lost) - 1} more)' if lost[1:] else ''}: call it NAME or "
             f"NAME/ANYTHING, where NAME is one of the scans: {', '.join([*scans][:5])}"

@@ -26,9 +26,7 @@ MADE = f"{MADE_BY}evaluation.meshes"
 TABLES = ("people.csv", "meshes.csv", "summary.json", "cumulative.png")
 SOME_FAILED = 3
 MILLIMETRES = (1, 2, 3, 5, 10)  # of which the share of the points below is told
-
 LARGEST = 5.0  # mm at the end of the error maps' colours
-
 VIEWS, VIEW_SIZE = (-45, 0, 45), 320  # turns in degrees of the error maps; pixels a side
 
 EXAMPLES = """examples:

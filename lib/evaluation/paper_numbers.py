@@ -45,41 +45,28 @@ RECALL = _table(
 """Table 3: the person's photograph among the nearest, under VGG-Face."""
 
 
-def _beside(frame, column, *data, row=PAPER):
+def _beside(frame, column, row=PAPER):
     """Write one row's numbers in a column of a table as `0.87 (MoFA-Test), 0.16 (LFW)`."""
-    return ", ".join(f"{frame.loc[row, (name, column)]} ({name})" for name in data)
+    return ", ".join(f"{frame.loc[row, (name, column)]} ({name})" for name in ("MoFA-Test", "LFW"))
 
 
 BESIDE = {
-    "recall.all.top1": ("top-1 recall", _beside(RECALL, "top-1", "MoFA-Test", "LFW")),
-    "recall.all.top5": ("top-5 recall", _beside(RECALL, "top-5", "MoFA-Test", "LFW")),
-    "recall.all.random_top1": (
-        "top-1 recall of a random order",
-        _beside(RECALL, "top-1", "MoFA-Test", "LFW", row="random"),
-    ),
-    "recall.all.random_top5": (
-        "top-5 recall of a random order",
-        _beside(RECALL, "top-5", "MoFA-Test", "LFW", row="random"),
-    ),
+    "recall.all.top1": ("top-1 recall", _beside(RECALL, "top-1")),
+    "recall.all.top5": ("top-5 recall", _beside(RECALL, "top-5")),
+    "recall.all.random_top1": ("top-1 recall of a random order", _beside(RECALL, "top-1", "random")),
+    "recall.all.random_top5": ("top-5 recall of a random order", _beside(RECALL, "top-5", "random")),
     "similarity.all.frontal": ("similarity of photograph and render", "0.403 (MoFA-Test)"),
     "similarity.all.same_below": ("same-person pairs less alike than that", "0.227 (LFW pairs)"),
     "similarity.all.different_above": ("different-person pairs more alike than that", "0.0004 (LFW pairs)"),
     "photographs.all.same": ("similarity of photographs of one person", "0.50 (LFW)"),
     "earth_movers_distance.all.same": (
         "earth mover's distance to same-person pairs",
-        _beside(EARTH_MOVERS_DISTANCE, "same", "MoFA-Test", "LFW"),
+        _beside(EARTH_MOVERS_DISTANCE, "same"),
     ),
-    "earth_movers_distance.all.different": (
-        "… to different-person pairs",
-        _beside(EARTH_MOVERS_DISTANCE, "diff.", "MoFA-Test", "LFW"),
-    ),
-    **{
-        f"geometry.{condition}.{key}": (title.format(condition), f"{GEOMETRY.loc[PAPER, (condition, column)]} (MICC)")
-        for condition in ("cooperative", "indoor", "outdoor")
-        for key, column, title in (
-            ("mean", "mean", "distance to the true shape, {}, mm"),
-            ("deviation", "std.", "… standard deviation over people, {}"),
-        )
-    },
+    "earth_movers_distance.all.different": ("… to different-person pairs", _beside(EARTH_MOVERS_DISTANCE, "diff.")),
 }
 """Title and published numbers, with the data they were measured on, of measures by their key."""
+for _condition in ("cooperative", "indoor", "outdoor"):
+    _mean, _deviation = (f"{GEOMETRY.loc[PAPER, (_condition, part)]} (MICC)" for part in ("mean", "std."))
+    BESIDE[f"geometry.{_condition}.mean"] = f"distance to the true shape, {_condition}, mm", _mean
+    BESIDE[f"geometry.{_condition}.deviation"] = f"… standard deviation over people, {_condition}", _deviation

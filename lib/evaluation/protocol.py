@@ -135,25 +135,11 @@ def padded(coefficients, face_model):
 
 
 def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compared=None):
-    """Evaluate a method that may give no more than a picture of each face.
+    """Evaluate a method that may give no more than a picture of each face: metrics.
 
-    Parameters
-    ----------
-    reconstructed : Reconstructed
-        Of N photographs; tables that need what is None or empty are left out.
-    photographed : lib.photos.store.Photographs
-        Of N photographs.
-    protocol : lib.core.params.EvaluateParams
-        Its `seed`, `bootstrap_samples` and `smallest_group` are used.
-    groups : dict of str to dict of str to ndarray (N,) or None
-        From `lib.photos.people.groups_of`.
-    compared : Photographs or None
-        Whose pairs similarities are compared with; None: those of `photographed`.
-
-    Returns
-    -------
-    dict
-        Metrics.
+    `reconstructed` is of N photographs, `photographed` these `Photographs`; tables that need what is None or empty are
+    left out. Of `protocol` (`EvaluateParams`) the `seed`, `bootstrap_samples` and `smallest_group` are used; `groups`
+    are of `lib.photos.people.groups_of`; `compared` are the photographs whose pairs similarities are compared with.
     """
     samples, seed = protocol.bootstrap_samples, protocol.seed
     resampling = resample_people(photographed.persons, samples, seed)

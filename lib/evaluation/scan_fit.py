@@ -14,18 +14,13 @@ NOSE_TIP = "center.nose.tip"
 RIGID_ROUNDS, SHAPE_ROUNDS = 25, 25
 FIT_POINTS = 8000  # vertices of the model that the fit looks at, spread evenly over the face
 
+# standard deviation (mm) of a point's distance to the scan that the fit expects, against the coefficients' standard
+# normal prior: more than a scanner's noise, since neighbouring points err together
 NOISE = 2.0
-"""Standard deviation (mm) of a point's distance to the scan that the fit expects. Neighbouring points err together, so
-it is more than a scanner's noise: it weighs the distances against the coefficients' standard normal prior."""
 
 LEAST_COSINE = 0.6  # of the angle between the normals of two points that may belong together
-
-OUTLIER_FACTOR, SMALLEST_REACH = 4.0, 2.0
-"""Pairs farther apart than this many times the median distance, and than this many mm, are left out."""
-
-VIEWS = [(0, 0), (-45, 0), (45, 0), (-80, 0), (80, 0), (0, -40), (0, 40)]
-"""Turn and nod, in degrees, of the views in which the outer skin is looked for."""
-
+OUTLIER_FACTOR, SMALLEST_REACH = 4.0, 2.0  # pairs farther apart than so many medians, and so many mm, are left out
+VIEWS = [(0, 0), (-45, 0), (45, 0), (-80, 0), (80, 0), (0, -40), (0, 40)]  # turn and nod in degrees, for the outer skin
 VIEW_RADIUS, VIEW_SIZE, COVER = 250.0, 512, 1.0
 """Half the side of a view and the depth below the visible surface that still counts as it, mm; pixels a side."""
 
@@ -58,7 +53,8 @@ def fit_scan(face_model, scan, components):
     many leading shape components may be used.
     """
     rows, triangles = outer_skin(face_model)
-    mean, directions = _shape_model(face_model, components, rows)
+    mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows].double().numpy()
+    directions = face_model.shape_modes[:components, rows].double().numpy()  # a standard deviation long
     average = make_surface(mean, triangles)
     chosen = np.flatnonzero(~average.border)
     chosen = chosen[:: max(1, len(chosen) // FIT_POINTS)]
@@ -79,8 +75,7 @@ def outer_skin(face_model):
 
     Vertices (M,) that are not covered in one of the views at least, rising, and triangles (T, 3) that count in these.
     """
-    with torch.no_grad():
-        mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0]
+    mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0]
     turns = Rotation.from_euler("YX", VIEWS, degrees=True).as_matrix()
     turned = (mean - mean.mean(0)) @ torch.from_numpy(turns).float().mT
     clip = torch.cat([turned / VIEW_RADIUS * torch.tensor([1, 1, -1]), torch.ones(*turned.shape[:2], 1)], 2)
@@ -128,10 +123,3 @@ class _Problem:
         facing = (normals * self.normals).sum(1) > LEAST_COSINE
         inner = ~self.scan.border[nearest] & facing
         return inner & (distances < max(OUTLIER_FACTOR * np.median(distances[inner]), SMALLEST_REACH))
-
-
-def _shape_model(face_model, components, rows):
-    """Mean (M, 3) and directions (K, M, 3), a standard deviation long, of the leading components (Eq. 1 is linear)."""
-    with torch.no_grad():
-        mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows]
-    return mean.double().numpy(), face_model.shape_modes[:components, rows].double().numpy()

@@ -23,8 +23,7 @@ ICP_STEPS = 40
 ICP_POINTS = 3000
 ICP_TOLERANCE = 2e-3
 LEAST_PAIRS = 20
-FARTHEST_PAIR = 15.0
-"""mm: farther apart, two points are no pair (a throat outside the crop and the mouth cavity within it)."""
+FARTHEST_PAIR = 15.0  # mm: farther apart, two points are no pair (a throat outside the crop and the mouth's cavity)
 PAIRS_AT_ONCE = 300_000  # of a point and a triangle that are measured at once
 
 
@@ -129,11 +128,8 @@ def register(source, target, start=None, scaled=True):
         nearest = nearest[kept]
         vertices, normals = moved.apply(source.vertices[nearest]), source.normals[nearest] @ moved.rotation.T
         step = _linear_step(vertices, normals, points[kept], scaled)
-        moved = Similarity(
-            step.scale * moved.scale,
-            step.rotation @ moved.rotation,
-            step.scale * step.rotation @ moved.shift + step.shift,
-        )
+        shift = step.scale * step.rotation @ moved.shift + step.shift
+        moved = Similarity(step.scale * moved.scale, step.rotation @ moved.rotation, shift)
         if np.abs(step.apply(points) - points).max() < ICP_TOLERANCE:
             break
     return moved
@@ -203,7 +199,7 @@ def symmetric_distance(one, other):
 
 
 def _border(triangles, count):
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     uses = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count)).tocsr().tocoo()
     single = uses.data == 1
     border = np.zeros(count, bool)

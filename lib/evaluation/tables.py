@@ -116,15 +116,12 @@ def summary(metrics):
 
 
 def comparison(names):
-    """Compare all measures of several regressors: a DataFrame of text, such as `0.41 [0.38, 0.44]`.
-
-    One row per measure (unmeasured ones are left out), one column per regressor.
-    """
+    """Compare all measures of several regressors, as `comparison_table`."""
     return comparison_table({name: read_metrics(name) for name in names})
 
 
 def comparison_table(metrics):
-    """Do the same as `comparison` with metrics at hand: dict of str to dict."""
+    """Compare all measures of metrics by method: text such as `0.41 [0.38, 0.44]`, a row per measure that is there."""
     rows = {title: [interval_text(look_up(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
     table = pd.DataFrame(rows, index=list(metrics)).T
     return table[(table != "").any(axis=1)]
@@ -158,10 +155,8 @@ def leaves(metrics, path=()):
 def metrics_table(metrics, tables):
     """Show some tables of one method, by name: measures below one another, photographs side by side, as text."""
     rows = {}
-    for name in tables:
-        for row, columns in metrics.get(name, {}).items():
-            for column, leaf in columns.items():
-                rows.setdefault((name, column), {})[row] = interval_text(leaf)
+    for (name, row, column), leaf in leaves({name: metrics[name] for name in tables if name in metrics}):
+        rows.setdefault((name, column), {})[row] = interval_text(leaf)
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["table", "measure"])) if rows else table
 

@@ -18,11 +18,8 @@ from lib.core.files import write_hdf5
 
 GROUPS = ("shape", "color", "expression")
 TEXTURE = "shape/representer/texture"
-SMALLEST_EXTENT, LARGEST_EXTENT = 60.0, 1200.0
-"""Plausible size of a face or head in mm, along the longest side of the bounding box of the mean."""
-
-LARGEST_LANDMARK_GAP = 10.0
-"""A landmark farther than this (mm) from every vertex of the mean belongs to another frame or unit."""
+SMALLEST_EXTENT, LARGEST_EXTENT = 60.0, 1200.0  # mm: plausible longest side of the mean's bounding box
+LARGEST_LANDMARK_GAP = 10.0  # mm to the nearest vertex: beyond it, a landmark belongs to another frame or unit
 
 
 @dataclass(frozen=True)
@@ -55,24 +52,11 @@ class FaceModelFile:
 
 
 def read_face_model(path, shape_dimension, texture_dimension, expression_dimension):
-    """Read a file of the BFM 2017 layout and check that it is what it should be.
+    """Read a file of the BFM 2017 layout: a `FaceModelFile` of float32 arrays, cells int32.
 
-    Parameters
-    ----------
-    path : str or Path
-    shape_dimension, texture_dimension, expression_dimension : int
-        How many of the components to keep, the ones of largest variance.
-
-    Returns
-    -------
-    FaceModelFile
-        float32 arrays, cells int32.
-
-    Raises
-    ------
-    StudyError
-        Missing or truncated file, missing dataset, wrong shape, unit, triangle indices or colours, too few components,
-        values that are not finite.
+    The dimensions are how many of the components to keep, those of largest variance. StudyError: missing or truncated
+    file, missing dataset, wrong shape, unit, triangle indices or colours, too few components, values that are not
+    finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -80,10 +64,10 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
             f"{path}: there is no such face model. Run the stage face_model, or put a BFM 2017 file "
             "(model2017-1_bfm_nomouth.h5) or a folder of meshes (docs/face-model.md) at this place."
         )
-    dimensions = dict(zip(GROUPS, (shape_dimension, texture_dimension, expression_dimension), strict=True))
+    dimensions = zip(GROUPS, (shape_dimension, texture_dimension, expression_dimension))
     try:
         with h5py.File(path, "r") as file, np.errstate(over="ignore"):
-            models = {name: _read_linear_model(file, path, name, dimensions[name]) for name in GROUPS}
+            models = {name: _read_linear_model(file, path, name, dimension) for name, dimension in dimensions}
             cells = _numbers(_dataset(file, path, "shape/representer/cells"), path)
             points = _numbers(_dataset(file, path, "shape/representer/points"), path)
             landmarks = _text(_dataset(file, path, "metadata/landmarks/json"), path)
@@ -102,13 +86,7 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
         raise StudyError(f"{path}: shape/representer/points is {points.shape}, expected (3, {vertex_count}).")
     if layout and layout[1].shape != cells.T.shape:
         raise StudyError(f"{path}: {TEXTURE}/cells is {layout[1].T.shape}, expected {cells.shape}, as the triangles.")
-    return FaceModelFile(
-        **models,
-        cells=cells.astype(np.int32),
-        points=points.astype(np.float32),
-        landmarks=landmarks,
-        texture_layout=layout,
-    )
+    return FaceModelFile(*models.values(), cells.astype(np.int32), points.astype(np.float32), landmarks, layout)
 
 
 def write_face_model(path, model):
@@ -120,10 +98,9 @@ def write_face_model(path, model):
     def fill(file):
         for name in GROUPS:
             linear, group = getattr(model, name), file.create_group(f"{name}/model")
-            group["mean"] = linear.mean.astype(np.float32)
-            group["pcaBasis"] = linear.basis.astype(np.float32)
-            group["pcaVariance"] = linear.variance.astype(np.float32)
-            group["noiseVariance"] = linear.noise_variance.astype(np.float32)
+            arrays = linear.mean, linear.basis, linear.variance, linear.noise_variance
+            for part, values in zip(("mean", "pcaBasis", "pcaVariance", "noiseVariance"), arrays):
+                group[part] = values.astype(np.float32)
         file["shape/representer/cells"] = model.cells.astype(np.int32)
         file["shape/representer/points"] = model.points.astype(np.float32)
         file["metadata/landmarks/json"] = np.bytes_(model.landmarks.encode())
@@ -232,9 +209,8 @@ def _check_means(path, models):
         raise StudyError(f"{path}: the numbers of vertices differ ({sizes}), expected one mesh for all three.")
     extent = float(np.ptp(shape.reshape(-1, 3), axis=0).max())
     if not SMALLEST_EXTENT <= extent <= LARGEST_EXTENT:
-        guess = (
-            "metres" if extent < 2 else "centimetres" if extent < SMALLEST_EXTENT else "micrometres (as in BFM 2009)"
-        )
+        small = "metres" if extent < 2 else "centimetres"
+        guess = small if extent < SMALLEST_EXTENT else "micrometres (as in BFM 2009)"
         raise StudyError(
             f"{path}: the mean face is {extent:.4g} units long: {guess}? Expected millimetres, "
             f"{SMALLEST_EXTENT:.0f} to {LARGEST_EXTENT:.0f}. Scale mean, points and landmarks by the factor to mm "

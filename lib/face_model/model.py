@@ -50,23 +50,19 @@ class FaceModel(torch.nn.Module):
     Everything is a buffer: nothing is trained, and nothing enters a checkpoint. Vertices are in mm in the Basel Face
     Model's frame: +x to the subject's left, +y up, +z out of the face, the nose tip near (0, -27, 112).
 
-    Parameters
-    ----------
-    data : FaceModelFile
-        Arrays in the BFM 2017 layout.
-    source : str
-        Where the data come from, named in errors.
+    `data` is a `FaceModelFile`, `source` where it comes from, named in errors.
 
     Attributes
     ----------
+    vertex_count, shape_dimension, texture_dimension, expression_dimension : int
+        N, and the numbers of coefficients S, K and E.
     triangles : Tensor (T, 3)
         int64, counter-clockwise seen from outside.
     landmarks : dict of str to int
         Vertex of each named landmark, with BFM's names (`center.nose.tip`, `left.eye.corner_outer`, …), in the open
         model `IBUG_LANDMARKS` too.
     texture_layout : tuple of (ndarray (U, 2), ndarray (T, 3)) or None
-        Texture coordinates in [0, 1], v upwards, and which of them the corners of each triangle have; None where the
-        file has none.
+        As `FaceModelFile.texture_layout`; None where the file has none.
     """
 
     def __init__(self, data, source="the face model"):
@@ -75,6 +71,9 @@ class FaceModel(torch.nn.Module):
         self._shape = _Decoder(data.shape)
         self._texture = _Decoder(data.color, limits=(0.0, 1.0))
         self._expression = _Decoder(data.expression)
+        dimensions = [len(model.variance) for model in (data.shape, data.color, data.expression)]
+        self.shape_dimension, self.texture_dimension, self.expression_dimension = dimensions
+        self.vertex_count = data.points.shape[1]
         triangles = torch.from_numpy(data.cells.astype("int64")).t().contiguous()
         self.register_buffer("triangles", triangles, persistent=False)
         self._points, self._landmark_text, self.texture_layout = data.points, data.landmarks, data.texture_layout
@@ -96,19 +95,10 @@ class FaceModel(torch.nn.Module):
         write_face_model(path, FaceModelFile(*models, cells, self._points, self._landmark_text, self.texture_layout))
 
     def vertices(self, shape, expression=None):
-        """Decode shape and expression: S(s, e) = mu_S + P_SS W_SS s + P_SE W_SE e (Eq. 1).
+        """Decode shape (B, S) and expression (B, E): S(s, e) = mu_S + P_SS W_SS s + P_SE W_SE e (Eq. 1).
 
-        Parameters
-        ----------
-        shape : Tensor (B, S)
-            Standard normal coefficients, on any device.
-        expression : Tensor (B, E) or None
-            Standard normal coefficients; None is the neutral face, without the mean of the expressions.
-
-        Returns
-        -------
-        Tensor (B, N, 3)
-            mm, model frame, differentiable, on the model's device.
+        Coefficients are standard normal, on any device; without an expression the face is neutral, and lacks the mean
+        of the expressions. Tensor (B, N, 3), mm in the model's frame, differentiable, on the model's device.
         """
         flat = self._shape(shape)
         if expression is not None:
@@ -116,39 +106,11 @@ class FaceModel(torch.nn.Module):
         return flat.unflatten(-1, (-1, 3))
 
     def albedo(self, texture):
-        """Decode texture: T(t) = mu_T + P_T W_T t (Eq. 1), clamped to the colours there are.
+        """Decode texture (B, K): T(t) = mu_T + P_T W_T t (Eq. 1), clamped to the colours there are.
 
-        Parameters
-        ----------
-        texture : Tensor (B, K)
-            Standard normal coefficients.
-
-        Returns
-        -------
-        Tensor (B, N, 3)
-            sRGB-encoded in [0, 1], differentiable where it is not clamped.
+        Tensor (B, N, 3), sRGB-encoded in [0, 1], differentiable where it is not clamped.
         """
         return self._texture(texture).unflatten(-1, (-1, 3))
-
-    @property
-    def vertex_count(self):
-        """N."""
-        return self._points.shape[1]
-
-    @property
-    def shape_dimension(self):
-        """S, the number of shape coefficients."""
-        return self._shape.dimension
-
-    @property
-    def texture_dimension(self):
-        """K, the number of texture coefficients."""
-        return self._texture.dimension
-
-    @property
-    def expression_dimension(self):
-        """E, the number of expression coefficients."""
-        return self._expression.dimension
 
     @property
     def shape_modes(self):
@@ -177,10 +139,7 @@ class FaceModel(torch.nn.Module):
     @property
     def alignment_vertices(self):
         """Vertices whose mean is each of `POINT_NAMES`: dict of tuples; StudyError where the file lacks corners."""
-        return {
-            point: tuple(self.landmark_vertices(names))
-            for point, names in zip(POINT_NAMES, ALIGNMENT_LANDMARKS, strict=True)
-        }
+        return {point: tuple(self.landmark_vertices(names)) for point, names in zip(POINT_NAMES, ALIGNMENT_LANDMARKS)}
 
     def landmark_vertices(self, names):
         """Look up vertices of landmarks, such as `IBUG_LANDMARKS`: list of int; StudyError where one is not named."""
@@ -208,10 +167,6 @@ class _Decoder(torch.nn.Module):
             self.register_buffer(name, torch.from_numpy(getattr(model, name)), persistent=False)
         # the coefficients are scaled, not the basis: a round trip through `save` stays exact
         self.register_buffer("deviation", self.variance.sqrt(), persistent=False)
-
-    @property
-    def dimension(self):
-        return len(self.deviation)
 
     def modes(self, vertices=slice(None), count=None):
         rows = self.basis.unflatten(0, (-1, 3))[vertices, :, :count]

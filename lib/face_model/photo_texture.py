@@ -35,30 +35,21 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirro
 
     Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance. Where it is
     hidden, seen too flat, too dark or cut off, it fades into that of the mirrored place, and from there into the
-    model's albedo, whose colour is first scaled to the photograph's.
+    model's albedo, whose colour is first scaled to the photograph's. Returns a `Texture`.
 
     Parameters
     ----------
     atlas : Atlas
-    vertices : ndarray (N, 3)
-        As photographed, with pose and expression, mm.
+    vertices, irradiance, albedo : ndarray (N, 3)
+        As photographed, with pose and expression, mm; the linear light that falls on them: a pixel is irradiance times
+        albedo; the model's albedo, sRGB in [0, 1].
     camera : ndarray (3, 4)
         From the vertices (homogeneous) to the photograph (homogeneous, the third number positive): pixels, x to the
         right and y downwards from the photograph's upper left corner, so that the first pixel's centre is (0.5, 0.5).
     photograph : ndarray (H, W, 3)
         uint8, sRGB.
-    irradiance : ndarray (N, 3)
-        Linear light that falls on the vertices: a pixel is irradiance times albedo.
-    albedo : ndarray (N, 3)
-        The model's, sRGB in [0, 1].
-    mirror : ndarray (N,)
-        As `mirror_vertices`, of the mean face.
-    inside : ndarray (N,)
-        How far a vertex belongs to the face itself, not to hair or neck: from 0 to 1.
-
-    Returns
-    -------
-    Texture
+    mirror, inside : ndarray (N,)
+        As `mirror_vertices`, of the mean face; how far a vertex belongs to the face, not to hair or neck: from 0 to 1.
     """
     triangles = atlas.vertices[atlas.triangles]
     camera = camera / np.linalg.norm(camera[2, :3])  # the third number is then the depth in mm
@@ -113,8 +104,8 @@ def _depth(vertices, triangles, camera, size):
     depth = vertices @ camera[2, :3] + camera[2, 3]
     projection = clip_projection(np.diag([1 / size[1], 1 / size[0], 1]) @ camera, depth.mean())
     vertices, depth = (torch.from_numpy(values).float()[None] for values in (vertices, depth[:, None]))
-    clip = project(vertices, projection)
-    return rasterize(clip, torch.from_numpy(triangles), depth, *size, "cpu", False).attributes[0].numpy()
+    meshes = project(vertices, projection), torch.from_numpy(triangles), depth
+    return rasterize(*meshes, *size, "cpu", False).attributes[0].numpy()
 
 
 def _look_up(picture, seen, mode):

@@ -18,23 +18,11 @@ SIDE = 1024  # texels along a side: about two between neighbouring vertices of t
 
 
 class Atlas:
-    """Where the texels of a face model lie on its mesh.
+    """Where the texels of a face model, of triangles (T, 3) and a `FaceModel.texture_layout`, lie on its mesh.
 
-    Parameters
-    ----------
-    triangles : ndarray (T, 3)
-    layout : tuple of (ndarray (U, 2), ndarray (T, 3))
-        As `FaceModel.texture_layout`.
-
-    Attributes
-    ----------
-    vertices : ndarray (W,)
-        The model's vertex at each vertex of the textured mesh: first all that triangles use, in their order, then
-        those on seams again, once for each further texture coordinate.
-    coordinates : ndarray (W, 2)
-        Texture coordinates in [0, 1], v upwards.
-    triangles : ndarray (T, 3)
-        Corners of the model's triangles among `vertices`.
+    `vertices` (W,) are the model's vertex at each vertex of the textured mesh: first all that triangles use, in their
+    order, then those on seams again, once for each further texture coordinate. `coordinates` (W, 2) are in [0, 1], v
+    upwards; `triangles` (T, 3) are the corners of the model's triangles among `vertices`.
     """
 
     def __init__(self, triangles, layout):

@@ -40,14 +40,10 @@ def validate(model, held_out, components, seed):
     `seed` is that of the n random faces that specificity draws, the same ones at any number of components. Distances
     are means over points of Euclidean lengths; colours are not clamped. Returns `ValidationCurves`.
     """
-    floor = _nearest(_thinned(held_out), _thinned(held_out), leave_out_same=True)
-    return ValidationCurves(
-        np.array(components),
-        compactness(model)[np.array(components) - 1],
-        generalisation(model, held_out, components),
-        specificity(model, held_out, components, np.random.default_rng(seed)),
-        floor,
-    )
+    components, samples = np.array(components), _thinned(held_out)
+    curves = compactness(model)[components - 1], generalisation(model, held_out, components)
+    random_faces = specificity(model, held_out, components, np.random.default_rng(seed))
+    return ValidationCurves(components, *curves, random_faces, _nearest(samples, samples, leave_out_same=True))
 
 
 def compactness(model):

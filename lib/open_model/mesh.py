@@ -41,7 +41,7 @@ class FaceMesh:
     eye_angles: np.ndarray
     light_rows: np.ndarray
     light_triangles: np.ndarray
-    light_parts: np.ndarray
+
     light_uv_triangles: np.ndarray
     mirror: np.ndarray
 
@@ -82,7 +82,6 @@ def assemble(base):
         eye_angles=joined("eye_angles")[used],
         light_rows=light_rows,
         light_triangles=light_corners.reshape(-1, 3),
-        light_parts=joined("light_parts")[light_order],
         light_uv_triangles=joined("light_uv_triangles", "uv")[light_order],
         mirror=_mirror_map(operator[used] @ base.vertices[cage]),
     )

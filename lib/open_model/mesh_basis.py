@@ -15,8 +15,8 @@ from scipy.spatial.transform import Rotation
 from lib.core.errors import StudyError
 from lib.core.progress import progress
 from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices
+from lib.face_model.mesh_reading import read_obj
 from lib.face_model.model import IBUG_LANDMARKS
-from lib.face_model.obj import read_obj
 from lib.open_model.build import EXPRESSION_COMPONENTS, SHAPE_COMPONENTS
 from lib.open_model.landmarks import BASEL_NAMES
 from lib.rendering.vertices import unit_normals
@@ -25,15 +25,9 @@ NEUTRAL, INDICES, LANDMARKS = "generic_neutral_mesh.obj", "vertex_indices.json",
 ICT_VERTICES, ICT_LEFT_OUT = 26_719, np.r_[9_409:11_248, 24_591:26_719]
 """ICT-FaceKit's number of vertices; those outside the face area, and of tears, shadows and lashes (transparent)."""
 
-EXPRESSION_SPREAD = 0.1
-"""Root mean square weight of each expression: ICT-FaceKit's lips then move as far as the open model's, 5 mm."""
-
-PLACED = [8, *range(17, 68)]
-"""Rows of the landmarks that place the face; jaws are annotated differently, but for the chin."""
-
-LARGEST_MISFIT, LARGEST_MOVE = 12.0, 0.5
-"""Of the landmarks, mm; of half of the vertices by one mode, as a share of the face's size."""
-
+EXPRESSION_SPREAD = 0.1  # rms weight of each expression: ICT-FaceKit's lips then move as far as the open model's, 5 mm
+PLACED = [8, *range(17, 68)]  # rows of the landmarks that place the face: of the jaw, annotated differently, the chin
+LARGEST_MISFIT, LARGEST_MOVE = 12.0, 0.5  # of landmarks, mm; of half of the vertices by a mode, as a share of the size
 NORMAL_WEIGHT, SMOOTHING = 6.0, 1.0  # half the mm by which an opposite normal makes a vertex more distant; of the warp
 
 
@@ -117,8 +111,10 @@ def _read_obj(path, polygons=False):
     """Vertices (N, 3) and triangles (T, 3) of an OBJ file."""
     try:
         vertices, triangles, _ = read_obj(path, with_colours=False)
-        if not len(vertices) or not np.isfinite(vertices).all():
-            raise ValueError("no vertices, or some that are not finite numbers")
+        if not len(vertices):
+            raise ValueError("no vertices")
+        if not np.isfinite(vertices).all():
+            raise ValueError("vertices that are not finite numbers")
         if polygons and (not triangles.size or triangles.max() >= len(vertices)):
             raise ValueError("no polygons, or some of vertices that it lacks")
     except (OSError, ValueError) as error:

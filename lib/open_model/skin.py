@@ -56,19 +56,10 @@ BLOOD_STEPS = 50
 
 
 def skin_colour(melanin, blood):
-    """Compute the colour of skin in daylight.
+    """Compute the colour of skin in daylight, (..., 3), sRGB-encoded in [0, 1].
 
-    Parameters
-    ----------
-    melanin : array-like (...)
-        Volume fraction of melanosomes in the epidermis, about 0.03 (very light) to 0.6 (very dark).
-    blood : array-like (...)
-        Volume fraction of blood in the dermis, about 0.01 to 0.1.
-
-    Returns
-    -------
-    ndarray (..., 3)
-        sRGB-encoded in [0, 1].
+    `melanin` (...) is the volume fraction of melanosomes in the epidermis, about 0.03 (very light) to 0.6 (very dark),
+    `blood` (...) that of blood in the dermis, about 0.01 to 0.1.
     """
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     bloodless = 7.84e8 * WAVELENGTHS**-3.255

@@ -120,10 +120,8 @@ def _check(clip_vertices, triangles, attributes, height, width):
         raise ValueError(f"clip_vertices must be (B, N, 4) with B > 0, not {tuple(clip_vertices.shape)}")
     if attributes.ndim != 3 or attributes.shape[1] != clip_vertices.shape[1] or attributes.shape[2] == 0:
         raise ValueError(f"attributes must be (A, {clip_vertices.shape[1]}, C), not {tuple(attributes.shape)}")
-    if attributes.shape[0] == 0 or clip_vertices.shape[0] % attributes.shape[0]:
-        raise ValueError(
-            f"{clip_vertices.shape[0]} pictures cannot share {attributes.shape[0]} sets of attributes evenly"
-        )
+    if len(attributes) == 0 or len(clip_vertices) % len(attributes):
+        raise ValueError(f"{len(clip_vertices)} pictures cannot share {len(attributes)} sets of attributes evenly")
     for name, tensor in (("clip_vertices", clip_vertices), ("attributes", attributes)):
         if tensor.dtype != torch.float32:
             raise ValueError(f"{name} must be float32, not {tensor.dtype}")

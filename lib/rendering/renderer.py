@@ -7,15 +7,8 @@ from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, 
 from lib.rendering.shading import shade
 from lib.rendering.vertices import vertex_stage
 
-__all__ = [
-    "Scene",
-    "SceneDistribution",
-    "frontal_scene",
-    "render",
-    "render_meshes",
-    "render_with_landmarks",
-    "sample_scenes",
-]
+__all__ = ["Scene", "SceneDistribution", "frontal_scene", "render", "render_meshes", "render_with_landmarks"]
+__all__ += ["sample_scenes"]
 
 
 def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):
@@ -38,15 +31,8 @@ def render(face_model, coefficients, scene, crop, expression=None, backend="auto
     Tensor (S, 3, crop.size, crop.size)
         sRGB in [0, 1]; differentiable with respect to the coefficients and to the scene's pose and lights.
     """
-    return render_meshes(
-        face_model.vertices(coefficients.shape, expression),
-        face_model.albedo(coefficients.texture),
-        face_model.triangles,
-        face_model.alignment_vertices,
-        scene,
-        crop,
-        backend,
-    )
+    decoded = face_model.vertices(coefficients.shape, expression), face_model.albedo(coefficients.texture)
+    return render_meshes(*decoded, face_model.triangles, face_model.alignment_vertices, scene, crop, backend)
 
 
 def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, backend="auto"):

@@ -144,9 +144,7 @@ def _grey_wall(count):
 
 def _random_framing(count, generator, ranges):
     limits = torch.tensor([ranges.crop_shift, ranges.crop_shift, ranges.crop_scale, ranges.crop_roll])
-    if not limits.any():
-        return torch.zeros(count, 4)
-    return limits * (2 * torch.rand(count, 4, generator=generator) - 1)
+    return limits * (2 * torch.rand(count, 4, generator=generator) - 1) if limits.any() else torch.zeros(count, 4)
 
 
 def _random_backgrounds(count, generator):

@@ -58,24 +58,17 @@ def plot(drawn):
 
 
 def table(frame, missing="", folded=""):
-    """Show a table of text.
+    """Show a table of text, or say what is `missing`; `folded` is a title under which the reader finds it.
 
-    Parameters
-    ----------
-    frame : DataFrame, dict of str to str, or None
-        Columns of one or two levels (groups), an index of one or two levels (blocks). A dict has a row per entry.
-    missing : str
-        What to say where there is nothing in it.
-    folded : str
-        If given, the table is shown when the reader asks for it under this title.
+    A DataFrame has columns of one or two levels (groups), an index of one or two levels (blocks); a dict of str to str
+    has a row per entry.
     """
     frame = pd.DataFrame({"": frame}) if isinstance(frame, dict) else frame
     if frame is None or frame.empty:
         return note(missing)
     kind = ' class="facts"' if frame.shape[1] == 1 else ""
-    text = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table{kind}>{_grid(frame)}</table></div>'
-    )
+    text = f"<table{kind}>{_grid(frame)}</table>"
+    text = f'<div class="scroll" tabindex="0" role="region" aria-label="table">{text}</div>'
     return HTML(f"<details><summary>{html.escape(folded)}</summary>{text}</details>" if folded else text)
 
 
@@ -86,12 +79,10 @@ def note(text, kind="missing"):
 
 def notebook_links():
     """Link to the pages of the executed notebooks, by their titles."""
-    lines = [
-        f'<li><a href="{paths.PAGES.name}/{path.stem}.html">{path.stem}</a>: '
-        + html.escape(_title_of(nbformat.read(path, 4)))
-        for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-        if path.stem != REPORT_NOTEBOOK
-    ]
+    lines = []
+    for path in sorted({*paths.NOTEBOOKS.glob("*.ipynb")} - {paths.NOTEBOOKS / f"{REPORT_NOTEBOOK}.ipynb"}):
+        title = html.escape(_title_of(nbformat.read(path, 4)))
+        lines.append(f'<li><a href="{paths.PAGES.name}/{path.stem}.html">{path.stem}</a>: {title}')
     return HTML(f"<ul>{''.join(lines)}</ul>") if lines else note("There are no executed notebooks here.")
 
 

@@ -27,9 +27,9 @@ def read_methods(names):
 
 
 def read_robustness():
-    """Read the metrics of the stress test; None where it has not been run."""
+    """Read the metrics of the stress test; empty where it has not been run."""
     path = tables.METRICS / "robustness.json"
-    return read_json(path) if path.is_file() else None
+    return read_json(path) if path.is_file() else dict.fromkeys(("changes", "consistency", "found", "likeness"), {})
 
 
 def summary(methods):
@@ -84,30 +84,20 @@ def methods_table(methods):
 
 def stress_table(robustness):
     """Consistency of the faces under each change at its strongest, a row per regressor (and the photographs)."""
-    if robustness is None:
-        return None
     rows = {}
     for name, kinds in robustness["consistency"].items():
-        cells = {
-            change: kinds[change][max(kinds[change], key=int)] for change in robustness["changes"] if kinds.get(change)
-        }
-        rows["the photographs themselves" if name == "photographs" else title_of(name)] = {
-            change: interval_text(cell) for change, cell in cells.items()
-        }
+        steps = {change: kinds[change] for change in robustness["changes"] if kinds.get(change)}
+        title = "the photographs themselves" if name == "photographs" else title_of(name)
+        rows[title] = {change: interval_text(cells[max(cells, key=int)]) for change, cells in steps.items()}
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
 def style_table(robustness):
     """Likeness and consistency of the faces of redrawn photographs, a row per regressor."""
-    if robustness is None:
-        return None
     styles = [kind for kind in robustness["found"] if kind not in robustness["changes"]]
+    columns = [(style, measured) for style in styles for measured in ("likeness", "consistency")]
     rows = {
-        title_of(name): {
-            (style, label): interval_text(robustness[measured][name].get(style, {}).get("1"))
-            for style in styles
-            for label, measured in (("likeness", "likeness"), ("consistency", "consistency"))
-        }
+        title_of(name): {of: interval_text(robustness[of[1]][name].get(of[0], {}).get("1")) for of in columns}
         for name in robustness["likeness"]
     }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -115,12 +105,8 @@ def style_table(robustness):
 
 def found_table(robustness):
     """Share of the changed photographs in which a face was found, a row per change and a column per strength."""
-    if robustness is None:
-        return None
-    rows = {
-        kind: {f"step {step}": f"{cell['value']:.2f}" for step, cell in cells.items()}
-        for kind, cells in robustness["found"].items()
-    }
+    found = robustness["found"].items()
+    rows = {kind: {f"step {step}": f"{one['value']:.2f}" for step, one in cells.items()} for kind, cells in found}
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
@@ -129,17 +115,10 @@ def verification_table():
     networks = read_json(tables.METRICS / "photos.json").get("verification")
     if not networks:
         return None
-    titles = {
-        "same": "cosine, same person",
-        "different": "cosine, different people",
-        "auc": "area under the ROC curve",
-        "raw_auc": "… before centring",
-    }
-    rows = {
-        name: {title: interval_text(values.get(key)) for key, title in titles.items()}
-        for name, values in networks.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    titles = dict(same="cosine, same person", different="cosine, different people")
+    titles |= dict(auc="area under the ROC curve", raw_auc="… before centring")
+    rows = {name: [interval_text(values.get(key)) for key in titles] for name, values in networks.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(titles.values()))
 
 
 def _sources(methods):
@@ -155,11 +134,8 @@ def _by_test_set(methods, keys):
 
 def _measures(methods, keys):
     """One row per method, one column per key; None where nothing was measured."""
-    rows = {
-        title_of(name): [interval_text(look_up(metrics, key)) for key in keys.values()]
-        for name, metrics in methods.items()
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(keys))
+    rows = [[interval_text(look_up(metrics, key)) for key in keys.values()] for metrics in methods.values()]
+    table = pd.DataFrame(rows, [*map(title_of, methods)], pd.MultiIndex.from_tuples(keys))
     table = table[(table != "").any(axis=1)].replace("", paper_numbers.NOT_MEASURED)
     return None if table.empty else table
 

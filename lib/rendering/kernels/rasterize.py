@@ -7,8 +7,7 @@ bytes at any number of threads.
 import numpy as np
 import torch
 
-from lib.rendering.kernels.compile import f32, i64, inlined, kernel
-from lib.rendering.kernels.threads import for_each
+from lib.rendering.kernels.compile import f32, for_each, i64, inlined, kernel
 from lib.rendering.kernels.visibility import EMPTY, nearest_triangles
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from lib.rendering.kernels import shading_block as block
-from lib.rendering.kernels.compile import f32, kernel, u64
-from lib.rendering.kernels.threads import for_each
+from lib.rendering.kernels.compile import f32, for_each, kernel, u64
 
 
 @kernel

@@ -6,8 +6,7 @@ In torch the gathers, scatters and concatenations over 100,000 triangles cost mo
 import numpy as np
 import torch
 
-from lib.rendering.kernels.compile import exact_inlined, exact_kernel, f32, kernel
-from lib.rendering.kernels.threads import for_each
+from lib.rendering.kernels.compile import exact_inlined, exact_kernel, f32, for_each, kernel
 
 
 @exact_inlined

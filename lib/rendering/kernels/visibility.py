@@ -41,9 +41,6 @@ def _covers(edge, along_x, along_y):
     return edge > 0 or (edge == 0 and (along_x > 0 or (along_x == 0 and along_y > 0)))
 
 
-# ------------------------------------------------------------------------------------------ in float32
-
-
 @exact_kernel
 def _project(clip, width, height, screen, cells):
     """Find pixel coordinates, depth steps and cells of the vertices; return whether all of them are safe.
@@ -97,9 +94,6 @@ def _draw(screen, cells, triangles, width, both_sides, keys):
                 key, pixel = (i64(depth) << 32) | i64(t), row * width + column
                 if covered & (depth >= 0) & (key < keys[pixel]):
                     keys[pixel] = key
-
-
-# ------------------------------------------------------------------------------------------ with care
 
 
 @exact_kernel

@@ -174,7 +174,8 @@ def _check_gltf(path, scene):
 def read_obj(path, with_colours):
     """Read Wavefront OBJ: vertices (N, 3), triangles (T, 3) and sRGB colours (N, 3), None where they are not asked for.
 
-    Vertices stay in the file's order: trimesh mixes them up where there are seams, or several materials. Polygons become fans of triangles. ValueError where a line is damaged, StudyError where a file is not there.
+    Vertices stay in the file's order: trimesh mixes them up where there are seams, or several materials. Polygons
+    become fans of triangles. ValueError where a line is damaged, StudyError where a file is not there.
     """
     rows, coordinates, triangles, libraries = [], [], [], []
     painted = defaultdict(dict)  # by material the texture coordinates of its vertices

@@ -72,16 +72,13 @@ class Face:
 
 @dataclass(frozen=True)
 class MeshErrors:
-    """Distances (N,) in mm of the vertices of the measured part of a scan, not a number where they do not count.
+    """How far a face is from a scan, mm."""
 
-    `mean` is of both directions where the protocol measures both; `scale` multiplies the mesh; `regions` are means.
-    """
-
-    part: Surface
-    distances: np.ndarray
-    mean: float
-    scale: float
-    regions: dict
+    part: Surface  # of the scan: what was measured
+    distances: np.ndarray  # (N,), of the part's vertices; not a number where they do not count
+    mean: float  # of both directions where the protocol measures both
+    scale: float  # that multiplies the mesh
+    regions: dict  # means
 
 
 def measure(face, scan, protocol, scaled):

@@ -174,11 +174,11 @@ def group_table(metrics):
 
     Labelled (attribute, group), with the number of photographs and a column a measure of `GROUP_MEASURES`.
     """
-    rows = {("all", "all"): _group_row(metrics, "all")}
+    rows = {("all", "all"): _group_cells(metrics, "all")}
     for attribute, tables in metrics.get("groups", {}).items():
-        for group in tables["similarity"]:
-            rows[attribute, group] = _group_row(tables, group)
-    table = pd.DataFrame.from_dict(rows, orient="index")
+        rows |= {(attribute, group): _group_cells(tables, group) for group in tables["similarity"]}
+    table = pd.DataFrame([{title: interval_text(cell) for title, cell in cells.items()} for cells in rows.values()])
+    table.insert(0, "photographs", [cells["similarity"]["n"] for cells in rows.values()])
     table.index = pd.MultiIndex.from_tuples(rows, names=["attribute", "group"])
     return table.loc[:, (table != "").any(axis=0)]
 
@@ -188,22 +188,19 @@ def group_measures(metrics):
 
     Values of all people by title; and {value, low, high} or None by attribute, group and title.
     """
-    keys = {title: key for key, title in GROUP_MEASURES if title in GROUP_FIGURE}
-    cells = {title: look_up(metrics, (table, "all", column)) for title, (table, column) in keys.items()}
-    overall = {title: cell["value"] for title, cell in cells.items() if cell is not None}
+    every = _group_cells(metrics, "all")
+    overall = {title: every[title]["value"] for title in GROUP_FIGURE if every[title] is not None}
     groups = {
-        attribute: {
-            group: {title: look_up(tables, (keys[title][0], group, keys[title][1])) for title in overall}
-            for group in tables["similarity"]
-        }
+        attribute: {group: _group_cells(tables, group, overall) for group in tables["similarity"]}
         for attribute, tables in metrics["groups"].items()
     }
     return overall, groups
 
 
-def _group_row(tables, group):
-    cells = {title: interval_text(look_up(tables, (table, group, column))) for (table, column), title in GROUP_MEASURES}
-    return {"photographs": look_up(tables, ("similarity", group, "frontal"))["n"]} | cells
+def _group_cells(tables, group, titles=None):
+    """The measured values of a group, or None, by the titles of `GROUP_MEASURES`."""
+    cells = {title: look_up(tables, (table, group, column)) for (table, column), title in GROUP_MEASURES}
+    return {title: cells[title] for title in titles or cells}
 
 
 def to_markdown(table):

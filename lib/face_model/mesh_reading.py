@@ -39,20 +39,11 @@ class Mesh:
 def read_mesh(path, with_colours=False, in_order=False):
     """Read a mesh file of any format that trimesh knows: `Mesh`.
 
-    Parameters
-    ----------
-    path : path-like
-    with_colours : bool
-        Read vertex colours (which glTF keeps in linear light) or the texture at the vertices too, and in order.
-    in_order : bool
-        Vertices stay as they are in the file, but triangles use the first of those at one place; otherwise those that
-        differ in texture or normals alone become one: a seam of a texture, or of flat shading, is no border.
-
-    Raises
-    ------
-    StudyError
-        The file is missing, damaged or no mesh, lacks triangles or vertices, holds numbers that are not finite or
-        colours out of range, or names a texture that cannot be used.
+    Vertices that differ in texture or normals alone become one: a seam of a texture, or of flat shading, is no border.
+    If `in_order`, they stay as they are in the file, but triangles use the first of those at one place. So they do
+    `with_colours`: of vertices (which glTF keeps in linear light), or of the texture there. StudyError: the file is
+    missing, damaged or no mesh, lacks triangles or vertices, holds numbers that are not finite or colours out of range,
+    or names a texture that cannot be used.
     """
     path = Path(path)
     try:

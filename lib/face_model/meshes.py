@@ -17,25 +17,12 @@ MM_TO_M = 0.001
 
 
 def save_mesh(path, vertices, albedo, triangles, texture=None):
-    """Write one face; the ending of the path chooses the format.
+    """Write one face: vertices (N, 3) in mm, in the model frame, albedo (N, 3), sRGB in [0, 1], and triangles (T, 3).
 
-    Parameters
-    ----------
-    path : Path
-        ``.glb``: in metres and linear sRGB, by glTF 2.0 (+y up, +z forward: the model frame), with the texture, or
-        with the colours of the vertices where there is none. ``.ply`` (binary) and ``.obj``: in millimetres, colours
-        in sRGB; with a texture ``.obj`` gets its material and picture too: `files_of`.
-    vertices : ndarray (N, 3)
-        Model frame, mm.
-    albedo : ndarray (N, 3)
-        sRGB in [0, 1].
-    triangles : ndarray (T, 3), integer
-    texture : lib.face_model.texture.Texture or None
-
-    Raises
-    ------
-    StudyError
-        The ending is none of `FORMATS`.
+    The ending of the path chooses the format, of `FORMATS` (else StudyError). ``.glb``: in metres and linear sRGB, by
+    glTF 2.0 (+y up, +z forward: the model frame), with the `Texture`, or with the colours of the vertices where there
+    is none. ``.ply`` (binary) and ``.obj``: in millimetres, colours in sRGB; with a texture ``.obj`` gets its material
+    and picture too: `files_of`.
     """
     kind = path.suffix.removeprefix(".")
     if kind not in FORMATS:

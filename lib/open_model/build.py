@@ -24,24 +24,12 @@ RELATIVE_TOLERANCE = 1e-9  # eigenvalues below this share of the largest one are
 
 
 def build_open_face_model(folder, seed, shape_samples, texture_samples, expression_samples, resolutions):
-    """Build the open face model and write `full.h5` and `light.h5`.
+    """Build the open face model and write those of `full.h5` and `light.h5` that `resolutions` names into a folder.
 
-    With fewer samples than half the components (100, 100 and 50) the last components have variance zero: such a model
-    has the right dimensions for a trial run, and no more.
-
-    Parameters
-    ----------
-    folder : str or Path
-    seed : int
-    shape_samples, texture_samples, expression_samples : int
-        People and expressions that the components are fitted to; each counts with its mirror image.
-    resolutions : sequence of "full", "light"
-        Which files to write. A light model that is built alone has other texture components: fitted to the light mesh.
-
-    Returns
-    -------
-    dict
-        For each of `shape`, `texture` and `expression`: the share of the variance that the components explain.
+    The components are fitted to so many samples of people and expressions, each with its mirror image. With fewer than
+    half the components (100, 100 and 50) the last ones have variance zero: such a model has the right dimensions for a
+    trial run, and no more. A light model that is built alone has other texture components: fitted to the light mesh.
+    Returns the share of the variance that the components explain, by `shape`, `texture` and `expression`.
     """
     largest = FaceGenerator("full" if "full" in resolutions else "light")
     shape_seed, texture_seed, expression_seed = np.random.SeedSequence(seed).spawn(3)

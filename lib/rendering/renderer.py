@@ -14,22 +14,10 @@ __all__ += ["sample_scenes"]
 def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):
     """Render faces of the morphable model in the framing of a recognition network.
 
-    Parameters
-    ----------
-    face_model, coefficients : FaceModel, Coefficients
-        Shape and texture of B faces.
-    scene : Scene
-        S pictures, a multiple of B (else ValueError), on any device; picture i shows face i % B, decoded once for all.
-    crop : Crop
-    expression : Tensor (B, E) or None
-        None: neutral.
-    backend : str
-        As `lib.rendering.rasterize.rasterize`.
-
-    Returns
-    -------
-    Tensor (S, 3, crop.size, crop.size)
-        sRGB in [0, 1]; differentiable with respect to the coefficients and to the scene's pose and lights.
+    `coefficients` and `expression` (B, E), or None for neutral, are of B faces; `scene` is of S pictures, a multiple of
+    B (else ValueError), on any device: picture i shows face i % B, decoded once for all. `backend` is of
+    `lib.rendering.rasterize.rasterize`. Returns a Tensor (S, 3, crop.size, crop.size), sRGB in [0, 1], differentiable
+    with respect to the coefficients and to the scene's pose and lights.
     """
     decoded = face_model.vertices(coefficients.shape, expression), face_model.albedo(coefficients.texture)
     return render_meshes(*decoded, face_model.triangles, face_model.alignment_vertices, scene, crop, backend)

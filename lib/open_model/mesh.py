@@ -41,7 +41,6 @@ class FaceMesh:
     eye_angles: np.ndarray
     light_rows: np.ndarray
     light_triangles: np.ndarray
-
     light_uv_triangles: np.ndarray
     mirror: np.ndarray
 

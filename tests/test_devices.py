@@ -29,7 +29,6 @@ from lib.photos.embed import _describe
 from lib.photos.simulated.camera import person_name
 from lib.recognition import network as recognition
 from lib.recognition.reader import FeatureReader
-from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.crop import POINT_NAMES
 from lib.rendering.rasterize import BACKENDS
 from lib.rendering.renderer import render, sample_scenes
@@ -150,8 +149,7 @@ def test_meshes_of_other_methods_are_drawn_there(tmp_path, monkeypatch):
     face = PlacedMesh(Mesh(vertices, model.triangles.numpy(), albedo), landmarks)
 
     def measure(network):
-        centred = centred_on_renders(network, on_best_device(model))
-        return external._draw(setup_of(model, network), [face], {"": centred}).frontal
+        return external._draw(setup_of(model, network), [face]).frontal
 
     here = measure(SmallNetwork())
     with pretended(monkeypatch) as cuda:

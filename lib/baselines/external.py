@@ -87,7 +87,11 @@ def read_results(setup, folder, photographs, all_photographs):
     meshes = {path: read_mesh(path, with_colours=True) for path in progress(results.values(), "meshes", unit="mesh")}
     placed = place_meshes(meshes, setup.face_model, read_landmarks(Path(folder)))
     placed = {number: placed[path] for number, path in results.items()}
-    faces = list(placed.values())
+    return ExternalResults(np.array(list(placed)), _draw(setup, list(placed.values())), placed)
+
+
+def _draw(setup, faces):
+    """Draw placed meshes as all faces are drawn: `Reconstructed`."""
 
     def drawing(rows):
         meshes = [_parts(faces[row]) for row in rows.tolist()]
@@ -97,8 +101,7 @@ def read_results(setup, folder, photographs, all_photographs):
 
         return draw
 
-    reconstructed = see_faces(setup, len(faces), drawing)
-    return ExternalResults(np.array(list(placed)), replace(reconstructed, distances=None), placed)
+    return replace(see_faces(setup, len(faces), drawing), distances=None)
 
 
 def _parts(face):

@@ -97,18 +97,11 @@ def _turned(scene, yaw):
 
 
 def evaluate_faces(setup, coefficients, which=None, averaged=None):
-    """Evaluate a method that gives coefficients of the face model.
+    """Evaluate a method that gives coefficients of the face model in an `EvaluationSetup`: metrics and `Reconstructed`.
 
-    Parameters
-    ----------
-    setup : lib.evaluation.setup.EvaluationSetup
-    coefficients : Coefficients
-        One face per photograph; of a model with fewer components, the rest is zero.
-    which : ndarray (M,) or None
-        Numbers of the photographs; None: all.
-    averaged : lib.evaluation.distances.AveragedShapes or None
-        One shape per person and condition; None: the mean of the coefficients, as for Tran et al. in the paper's
-        Table 1.
+    `coefficients` have one face for each photograph (those numbered `which`, (M,), or all); of a model with fewer
+    components, the rest is zero. `averaged` (`AveragedShapes`) has one shape per person and condition; None: the mean
+    of the coefficients, as for Tran et al. in the paper's Table 1.
     """
     photographed = setup.photographed if which is None else setup.photographed[which]
     coefficients = padded(coefficients, setup.face_model)

@@ -48,15 +48,9 @@ def alignment_points(vertices, alignment_vertices):
 def crop_projection(angles, distance, points, crop, framing=None):
     """Build the projections that put faces into a crop.
 
-    Parameters
-    ----------
-    angles, distance : Tensor (S, 3), Tensor (S,)
-        As `rotation_matrices` (a roll only turns the lights: the crop turns it back); mm to the landmarks' mean.
-    points : Tensor (S, 4, 3)
-        Landmarks `POINT_NAMES` in the model's frame, mm.
-    crop : Crop
-    framing : Tensor (S, 4) or None
-        As `lib.rendering.scenes.Scene.framing`; None puts the landmarks on the crop's canonical points.
+    `angles` (S, 3) are as of `rotation_matrices` (a roll only turns the lights: the crop turns it back), `points`
+    (S, 4, 3) the landmarks `POINT_NAMES` in the model's frame, mm, `distance` (S,) mm to their mean; `framing` (S, 4)
+    is as in `lib.rendering.scenes.Scene`; None puts the landmarks on the crop's canonical points.
 
     Returns
     -------

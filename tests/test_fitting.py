@@ -24,7 +24,7 @@ from lib.fitting import video
 from lib.fitting.colours import fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
-from lib.fitting.pose import LIDS, LandmarkModel, _project, _turning
+from lib.fitting.pose import EDGES, LIDS, PARTING, POINTS_FILE, LandmarkModel, _project, _turning
 from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for, publish
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
@@ -67,6 +67,13 @@ def model(study):
 @pytest.fixture(scope="module")
 def points(model):
     return LandmarkModel(model)
+
+
+def landmarks_of(points, vertices, projection):
+    """Where the network should find the landmarks (468, 2) of a face (1, N, 3)."""
+    places = vertices[:, points.vertices].clone()
+    places[:, [*EDGES], 1] += torch.from_numpy(np.load(POINTS_FILE)["heights"])
+    return picture_points(places, projection)[0].double().numpy()
 
 
 def posed(model, shape, expression, angles=TURNED, distance=700.0):
@@ -121,7 +128,7 @@ def test_exact_landmarks_give_the_pose_and_the_camera(model, points):
     generator = torch.Generator().manual_seed(1)
     shape, expression = torch.randn(1, 80, generator=generator), 0.5 * torch.randn(1, EXPRESSIONS, generator=generator)
     vertices, projection = posed(model, shape, expression)
-    landmarks = picture_points(vertices[:, points.vertices], projection)[0].double().numpy()
+    landmarks = landmarks_of(points, vertices, projection)
     found = points.fit(landmarks, shape[0].double().numpy(), variance=0)
     # the roll of the scene is turned back by the crop, in which the framing turns the face again
     assert np.degrees(np.abs(found.angles - TURNED)).max() < 1.5
@@ -135,7 +142,7 @@ def test_landmarks_correct_the_shape_and_outliers_hardly_do(model, points):
     generator = torch.Generator().manual_seed(2)
     shape, nothing = torch.randn(1, 80, generator=generator), np.zeros(80)
     vertices, projection = posed(model, shape, None, (0.1, 0.0, 0.0))
-    landmarks = picture_points(vertices[:, points.vertices], projection)[0].double().numpy()
+    landmarks = landmarks_of(points, vertices, projection)
     found, spoilt = points.fit(landmarks, nothing, 1.0), landmarks.copy()
     spoilt[:40] += 0.5
     for pose in (found, points.fit(spoilt, nothing, 1.0)):
@@ -152,7 +159,7 @@ def test_another_face_model_is_not_fitted(model):
 
 def test_landmarks_of_closed_lips_lie_together_and_those_of_the_face_hold_no_ears_or_neck(model, points):
     mean, inside = model.vertices(torch.zeros(1, model.shape_dimension))[0].numpy(), points.inside
-    upper, lower = (mean[points.vertices[[*numbers]]] for numbers in ((81, 13, 311), (178, 14, 402)))
+    upper, lower = (mean[points.vertices[numbers]] for numbers in PARTING)
     assert np.abs(upper - lower)[:, 1].max() < 2  # mm
     assert inside.shape == (model.vertex_count,) and inside[model.landmarks["center.nose.tip"]] == 1
     chin = mean[model.landmarks["ibug.09"], 1]
@@ -167,12 +174,25 @@ def test_landmarks_of_the_lids_follow_eyes_that_close(model, points):
     for _ in range(12):
         expression = torch.randn(1, EXPRESSIONS, generator=generator)
         face, projection = posed(model, torch.zeros(1, 80), expression)
-        landmarks = picture_points(face[:, points.vertices], projection)[0].double().numpy()
+        landmarks = landmarks_of(points, face, projection)
         pose = points.fit(landmarks, shape, variance=0)
         fitted = model.vertices(torch.zeros(1, 80), torch.from_numpy(pose.expression).float()[None])
         openings.append([(each[0, vertices[0]] - each[0, vertices[1]])[:, 1].mean().item() for each in (face, fitted)])
     true, found = np.array(openings).T
     assert np.abs(true - found).max() < 1 < 0.5 * np.ptp(true)  # mm
+
+
+def test_lips_that_hardly_part_are_closed(model, points):
+    face, projection = posed(model, torch.zeros(1, 80), None, (0.0, 0.0, 0.0))
+    landmarks, shape, partings = landmarks_of(points, face, projection), np.zeros(80), []
+    for parting in (0.0, 0.008, 0.06):
+        parted = landmarks.copy()
+        for rows, side in zip(PARTING, (-0.5, 0.5)):
+            parted[rows, 1] += side * parting
+        expression = torch.from_numpy(points.fit(parted, shape, variance=0).expression).float()[None]
+        upper, lower = (model.vertices(torch.zeros(1, 80), expression)[0, points.vertices[rows]] for rows in PARTING)
+        partings.append((upper - lower)[:, 1].mean().item())
+    assert abs(partings[1] - partings[0]) < 0.3 and partings[2] > partings[0] + 3  # mm
 
 
 def test_light_is_found_beneath_hair():
@@ -266,9 +286,27 @@ def test_hidden_pixels_do_not_colour_the_face():
     true, light = random.normal(size=8), np.array([[0.8], [0.2], [-0.1], [0.2], *[[0.0]] * 5]) * np.ones(3)
     pixels = encode_srgb(decode_srgb(surface + np.tensordot(true, modes, 1)) * irradiance(normals, light))
     pixels[:900] = 0.05
-    change, found = fit_colours(modes, surface, normals, pixels)
+    change, found = fit_colours(modes, surface, normals, pixels, np.zeros(6000, bool))
     assert np.abs(change - true).max() < 0.1
     assert np.abs(irradiance(normals, found) / irradiance(normals, light) - 1).mean() < 0.03
+
+
+def test_lips_take_the_colour_of_the_photograph():
+    """Where all of them are far from what they were thought to be, they are right and the face model is wrong."""
+    random = np.random.default_rng(2)
+    normals, surface = np.array([[0, 0, 1.0]]).repeat(6000, 0), random.uniform(0.4, 0.7, (6000, 3))
+    lips = np.arange(6000) < 200
+    modes = np.stack([lips[:, None] * np.array([0.04, -0.02, 0.03]), 0.03 * random.normal(size=(6000, 3))])
+    true, light = np.array([-4.0, 1.0]), np.array([[0.8], *[[0.0]] * 8]) * np.ones(3)
+    shown = surface + np.tensordot(true, modes, 1)
+    pixels = encode_srgb(decode_srgb(shown.clip(0, 1)) * irradiance(normals, light))
+    hidden = pixels.copy()
+    hidden[:40] = 0.9  # teeth
+    for each in (pixels, hidden):
+        change, _ = fit_colours(modes, surface, normals, each, lips)
+        assert np.abs(change - true).max() < 0.4
+    forgotten, _ = fit_colours(modes, surface, normals, pixels, np.zeros(6000, bool))
+    assert abs(forgotten[0] - true[0]) > 1
 
 
 def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):

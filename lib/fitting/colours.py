@@ -18,10 +18,12 @@ MEAN_PENALTY = 0.1
 """On the squared change of the mean colour."""
 FACING, LIT = 0.3, 0.05
 """Pixels count whose normal has this share towards the camera, and that receive so much light."""
+LIPS = 4.0
+"""Pixels of lips count so many times: they are few, and training for likeness makes lips redder than they are."""
 ROUNDS = 3  # of light and texture in turn
 
 
-def fit_colours(modes, surface, normals, pixels):
+def fit_colours(modes, surface, normals, pixels, lips):
     """Find the light and what the photograph's pixels change of the texture.
 
     Parameters
@@ -32,6 +34,8 @@ def fit_colours(modes, surface, normals, pixels):
         sRGB in [0, 1] of the face as it is known so far, and of the photograph.
     normals : ndarray (P, 3)
         In the camera's frame.
+    lips : ndarray (P,), bool
+        Which pixels are lips. These are no outliers where all of them differ alike.
 
     Returns
     -------
@@ -44,11 +48,14 @@ def fit_colours(modes, surface, normals, pixels):
     for _ in range(ROUNDS):
         received = irradiance(normals, light)
         wanted = encode_srgb((decode_srgb(pixels) / received.clip(1e-3)).clip(0, 1)) - surface
-        error = np.linalg.norm(wanted - (change @ columns).reshape(-1, 3), axis=1)
+        rest = wanted - (change @ columns).reshape(-1, 3)
         counted = (normals[:, 2] > FACING) & (received.min(1) > LIT)
         if not counted.any():
             break
-        weights = counted * robust_weights(error, counted)
+        weights = counted * robust_weights(np.linalg.norm(rest, axis=1), counted)
+        own = counted & lips
+        if own.any():
+            weights[own] = LIPS * robust_weights(np.linalg.norm(rest[own] - np.median(rest[own], 0), axis=1))
         weighted = columns * np.repeat(weights / weights.sum(), 3)
         change = np.linalg.solve(weighted @ columns.T + stiffness, weighted @ wanted.ravel())
         light = fit_light((surface + (change @ columns).reshape(-1, 3)).clip(0, 1), normals, pixels)

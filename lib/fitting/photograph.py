@@ -81,8 +81,9 @@ class PhotographFitter:
         seen = self._see(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
         # some pixels are enough; their modes are those of one corner of the triangle, which is as small as a pixel
         sure = np.flatnonzero(seen.sure)[::EVERY]
-        modes = self.face_model.modes_at(seen.corners[sure, 0], COMPONENTS)[1].numpy()
-        change, light = fit_colours(modes, seen.surface[sure], seen.normals[sure], seen.shown[sure])
+        vertices = seen.corners[sure, 0]
+        modes, lips = self.face_model.modes_at(vertices, COMPONENTS)[1].numpy(), self.points.lips[vertices]
+        change, light = fit_colours(modes, seen.surface[sure], seen.normals[sure], seen.shown[sure], lips)
         texture = texture.clone()
         texture[: len(change)] += torch.from_numpy(change).float()
         corrected = (self.face_model.albedo(texture[None])[0] - albedo).numpy()[seen.corners].mean(1)

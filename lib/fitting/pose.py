@@ -18,14 +18,22 @@ from lib.rendering.camera import rotation_matrices
 
 POINTS_FILE = Path(__file__).parent / "face_mesh_points.npz"
 """`places` (468, 3) mm of the landmarks on the mean face of the open model, and `spread` (468,), the deviation of what
-the network finds from these, in distances between the eyes: `derivations/face_mesh_points.py`."""
+the network finds from these, in distances between the eyes; `heights` (E,) mm of the `EDGES` above the vertices of
+the same name: `derivations/face_mesh_points.py`."""
 INNER_LIPS = {78: 61, 81: 62, 13: 63, 311: 64, 308: 65, 402: 66, 14: 67, 178: 68}
 LIDS = {33: 37, 160: 38, 158: 39, 133: 40, 153: 41, 144: 42, 362: 43, 385: 44, 387: 45, 263: 46, 373: 47, 380: 48}
 OUTER_LIPS = {61: 49, 37: 51, 0: 52, 267: 53, 291: 55, 314: 57, 17: 58, 84: 59}
 EDGES = INNER_LIPS | OUTER_LIPS | LIDS
 """Landmarks on the edges of lips and lids, and the same of the 68 (iBUG). The file's places of these do not move with
 the edges: they lie on the eyeballs behind the lids, and leave closed lips 4 mm apart."""
-EDGE_SPREAD = 0.02
+CORNERS = (78, 308, 61, 291, 33, 133, 362, 263)
+"""Of mouth and eyes, among the `EDGES`: the landmark is the vertex."""
+EDGE_SPREAD, INNER_LIP_SPREAD = 0.01, 0.006
+"""In place of the file's `spread`: edges are seen better on photographs than on renders, which have no lashes."""
+PARTING = [81, 13, 311], [178, 14, 402]
+"""Pairs of landmarks that meet where lips are closed: those above and those below."""
+CLOSED = 0.045
+"""Lips that the network finds parted by less, in distances between the eyes, are closed."""
 BESIDE_EDGES = (
     *(191, 80, 82, 312, 310, 415, 324, 318, 317, 87, 88, 95),
     *(185, 40, 39, 269, 270, 409, 375, 321, 405, 181, 91, 146),
@@ -82,7 +90,8 @@ class Pose:
 class LandmarkModel:
     """A face model over the landmarks of `lib.fitting.face_mesh` alone; StudyError where its mean face is another.
 
-    For all its vertices, `inside` (N,) is 1 within the landmarks, seen from the front, and falls to 0 at their edge.
+    For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge, and
+    `lips` (N,) tells which lie within the outer edge of the lips.
     """
 
     @torch.no_grad()
@@ -94,15 +103,15 @@ class LandmarkModel:
         distance, self.vertices = torch.cdist(places, mean).min(1)
         if distance.max() > FARTHEST_PLACE:
             raise StudyError(f"{face_model.source}: no fit to photographs, its mean face is not the open model's")
-        edges = face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in EDGES.values()])
-        self.vertices[[*EDGES]], self.spread = torch.tensor(edges), file["spread"].astype(np.float64)
-        self.spread[[*EDGES]], self.spread[[*BESIDE_EDGES]] = EDGE_SPREAD, np.inf
-        turn = torch.linspace(0, 2 * torch.pi, 73)[1:]
-        outward = torch.stack([turn.cos(), turn.sin()])
-        outside = (mean[:, :2] @ outward - (places[:, :2] @ outward).max(0).values).max(1).values
-        self.inside = (-outside / FADE).clamp(0, 1).numpy()
+        self.vertices[[*EDGES]] = torch.tensor(edge_vertices(face_model))
+        self.spread = file["spread"].astype(np.float64)
+        self.spread[[*EDGES]], self.spread[[*INNER_LIPS]] = EDGE_SPREAD, INNER_LIP_SPREAD
+        self.spread[[*BESIDE_EDGES]] = np.inf
+        self.inside = (-_beyond(mean, places) / FADE).clamp(0, 1).numpy()
+        self.lips = (_beyond(mean, mean[self.vertices[[*OUTER_LIPS]]]) < 0).numpy()
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean = relaxed[self.vertices]
+        self.mean[[*EDGES], 1] += file["heights"]
         modes = (each.numpy().astype(np.float64) for each in face_model.modes_at(self.vertices))
         self.shape_modes, _, self.expression_modes = modes
 
@@ -113,7 +122,7 @@ class LandmarkModel:
         """
         eyes = np.subtract(*CROP.points[:2])
         size = float(np.hypot(*eyes))
-        spread = CORRELATION * size * self.spread
+        spread, landmarks = CORRELATION * size * self.spread, close_lips(landmarks, CLOSED * size)
         free = np.concatenate([self.expression_modes, self.shape_modes if variance else self.shape_modes[:0]])
         prior = np.full(len(free), 1.0)
         prior[len(self.expression_modes) :] /= variance or 1.0
@@ -144,6 +153,28 @@ class LandmarkModel:
         scale, distance, residual = np.exp(log_scale), np.exp(log_distance), np.linalg.norm(error, axis=1).mean() / size
         shape = shape + moved if variance else shape
         return Pose(rotation, centre, place, float(scale), float(distance), expression, shape, float(residual))
+
+
+def _beyond(points, others):
+    """How far points (N, 3) lie outside the convex hull of others, seen from the front, (N,) mm; negative inside."""
+    turn = torch.linspace(0, 2 * torch.pi, 73)[1:]
+    outward = torch.stack([turn.cos(), turn.sin()])
+    return (points[:, :2] @ outward - (others[:, :2] @ outward).max(0).values).max(1).values
+
+
+def edge_vertices(face_model):
+    """Numbers of the vertices that the `EDGES` are named after."""
+    return face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in EDGES.values()])
+
+
+def close_lips(landmarks, least):
+    """Join the lips of landmarks (468, 2) that are parted by less than the `least`."""
+    upper, lower = (landmarks[rows, 1] for rows in PARTING)
+    if (lower - upper).mean() > least:
+        return landmarks
+    landmarks = landmarks.copy()
+    landmarks[PARTING[0], 1] = landmarks[PARTING[1], 1] = (upper + lower) / 2
+    return landmarks
 
 
 def _project(points, place, scale, distance):

@@ -42,11 +42,9 @@ def show(model, network, vertices, texture, scene):
 
 def edge_heights(model, network, generator):
     """How far the edges' landmarks lie above the vertices of the same name: ndarray (E,), mm; 0 in corners."""
-    rows, heights = edge_vertices(model), []
+    rows, heights, sizes = edge_vertices(model), [], (model.shape_dimension, model.texture_dimension)
     for _ in progress(range(EDGE_FACES // BATCH), "edges", total=EDGE_FACES // BATCH, unit="batch"):
-        shape, texture = (
-            torch.randn(BATCH, size, generator=generator) for size in (model.shape_dimension, model.texture_dimension)
-        )
+        shape, texture = (torch.randn(BATCH, size, generator=generator) for size in sizes)
         vertices = model.vertices(shape)
         found, projection = show(model, network, vertices, texture, frontal_scene(BATCH))
         places = picture_points(vertices, projection)[:, rows].numpy()

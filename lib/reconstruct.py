@@ -96,7 +96,8 @@ def _crops(reconstructor, photographs, skipped, workers, all_faces=False):
             skipped |= {name: record["reason"] for name, record in zip(here, records) if record["reason"]}
             found = [pair for pair in zip(here, records) if not pair[1]["reason"]]
             if found:
-                yield *zip(*found), pictures
+                used, kept = zip(*found)
+                yield used, kept, pictures
             bar.update(sum(first))
     if groups and not all_faces:
         shown = ", ".join(f"{photographs[name].name} ({count} faces)" for name, count in [*groups.items()][:5])

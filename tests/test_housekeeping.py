@@ -88,7 +88,8 @@ def test_notebooks_by_hand_run_at_the_root(tmp_path):
         lab = subprocess.Popen(["jupyter", "lab"], cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 90
-        while not (running := list((tmp_path / "runtime").glob("jpserver-*.json"))):
+        # the file is there before its content is
+        while not (running := [path for path in (tmp_path / "runtime").glob("jpserver-*.json") if path.read_text()]):
             assert lab.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.2)
         url = json.loads(running[0].read_text())["url"]

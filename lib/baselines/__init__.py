@@ -1,1 +1,4 @@
-"""The methods that the paper compares with (4.1 to 4.4), under the same protocol; start at `methods.py`."""
+"""The methods that the paper compares with (4.1 to 4.4), under the same protocol.
+
+Start at `methods.py`.
+"""

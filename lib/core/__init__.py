@@ -1,4 +1,5 @@
-"""What every package needs: parameters, files, hashes, processes, progress. Imports nothing else of `lib`.
+"""What every package needs: parameters, files, hashes, processes, progress.
 
 Start at `params.py`: `params.yaml` as frozen dataclasses; wrong names and types are refused before any work starts.
+Imports nothing else of `lib`.
 """

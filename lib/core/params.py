@@ -186,11 +186,10 @@ class SourceParams:
     def __post_init__(self):
         simulated = self.source == "simulated"
         for name in ("people", "seed"):
-            if simulated == (getattr(self, name) is None):
-                advice = (
-                    "missing, which simulated people need" if simulated else "for simulated people alone: take it out"
-                )
-                raise ValueError(f"{name} is {advice}")
+            if simulated and getattr(self, name) is None:
+                raise ValueError(f"{name} is missing, which simulated people need")
+            if not simulated and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for simulated people alone: take it out")
         if simulated and not self.photographs:
             raise ValueError("photographs is how many are simulated of each person: at least 1")
 

@@ -107,8 +107,8 @@ def evaluate_faces(setup, coefficients, which=None, averaged=None):
     coefficients = padded(coefficients, setup.face_model)
     reconstructed, components = reconstruct_all(setup, coefficients), {}
     if setup.truth is not None:
-        of = photographed.persons, photographed.conditions
-        averaged = averaged or distances.averaged_shapes(coefficients.shape, *of)
+        people = photographed.persons, photographed.conditions
+        averaged = averaged or distances.averaged_shapes(coefficients.shape, *people)
         errors = distances.shape_errors(averaged, setup.face_model, setup.truth)
         reconstructed = replace(reconstructed, errors=errors)
         resampling = resample_people(averaged.persons, setup.protocol.bootstrap_samples, setup.protocol.seed)
@@ -136,7 +136,8 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compar
     """
     samples, seed = protocol.bootstrap_samples, protocol.seed
     resampling = resample_people(photographed.persons, samples, seed)
-    reference = pairs = pair_distributions(photographed.embeddings, photographed.persons).kinds(resampling.weights)
+    pairs = pair_distributions(photographed.embeddings, photographed.persons).kinds(resampling.weights)
+    reference = pairs
     if compared is not None:
         drawn = resample_people(compared.persons, samples, seed + 1)
         reference = pair_distributions(compared.embeddings, compared.persons).kinds(drawn.weights)

@@ -16,8 +16,10 @@ ANCESTRIES = ("african", "asian", "caucasian")  # MakeHuman's names of its three
 
 SLIDER_FOLDERS = "head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "ears", "eyebrows", "neck"
 NOT_SLIDERS = re.compile("head-trans|head-angle|neck-(trans|scale-vert|back)|measure-|eyebrows-trans-(back|for)")
-OPPOSITES = ("incr", "decr"), ("up", "down"), ("out", "in"), ("forward", "backward"), ("convex", "concave")
-OPPOSITES += (("compress", "uncompress"),)
+OPPOSITES = (
+    *(("incr", "decr"), ("up", "down"), ("out", "in")),
+    *(("forward", "backward"), ("convex", "concave"), ("compress", "uncompress")),
+)
 
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
 """How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see

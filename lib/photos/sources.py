@@ -82,7 +82,7 @@ def read_lfw(data_home):
 
 
 def fetch_lfw(data_home):
-    """Find or download Labeled Faces in the Wild, funneled (233 MB), where scikit-learn has it; return its folder."""
+    """Find or download Labeled Faces in the Wild, funneled (233 MB), in the folder scikit-learn uses; return it."""
     home = Path(data_home) / "lfw_home"
     folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
     if not folder.is_dir():

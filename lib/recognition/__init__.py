@@ -1,1 +1,4 @@
-"""Identity networks behind one contract (3.1, 4.3): start at `network.py`; one module a network."""
+"""Identity networks behind one contract: images in, pooled features and an embedding out (paper 3.1, 4.3).
+
+Start at `network.py`; one module a network, and `sources.py` says where its weights come from.
+"""

@@ -7,8 +7,15 @@ from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, 
 from lib.rendering.shading import shade
 from lib.rendering.vertices import vertex_stage
 
-__all__ = ["Scene", "SceneDistribution", "frontal_scene", "render", "render_meshes", "render_with_landmarks"]
-__all__ += ["sample_scenes"]
+__all__ = [
+    "Scene",
+    "SceneDistribution",
+    "frontal_scene",
+    "render",
+    "render_meshes",
+    "render_with_landmarks",
+    "sample_scenes",
+]
 
 
 def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):

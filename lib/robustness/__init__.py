@@ -1,1 +1,4 @@
-"""The same people under other pose, light, expression, occlusion and style (4.5); start at `protocol.py`."""
+"""The same people under other pose, light, expression, occlusion and style (paper 4.5, Figs. 6 and 7).
+
+Start at `protocol.py`.
+"""

@@ -22,7 +22,8 @@ def parameter_loss(predicted, true, shape_weight, texture_weight):
 def identity_loss(rendered, photographed):
     """One minus the cosine of identity embeddings (paper 3.3.2, Eq. 4), averaged over faces and views: in [0, 2].
 
-    Of unit length: `rendered` (V * B, E), view v of face b in row v * B + b, and `photographed` (B, E).
+    Eq. 4 is the cosine itself, which is to be large. Embeddings have unit length: `rendered` (V * B, E), view v of face
+    b in row v * B + b, and `photographed` (B, E).
     """
     views = rendered.unflatten(0, (-1, len(photographed)))
     return 1 - (views * photographed).sum(-1).mean()

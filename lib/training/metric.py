@@ -40,7 +40,10 @@ def front_colour(face_model, crop):
 
 @torch.no_grad()
 def read_colour(features, synthetic, colour):
-    """Read faces' mean colours in features (N, F), as synthetic faces teach: (N, 3), sRGB, from the model's mean."""
+    """Read the mean colours of faces' fronts in features (N, F), by a ridge regression that synthetic faces teach.
+
+    `colour` is that of `front_colour`. Returns differences (N, 3) from the model's mean colour, sRGB.
+    """
     mean, deviation = synthetic.features.double().mean(0), synthetic.features.double().std(0).clamp(min=1e-6)
 
     def standardised(values):

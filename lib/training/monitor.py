@@ -124,10 +124,10 @@ class LiveRun:
         return entry
 
     def _plot(self):
-        write = partial(pd.DataFrame.to_csv, index=False, float_format="%.6g")
         for entries, path in zip(self._entries, self._plots):
             if entries:
-                write_atomically(path, partial(write, pd.DataFrame(entries).drop(columns=SPEEDS, errors="ignore")))
+                table = pd.DataFrame(entries).drop(columns=SPEEDS, errors="ignore")
+                write_atomically(path, partial(table.to_csv, index=False, float_format="%.6g"))
 
     def _log(self, entry):
         self._live.step = entry["step"] if "step" in entry else entry["epoch"]

@@ -66,7 +66,10 @@ class Stage2Batch:
 
 
 def draw_batch(inputs, params, generator):
-    """Draw one step's batch, the same on all processes, and return this process's part of it, a `Stage2Batch`."""
+    """Draw one step's batch, the same on all processes, and return this process's part of it, a `Stage2Batch`.
+
+    Each photograph has `params.views` random views; `frontal_identity` adds one from the front, behind all others.
+    """
     device, photographs, synthetic = inputs.face_model.triangles.device, inputs.photographs, inputs.synthetic
     rendered = min(params.photographs, len(photographs)) // world_size() * world_size()
     if rendered == 0:

@@ -52,10 +52,8 @@ def make_synthetic_faces(face_model, reader, count, seed, distribution, folder, 
         for index, start in enumerate(range(0, count, FACES_PER_SHARD)):
             size, chance = min(FACES_PER_SHARD, count - start), seed * 1_000_003 + index
             make = partial(_make_shard, face_model, reader, size, chance, distribution, augmentation, looks)
-            path, meta = (
-                Path(folder) / f"shard-{index:04d}.safetensors",
-                dict(settings=fingerprint(settings), size=size),
-            )
+            path = Path(folder) / f"shard-{index:04d}.safetensors"
+            meta = dict(settings=fingerprint(settings), size=size)
             shards.append(kept_tensors(path, make, meta))
             bar.update(size)
     joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}

@@ -1,1 +1,4 @@
-"""Photographs of people that do not exist, from the open model's generator; start at `camera.py`."""
+"""Photographs of people that do not exist: the open model's generator with hair, clothes, a camera and its faults.
+
+Start at `camera.py`.
+"""

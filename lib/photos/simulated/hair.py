@@ -25,13 +25,13 @@ UNDER_THE_FACE = 26.0  # how far the skull keeps behind the face, mm, where ther
 class HairStyle:
     """How hair or a covering lies, in degrees from the crown and mm."""
 
-    front: float  # where it ends, to `back`
+    front: float  # where it ends: at the front, temple, side and back
     temple: float
     side: float
     back: float
     thickness: float
     waves: float = 0.0
-    strands: float = 1.0  # how much they differ; 0: cloth
+    strands: float = 1.0  # how much strands differ in length; 0: cloth
     curtain: float = 0.0  # how far it falls on from the azimuth `opening`
     opening: float = 180.0
     gather: float = 1.0  # share of its distance from the middle that is left at its lower end

@@ -17,7 +17,7 @@ import torch
 from lib.core.progress import progress
 from lib.face_model.model import FaceModel
 from lib.fitting.face_mesh import CROP, load_face_mesh
-from lib.fitting.pose import CORNERS, EDGES, POINTS_FILE, close_lips, edge_vertices
+from lib.fitting.pose import CORNERS, EDGES, POINTS_FILE, edge_vertices, meet
 from lib.rendering.camera import alignment_points, crop_projection, picture_points
 from lib.rendering.rasterize import rasterize
 from lib.rendering.renderer import SceneDistribution, frontal_scene, render_meshes, sample_scenes
@@ -48,9 +48,11 @@ def edge_heights(model, network, generator):
         vertices = model.vertices(shape)
         found, projection = show(model, network, vertices, texture, frontal_scene(BATCH))
         places = picture_points(vertices, projection)[:, rows].numpy()
-        closed = np.stack([close_lips(each, np.inf) for each in found.numpy()])
+        found = found.numpy()
+        for landmarks in found:  # these lips are closed, as those of the vertices
+            meet(landmarks, np.zeros_like(landmarks))
         scale = np.ptp(places[:, :, 0], axis=1) / np.ptp(vertices[:, rows, 0].numpy(), axis=1)
-        heights.append((places - closed[:, [*EDGES]])[:, :, 1] / scale[:, None])
+        heights.append((places - found[:, [*EDGES]])[:, :, 1] / scale[:, None])
     return np.concatenate(heights).mean(0) * [name not in CORNERS for name in EDGES]
 
 

@@ -14,18 +14,20 @@ from conftest import ROOT
 from PIL import Image
 from skimage import data
 
+from derivations.calibrate_regressor import CALIBRATION, VARIANCE, recalibrate
 from lib import reconstruct
 from lib.core.errors import StudyError
 from lib.core.files import made_here
 from lib.core.params import load_params
 from lib.core.pictures import decode_srgb, encode_srgb, to_pictures
+from lib.core.tensors import read_json
 from lib.face_model.model import IBUG_LANDMARKS, FaceModel
 from lib.fitting import video
 from lib.fitting.colours import fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
 from lib.fitting.pose import EDGES, LIDS, PARTING, POINTS_FILE, LandmarkModel, _project, _turning
-from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for, publish
+from lib.fitting.published import PUBLISHED, check_face_model, facts_file, is_meant_for, publish
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
 from lib.photos.files import Photograph
@@ -193,6 +195,20 @@ def test_lips_that_hardly_part_are_closed(model, points):
         upper, lower = (model.vertices(torch.zeros(1, 80), expression)[0, points.vertices[rows]] for rows in PARTING)
         partings.append((upper - lower)[:, 1].mean().item())
     assert abs(partings[1] - partings[0]) < 0.3 and partings[2] > partings[0] + 3  # mm
+
+
+def test_closed_lips_meet_in_faces_of_any_shape(model, points):
+    """Some faces' lips are thicker than the mean's where they meet, which must not show their teeth."""
+    generator, (upper, lower) = torch.Generator().manual_seed(6), (points.vertices[rows] for rows in PARTING)
+    for _ in range(8):
+        shape = torch.randn(1, 80, generator=generator)
+        landmarks = landmarks_of(points, *posed(model, shape, None, (0.1, 0.0, 0.0)))
+        for rows, side in zip(PARTING, (-0.5, 0.5)):
+            landmarks[rows, 1] += side * 0.004
+        expression = points.fit(landmarks, shape[0].double().numpy(), variance=0).expression
+        faces = (model.vertices(shape, values) for values in (torch.from_numpy(expression).float()[None], None))
+        fitted, relaxed = ((face[0, upper] - face[0, lower])[:, 1] for face in faces)
+        assert (fitted - relaxed).abs().max() < 0.5  # mm
 
 
 def test_light_is_found_beneath_hair():
@@ -410,3 +426,36 @@ def test_the_regressor_that_the_repository_brings_belongs_to_the_face_model_that
     if load_params(ROOT / "params.yaml").face_model != load_params(ROOT / "presets/default.yaml").face_model:
         pytest.skip("the face model has parameters of its own")
     check_face_model(ROOT / PUBLISHED, FaceModel.load(ROOT / "data/face_model/full.h5"))
+
+
+def test_landmarks_of_many_people_tell_what_a_regressor_gets_wrong_in_all(model, points):
+    """The mean correction is what all read shapes lack; single faces have errors of their own beside it."""
+    generator, random = torch.Generator().manual_seed(5), np.random.default_rng(5)
+    wrong, moved = np.zeros(80), []
+    wrong[:4] = 1.0, -0.8, 0.6, -0.5
+    for _ in range(30):
+        shape, angles = torch.randn(1, 80, generator=generator), tuple(random.uniform(-0.2, 0.2, 3).tolist())
+        landmarks = landmarks_of(
+            points, *posed(model, shape, 0.3 * torch.randn(1, EXPRESSIONS, generator=generator), angles)
+        )
+        read = 0.5 * shape[0].double().numpy() - wrong
+        moved.append(points.fit(landmarks, read, VARIANCE).shape - read)
+    found = np.mean(moved, 0)
+    assert found @ wrong / np.linalg.norm(found) / np.linalg.norm(wrong) > 0.8
+    assert 0.5 < np.linalg.norm(found) / np.linalg.norm(wrong) < 1.2
+
+
+def test_a_calibrated_regressor_shrinks_about_the_mean_and_moves_shapes_alone():
+    regressor, features = Regressor(16, 5, 4), torch.randn(7, 16)
+    before, (mean, shift) = regressor(features), torch.randn(2, 5)
+    recalibrate(regressor, 0.7, mean.tolist(), shift.numpy())
+    after = regressor(features)
+    torch.testing.assert_close(after.shape, mean + shift + 0.7 * (before.shape - mean), rtol=1e-4, atol=1e-5)
+    assert torch.equal(after.texture, before.texture)
+
+
+def test_the_regressor_that_the_repository_brings_is_calibrated():
+    facts = read_json(facts_file(ROOT / PUBLISHED))[CALIBRATION]
+    size = Regressor.load(ROOT / PUBLISHED).shape_dimension
+    assert len(facts["mean"]) == len(facts["shift"]) == size and 0.5 < facts["share"] < 1
+    assert np.linalg.norm(facts["shift"]) > 1

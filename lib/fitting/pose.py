@@ -122,7 +122,8 @@ class LandmarkModel:
         """
         eyes = np.subtract(*CROP.points[:2])
         size = float(np.hypot(*eyes))
-        spread, landmarks = CORRELATION * size * self.spread, close_lips(landmarks, CLOSED * size)
+        spread, closed = CORRELATION * size * self.spread, lips_closed(landmarks, CLOSED * size)
+        landmarks = landmarks.copy()
         free = np.concatenate([self.expression_modes, self.shape_modes if variance else self.shape_modes[:0]])
         prior = np.full(len(free), 1.0)
         prior[len(self.expression_modes) :] /= variance or 1.0
@@ -133,6 +134,9 @@ class LandmarkModel:
         for _ in range(STEPS):
             points = (base + np.tensordot(change, free, 1) - centre) @ rotation.T
             seen, slopes = _project(points, place, np.exp(log_scale), np.exp(log_distance))
+            if closed:
+                relaxed = (base - centre) @ rotation.T
+                meet(landmarks, _project(relaxed, place, np.exp(log_scale), np.exp(log_distance))[0])
             error = seen - landmarks
             length = np.linalg.norm(error, axis=1) / spread
             weight = np.minimum(1, OUTLIER / length.clip(min=1e-9)) / spread**2
@@ -167,14 +171,17 @@ def edge_vertices(face_model):
     return face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in EDGES.values()])
 
 
-def close_lips(landmarks, least):
-    """Join the lips of landmarks (468, 2) that are parted by less than the `least`."""
+def lips_closed(landmarks, least):
+    """Whether the lips of landmarks (468, 2) are parted by less than the `least`."""
     upper, lower = (landmarks[rows, 1] for rows in PARTING)
-    if (lower - upper).mean() > least:
-        return landmarks
-    landmarks = landmarks.copy()
-    landmarks[PARTING[0], 1] = landmarks[PARTING[1], 1] = (upper + lower) / 2
-    return landmarks
+    return (lower - upper).mean() < least
+
+
+def meet(landmarks, relaxed):
+    """Part the lips of landmarks (468, 2), in place, as far as those of a relaxed face (468, 2)."""
+    upper, lower = PARTING
+    middle, apart = (landmarks[upper] + landmarks[lower]) / 2, relaxed[lower] - relaxed[upper]
+    landmarks[upper], landmarks[lower] = middle - apart / 2, middle + apart / 2
 
 
 def _project(points, place, scale, distance):

@@ -1,0 +1,84 @@
+"""Calibrate the shapes of the published regressor on real photographs: `models/photographs.safetensors`.
+
+What stage 1 learned from renders reads all photographs a little wrong in the same way, and training keeps to it: lips
+come too near to the nose, chins too small, faces too narrow. The landmarks of one face tell little of its shape; those
+of many people, one photograph of each, tell what is wrong on average. Training for likeness also exaggerates what
+differs between people, which recognition networks like and people do not.
+
+After `derivations.publish_regressor`, with the photographs that it was trained on, in five minutes:
+
+    python -m derivations.calibrate_regressor path/to/lfw
+"""
+
+import argparse
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lib.core.errors import StudyError
+from lib.core.params import PARAMS_FILE, load_params
+from lib.core.progress import progress
+from lib.core.tensors import read_json, write_json
+from lib.fitting.published import PUBLISHED, facts_file
+from lib.fitting.reconstructor import load_reconstructor
+from lib.photos.align import iterate_face_crops
+from lib.photos.files import read_folder
+from lib.photos.store import TRAIN, split_people
+
+BATCH = 32
+VARIANCE = 1.0
+"""Of each coefficient about what the regressor gives, when landmarks correct it: the face model's own. One face needs
+far less (`lib.fitting.pose.SHAPE_VARIANCE`), but the mean over people loses what errs differently in each."""
+SHARE, FOLLOWED = 0.8, 0.5
+"""Of the differences between people that is kept, and of the mean correction that is made: with more of either faces
+look more like the people, and recognition networks find them less well (docs/training.md)."""
+CALIBRATION = "calibration"
+
+
+def read_shapes(reconstructor, photographs):
+    """Shapes (N, S) that the regressor reads in photographs with a face, and those that the landmarks make of them."""
+    read, corrected = [], []
+    bar = progress(description="photographs", total=len(photographs), unit="photo")
+    for records, pictures in iterate_face_crops(photographs, reconstructor.framings, BATCH, workers=1):
+        if any(not record["reason"] for record in records):
+            shapes = reconstructor.regressor(reconstructor.reader.of_crops(pictures)).shape.detach().double().numpy()
+            landmarks = reconstructor.fitter.landmarks(pictures["landmarks"])
+            fits = (reconstructor.fitter.points.fit(*pair, VARIANCE) for pair in zip(landmarks, shapes, strict=True))
+            read.append(shapes)
+            corrected.append(np.stack([fit.shape for fit in fits]))
+        bar.update(len(records))
+    return np.concatenate(read), np.concatenate(corrected)
+
+
+@torch.no_grad()
+def recalibrate(regressor, share, mean, shift):
+    """Change a regressor in place: shapes c become mean + shift + share (c - mean); mean and shift (S,)."""
+    layer, size = regressor.layers[-1], regressor.shape_dimension
+    mean, shift = (torch.as_tensor(values, dtype=layer.bias.dtype) for values in (mean, shift))
+    layer.weight[:size] *= share
+    layer.bias[:size] = share * layer.bias[:size] + (1 - share) * mean + shift
+
+
+def main():
+    """Rewrite both files."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("photographs", help="folder of photographs, a sub-folder per person")
+    params, facts = load_params(PARAMS_FILE), read_json(facts_file(PUBLISHED))
+    if CALIBRATION in facts:
+        raise StudyError(f"{PUBLISHED} is calibrated already: publish it again first")
+    photographs = read_folder(parser.parse_args().photographs)
+    split = split_people(pd.Series([one.person for one in photographs]), params.photos.test_people, params.photos.seed)
+    first = {one.person: one for one in reversed(photographs) if split[one.person] == TRAIN}
+    reconstructor = load_reconstructor(PUBLISHED)
+    read, corrected = read_shapes(reconstructor, [first[person] for person in sorted(first)])
+    mean, shift = read.mean(0), FOLLOWED * (corrected - read).mean(0)
+    recalibrate(reconstructor.regressor, SHARE, mean, shift)
+    reconstructor.regressor.save(PUBLISHED)
+    facts[CALIBRATION] = dict(people=len(read), share=SHARE, mean=mean.round(4).tolist(), shift=shift.round(4).tolist())
+    write_json(facts_file(PUBLISHED), facts)
+    print(f"{len(read)} people, shapes moved by {np.linalg.norm(shift):.2f} standard deviations in all")
+
+
+if __name__ == "__main__":
+    main()

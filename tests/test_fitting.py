@@ -307,6 +307,22 @@ def test_hidden_pixels_do_not_colour_the_face():
     assert np.abs(irradiance(normals, found) / irradiance(normals, light) - 1).mean() < 0.03
 
 
+def test_the_hue_of_a_photograph_is_shared_by_skin_and_light():
+    """The camera's white balance is trusted in half; how bright the skin is cannot be seen."""
+    random, up = np.random.default_rng(3), np.array([[0.8], [0.2], [-0.1], [0.2], *[[0.0]] * 5])
+    normals = random.normal(size=(6000, 3)) * [0.5, 0.5, 0] + [0, 0, 1]
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    surface = np.array([0.7, 0.55, 0.5]) + 0.02 * random.normal(size=(6000, 3))
+    modes = np.concatenate([0.03 * random.normal(size=(8, 6000, 3)), 0.05 * np.eye(3)[:, None].repeat(6000, 1)])
+    for hue, bright in (((1.1, 1.0, 1 / 1.1), 1.0), ((1.0, 1.0, 1.0), 0.6)):
+        pixels = encode_srgb((decode_srgb(surface) * irradiance(normals, bright * up * hue)).clip(0, 1))
+        change, light = fit_colours(modes, surface, normals, pixels, np.zeros(6000, bool))
+        found = decode_srgb((surface + np.tensordot(change, modes, 1)).mean(0)) / decode_srgb(surface.mean(0))
+        np.testing.assert_allclose(np.log(found), 0.5 * np.log(hue), atol=0.02)
+        drawn = encode_srgb(decode_srgb(surface + np.tensordot(change, modes, 1)) * irradiance(normals, light))
+        assert np.abs(drawn - pixels).mean() < 0.01
+
+
 def test_lips_take_the_colour_of_the_photograph():
     """Where all of them are far from what they were thought to be, they are right and the face model is wrong."""
     random = np.random.default_rng(2)

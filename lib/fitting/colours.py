@@ -2,7 +2,7 @@
 
 What the recognition network tells of the texture is a start; the pixels, freed of the light, correct it by a ridge
 regression on the leading components of the face model. Skin and light cannot be told apart in one photograph, so that
-the mean colour stays nearly as it was.
+the mean stays nearly as bright as it was; of its hue, cameras that balance white tell something.
 """
 
 import numpy as np
@@ -15,7 +15,9 @@ PENALTY = 1e-5
 """On squared coefficients beside the mean squared error of a pixel (sRGB): neighbouring pixels err alike, by shadows,
 hair and landmarks that are a little off, so that all together count as a few hundred with a deviation of 0.06."""
 MEAN_PENALTY = 0.1
-"""On the squared change of the mean colour."""
+"""On the squared distance of the mean colour from what is expected of it."""
+BALANCE = 0.5
+"""So much of the light's hue (an exponent of its channels) is the skin's: the camera has balanced the rest."""
 FACING, LIT = 0.3, 0.05
 """Pixels count whose normal has this share towards the camera, and that receive so much light."""
 LIPS = 4.0
@@ -43,6 +45,10 @@ def fit_colours(modes, surface, normals, pixels, lips):
         The change of the coefficients, and the light as of `lib.fitting.light.fit_light`.
     """
     light, change, mean = fit_light(surface, normals, pixels), np.zeros(len(modes)), modes.mean(1)
+    received = irradiance(normals, light).mean(0).clip(1e-3)
+    hue = (received / np.exp(np.log(received).mean())) ** BALANCE
+    middle = surface.mean(0)
+    light, expected = light / hue, encode_srgb((decode_srgb(middle) * hue).clip(0, 1)) - middle
     columns = modes.reshape(len(modes), -1).astype(float)
     stiffness = PENALTY * np.eye(len(modes)) + MEAN_PENALTY * mean @ mean.T
     for _ in range(ROUNDS):
@@ -57,6 +63,8 @@ def fit_colours(modes, surface, normals, pixels, lips):
         if own.any():
             weights[own] = LIPS * robust_weights(np.linalg.norm(rest[own] - np.median(rest[own], 0), axis=1))
         weighted = columns * np.repeat(weights / weights.sum(), 3)
-        change = np.linalg.solve(weighted @ columns.T + stiffness, weighted @ wanted.ravel())
+        change = np.linalg.solve(
+            weighted @ columns.T + stiffness, weighted @ wanted.ravel() + MEAN_PENALTY * mean @ expected
+        )
         light = fit_light((surface + (change @ columns).reshape(-1, 3)).clip(0, 1), normals, pixels)
     return change, light

@@ -75,6 +75,7 @@ def main():
     mean, shift = read.mean(0), FOLLOWED * (corrected - read).mean(0)
     recalibrate(reconstructor.regressor, SHARE, mean, shift)
     reconstructor.regressor.save(PUBLISHED)
+    facts["held_out_people_before_calibration"] = facts.pop("held_out_people")
     facts[CALIBRATION] = dict(people=len(read), share=SHARE, mean=mean.round(4).tolist(), shift=shift.round(4).tolist())
     write_json(facts_file(PUBLISHED), facts)
     print(f"{len(read)} people, shapes moved by {np.linalg.norm(shift):.2f} standard deviations in all")

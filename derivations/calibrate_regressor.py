@@ -1,11 +1,10 @@
 """Calibrate the shapes of the published regressor on real photographs: `models/photographs.safetensors`.
 
-What stage 1 learned from renders reads all photographs a little wrong in the same way, and training keeps to it: lips
-come too near to the nose, chins too small, faces too narrow. The landmarks of one face tell little of its shape; those
-of many people, one photograph of each, tell what is wrong on average. Training for likeness also exaggerates what
-differs between people, which recognition networks like and people do not.
+Stage 1 learns from renders and reads all photographs with the same bias, which stage 2 keeps: the mouth is too near to
+the nose, the jaw too narrow. The landmarks of one photograph tell little of a shape; averaged over many people, they
+tell the bias. Training for likeness also exaggerates how people differ (docs/training.md, "Calibration").
 
-After `derivations.publish_regressor`, with the photographs that it was trained on, in five minutes:
+After `derivations.publish_regressor`, with the photographs that the regressor was trained on, in five minutes:
 
     python -m derivations.calibrate_regressor path/to/lfw
 """
@@ -31,24 +30,24 @@ VARIANCE = 1.0
 """Of each coefficient about what the regressor gives, when landmarks correct it: the face model's own. One face needs
 far less (`lib.fitting.pose.SHAPE_VARIANCE`), but the mean over people loses what errs differently in each."""
 SHARE, FOLLOWED = 0.8, 0.5
-"""Of the differences between people that is kept, and of the mean correction that is made: with more of either faces
-look more like the people, and recognition networks find them less well (docs/training.md)."""
+"""Share of the differences between people that is kept, and of the mean correction that is applied. A smaller share and
+a larger correction look more natural but are recognised less often (docs/training.md)."""
 CALIBRATION = "calibration"
 
 
+@torch.no_grad()
 def read_shapes(reconstructor, photographs):
     """Shapes (N, S) that the regressor reads in photographs with a face, and those that the landmarks make of them."""
-    read, corrected = [], []
-    bar = progress(description="photographs", total=len(photographs), unit="photo")
-    for records, pictures in iterate_face_crops(photographs, reconstructor.framings, BATCH, workers=1):
-        if any(not record["reason"] for record in records):
-            shapes = reconstructor.regressor(reconstructor.reader.of_crops(pictures)).shape.detach().double().numpy()
-            landmarks = reconstructor.fitter.landmarks(pictures["landmarks"])
-            fits = (reconstructor.fitter.points.fit(*pair, VARIANCE) for pair in zip(landmarks, shapes, strict=True))
-            read.append(shapes)
-            corrected.append(np.stack([fit.shape for fit in fits]))
-        bar.update(len(records))
-    return np.concatenate(read), np.concatenate(corrected)
+    read, corrected, fitter = [], [], reconstructor.fitter
+    with progress(description="photographs", total=len(photographs), unit="photo") as bar:
+        for records, pictures in iterate_face_crops(photographs, reconstructor.framings, BATCH, workers=1):
+            if any(not record["reason"] for record in records):
+                features, landmarks = reconstructor.reader.of_crops(pictures), fitter.landmarks(pictures["landmarks"])
+                shapes = reconstructor.regressor(features).shape.double().numpy()
+                read.extend(shapes)
+                corrected.extend(fitter.points.fit(*pair, VARIANCE).shape for pair in zip(landmarks, shapes))
+            bar.update(len(records))
+    return np.stack(read), np.stack(corrected)
 
 
 @torch.no_grad()
@@ -64,10 +63,11 @@ def main():
     """Rewrite both files."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photographs", help="folder of photographs, a sub-folder per person")
+    folder = parser.parse_args().photographs
     params, facts = load_params(PARAMS_FILE), read_json(facts_file(PUBLISHED))
     if CALIBRATION in facts:
         raise StudyError(f"{PUBLISHED} is calibrated already: publish it again first")
-    photographs = read_folder(parser.parse_args().photographs)
+    photographs = read_folder(folder)
     split = split_people(pd.Series([one.person for one in photographs]), params.photos.test_people, params.photos.seed)
     first = {one.person: one for one in reversed(photographs) if split[one.person] == TRAIN}
     reconstructor = load_reconstructor(PUBLISHED)

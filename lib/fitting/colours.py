@@ -2,7 +2,7 @@
 
 What the recognition network tells of the texture is a start; the pixels, freed of the light, correct it by a ridge
 regression on the leading components of the face model. Skin and light cannot be told apart in one photograph, so that
-the mean stays nearly as bright as it was; of its hue, cameras that balance white tell something.
+the mean brightness stays nearly as it was. Cameras balance white, so that part of the light's hue is the skin's.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ hair and landmarks that are a little off, so that all together count as a few hu
 MEAN_PENALTY = 0.1
 """On the squared distance of the mean colour from what is expected of it."""
 BALANCE = 0.5
-"""So much of the light's hue (an exponent of its channels) is the skin's: the camera has balanced the rest."""
+"""Share of the light's hue that is given to the skin: an exponent of the light's channels."""
 FACING, LIT = 0.3, 0.05
 """Pixels count whose normal has this share towards the camera, and that receive so much light."""
 LIPS = 4.0

@@ -134,7 +134,7 @@ class LandmarkModel:
         for _ in range(STEPS):
             points = (base + np.tensordot(change, free, 1) - centre) @ rotation.T
             seen, slopes = _project(points, place, np.exp(log_scale), np.exp(log_distance))
-            if closed:
+            if closed:  # faces differ in how far apart the landmarks of their closed lips lie
                 relaxed = (base - centre) @ rotation.T
                 meet(landmarks, _project(relaxed, place, np.exp(log_scale), np.exp(log_distance))[0])
             error = seen - landmarks

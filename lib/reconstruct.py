@@ -47,7 +47,7 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
     for names, records, pictures in _crops(reconstructor, photographs, skipped, workers, all_faces):
         faces = reconstructor.faces(records, pictures)
         for name, record, face, portrait in zip(names, records, faces, pictures["portrait"], strict=True):
-            source, target = [_source(photographs[name], record)], name
+            source, target = [_told(photographs[name], record)], name
             if all_faces and record["faces"] > 1:
                 target = f"{name}-face{record['number']}"
                 while target in photographs:
@@ -64,7 +64,7 @@ def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, work
     used, crops, sources, skipped = [], [], [], {}
     for names, records, pictures in _crops(reconstructor, photographs, skipped, workers):
         used += records
-        sources += [_source(photographs[name], record) for name, record in zip(names, records)]
+        sources += [_told(photographs[name], record) for name, record in zip(names, records)]
         crops.append(pictures)
     if used:
         pictures = {name: np.concatenate([each[name] for each in crops]) for name in reconstructor.framings}
@@ -73,10 +73,10 @@ def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, work
     return skipped
 
 
-def _source(path, record):
-    """A photograph, and what its results say of it; the box is left, top, right, bottom in pixels, once upright."""
+def _told(path, record):
+    """What results say of a photograph; the box is left, top, right, bottom in pixels, once upright."""
     box = [record[side] for side in BOX_COLUMNS]
-    return path, dict(file=printable(path.name), faces=record["faces"], probability=record["probability"], box=box)
+    return dict(file=printable(path.name), faces=record["faces"], probability=record["probability"], box=box)
 
 
 def _crops(reconstructor, photographs, skipped, workers, all_faces=False):
@@ -123,7 +123,7 @@ def _parse(arguments):
         "--formats", nargs="+", choices=FORMATS, default=FORMATS, help="of the meshes (default: all three)"
     )
     parser.add_argument("--no-fit", action="store_true", help="the regressor's face alone, without pose and landmarks")
-    parser.add_argument("--photo-texture", action="store_true", help="the texture of the photograph's own pixels")
+    parser.add_argument("--model-texture", action="store_true", help="the face model's texture, not the photo's pixels")
     parser.add_argument("--turntable", action="store_true", help="turntable/NAME.webp too: the face turns")
     parser.add_argument(
         "--regressor",
@@ -142,9 +142,9 @@ def main(arguments=None):
         check_writable(chosen.out)
         names = ["person"] if chosen.same_person else photographs
         refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats, chosen.turntable), chosen.out / SKIPPED])
-        reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit)
+        reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit, not chosen.model_texture)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
-        work = partial(work, photo_textured=chosen.photo_texture, turntable=chosen.turntable)
+        work = partial(work, turntable=chosen.turntable)
         # a process of its own costs seconds to start, which a few photographs do not
         workers = int(len(photographs) > BATCH)
         skipped = work(reconstructor, photographs, chosen.out, chosen.formats, workers)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,16 +341,6 @@ def test_a_list_that_cannot_be_written_is_told_with_what_it_holds(tmp_path, monk
     assert reconstruct.main(["photographs/broken.jpg", "photographs/wall.png", "--out", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert "skipped.csv cannot be written: No space left" in told and "broken.jpg" in told and "wall.png" in told
-
-
-@pytest.mark.parametrize("content", [None, "no photograph"])
-def test_a_photograph_that_is_another_or_gone_before_its_texture_is_taken_is_told(tmp_path, content):
-    path = tmp_path / "a.jpg"
-    if content:
-        path.write_text(content)
-    face = SimpleNamespace(fits=[SimpleNamespace(pose=SimpleNamespace(angles=[0.0]))])
-    with pytest.raises(StudyError, match="a.jpg: "):
-        results._texture_of_photograph(SimpleNamespace(face_model=None), face, [(path, {})])
 
 
 def test_help_shows_examples_and_wrong_usage_is_exit_code_2(capsys):

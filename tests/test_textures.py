@@ -14,7 +14,7 @@ from lib.core.pictures import decode_srgb, to_pictures
 from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.meshes import files_of, save_mesh
 from lib.face_model.model import FaceModel
-from lib.face_model.photo_texture import mirror_vertices, photo_texture
+from lib.face_model.photo_texture import Places, mirror_vertices, photo_texture
 from lib.face_model.texture import SIDE
 from lib.open_model.__main__ import TARGETS, main
 from lib.rendering.camera import alignment_points, crop_projection
@@ -136,8 +136,8 @@ def photographed(model, albedo, yaw):
     photograph = to_pictures(render_meshes(vertices, colours, model.triangles, places, scene, PHOTOGRAPH)[0])
     points = alignment_points(vertices, places)
     projection, rotation, centre = crop_projection(scene.angles, scene.distance, points, PHOTOGRAPH, scene.framing)
-    across, up, _, depth = projection[0].double().numpy() * [[PHOTOGRAPH.size / 2], [PHOTOGRAPH.size / 2], [1], [1]]
-    half = depth * PHOTOGRAPH.size / 2
+    across, up, _, depth = projection[0].double().numpy() * [[0.5], [0.5], [1], [1]]
+    half = depth / 2
     lamps = (scene.light_positions @ rotation + centre[:, None])[0, :, None] - vertices
     facing = (torch.nn.functional.normalize(lamps, dim=2) * vertex_normals(vertices, model.triangles)).sum(2)
     light = scene.ambient + (facing.clamp(min=0)[..., None] * scene.light_colours[0, :, None]).sum(0)
@@ -146,7 +146,11 @@ def photographed(model, albedo, yaw):
 
 def symmetric_paint(model):
     x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
-    return np.stack([0.6 + 0.2 * np.cos(x / 14), 0.45 + 0.15 * np.sin(y / 17), np.full_like(x, 0.4)], 1)
+    return np.stack([0.6 + 0.1 * np.cos(x / 7), 0.5 + 0.1 * np.cos(x / 7) * np.sin(y / 8), np.full_like(x, 0.4)], 1)
+
+
+def places_of(mirror, plain=0.0):
+    return Places(mirror, np.ones(len(mirror)), np.full(len(mirror), plain))
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.9, -0.9])
@@ -159,12 +163,12 @@ def test_a_photograph_gives_its_albedo_without_its_light_and_the_hidden_half_by_
     inner = (np.abs(where[..., 0]) < 50) & (np.abs(where[..., 1] + 27) < 70)
     errors = {}
     for name, rows in (("mirrored", mirror), ("alone", np.arange(len(mirror)))):
-        scene = vertices, camera, photograph, light, start, rows, np.ones(len(rows))
+        scene = vertices, camera, photograph, light, start, places_of(rows)
         made = photo_texture(model.atlas, *scene).picture / 255
         error = np.abs(made - truth).mean(2)
         errors[name] = [error[inner & (side * where[..., 0] > 5)].mean() for side in (1, -1)]
     assert max(errors["mirrored"]) < 0.25 * np.abs(0.5 - truth)[inner].mean()
-    assert yaw == 0 or max(errors["alone"]) > 2 * max(errors["mirrored"])
+    assert yaw == 0 or max(errors["alone"]) > 1.4 * max(errors["mirrored"])
 
 
 def test_what_only_one_half_shows_is_kept_there_and_what_nothing_shows_is_the_models(model):
@@ -173,14 +177,14 @@ def test_what_only_one_half_shows_is_kept_there_and_what_nothing_shows_is_the_mo
     albedo[np.hypot(x - 35, y + 54) < 12] = 0.3  # on the left cheek
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     mirror = mirror_vertices(np.stack([x, y, 0 * x], 1))
-    start, inside = albedo * 0 + 0.5, np.ones(len(mirror))
-    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, mirror, inside).picture / 255
+    start, places = albedo * 0 + 0.5, places_of(mirror)
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, places).picture / 255
     where = model.atlas.spread(vertices)
     dark, light_side = (np.hypot(where[..., 0] - side * 35, where[..., 1] + 54) < 6 for side in (1, -1))
     assert made[dark].mean() < 0.36 and made[light_side].mean() > 0.5
     turned = vertices * [-1, 1, -1]  # its back to the camera
-    for shape, part in ((turned, inside), (vertices, 0 * inside)):
-        made = photo_texture(model.atlas, shape, camera, photograph, light, albedo, mirror, part)
+    for shape, seen in ((turned, places), (vertices, places._replace(inside=0 * places.inside))):
+        made = photo_texture(model.atlas, shape, camera, photograph, light, albedo, seen)
         assert np.array_equal(made.picture, model.atlas.bake(albedo).picture)
 
 
@@ -191,7 +195,47 @@ def test_what_cannot_be_of_the_face_is_left_out(model, grey):
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     photograph[:110] = grey
     mirror = mirror_vertices(model.vertices(torch.zeros(1, SHAPE))[0].numpy())
-    start, inside = albedo * 0 + 0.5, np.ones(len(mirror))
-    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, mirror, inside).picture / 255
+    start = albedo * 0 + 0.5
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, places_of(mirror)).picture / 255
     # the model's albedo takes its place, in the tone of the rest of the photograph, but for a line of mixed pixels
     assert (np.abs(made - 0.6) > 0.1).mean() < 0.02 and (np.abs(made - 0.6) > 0.15).mean() < 0.01
+
+
+def test_plain_skin_has_neither_hair_nor_glasses_and_other_parts_may_be_as_dark(model):
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    strand = np.abs(x) < 8
+    albedo[strand] = 0.32
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    mirror, where = mirror_vertices(np.stack([x, y, 0 * x], 1)), model.atlas.spread(vertices)
+    seen = (np.abs(where[..., 0]) < 4) & (np.abs(where[..., 1]) < 60)
+    darkness = {}
+    for plain in (0.0, 1.0):
+        scene = vertices, camera, photograph, light, albedo * 0 + 0.5, places_of(mirror, plain)
+        darkness[plain] = (photo_texture(model.atlas, *scene).picture / 255)[seen].mean()
+    assert darkness[0.0] < 0.4 and darkness[1.0] > 0.5
+
+
+def test_soft_shadows_that_the_light_does_not_explain_go_and_small_things_stay(model):
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    albedo[np.hypot(x - 30, y + 20) < 9] = 0.4  # a mole
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    side = np.linspace(-0.25, 0.25, photograph.shape[1])[:, None]
+    shadowed = (photograph * np.exp(side)).clip(0, 255).astype(np.uint8)
+    where, start = model.atlas.spread(vertices), albedo * 0 + 0.6
+    skin = (np.abs(where[..., 0]) > 15) & (np.abs(where[..., 0]) < 45) & (np.abs(where[..., 1] + 50) < 15)
+    mole = np.hypot(where[..., 0] - 30, where[..., 1] + 20) < 2
+    places = places_of(mirror_vertices(np.stack([x, y, 0 * x], 1)))
+    even, uneven = (
+        photo_texture(model.atlas, vertices, camera, each, light, start, places).picture / 255
+        for each in (photograph, shadowed)
+    )
+    difference = uneven[skin & (where[..., 0] > 0)].mean() - uneven[skin & (where[..., 0] < 0)].mean()
+    assert abs(difference) < 0.03 < 0.08 < np.ptp(np.exp(side[[96, 204]])) * 0.6
+    assert max(even[mole].mean(), uneven[mole].mean()) < model.atlas.spread(albedo)[mole].mean() + 0.04 < 0.5
+
+
+def test_vertices_have_the_colours_of_their_texels(model, face):
+    texture = model.atlas.bake(face[1])
+    assert np.abs(texture.on_vertices(0 * face[1]) - face[1]).max() < 3 / 255

@@ -1,14 +1,13 @@
 """The photograph's own pixels as a texture: projected, without its light, mirrored where hidden, blended in."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from scipy.ndimage import distance_transform_edt
-from scipy.spatial import cKDTree
 
 from lib.core.pictures import decode_srgb, encode_srgb, to_uint8
-from lib.face_model.texture import SIDE, Texture
+from lib.face_model.texture import Texture
 from lib.rendering.camera import clip_projection, project
 from lib.rendering.rasterize import rasterize
 from lib.rendering.vertices import unit_normals
@@ -21,21 +20,42 @@ DARKEST = 0.05  # irradiance below which a pixel does not tell the albedo; used 
 BRIGHTEST = 0.96  # sRGB from which a pixel is taken for a highlight or cut off: used less and less towards 1
 LARGEST_GAIN = 2.0
 BRIGHTER, DARKER = (0.3, 0.7), (1.4, 2.1)
-"""How much (natural logarithm) a colour may differ from the model's: background and highlights are brighter, hair is
-darker. Used in full up to the first number, not from the second."""
+"""How much (natural logarithm) a colour may differ from the model's where brows, eyes and beards are: used in full up
+to the first number, not from the second."""
+PLAIN_BRIGHTER, PLAIN_DARKER, PLAIN_HUE = (0.25, 0.5), (0.45, 0.9), (0.3, 0.6)
+"""The same of plain skin, and of its hue: else it is hair, background, glasses or a highlight."""
+TURNED = 0.5, 0.8
+"""Cosines as above: up to the first one all must be plain skin, since it may be the background that is seen; from the
+second one only what `Places` says."""
+GROWTH, SOFTNESS = 9, 15
+"""Texels, odd: what is left out grows by half of the first, and its edge is blurred over the second."""
+SMOOTH, POOLED = 40, 4
+"""Texels: standard deviation of what is too smooth to be anything but light; it is computed on so much smaller maps."""
+DARK = 0.02  # linear: what two colours differ by at least counts little
+
+
+class Places(NamedTuple):
+    """What the places on a face model's surface are, an ndarray (N,) each."""
+
+    mirror: np.ndarray  # the vertex at the mirror image
+    inside: np.ndarray  # from 0 to 1: how far it belongs to the face, not to hair or neck
+    plain: np.ndarray  # from 0 to 1: skin, without brows, eyes, lips and beards
 
 
 def mirror_vertices(points):
     """For each vertex (N, 3) of a symmetric face the one nearest to its mirror image: (N,)."""
+    from scipy.spatial import cKDTree  # takes a quarter of a second
+
     return cKDTree(points).query(points * [-1, 1, 1])[1]
 
 
-def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirror, inside):
+def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, places):
     """Make the texture of a face from its photograph.
 
-    Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance. Where it is
-    hidden, seen too flat, too dark or cut off, it fades into that of the mirrored place, and from there into the
-    model's albedo, whose colour is first scaled to the photograph's. Returns a `Texture`.
+    Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance and by what
+    this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
+    than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, whose
+    colour is first scaled to the photograph's. Returns a `Texture`.
 
     Parameters
     ----------
@@ -44,81 +64,108 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, mirro
         As photographed, with pose and expression, mm; the linear light that falls on them: a pixel is irradiance times
         albedo; the model's albedo, sRGB in [0, 1].
     camera : ndarray (3, 4)
-        From the vertices (homogeneous) to the photograph (homogeneous, the third number positive): pixels, x to the
-        right and y downwards from the photograph's upper left corner, so that the first pixel's centre is (0.5, 0.5).
+        From the vertices (homogeneous) to the photograph (homogeneous, the third number positive), in units of its
+        sides, x to the right and y downwards.
     photograph : ndarray (H, W, 3)
-        uint8, sRGB.
-    mirror, inside : ndarray (N,)
-        As `mirror_vertices`, of the mean face; how far a vertex belongs to the face, not to hair or neck: from 0 to 1.
+        uint8, sRGB: the part with the face.
+    places : Places
     """
     triangles = atlas.vertices[atlas.triangles]
-    camera = camera / np.linalg.norm(camera[2, :3])  # the third number is then the depth in mm
-    picture, camera = _part_with_the_face(photograph, vertices, camera)
+    # the third number is then the depth in mm; single precision takes half the time
+    camera = (camera / np.linalg.norm(camera[2, :3])).astype(np.float32)
+    vertices, irradiance = vertices.astype(np.float32), irradiance.astype(np.float32)
+    picture = photograph.astype(np.float32) / 255
     depth = _depth(vertices, triangles, camera, picture.shape[:2])
     normals = unit_normals(vertices, triangles)
     eye = -np.linalg.solve(camera[:, :3], camera[:, 3])
-    pixel = np.ptp(vertices, axis=0).max() / max(picture.shape)
-    model, inside = decode_srgb(atlas.spread(albedo)), atlas.spread(inside[:, None])[..., 0]
+    seen = vertices @ camera[:, :3].T + camera[:, 3]
+    pixel = np.ptp(vertices, axis=0).max() / np.ptp(seen[:, :2] / seen[:, 2:] * picture.shape[1::-1], axis=0).max()
+    model, inside = decode_srgb(atlas.spread(albedo)), np.stack([places.inside, places.plain], 1)
+    inside, skin = np.moveaxis(atlas.spread(inside), 2, 0)
 
     def taken(rows):
-        """Colour (linear) and weight of all texels, from the places of other vertices."""
+        """Colour (linear), weight and plainness of all texels, from the places of other vertices."""
         place, normal, light = np.split(atlas.spread(np.hstack([vertices, normals, irradiance])[rows]), 3, axis=2)
         toward = eye - place
-        facing = (normal * toward).sum(2) / np.linalg.norm(normal, axis=2).clip(1e-9) / np.linalg.norm(toward, axis=2)
+        lengths = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal) * np.einsum("hwc,hwc->hw", toward, toward))
+        facing = np.einsum("hwc,hwc->hw", normal, toward) / lengths.clip(1e-9)
         seen = place @ camera[:, :3].T + camera[:, 3]
         colour = _look_up(picture, seen, "bilinear")
         slope = np.sqrt(1 - facing.clip(GRAZING, 1) ** 2) / facing.clip(GRAZING, 1)
         behind = seen[..., 2] - _look_up(depth, seen, "nearest")[..., 0]
         visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING)
-        weight = _ramp(distance_transform_edt(visible), 0, FEATHER) * _ramp(facing, GRAZING, FACING)
+        share = _boxes(F.avg_pool2d, torch.from_numpy(visible).float()[None, None], 2 * FEATHER + 1)[0, 0].numpy()
+        weight = _ramp(share, 0.5, 1) * visible * _ramp(facing, GRAZING, FACING)
         weight *= _ramp(light.min(2), DARKEST, 4 * DARKEST) * _ramp(colour.max(2), 1, BRIGHTEST) * inside
-        return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight[..., None]
+        plain = 1 - _ramp(facing, *TURNED) * (1 - skin)
+        return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight, plain
 
-    own, own_weight = taken(slice(None))
-    other, other_weight = taken(mirror)
-    sure = own_weight[..., 0] > 0.5
+    own, other = taken(slice(None)), taken(places.mirror)
+    sure = own[1] > 0.5
     if sure.any():
-        gain = np.median((own[sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
+        gain = np.median((own[0][sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
         model = model * gain.clip(1 / LARGEST_GAIN, LARGEST_GAIN)
-    own_weight, other_weight = own_weight * _likeness(own, model), other_weight * _likeness(other, model)
-    own, other, model = (encode_srgb(colours) for colours in (own, other, model))
-    filled = other_weight * other + (1 - other_weight) * model
-    return Texture(atlas, to_uint8(own_weight * own + (1 - own_weight) * filled))
-
-
-def _part_with_the_face(photograph, vertices, camera):
-    """Cut the face out, at most SIDE pixels a side, as floats in [0, 1]; and the camera into this part."""
-    seen = vertices @ camera[:, :3].T + camera[:, 3]
-    points, size = seen[:, :2] / seen[:, 2:], np.array(photograph.shape[1::-1])
-    low = np.floor(points.min(axis=0)).clip(0, size - 1)
-    high = np.ceil(points.max(axis=0)).clip(low + 1, size)
-    scale = min(1, SIDE / (high - low).max())
-    new = np.ceil((high - low) * scale).astype(int)
-    part = Image.fromarray(photograph).resize(tuple(new.tolist()), Image.Resampling.BOX, box=(*low, *high))
-    x, y = new / (high - low)
-    return np.asarray(part) / 255, np.array([[x, 0, -x * low[0]], [0, y, -y * low[1]], [0, 0, 1]]) @ camera
+    texture = encode_srgb(model)
+    for colours, weight, plain in (other, own):
+        ratio = np.log((colours + DARK) / (model + DARK))
+        like, like_skin = _likeness(ratio, plain)
+        even = ((colours + DARK) / np.exp(_uneven_light(ratio, weight * like_skin)) - DARK).clip(0, 1)
+        weight = (weight * like)[..., None]
+        texture = weight * encode_srgb(even) + (1 - weight) * texture
+    return Texture(atlas, to_uint8(texture))
 
 
 def _depth(vertices, triangles, camera, size):
     """Depth (H, W, 1) in mm of what the camera sees; 0 where there is nothing."""
     depth = vertices @ camera[2, :3] + camera[2, 3]
-    projection = clip_projection(np.diag([1 / size[1], 1 / size[0], 1]) @ camera, depth.mean())
+    projection = clip_projection(camera, depth.mean())
     vertices, depth = (torch.from_numpy(values).float()[None] for values in (vertices, depth[:, None]))
     meshes = project(vertices, projection), torch.from_numpy(triangles), depth
     return rasterize(*meshes, *size, "cpu", False).attributes[0].numpy()
 
 
 def _look_up(picture, seen, mode):
-    """Values (..., C) of a picture (H, W, C) at homogeneous pixels (..., 3)."""
-    places = torch.from_numpy(2 * seen[..., :2] / seen[..., 2:] / np.array(picture.shape[1::-1]) - 1).float()
+    """Values (..., C) of a picture (H, W, C) at homogeneous places (..., 3) in units of its sides."""
+    places = torch.from_numpy(2 * seen[..., :2] / seen[..., 2:] - 1).float()
     values = torch.from_numpy(picture).float().movedim(-1, 0)[None]
     return F.grid_sample(values, places[None], mode, align_corners=False)[0].movedim(0, -1).numpy()
 
 
-def _likeness(colours, model):
-    """How far colours (..., 3), linear, may be the face's own: (..., 1), from 0 to 1."""
-    ratio = np.log((colours.mean(2, keepdims=True) + 0.02) / (model.mean(2, keepdims=True) + 0.02))
-    return _ramp(ratio, *BRIGHTER[::-1]) * _ramp(-ratio, *DARKER[::-1])
+def _likeness(ratio, plain):
+    """How far colours may be the face's own, and may be plain skin: two of (H, W), from 0 to 1.
+
+    `ratio` (H, W, 3) is the logarithm of what they have of the model's; where `plain` (H, W) is 1 all must be skin.
+    """
+    brightness = np.einsum("hwc->hw", ratio) / 3
+    hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))
+    any_part = _ramp(brightness, *BRIGHTER[::-1]) * _ramp(-brightness, *DARKER[::-1])
+    skin = _ramp(brightness, *PLAIN_BRIGHTER[::-1]) * _ramp(-brightness, *PLAIN_DARKER[::-1])
+    skin *= _ramp(hue, *PLAIN_HUE[::-1])
+    like = plain * skin + (1 - plain) * any_part
+    grown = _boxes(F.max_pool2d, torch.from_numpy(1 - like)[None, None], GROWTH)
+    return like * (1 - _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()), skin
+
+
+def _uneven_light(ratio, weight):
+    """What nine harmonics leave of the light, such as soft shadows: the smooth part of the ratio (H, W, 3), over skin.
+
+    `weight` (H, W) says which pixels are skin.
+    """
+    maps = torch.from_numpy(np.dstack([ratio * weight[..., None], weight])).movedim(2, 0)[None]
+    # two boxes one after the other are nearly a Gaussian
+    width = round(SMOOTH / POOLED * 6**0.5) | 1
+    small = F.avg_pool2d(maps, POOLED)
+    for _ in range(2):
+        small = _boxes(F.avg_pool2d, small, width)
+    smooth = F.interpolate(small, ratio.shape[:2], mode="bilinear", align_corners=False)[0].movedim(0, 2).numpy()
+    return smooth[..., :3] / (smooth[..., 3:] + DARK)
+
+
+def _boxes(pool, maps, width):
+    """Pool maps (B, C, H, W) over a box of an odd width about each place: along one axis after the other."""
+    for size in ((width, 1), (1, width)):
+        maps = pool(maps, size, 1, [side // 2 for side in size])
+    return maps
 
 
 def _ramp(values, start, end):

@@ -65,6 +65,14 @@ class Texture:
     atlas: Atlas
     picture: np.ndarray  # (SIDE, SIDE, 3), uint8, sRGB
 
+    def on_vertices(self, colours):
+        """The texture's colours at the model's vertices, in place of `colours` (N, 3); sRGB in [0, 1]."""
+        places = torch.from_numpy(self.atlas.coordinates * [2, -2] + [-1, 1]).float()
+        picture = torch.from_numpy(self.picture).float().movedim(-1, 0)[None] / 255
+        found, result = F.grid_sample(picture, places[None, None], align_corners=False)[0, :, 0].T, colours.copy()
+        result[self.atlas.vertices[::-1]] = found.numpy()[::-1]  # of vertices on seams the first one counts
+        return result
+
     @cached_property
     def png(self):
         """The picture as a PNG file: bytes."""

@@ -1,8 +1,8 @@
 """The colours of a face from the pixels of its photograph, once its pose is known: above all of lips and brows.
 
 What the recognition network tells of the texture is a start; the pixels, freed of the light, correct it by a ridge
-regression on the leading components of the face model. Skin and light cannot be told apart in one photograph, so that
-the mean brightness stays nearly as it was. Cameras balance white, so that part of the light's hue is the skin's.
+regression on the leading components of the face model. Skin and light cannot be told apart in one photograph. But
+cameras balance white and choose the exposure, so that part of what is unusual in the light is the skin's.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ COMPONENTS = 100
 PENALTY = 1e-5
 """On squared coefficients beside the mean squared error of a pixel (sRGB): neighbouring pixels err alike, by shadows,
 hair and landmarks that are a little off, so that all together count as a few hundred with a deviation of 0.06."""
-MEAN_PENALTY = 0.1
+MEAN_PENALTY = 1.0
 """On the squared distance of the mean colour from what is expected of it."""
-BALANCE = 0.5
-"""Share of the light's hue that is given to the skin: an exponent of the light's channels."""
+USUAL, EXPOSURE, BALANCE = 0.9, 0.4, 0.5
+"""Brightness of the usual light; shares of another brightness, and of the hue, that the skin is given: exponents."""
 FACING, LIT = 0.3, 0.05
 """Pixels count whose normal has this share towards the camera, and that receive so much light."""
 LIPS = 4.0
@@ -46,9 +46,9 @@ def fit_colours(modes, surface, normals, pixels, lips):
     """
     light, change, mean = fit_light(surface, normals, pixels), np.zeros(len(modes)), modes.mean(1)
     received = irradiance(normals, light).mean(0).clip(1e-3)
-    hue = (received / np.exp(np.log(received).mean())) ** BALANCE
-    middle = surface.mean(0)
-    light, expected = light / hue, encode_srgb((decode_srgb(middle) * hue).clip(0, 1)) - middle
+    brightness, middle = np.exp(np.log(received).mean()), surface.mean(0)
+    skins = (brightness / USUAL) ** EXPOSURE * (received / brightness) ** BALANCE
+    light, expected = light / skins, encode_srgb((decode_srgb(middle) * skins).clip(0, 1)) - middle
     columns = modes.reshape(len(modes), -1).astype(float)
     stiffness = PENALTY * np.eye(len(modes)) + MEAN_PENALTY * mean @ mean.T
     for _ in range(ROUNDS):

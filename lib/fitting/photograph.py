@@ -1,12 +1,14 @@
 """One photograph explained: the face's pose and expression, the camera, the light, and an overlay that shows it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from lib.core.pictures import decode_srgb, encode_srgb, to_tensor, to_uint8
 from lib.face_model.model import IBUG_LANDMARKS
+from lib.face_model.photo_texture import Places, mirror_vertices, photo_texture
 from lib.fitting.colours import COMPONENTS, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
@@ -89,6 +91,20 @@ class PhotographFitter:
         corrected = (self.face_model.albedo(texture[None])[0] - albedo).numpy()[seen.corners].mean(1)
         overlay = seen.overlay(seen.surface + corrected, light, portrait)
         return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
+
+    def texture(self, fit, albedo, pixels, crop, detected):
+        """Make the `Texture` of a fitted photograph's own pixels (`photo_texture`).
+
+        `albedo` (N, 3) is the model's; `pixels`, `crop` and `detected` as the portrait of `explain`.
+        """
+        camera, triangles = np.linalg.inv(similarity(crop, detected)) @ fit.camera, self.face_model.triangles.numpy()
+        scene = fit.vertices, camera, pixels, fit.irradiance(triangles), albedo
+        return photo_texture(self.face_model.atlas, *scene, self._places)
+
+    @cached_property
+    def _places(self):
+        mean = self.face_model.vertices(torch.zeros(1, self.face_model.shape_dimension))[0].numpy()
+        return Places(mirror_vertices(mean), self.points.inside, self.points.plain)
 
     def draw(self, pose, albedo, picture, camera):
         """Fit the light to a picture (H, W, 3), uint8, that `camera` (3, 4) maps to in units of its sides.

@@ -40,6 +40,8 @@ BESIDE_EDGES = (
     *(246, 161, 159, 157, 173, 155, 154, 145, 163, 7, 466, 388, 386, 384, 398, 382, 381, 374, 390, 249),
 )
 """The other landmarks on these edges: not used."""
+BROW, UNDER_NOSE = (336, 296, 334, 293, 300), 2
+"""Upper edge of the left brow, outwards; where the nose ends and moustaches begin."""
 FARTHEST_PLACE = 8.0
 """mm: a face model whose mean face has no vertex so near to the places is another one."""
 CORRELATION = 1.5
@@ -49,6 +51,8 @@ SHAPE_VARIANCE = 0.017
 the same way in all its photographs. With four times as much the shapes of simulated people come out 4 % worse."""
 USUAL_DISTANCE, DISTANCE_SPREAD = 900.0, 0.35
 """mm, and the standard deviation of its logarithm."""
+ABOVE_BROW, BELOW_BROW, BESIDE_LIDS, ABOVE_MOUSTACHE = (7.0, 12.0), (12.0, 16.0), (3.0, 6.0), (0.0, 5.0)
+"""mm from the mean face's brows, lids and end of the nose: plain skin begins, and there is nothing else."""
 FADE = 12.0
 """mm from the edge of the landmarks, over which the fit fades into hair, ears and neck, which it does not explain."""
 OUTLIER = 2.0
@@ -90,8 +94,9 @@ class Pose:
 class LandmarkModel:
     """A face model over the landmarks of `lib.fitting.face_mesh` alone; StudyError where its mean face is another.
 
-    For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge, and
-    `lips` (N,) tells which lie within the outer edge of the lips.
+    For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge,
+    `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye, and `lips` (N,) tells which lie within the
+    outer edge of the lips.
     """
 
     @torch.no_grad()
@@ -109,6 +114,7 @@ class LandmarkModel:
         self.spread[[*BESIDE_EDGES]] = np.inf
         self.inside = (-_beyond(mean, places) / FADE).clamp(0, 1).numpy()
         self.lips = (_beyond(mean, mean[self.vertices[[*OUTER_LIPS]]]) < 0).numpy()
+        self.plain = _plain(mean, places)
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean = relaxed[self.vertices]
         self.mean[[*EDGES], 1] += file["heights"]
@@ -164,6 +170,19 @@ def _beyond(points, others):
     turn = torch.linspace(0, 2 * torch.pi, 73)[1:]
     outward = torch.stack([turn.cos(), turn.sin()])
     return (points[:, :2] @ outward - (others[:, :2] @ outward).max(0).values).max(1).values
+
+
+def _plain(mean, places):
+    """How far vertices (N, 3) of the mean face are plain skin, by where the landmarks (468, 3) are: (N,)."""
+
+    def ramp(values, limits):
+        return ((np.asarray(values) - limits[0]) / np.ptp(limits)).clip(0, 1)
+
+    height = mean[:, 1] - torch.from_numpy(np.interp(mean[:, 0].abs(), *places[[*BROW], :2].T))
+    plain = ramp(-height, BELOW_BROW) * ramp(mean[:, 1] - places[UNDER_NOSE, 1], ABOVE_MOUSTACHE)
+    for eye in np.array_split([*LIDS], 2):
+        plain *= ramp(_beyond(mean, places[eye]), BESIDE_LIDS)
+    return plain.clip(ramp(height, ABOVE_BROW))
 
 
 def edge_vertices(face_model):

@@ -11,6 +11,7 @@ from lib.core.errors import StudyError
 from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.pictures import to_pictures
 from lib.face_model.model import Coefficients, FaceModel
+from lib.face_model.texture import Texture
 from lib.fitting.photograph import PhotographFit, PhotographFitter
 from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for
 from lib.photos.align import POINT_COLUMNS
@@ -20,6 +21,8 @@ from lib.rendering.renderer import frontal_scene, render_meshes
 from lib.training.regressor import Regressor
 
 PORTRAIT = Crop(320, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
+PIXELS = Crop(640, PORTRAIT.points)
+"""What textures are made of: between the eyes as many pixels as a texture has texels."""
 EXPRESSIONS = 64
 VIEWS = (0.0, 35.0, 90.0)
 """Yaw in degrees of the views of a face: from the front, between, in profile."""
@@ -31,22 +34,27 @@ class Face:
 
     coefficients: Coefficients  # of one face, without a batch: shape (S,) and texture (K,)
     vertices: np.ndarray  # (N, 3): the neutral face, mm, model frame
-    albedo: np.ndarray  # (N, 3): sRGB in [0, 1]
+    albedo: np.ndarray  # (N, 3): sRGB in [0, 1], the texture's where there is one
+    texture: Texture | None  # of the photograph's own pixels
     views: list[np.ndarray]  # (H, W, 3), uint8: the neutral face turned by `VIEWS`
     fits: list[PhotographFit]  # one a photograph; none where the face model cannot be fitted
 
 
 @dataclass(frozen=True)
 class Reconstructor:
-    """All that turns photographs into faces; without `fitter` faces are the regressor's alone."""
+    """All that turns photographs into faces; without `fitter` faces are the regressor's alone.
+
+    With `photo_textured` faces have the photograph's own pixels, where the face model has a texture layout.
+    """
 
     reader: FeatureReader
     regressor: Regressor
     face_model: FaceModel
     fitter: PhotographFitter | None
+    photo_textured: bool
 
     @classmethod
-    def load(cls, networks, regressor, face_model, fit=True):
+    def load(cls, networks, regressor, face_model, fit=True, photo_textured=True):
         """Read everything; StudyError: a file is missing, or the three do not fit one another.
 
         `networks` (`lib.core.params.NetworksParams`) are those that the regressor was trained with.
@@ -66,12 +74,13 @@ class Reconstructor:
                 fitter = PhotographFitter(model)
             except StudyError as error:
                 print(f"the photographs are not fitted: {error}")
-        return cls(reader, regressor, model, fitter)
+        return cls(reader, regressor, model, fitter, photo_textured and bool(fitter and model.atlas))
 
     @property
     def framings(self):
         """How photographs must be cropped for `faces`: dict of str to Crop."""
-        return self.reader.framings | (self.fitter.framings if self.fitter else {}) | dict(portrait=PORTRAIT)
+        framings = self.reader.framings | (self.fitter.framings if self.fitter else {}) | dict(portrait=PORTRAIT)
+        return framings | (dict(pixels=PIXELS) if self.photo_textured else {})
 
     @torch.inference_mode()
     def faces(self, records, pictures):
@@ -92,19 +101,21 @@ class Reconstructor:
         if not self.fitter:
             return [self._face(coefficients[number]) for number in range(len(records))]
         faces, landmarks = [], self.fitter.landmarks(pictures["landmarks"])
-        for number, (record, portrait) in enumerate(zip(records, pictures["portrait"], strict=True)):
+        for number, record in enumerate(records):
             pose = self.fitter.points.fit(landmarks[number], coefficients.shape[number].double().numpy())
             fitted = replace(coefficients[number], shape=torch.from_numpy(pose.shape).float())
-            faces.append(self._face(fitted, [pose], [record], [portrait]))
+            own = {name: crops[number : number + 1] for name, crops in pictures.items()}
+            faces.append(self._face(fitted, [pose], [record], own))
         return faces
 
     @torch.inference_mode()
     def face_of_person(self, records, pictures):
         """Reconstruct one `Face` from B photographs of one person, from the mean of their features (paper 4.2).
 
-        Its shape is the mean of what the photographs' landmarks make of the regressor's.
+        Its shape is the mean of what the photographs' landmarks make of the regressor's, its texture that of the
+        photograph which shows the face most from the front.
         """
-        return self._face(*self.identity(pictures), records, pictures["portrait"])
+        return self._face(*self.identity(pictures), records, pictures)
 
     @torch.inference_mode()
     def identity(self, pictures):
@@ -117,31 +128,37 @@ class Reconstructor:
         poses = [points.fit(each, shape, variance=0) for each in landmarks]
         return replace(coefficients, shape=torch.from_numpy(shape).float()), poses
 
-    def _face(self, coefficients, poses=(), records=(), portraits=()):
+    def _face(self, coefficients, poses=(), records=(), pictures=None):
         """Explain the photographs whose poses are known, which corrects the texture, decode the face and draw it."""
-        model, explained = self.face_model, []
-        for pose, record, portrait in zip(poses, records, portraits):
-            explained.append(self.fitter.explain(pose, coefficients.texture, portrait, PORTRAIT, _points(record)))
-        if explained:
-            texture = torch.stack([texture for _, texture in explained]).mean(0)
-            coefficients = replace(coefficients, texture=texture)
+        model, points, fits, textures = self.face_model, [_points(record) for record in records], [], []
+        for number, pose in enumerate(poses):
+            portrait = pictures["portrait"][number]
+            fit, texture = self.fitter.explain(pose, coefficients.texture, portrait, PORTRAIT, points[number])
+            fits.append(fit)
+            textures.append(texture)
+        if fits:
+            coefficients = replace(coefficients, texture=torch.stack(textures).mean(0))
         vertices, albedo = model.vertices(coefficients.shape[None]), model.albedo(coefficients.texture[None])
-        scene = frontal_scene(len(VIEWS))
+        colours, texture = albedo[0].numpy(), None
+        if fits and self.photo_textured:
+            best = min(range(len(fits)), key=lambda number: abs(fits[number].pose.angles[0]))
+            texture = self.fitter.texture(fits[best], colours, pictures["pixels"][best], PIXELS, points[best])
+            colours = texture.on_vertices(colours)
+        scene, albedo = frontal_scene(len(VIEWS)), torch.from_numpy(colours)[None]
         scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))
         images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, PORTRAIT)
-        fits = [fit for fit, _ in explained]
-        return Face(coefficients, vertices[0].numpy(), albedo[0].numpy(), list(to_pictures(images)), fits)
+        return Face(coefficients, vertices[0].numpy(), colours, texture, list(to_pictures(images)), fits)
 
 
-def load_reconstructor(regressor=None, fit=True):
+def load_reconstructor(regressor=None, fit=True, photo_textured=True):
     """Load the `Reconstructor` of the parameters that stand in params.yaml.
 
     Parameters
     ----------
     regressor : path-like or None
         None: `default_regressor`.
-    fit : bool
-        Whether photographs are fitted.
+    fit, photo_textured : bool
+        Whether photographs are fitted, and textures are made of their pixels.
 
     Raises
     ------
@@ -149,7 +166,8 @@ def load_reconstructor(regressor=None, fit=True):
         As `Reconstructor.load`; wrong parameters.
     """
     params = load_params(PARAMS_FILE)
-    return Reconstructor.load(params.networks, regressor or default_regressor(params), params.face_model.path, fit)
+    regressor, model = regressor or default_regressor(params), params.face_model.path
+    return Reconstructor.load(params.networks, regressor, model, fit, photo_textured)
 
 
 def default_regressor(params):

@@ -3,22 +3,19 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lib.core.errors import StudyError
-from lib.core.files import MADE_HERE, printable, refuse_to_replace, write_atomically
+from lib.core.files import MADE_HERE, refuse_to_replace, write_atomically
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
 from lib.fitting.turntable import save_turntable
-from lib.photos.read import UnreadablePictureError, read_picture
 
 POSED, TURNTABLE = "posed", "turntable"  # folders of the meshes with pose and expression, and of the animations
 USE = "not for identifying people, nor for deciding anything about them: docs/model-card.md"
 
 
-def write_face(path, face, portraits, sources, reconstructor, formats, photo_textured=False, turntable=False):
+def write_face(path, face, portraits, sources, reconstructor, formats, turntable=False):
     """Write everything about one face, under `path` and an ending each; a file of the user's is never replaced.
 
     Parameters
@@ -28,12 +25,10 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
     face : lib.fitting.reconstructor.Face
     portraits : list of ndarray (H, W, 3)
         uint8: its photographs in the framing of `lib.fitting.reconstructor.PORTRAIT`.
-    sources : list of (Path, dict)
-        The photographs, and what is told of each.
+    sources : list of dict
+        What is told of each photograph.
     reconstructor : lib.fitting.reconstructor.Reconstructor
     formats : sequence of {"glb", "ply", "obj"}
-    photo_textured : bool
-        Whether the texture is made of the photograph's pixels instead of the model's albedo.
     turntable : bool
         Whether an animation of the face is made too.
 
@@ -45,10 +40,8 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
     refuse_to_replace(files_of_faces(path.parent, [path.name], formats, turntable))
     path.parent.mkdir(parents=True, exist_ok=True)
     model, fits = reconstructor.face_model, face.fits
-    triangles, texture = model.triangles.numpy(), None
-    if model.atlas and photo_textured and fits:
-        texture = _texture_of_photograph(reconstructor, face, sources)
-    elif model.atlas:
+    triangles, texture = model.triangles.numpy(), face.texture
+    if model.atlas and not texture:
         texture = model.atlas.bake(face.albedo)
     for kind in formats:
         save_mesh(_with_ending(path, kind), face.vertices, face.albedo, triangles, texture)
@@ -58,7 +51,7 @@ def write_face(path, face, portraits, sources, reconstructor, formats, photo_tex
         save_mesh(posed, fits[0].posed, face.albedo, triangles, texture)
     if turntable:
         save_turntable(_turntable(path), face, model)
-    told = [dict(told) for _, told in sources]
+    told = [dict(source) for source in sources]
     for one, fit in zip(told, fits):
         one["fit"] = fit.facts(model)
     content = dict(
@@ -93,21 +86,3 @@ def _with_ending(path, kind):
 
 def _turntable(path):
     return path.parent / TURNTABLE / f"{path.name}.webp"
-
-
-def _texture_of_photograph(reconstructor, face, sources):
-    """The texture from the photograph that shows the face most from the front."""
-    from lib.face_model.photo_texture import mirror_vertices, photo_texture  # needs parts of SciPy, half a second
-
-    model = reconstructor.face_model
-    number = min(range(len(face.fits)), key=lambda number: abs(face.fits[number].pose.angles[0]))
-    fit, path = face.fits[number], sources[number][0]
-    try:
-        picture = read_picture(path)
-    except UnreadablePictureError as error:  # another file since the face was found
-        raise StudyError(f"{printable(path)}: {error}") from None
-    camera = np.diag([*(1 / np.asarray(picture.scale)), 1]) @ fit.camera
-    mean = model.vertices(torch.zeros(1, model.shape_dimension))[0].numpy()
-    light = fit.irradiance(model.triangles.numpy())
-    mirror, inside = mirror_vertices(mean), reconstructor.fitter.points.inside
-    return photo_texture(model.atlas, fit.vertices, camera, picture.pixels, light, face.albedo, mirror, inside)

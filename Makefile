@@ -80,6 +80,7 @@ bench: setup ## (after study) time and check every part that has a benchmark; re
 	$(RUN) python -m benchmarks.training --json > build/benchmarks/training.json
 	$(RUN) python -m benchmarks.likeness --json > build/benchmarks/likeness.json
 	$(RUN) python -m benchmarks.geometry --json > build/benchmarks/geometry.json
+	$(RUN) python -m benchmarks.other_photograph --held-out --json > build/benchmarks/other_photograph.json
 	$(RUN) python -m benchmarks.photos data/photos/simulated --counts 300 600 1200 --json > build/benchmarks/photos.json
 
 gpu: setup ## check and time everything on a CUDA machine; results in build/gpu_check.json

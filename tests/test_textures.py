@@ -216,6 +216,15 @@ def test_plain_skin_has_neither_hair_nor_glasses_and_other_parts_may_be_as_dark(
     assert darkness[0.0] < 0.4 and darkness[1.0] > 0.5
 
 
+def test_a_dark_face_beyond_the_photographs_edge_is_the_models(model):
+    albedo = np.full((model.vertex_count, 3), 0.25)
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    photograph[190:] = 0
+    mirror = mirror_vertices(model.vertices(torch.zeros(1, SHAPE))[0].numpy())
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo, places_of(mirror)).picture / 255
+    assert np.abs(made - 0.25).max(2).mean() < 0.02 and (made.mean(2) < 0.15).mean() < 0.01
+
+
 def test_soft_shadows_that_the_light_does_not_explain_go_and_small_things_stay(model):
     albedo = np.full((model.vertex_count, 3), 0.6)
     x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T

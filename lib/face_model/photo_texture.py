@@ -93,7 +93,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
         colour = _look_up(picture, seen, "bilinear")
         slope = np.sqrt(1 - facing.clip(GRAZING, 1) ** 2) / facing.clip(GRAZING, 1)
         behind = seen[..., 2] - _look_up(depth, seen, "nearest")[..., 0]
-        visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING)
+        # what lies beyond the photograph's edge is black
+        visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING) & (colour.max(2) > 0)
         share = _boxes(F.avg_pool2d, torch.from_numpy(visible).float()[None, None], 2 * FEATHER + 1)[0, 0].numpy()
         weight = _ramp(share, 0.5, 1) * visible * _ramp(facing, GRAZING, FACING)
         weight *= _ramp(light.min(2), DARKEST, 4 * DARKEST) * _ramp(colour.max(2), 1, BRIGHTEST) * inside

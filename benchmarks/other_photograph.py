@@ -1,0 +1,95 @@
+"""Is the face of one photograph the person of another one?
+
+    python -m benchmarks.other_photograph [FOLDER] [--held-out] [--people 52] [--json]
+
+FOLDER has one sub-folder per person; `--held-out` leaves out those whom the study's split trains on. A face is made of
+the first photograph of each and drawn from the front, with the model's texture and with the photograph's pixels. Two
+networks that took part in no training compare it with the second photograph of everybody. Descriptors are centred on
+the mean of their own kind: photographs, and the faces of each texture.
+"""
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from lib.core import paths
+from lib.core.params import PARAMS_FILE, load_params
+from lib.core.pictures import to_tensor
+from lib.fitting.reconstructor import load_reconstructor
+from lib.photos.align import iterate_face_crops
+from lib.photos.files import read_folder
+from lib.photos.store import TEST, split_people
+from lib.recognition.network import load_network
+from lib.rendering.renderer import frontal_scene, render_meshes
+
+BATCH = 16
+TEXTURES = "the model's texture", "the photograph's pixels"
+
+
+def pairs_of(folder, params, held_out):
+    """The first two photographs of each person who has two: list of pairs."""
+    photographs = [one for one in read_folder(folder) if not one.problem]
+    split = split_people(pd.Series([one.person for one in photographs]), params.photos.test_people, params.photos.seed)
+    people = itertools.groupby(sorted(photographs, key=lambda one: (one.person, one.name)), lambda one: one.person)
+    pairs = [list(group)[:2] for person, group in people if not held_out or split[person] == TEST]
+    return [pair for pair in pairs if len(pair) == 2]
+
+
+def describe(photographs, judges, reconstructors):
+    """Describe the photographs (kind "photographs"), and by kind the faces that the reconstructors make of them.
+
+    Returns descriptors by kind and network, of the photographs with a face, and which have one, (N,) bool.
+    """
+    framings = {f"judge {name}": judge.crop for name, judge in judges.items()}
+    for reconstructor in reconstructors.values():
+        framings |= reconstructor.framings
+    found, there = {kind: {name: [] for name in judges} for kind in ("photographs", *reconstructors)}, []
+    for records, pictures in iterate_face_crops(photographs, framings, BATCH, workers=0):
+        there += [not record["reason"] for record in records]
+        records = [record for record in records if not record["reason"]]
+        for name, judge in judges.items():
+            found["photographs"][name].append(judge.descriptor(to_tensor(pictures[f"judge {name}"]))[1])
+        for kind, reconstructor in reconstructors.items() if records else ():
+            faces, model = reconstructor.faces(records, pictures), reconstructor.face_model
+            vertices, albedo = (np.stack([getattr(face, part) for face in faces]) for part in ("vertices", "albedo"))
+            mesh = torch.from_numpy(vertices), torch.from_numpy(albedo), model.triangles, model.alignment_vertices
+            for name, judge in judges.items():
+                drawn = render_meshes(*mesh, frontal_scene(len(faces)), judge.crop)
+                found[kind][name].append(judge.descriptor(drawn)[1])
+    found = {kind: {name: torch.cat(parts) for name, parts in each.items()} for kind, each in found.items()}
+    return found, torch.tensor(there)
+
+
+@torch.inference_mode()
+def main(arguments=None):
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default="data/photos/simulated")
+    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--people", type=int, default=52, help="at most")
+    parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
+    options = parser.parse_args(arguments)
+    params = load_params(PARAMS_FILE)
+    names = params.networks.evaluation, params.networks.second_evaluation
+    judges = {name: load_network(name, paths.NETWORKS) for name in names}
+    reconstructors = dict(zip(TEXTURES, (load_reconstructor(photo_textured=pixels) for pixels in (False, True))))
+    first, second = zip(*pairs_of(options.folder, params, options.held_out)[: options.people])
+    (faces, seen), (others, seen_too) = describe(first, judges, reconstructors), describe(second, judges, {})
+    rows = []
+    for (kind, each), name in itertools.product(faces.items(), judges):
+        mine, theirs = each[name][seen_too[seen]], others["photographs"][name][seen[seen_too]]
+        cosines = F.normalize(mine - mine.mean(0)) @ F.normalize(theirs - theirs.mean(0)).T
+        recall = (cosines.argmax(1) == torch.arange(len(cosines))).double().mean().item()
+        similarity = cosines.diagonal().mean().item()
+        rows.append(dict(people=len(cosines), face=kind, network=name, similarity=similarity, top1=recall))
+    print(json.dumps(rows, indent=1) if options.json else pd.DataFrame(rows).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -294,6 +294,10 @@ def test_pixels_correct_the_texture_but_not_the_mean_colour(model, photograph, r
     assert corrected < 0.75 * regressed
 
 
+NEITHER = np.zeros((2, 6000), bool)
+"""Lips and irises."""
+
+
 def test_hidden_pixels_do_not_colour_the_face():
     random = np.random.default_rng(1)
     normals = random.normal(size=(6000, 3)) * [0.5, 0.5, 0] + [0, 0, 1]
@@ -302,7 +306,7 @@ def test_hidden_pixels_do_not_colour_the_face():
     true, light = random.normal(size=8), np.array([[0.8], [0.2], [-0.1], [0.2], *[[0.0]] * 5]) * np.ones(3)
     pixels = encode_srgb(decode_srgb(surface + np.tensordot(true, modes, 1)) * irradiance(normals, light))
     pixels[:900] = 0.05
-    change, found = fit_colours(modes, surface, normals, pixels, np.zeros(6000, bool))
+    change, found = fit_colours(modes, surface, normals, pixels, *NEITHER)
     assert np.abs(change - true).max() < 0.1
     assert np.abs(irradiance(normals, found) / irradiance(normals, light) - 1).mean() < 0.03
 
@@ -317,7 +321,7 @@ def test_hue_and_brightness_of_a_photograph_are_shared_by_skin_and_light():
     for hue, bright in (((1.1, 1.0, 1 / 1.1), 1.0), ((1.0, 1.0, 1.0), 0.6)):
         shining = irradiance(normals, bright * up * hue)
         pixels = encode_srgb((decode_srgb(surface) * shining).clip(0, 1))
-        change, light = fit_colours(modes, surface, normals, pixels, np.zeros(6000, bool))
+        change, light = fit_colours(modes, surface, normals, pixels, *NEITHER)
         found = decode_srgb((surface + np.tensordot(change, modes, 1)).mean(0)) / decode_srgb(surface.mean(0))
         share = 0.4 * np.log(np.exp(np.log(shining.mean(0)).mean()) / 0.9)
         np.testing.assert_allclose(np.log(found), 0.5 * np.log(hue) + share, atol=0.02)
@@ -337,10 +341,26 @@ def test_lips_take_the_colour_of_the_photograph():
     hidden = pixels.copy()
     hidden[:40] = 0.9  # teeth
     for each in (pixels, hidden):
-        change, _ = fit_colours(modes, surface, normals, each, lips)
+        change, _ = fit_colours(modes, surface, normals, each, lips, NEITHER[1])
         assert np.abs(change - true).max() < 0.4
-    forgotten, _ = fit_colours(modes, surface, normals, pixels, np.zeros(6000, bool))
+    forgotten, _ = fit_colours(modes, surface, normals, pixels, *NEITHER)
     assert abs(forgotten[0] - true[0]) > 1
+
+
+def test_irises_take_the_colour_of_the_photograph_without_what_they_mirror():
+    random = np.random.default_rng(6)
+    normals = random.normal(size=(6000, 3)) * [0.5, 0.5, 0] + [0, 0, 1]
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    surface, irises = random.uniform(0.45, 0.55, (6000, 3)), np.arange(6000) < 60
+    modes = np.stack([irises[:, None] * np.array([-0.06, -0.04, -0.02]), 0.03 * random.normal(size=(6000, 3))])
+    true, light = np.array([4.0, 1.0]), np.array([[0.9], *[[0.0]] * 8]) * np.ones(3)
+    shown = surface + np.tensordot(true, modes, 1)
+    pixels = encode_srgb(decode_srgb(shown.clip(0, 1)) * irradiance(normals, light))
+    pixels[:20] = 0.85  # a window
+    found, _ = fit_colours(modes, surface, normals, pixels, NEITHER[0], irises)
+    forgotten, _ = fit_colours(modes, surface, normals, pixels, *NEITHER)
+    assert abs(found[0] - true[0]) < 0.8 and abs(found[1] - true[1]) < 0.2
+    assert abs(forgotten[0] - true[0]) > 1.5
 
 
 def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):

@@ -1,4 +1,4 @@
-"""The colours of a face from the pixels of its photograph, once its pose is known: above all of lips and brows.
+"""The colours of a face from the pixels of its photograph, once its pose is known: above all of lips, brows, eyes.
 
 What the recognition network tells of the texture is a start; the pixels, freed of the light, correct it by a ridge
 regression on the leading components of the face model. Skin and light cannot be told apart in one photograph. But
@@ -20,12 +20,12 @@ USUAL, EXPOSURE, BALANCE = 0.9, 0.4, 0.5
 """Brightness of the usual light; shares of another brightness, and of the hue, that the skin is given: exponents."""
 FACING, LIT = 0.3, 0.05
 """Pixels count whose normal has this share towards the camera, and that receive so much light."""
-LIPS = 4.0
-"""Pixels of lips count so many times: they are few, and training for likeness makes lips redder than they are."""
+LIPS, IRISES = 4.0, 8.0
+"""Their pixels count so many times: they are few, and training for likeness makes lips redder than they are."""
 ROUNDS = 3  # of light and texture in turn
 
 
-def fit_colours(modes, surface, normals, pixels, lips):
+def fit_colours(modes, surface, normals, pixels, lips, irises):
     """Find the light and what the photograph's pixels change of the texture.
 
     Parameters
@@ -36,8 +36,8 @@ def fit_colours(modes, surface, normals, pixels, lips):
         sRGB in [0, 1] of the face as it is known so far, and of the photograph.
     normals : ndarray (P, 3)
         In the camera's frame.
-    lips : ndarray (P,), bool
-        Which pixels are lips. These are no outliers where all of them differ alike.
+    lips, irises : ndarray (P,), bool
+        Which pixels are which. These are no outliers where all of them differ alike.
 
     Returns
     -------
@@ -49,6 +49,9 @@ def fit_colours(modes, surface, normals, pixels, lips):
     brightness, middle = np.exp(np.log(received).mean()), surface.mean(0)
     skins = (brightness / USUAL) ** EXPOSURE * (received / brightness) ** BALANCE
     light, expected = light / skins, encode_srgb((decode_srgb(middle) * skins).clip(0, 1)) - middle
+    if irises.any():  # eyes mirror what is before them: the darker half tells more
+        brightness = pixels.mean(1)
+        irises = irises & (brightness <= np.median(brightness[irises]))
     columns = modes.reshape(len(modes), -1).astype(float)
     stiffness = PENALTY * np.eye(len(modes)) + MEAN_PENALTY * mean @ mean.T
     for _ in range(ROUNDS):
@@ -59,9 +62,9 @@ def fit_colours(modes, surface, normals, pixels, lips):
         if not counted.any():
             break
         weights = counted * robust_weights(np.linalg.norm(rest, axis=1), counted)
-        own = counted & lips
-        if own.any():
-            weights[own] = LIPS * robust_weights(np.linalg.norm(rest[own] - np.median(rest[own], 0), axis=1))
+        for own, share in ((counted & lips, LIPS), (counted & irises, IRISES)):
+            if own.any():
+                weights[own] = share * robust_weights(np.linalg.norm(rest[own] - np.median(rest[own], 0), axis=1))
         weighted = columns * np.repeat(weights / weights.sum(), 3)
         change = np.linalg.solve(
             weighted @ columns.T + stiffness, weighted @ wanted.ravel() + MEAN_PENALTY * mean @ expected

@@ -82,10 +82,13 @@ class PhotographFitter:
         albedo = self.face_model.albedo(texture[None])[0]
         seen = self._see(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
         # some pixels are enough; their modes are those of one corner of the triangle, which is as small as a pixel
-        sure = np.flatnonzero(seen.sure)[::EVERY]
+        counted = np.arange(len(seen.sure)) % EVERY == 0
+        counted |= self.points.irises[seen.corners[:, 0]]
+        sure = np.flatnonzero(seen.sure & counted)
         vertices = seen.corners[sure, 0]
-        modes, lips = self.face_model.modes_at(vertices, COMPONENTS)[1].numpy(), self.points.lips[vertices]
-        change, light = fit_colours(modes, seen.surface[sure], seen.normals[sure], seen.shown[sure], lips)
+        modes, parts = self.face_model.modes_at(vertices, COMPONENTS)[1].numpy(), (self.points.lips, self.points.irises)
+        pixels = seen.surface[sure], seen.normals[sure], seen.shown[sure]
+        change, light = fit_colours(modes, *pixels, *(part[vertices] for part in parts))
         texture = texture.clone()
         texture[: len(change)] += torch.from_numpy(change).float()
         corrected = (self.face_model.albedo(texture[None])[0] - albedo).numpy()[seen.corners].mean(1)

@@ -53,6 +53,8 @@ USUAL_DISTANCE, DISTANCE_SPREAD = 900.0, 0.35
 """mm, and the standard deviation of its logarithm."""
 ABOVE_BROW, BELOW_BROW, BESIDE_LIDS, ABOVE_MOUSTACHE = (7.0, 12.0), (12.0, 16.0), (3.0, 6.0), (0.0, 5.0)
 """mm from the mean face's brows, lids and end of the nose: plain skin begins, and there is nothing else."""
+PUPILS, IRIS = ("right.eye.pupil.center", "left.eye.pupil.center"), (1.5, 5.0)
+"""mm from the pupil's centre, where an iris is on most faces."""
 FADE = 12.0
 """mm from the edge of the landmarks, over which the fit fades into hair, ears and neck, which it does not explain."""
 OUTLIER = 2.0
@@ -95,8 +97,8 @@ class LandmarkModel:
     """A face model over the landmarks of `lib.fitting.face_mesh` alone; StudyError where its mean face is another.
 
     For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge,
-    `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye, and `lips` (N,) tells which lie within the
-    outer edge of the lips.
+    `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye. `lips` and `irises` (N,) tell which vertices
+    are those.
     """
 
     @torch.no_grad()
@@ -114,6 +116,8 @@ class LandmarkModel:
         self.spread[[*BESIDE_EDGES]] = np.inf
         self.inside = (-_beyond(mean, places) / FADE).clamp(0, 1).numpy()
         self.lips = (_beyond(mean, mean[self.vertices[[*OUTER_LIPS]]]) < 0).numpy()
+        apart = torch.cdist(mean, mean[face_model.landmark_vertices(PUPILS)]).min(1).values
+        self.irises = ((apart > IRIS[0]) & (apart < IRIS[1])).numpy()
         self.plain = _plain(mean, places)
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean = relaxed[self.vertices]

@@ -11,6 +11,7 @@ the mean of their own kind: photographs, and the faces of each texture.
 import argparse
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,8 @@ def main(arguments=None):
     params = load_params(PARAMS_FILE)
     names = params.networks.evaluation, params.networks.second_evaluation
     judges = {name: load_network(name, paths.NETWORKS) for name in names}
-    reconstructors = dict(zip(TEXTURES, (load_reconstructor(photo_textured=pixels) for pixels in (False, True))))
+    reconstructor = load_reconstructor()
+    reconstructors = dict(zip(TEXTURES, (replace(reconstructor, photo_textured=False), reconstructor)))
     first, second = zip(*pairs_of(options.folder, params, options.held_out)[: options.people])
     (faces, seen), (others, seen_too) = describe(first, judges, reconstructors), describe(second, judges, {})
     rows = []

@@ -70,7 +70,7 @@ def main():
     photographs = read_folder(folder)
     split = split_people(pd.Series([one.person for one in photographs]), params.photos.test_people, params.photos.seed)
     first = {one.person: one for one in reversed(photographs) if split[one.person] == TRAIN}
-    reconstructor = load_reconstructor(PUBLISHED)
+    reconstructor = load_reconstructor(PUBLISHED, photo_textured=False)
     read, corrected = read_shapes(reconstructor, [first[person] for person in sorted(first)])
     mean, shift = read.mean(0), FOLLOWED * (corrected - read).mean(0)
     recalibrate(reconstructor.regressor, SHARE, mean, shift)

@@ -166,9 +166,9 @@ def test_a_photograph_gives_its_albedo_without_its_light_and_the_hidden_half_by_
         scene = vertices, camera, photograph, light, start, places_of(rows)
         made = photo_texture(model.atlas, *scene).picture / 255
         error = np.abs(made - truth).mean(2)
-        errors[name] = [error[inner & (side * where[..., 0] > 5)].mean() for side in (1, -1)]
+        errors[name] = [error[inner & (side * where[..., 0] > 25)].mean() for side in (1, -1)]
     assert max(errors["mirrored"]) < 0.25 * np.abs(0.5 - truth)[inner].mean()
-    assert yaw == 0 or max(errors["alone"]) > 1.4 * max(errors["mirrored"])
+    assert yaw == 0 or max(errors["alone"]) > 2 * max(errors["mirrored"])
 
 
 def test_what_only_one_half_shows_is_kept_there_and_what_nothing_shows_is_the_models(model):

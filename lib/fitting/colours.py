@@ -47,8 +47,8 @@ def fit_colours(modes, surface, normals, pixels, lips, irises):
     light, change, mean = fit_light(surface, normals, pixels), np.zeros(len(modes)), modes.mean(1)
     received = irradiance(normals, light).mean(0).clip(1e-3)
     brightness, middle = np.exp(np.log(received).mean()), surface.mean(0)
-    skins = (brightness / USUAL) ** EXPOSURE * (received / brightness) ** BALANCE
-    light, expected = light / skins, encode_srgb((decode_srgb(middle) * skins).clip(0, 1)) - middle
+    given = (brightness / USUAL) ** EXPOSURE * (received / brightness) ** BALANCE
+    light, expected = light / given, encode_srgb((decode_srgb(middle) * given).clip(0, 1)) - middle
     if irises.any():  # eyes mirror what is before them: the darker half tells more
         brightness = pixels.mean(1)
         irises = irises & (brightness <= np.median(brightness[irises]))

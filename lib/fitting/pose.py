@@ -178,15 +178,12 @@ def _beyond(points, others):
 
 def _plain(mean, places):
     """How far vertices (N, 3) of the mean face are plain skin, by where the landmarks (468, 3) are: (N,)."""
-
-    def ramp(values, limits):
-        return ((np.asarray(values) - limits[0]) / np.ptp(limits)).clip(0, 1)
-
     height = mean[:, 1] - torch.from_numpy(np.interp(mean[:, 0].abs(), *places[[*BROW], :2].T))
-    plain = ramp(-height, BELOW_BROW) * ramp(mean[:, 1] - places[UNDER_NOSE, 1], ABOVE_MOUSTACHE)
+    above_mouth = mean[:, 1] - places[UNDER_NOSE, 1]
+    plain = np.interp(-height, BELOW_BROW, (0, 1)) * np.interp(above_mouth, ABOVE_MOUSTACHE, (0, 1))
     for eye in np.array_split([*LIDS], 2):
-        plain *= ramp(_beyond(mean, places[eye]), BESIDE_LIDS)
-    return plain.clip(ramp(height, ABOVE_BROW))
+        plain *= np.interp(_beyond(mean, places[eye]), BESIDE_LIDS, (0, 1))
+    return plain.clip(np.interp(height, ABOVE_BROW, (0, 1)))
 
 
 def edge_vertices(face_model):

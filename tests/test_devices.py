@@ -15,7 +15,6 @@ from test_training import STAGE1, STAGE2, regressor, world  # noqa: F401 (fixtur
 
 from benchmarks import gpu_check, rasterize
 from lib.baselines import external
-from lib.baselines.external_meshes import PlacedMesh
 from lib.baselines.iterative_fit import fit_photographs
 from lib.baselines.methods import evaluate_truth
 from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train_pixel_autoencoder
@@ -146,7 +145,7 @@ def test_meshes_of_other_methods_are_drawn_there(tmp_path, monkeypatch):
         part[0].numpy() for part in (model.vertices(torch.zeros(1, SHAPE)), model.albedo(torch.zeros(1, TEXTURE)))
     )
     landmarks = dict(zip(POINT_NAMES, model.alignment_vertices.values()))
-    face = PlacedMesh(Mesh(vertices, model.triangles.numpy(), albedo), landmarks)
+    face = external.PlacedMesh(Mesh(vertices, model.triangles.numpy(), albedo), landmarks)
 
     def measure(network):
         return external._draw(setup_of(model, network), [face]).frontal

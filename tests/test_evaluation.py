@@ -120,7 +120,7 @@ def test_further_judges_have_tables_of_their_own(world):
     assert not second.keys() & {"groups", "geometry", "coefficients"}
     # some of the photographs alone: embeddings go with them
     some = np.arange(4, 10)
-    few, _ = evaluate_faces(setup, faces[some], which=some)
+    few, _ = evaluate_faces(replace(setup, photographed=photographed[some]), faces[some])
     assert few["second_judge"]["similarity"]["all"]["frontal"]["value"] == pytest.approx(cosines[some].mean(), abs=1e-5)
 
 

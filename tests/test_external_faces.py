@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 from skimage import data
 from small_world import SmallNetwork, small_face_model, small_protocol
 
-from lib.baselines.external import evaluate_results, find_results, read_results
-from lib.baselines.external_meshes import LANDMARK_NAMES, place_meshes, read_landmarks
+from lib.baselines.external import LANDMARK_NAMES, find_results, place_meshes, read_landmarks, read_results
 from lib.core.errors import StudyError
+from lib.evaluation.protocol import evaluate_pictures
 from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.file import FaceModelFile, LinearModel
 from lib.face_model.mesh_reading import Mesh, read_mesh
@@ -144,7 +144,7 @@ def test_meshes_whose_triangles_share_no_vertices_are_placed_alike(tmp_path, fac
         flat.export(tmp_path / name)
     for name in ("shared.ply", "flat.ply", "flat.obj"):
         read = read_mesh(tmp_path / name, with_colours=True)
-        places[name] = place_meshes({name: read}, model)[name].nose_tip
+        places[name] = place_meshes({name: read}, model)[name].landmark_places()[-1]
     assert all(np.abs(place - places["shared.ply"]).max() < 1 for place in places.values()), places
 
 
@@ -183,11 +183,11 @@ def test_a_folder_of_meshes_is_measured_like_every_method(tmp_path, faces, model
         )
     (tmp_path / "ann/1.png").write_bytes(b"a texture, not a result")
     setup = setup_of(model, truth_of(faces, tmp_path / "truth.h5"))
-    results = read_results(setup, tmp_path, NAMES, [*NAMES, "eve/1.jpg"])
-    assert results.which.tolist() == [0, 2]
-    assert results.reconstructed.pictures.shape == (2, 20, 20, 3) and results.reconstructed.pictures.std() > 10
-    assert results.reconstructed.views["side"].shape == (2, 2, 6)
-    metrics, kept = evaluate_results(setup, results)
+    which, kept = read_results(setup, tmp_path, NAMES, [*NAMES, "eve/1.jpg"])
+    assert which.tolist() == [0, 2]
+    assert kept.pictures.shape == (2, 20, 20, 3) and kept.pictures.std() > 10
+    assert kept.views["side"].shape == (2, 2, 6)
+    metrics = evaluate_pictures(kept, setup.photographed[which], setup.protocol)
     assert metrics["similarity"]["all"]["frontal"]["n"] == 2
     # the meshes are the truth itself, in another place
     assert metrics["geometry"]["all"]["mean"]["value"] < 0.1
@@ -202,11 +202,11 @@ def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     (tmp_path / "model").mkdir()
     setup = setup_of(small_face_model(tmp_path / "model"))
-    results = read_results(setup, tmp_path, NAMES, NAMES)
+    which, kept = read_results(setup, tmp_path, NAMES, NAMES)
     # no face on a wall
-    assert results.which.tolist() == [0, 2] and not results.placed
-    assert results.reconstructed.views == {} and results.reconstructed.pictures.shape == (2, 20, 20, 3)
-    metrics, kept = evaluate_results(setup, results)
+    assert which.tolist() == [0, 2]
+    assert kept.views == {} and kept.pictures.shape == (2, 20, 20, 3)
+    metrics = evaluate_pictures(kept, setup.photographed[which], setup.protocol)
     assert metrics["recall"]["all"]["top1"]["n"] == 2 and "geometry" not in metrics and kept.errors is None
 
 
@@ -217,7 +217,7 @@ def test_a_wrong_folder_is_told_with_the_remedy(tmp_path):
     with pytest.raises(StudyError, match="no result of a test photograph"):
         find_results(tmp_path, NAMES, NAMES)
     (tmp_path / "eve/1.obj").write_text("")
-    with pytest.raises(StudyError, match=r"named after no photograph \(eve/1.obj\). Name each .* such as ann/1.obj"):
+    with pytest.raises(StudyError, match=r"eve/1.obj is named after no photograph. Name each .* such as ann/1.obj"):
         find_results(tmp_path, NAMES, NAMES)
     # of a training photograph: left alone
     with pytest.raises(StudyError, match="1 of others"):
@@ -225,10 +225,10 @@ def test_a_wrong_folder_is_told_with_the_remedy(tmp_path):
     (tmp_path / "ann").mkdir()
     for kind in ("obj", "ply"):
         (tmp_path / f"ann/1.{kind}").write_text("")
-    with pytest.raises(StudyError, match="several results of one photograph"):
+    with pytest.raises(StudyError, match="ann/1.ply are results of one photograph"):
         find_results(tmp_path, NAMES, [*NAMES, "eve/1.jpg"])
     (tmp_path / "ann/1.ply").unlink()
     shutil.rmtree(tmp_path / "eve")
-    with pytest.raises(StudyError, match="ann/1 may be of several photographs"):
+    with pytest.raises(StudyError, match="ann/1.obj may be of several photographs"):
         find_results(tmp_path, NAMES, [*NAMES, "ann/1.png"])
     assert find_results(tmp_path, NAMES, NAMES) == {0: tmp_path / "ann/1.obj"}

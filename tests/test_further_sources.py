@@ -16,9 +16,8 @@ from small_world import SHAPE, TEXTURE, SmallNetwork, small_face_model, small_pr
 from lib.core.errors import StudyError
 from lib.core.params import SourceParams, load_params
 from lib.core.tensors import write_json
-from lib.evaluation.further_sources import evaluate_sources
 from lib.evaluation.protocol import evaluate_faces, reconstruct_all
-from lib.evaluation.setup import EvaluationSetup
+from lib.evaluation.setup import EvaluationSetup, evaluate_sources
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients
 from lib.photos import further_sources

@@ -77,7 +77,7 @@ def test_a_method_of_few_photographs_stands_beside_the_others_with_its_number(wo
     setup, faces = world
     which = np.array([0, 1, 4, 5])
     methods.evaluate_method(setup, "mean_face", Coefficients(torch.zeros(16, 1), torch.zeros(16, 1)))
-    methods.evaluate_method(setup, "few", faces[which], which)
+    methods.evaluate_method(replace(setup, photographed=setup.photographed[which]), "few", faces[which])
     assert "groups" not in read_metrics("few")  # the four are of one group
     table = methods.method_table(["mean_face", "few"])
     assert table.loc["photographs"].tolist() == ["16", "4"]
@@ -87,9 +87,8 @@ def test_few_photographs_are_compared_by_what_was_kept(world):
     setup, faces = world
     which = np.array([0, 1, 4, 5])
     errors = SurfaceErrors(np.array(list("abc"), object), np.full(3, "all", object), np.array([1.0, 9.0, 2.0]))
-    methods.evaluate_method(setup, "few", faces[which], which)
-    methods.evaluate_method(setup, "one", faces[which[2:]], which[2:])
-    methods.evaluate_method(setup, "others", faces[8:], np.arange(8, 16))
+    for name, some in dict(few=which, one=which[2:], others=np.arange(8, 16)).items():
+        methods.evaluate_method(replace(setup, photographed=setup.photographed[some]), name, faces[some])
     evaluations = {name: load_evaluation(f"data/methods/{name}.h5") for name in ("few", "one", "others")}
     everything = dict(rows=setup.photographed.rows, frontal=setup.photographed.embeddings, errors=errors)
     everything["pictures"] = np.zeros((16, 2, 2, 3), np.uint8)
@@ -205,15 +204,13 @@ def test_conclusions_follow_the_numbers():
     )
     for name, distance in dict(mean_face=2.0, full=1.2, stage1=0.9, few=0.5).items():
         metrics[name]["geometry"] = {"all": dict(mean=cell(distance))}
-    lines = methods.conclusions(metrics | dict(ground_truth=measured(0.95, 0.0))).split("\n")
-    assert "recognisable:** full, top-1 recall 0.800 [0.790, 0.810]; intervals overlap with stage 1 only." in lines[0]
-    assert "true shape:** stage 1 only, mm 0.900 [0.890, 0.910]; no other method's interval overlaps." in lines[2]
-    assert lines[4].startswith("- **Steadiest shape:** full,")  # the mean face is steady as nobody
-    assert lines[5] == "- **Not told from chance** by top-1 recall: mean face."
-    assert "0.950" in lines[6] and "Not ranked" in lines[7] and "few." in lines[7]
+    table = methods.conclusions(metrics | dict(ground_truth=measured(0.95, 0.0)))
+    assert table.loc["Most recognisable"].tolist() == ["full", "top-1 recall 0.800 [0.790, 0.810]", "stage 1 only"]
+    assert table.loc["Nearest to the true shape"].tolist() == ["stage 1 only", "mm 0.900 [0.890, 0.910]", ""]
+    assert table.loc["Steadiest shape"]["method"] == "full"  # the mean face is steady as nobody
     other = dict(mean_face=measured(0.1), full=measured(0.3), stage1=measured(0.6))
-    text = methods.conclusions(other)
-    assert "Most recognisable:** stage 1 only" in text and "true shape" not in text and "Ceiling" not in text
+    table = methods.conclusions(other)
+    assert table["method"]["Most recognisable"] == "stage 1 only" and "Nearest to the true shape" not in table.index
 
 
 def test_the_true_faces_are_measured_as_every_method_where_they_are_known(world):

@@ -7,15 +7,15 @@ import pandas as pd
 import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from lib.baselines.external import evaluate_results, read_results
+from lib.baselines.external import read_results
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.processes import best_device
 from lib.core.tensors import write_json
+from lib.evaluation import protocol
 from lib.evaluation.bootstrap import resample_people
 from lib.evaluation.distances import average_by_condition
-from lib.evaluation.further_sources import evaluate_sources
-from lib.evaluation.protocol import Reconstructed, evaluate_faces, evaluate_pictures, save_evaluation, see_faces
+from lib.evaluation.setup import evaluate_sources
 from lib.evaluation.tables import ROWS, comparison, comparison_table, interval_text, look_up, read_metrics
 from lib.face_model.model import Coefficients
 from lib.figures import title_of
@@ -42,24 +42,25 @@ TRUTH = "ground_truth"
 EMPTY_GREY = 200  # grey of an empty place in a grid of faces
 
 
-def evaluate_method(setup, name, coefficients, which=None, regressor=None):
+def evaluate_method(setup, name, coefficients, regressor=None):
     """Evaluate a method as `evaluate_faces`, its regressor on the other test sources too; keep what came out."""
     averaged = setup.averaged(regressor) if regressor else None
-    metrics, reconstructed = evaluate_faces(setup, coefficients, which, averaged)
+    metrics, reconstructed = protocol.evaluate_faces(setup, coefficients, averaged)
     similarities = None
     if regressor:
         metrics["sources"], similarities = evaluate_sources(setup, regressor)
-    photographed = setup.photographed if which is None else setup.photographed[which]
-    return _keep(paths.METHODS, name, metrics, photographed, reconstructed, similarities)
+    _keep(paths.METHODS, name, metrics, setup.photographed, reconstructed, similarities)
 
 
 def evaluate_external(setup, name, folder, store):
-    """Evaluate another method's folder of results (``docs/compare-your-method.md``); keep them in ``data/external``."""
+    """Evaluate another method's folder of results (``docs/compare-your-method.md``), kept in ``data/external``.
+
+    Returns how many of the photographs have a result.
+    """
     files = store.index.set_index("row")["path"]
-    results = read_results(setup, folder, list(files.loc[setup.photographed.rows]), list(files))
-    metrics, reconstructed = evaluate_results(setup, results)
-    _keep(paths.EXTERNAL, name, metrics, setup.photographed[results.which], reconstructed)
-    return results
+    which, reconstructed = read_results(setup, folder, list(files.loc[setup.photographed.rows]), list(files))
+    _keep_pictures(setup, name, setup.photographed[which], reconstructed)
+    return len(which)
 
 
 def evaluate_truth(setup, generator, seed):
@@ -79,9 +80,8 @@ def evaluate_truth(setup, generator, seed):
         parts = (np.stack([getattr(face, part) for face in faces]) for part in ("vertices", "albedo"))
         return partial(render_meshes, *(torch.from_numpy(part).to(best_device()) for part in parts), triangles, points)
 
-    reconstructed = see_faces(setup, len(photographed), drawing)
-    metrics = evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed))
-    _keep(paths.EXTERNAL, TRUTH, metrics, photographed, reconstructed)
+    reconstructed = protocol.see_faces(setup, len(photographed), drawing)
+    _keep_pictures(setup, TRUTH, photographed, reconstructed)
     return [TRUTH]
 
 
@@ -103,21 +103,25 @@ def skin_differences(setup, evaluations):
         )
         return rgb2lab(kept["pictures"][:, top:bottom, left_edge:right_edge].mean((1, 2)) / 255)
 
-    true, measured, protocol = skin(evaluations[TRUTH]), {}, setup.protocol
+    true, measured = skin(evaluations[TRUTH]), {}
     for name, kept in evaluations.items():
         _, ours, numbers = np.intersect1d(kept["rows"], evaluations[TRUTH]["rows"], return_indices=True)
         if name != TRUTH and len(ours):
             persons = setup.photographed.persons[np.isin(setup.photographed.rows, kept["rows"][ours])]
-            resampling = resample_people(persons, protocol.bootstrap_samples, protocol.seed)
+            resampling = resample_people(persons, setup.protocol.bootstrap_samples, setup.protocol.seed)
             measured[name] = resampling.mean(deltaE_ciede2000(skin(kept)[ours], true[numbers]), persons)
             measured[name].keep_draws()
     return measured
 
 
+def _keep_pictures(setup, name, photographed, reconstructed):
+    metrics = protocol.evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed))
+    _keep(paths.EXTERNAL, name, metrics, photographed, reconstructed)
+
+
 def _keep(folder, name, metrics, photographed, reconstructed, sources=None):
     write_json(METRICS / f"{name}.json", metrics)
-    save_evaluation(folder / f"{name}.h5", photographed, reconstructed, sources)
-    return reconstructed
+    protocol.save_evaluation(folder / f"{name}.h5", photographed, reconstructed, sources)
 
 
 def evaluation_file(name):
@@ -164,41 +168,27 @@ def method_table(names):
 
 
 def conclusions(metrics):
-    """Say in Markdown, from the metrics of methods by name, which is best at what, and whether another may be."""
+    """Say by each of `RANKED` which method is best and which others may be: text, from metrics of methods by name.
 
-    def titles(names):
-        return ", ".join(map(title_of, names))
-
-    methods, truth = {name: one for name, one in metrics.items() if name != TRUTH}, metrics.get(TRUTH)
-    counts = {name: look_up(one, "similarity.all.frontal")["n"] for name, one in methods.items()}
-    few = [name for name, count in counts.items() if count < max(counts.values())]
-    recalls = {
-        name: [look_up(methods[name], f"recall.all.{key}") for key in ("top1", "random_top1")] for name in methods
-    }
-    chance = [name for name, (recall, random) in recalls.items() if recall["low"] <= random["value"]]
-    lines = []
+    Without the true faces and methods of fewer photographs; by `OF_PEOPLE` without those that chance may equal.
+    """
+    methods = {name: one for name, one in metrics.items() if name != TRUTH}
+    most = max(look_up(one, "similarity.all.frontal.n") for one in methods.values())
+    methods = {name: one for name, one in methods.items() if look_up(one, "similarity.all.frontal.n") == most}
+    recalls = {name: one["recall"]["all"] for name, one in methods.items()}
+    chance = {name for name, recall in recalls.items() if recall["top1"]["low"] <= recall["random_top1"]["value"]}
+    rows = {}
     for key, claim, unit, better in RANKED:
-        left_out = {*few, *(chance if key in OF_PEOPLE else ())}
-        ranked = {name: look_up(one, key) for name, one in methods.items() if name not in left_out}
-        ranked = {name: cell for name, cell in ranked.items() if cell is not None}
+        ranked = methods.keys() - (chance if key in OF_PEOPLE else set())
+        ranked = {name: cell for name in methods if name in ranked and (cell := look_up(methods[name], key))}
         if ranked:
-            best = better(ranked, key=lambda name, ranked=ranked: ranked[name]["value"])
+            value, best = better((cell["value"], name) for name, cell in ranked.items())
             low, high = (ranked[best][end] for end in ("low", "high"))
-            rivals = [
-                name for name, cell in ranked.items() if name != best and cell["low"] <= high and cell["high"] >= low
-            ]
-            told = f"intervals overlap with {titles(rivals)}" if rivals else "no other method's interval overlaps"
-            lines.append(f"**{claim}:** {title_of(best)}, {unit} {interval_text(ranked[best])}; {told}.")
-    if chance:
-        lines.append(f"**Not told from chance** by top-1 recall: {titles(chance)}.")
-    if truth:
-        recall, likeness = (interval_text(look_up(truth, RANKED[number][0])) for number in (0, 1))
-        lines.append(
-            f"**Ceiling:** the true faces, drawn alike, reach top-1 recall {recall} and similarity {likeness}."
-        )
-    if few:
-        lines.append(f"**Not ranked**, since measured on fewer photographs: {titles(few)}. Compare the table above.")
-    return "\n".join(f"- {line}" for line in lines)
+            rivals = [name for name, cell in ranked.items() if cell["low"] <= high and cell["high"] >= low]
+            others = ", ".join(title_of(name) for name in rivals if name != best)
+            told = f"{unit} {interval_text(ranked[best])}"
+            rows[claim] = {"method": title_of(best), "measured": told, "intervals overlap with": others}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def few_table(setup, evaluations, which):
@@ -210,8 +200,8 @@ def few_table(setup, evaluations, which):
             continue
         photographed = setup.photographed[which[ours]]
         errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
-        faces = Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
-        metrics[name] = evaluate_pictures(faces, photographed, setup.protocol)
+        faces = protocol.Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
+        metrics[name] = protocol.evaluate_pictures(faces, photographed, setup.protocol)
     table = comparison_table(metrics)
     return table[table.index.isin([ROWS[key] for key in FEW_ROWS])]
 

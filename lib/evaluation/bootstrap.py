@@ -30,11 +30,8 @@ class Resampling:
         return sums
 
     def with_interval(self, statistic, n, biased=False):
-        """Compute a statistic, a function of weights of people (B, P), and its interval; `n` is what it is taken of.
-
-        `biased` is for a statistic that resampling itself pushes to one side, such as the length of a mean, which the
-        noise of the draw lengthens: the interval is then scaled so that the resamplings' median is the value.
-        """
+        """Compute a statistic, a function of weights of people (B, P), and its interval; `n` is what it is taken of."""
+        # `biased`: resampling pushes it to one side, as noise lengthens a mean: the median is scaled to the value
         value = statistic(np.ones((1, len(self.persons))))[0]
         values = statistic(self.weights)
         middle = np.nanmedian(values) if biased and not np.isnan(values).all() else value
@@ -72,10 +69,7 @@ def resample_people(persons, samples, seed):
 
 
 def mean_of_people(sums, counts):
-    """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,).
-
-    It is nan where nobody is drawn who has a value.
-    """
+    """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,)."""
 
     def statistic(weights):
         total = _positive(weights @ counts)
@@ -99,10 +93,7 @@ class Measured(dict):
 
 
 def with_interval(value, values, n):
-    """Put a number beside its bootstrap (B,): `value`, `low`, `high` (2.5 % and 97.5 % quantiles) and `n`.
-
-    Resamplings that happened to draw nobody whom the number concerns are nan, and left out.
-    """
+    """Put a number beside the quantiles of its bootstrap (B,); nan, where nobody was drawn, is left out."""
     measured = Measured(value=float(value), **_interval(values, value), n=int(n))
     measured.draws = np.asarray(values)
     return measured

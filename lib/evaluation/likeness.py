@@ -16,13 +16,10 @@ BLOCK_ROWS = 256
 
 @dataclass(frozen=True)
 class PairDistributions:
-    """Cosines of all pairs of photographs (paper Fig. 5, top) by person: (P, BINS), int32; bins of 0.001 over [-1, 1].
-
-    A pair of two people is in the rows of both.
-    """
+    """Cosines of all pairs of photographs (paper Fig. 5, top) by person, histograms (P, BINS), int32."""
 
     same_by_person: np.ndarray
-    different_by_person: np.ndarray
+    different_by_person: np.ndarray  # a pair of two people is in the rows of both
 
     def kinds(self, weights):
         """List name, counts (BINS,) and counts `resampled` by weights (B, P) of both kinds of pairs that there are."""
@@ -40,12 +37,9 @@ class PairDistributions:
         return self.different_by_person.sum(0, dtype=np.int64) // 2
 
     def resampled(self, weights):
-        """`same`, `different` (B, BINS) when people count by weights (B, P), as in a bootstrap over people.
-
-        A pair of two people would count w_p w_q times; here it counts w_p + w_q - 1 times, which is the same to first
-        order in w - 1 (Hajek's projection of a U-statistic) and needs no histogram of each pair of people. Bins that
-        come out below 0 are 0.
-        """
+        """`same`, `different` (B, BINS) when people count by weights (B, P), as in a bootstrap over people."""
+        # a pair of two people counts w_p + w_q - 1 instead of w_p w_q times: the same to first order in w - 1 (Hajek's
+        # projection of a U-statistic), and no histogram of each pair of people is needed
         weights = weights.astype(np.float32)
         same = weights @ self.same_by_person.astype(np.float32)
         different = weights @ self.different_by_person.astype(np.float32) - self.different.astype(np.float32)
@@ -75,10 +69,7 @@ def pair_distributions(embeddings, persons):
 
 
 def histogram_by_person(cosines, people, count):
-    """Count cosines (N,) of the people with numbers (N,) from 0 to `count` - 1: (count, BINS).
-
-    Bins are equal, over [-1, 1]; rounding beyond the ends is clipped.
-    """
+    """Count cosines (N,) of the people with numbers (N,) from 0 to `count` - 1: (count, BINS)."""
     places = np.asarray(people) * BINS + _bins(np.asarray(cosines))
     return np.bincount(places, minlength=count * BINS).reshape(count, BINS)
 
@@ -127,10 +118,7 @@ def earth_movers_distance(counts, others):
 
 
 def earth_movers_distances(counts, others):
-    """Compute `earth_movers_distance` of many pairs of histograms (B, BINS) at once, for a bootstrap: (B,).
-
-    In one dimension it is the area between the two distribution functions. Nan where one is empty.
-    """
+    """Compute `earth_movers_distance` of many pairs (B, BINS), the area between their distribution functions: (B,)."""
     between = np.cumsum(counts / _total(counts)[:, None] - others / _total(others)[:, None], axis=1)
     return np.abs(between).sum(1) * (EDGES[1] - EDGES[0])
 

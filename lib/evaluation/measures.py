@@ -1,7 +1,4 @@
-"""The columns of section 4's tables over a subset of the photographs: each a value with its interval over people.
-
-``docs/metrics.md`` defines the keys.
-"""
+"""The columns of section 4's tables over some of the photographs, by their names (``docs/metrics.md``)."""
 
 import numpy as np
 
@@ -12,10 +9,7 @@ TOP = (1, 5)  # recall at how many neighbours (paper Table 3)
 
 
 def photograph_columns(kinds):
-    """Measure the mean cosine of pairs of photographs (paper Fig. 5, top) by kind: `same`, `different`.
-
-    `kinds` are of `lib.evaluation.likeness.PairDistributions.kinds`, as those of the other functions.
-    """
+    """Measure the mean cosine of pairs of photographs (paper Fig. 5, top) by kind, as of `PairDistributions.kinds`."""
     return {
         name: with_interval(likeness.mean_of(counts), likeness.mean_of(resampled), counts.sum())
         for name, counts, resampled in kinds
@@ -23,11 +17,7 @@ def photograph_columns(kinds):
 
 
 def similarity_columns(cosines, persons, kinds, resampling):
-    """Measure how alike photographs and renders are (paper 4.3, Fig. 5), from cosines (M,) by kind of render.
-
-    The mean of each kind; and `same_below`, `different_above`, the shares of the pairs of photographs that are less, or
-    more, alike than the mean of `frontal`, as the text of paper 4.3 gives them.
-    """
+    """Measure how alike photographs and renders are (paper 4.3, Fig. 5), from cosines (M,) by kind of render."""
     columns = {name: resampling.mean(values, persons) for name, values in cosines.items()}
     sums, counts = resampling.sums_and_counts(cosines["frontal"], persons)
     mean, means = cosines["frontal"].mean(), mean_of_people(sums, counts)(resampling.weights)
@@ -53,10 +43,7 @@ def distance_columns(frontal, persons, kinds, resampling):
 
 
 def recall_columns(renders, people, photographed, resampling):
-    """Measure how often the nearest `photographed` of renders (M, E) are of the right people (M,) (paper 4.4, Table 3).
-
-    `top1`, `top5`, and of a random order `random_top1`, `random_top5`.
-    """
+    """Measure how often the nearest `photographed` of renders (M, E) are of the right people (paper 4.4, Table 3)."""
     persons = photographed.persons
     ranks = likeness.retrieval_ranks(renders, photographed.embeddings, people, persons)
     found = {f"top{k}": ranks < k for k in TOP}
@@ -71,11 +58,7 @@ def consistency_columns(renders, persons, resampling):
 
 
 def coefficient_columns(coefficients, persons, resampling):
-    """Compare coefficients with the model's distribution, as `lib.training.losses.moments_of`, and within people.
-
-    `<name>_within_person` is the share of the variance that lies *within* a person: 0 when all photographs of a person
-    give the same face, 1 when they differ as those of different people; missing where no person has two photographs.
-    """
+    """Compare coefficients with the model's distribution, and within people where somebody has two photographs."""
     columns = {}
     for name in ("shape", "texture"):
         values = getattr(coefficients, name).double().numpy()

@@ -48,9 +48,14 @@ class Reconstructed:
 
 def reconstruct_all(setup, coefficients):
     """Render and embed faces of the model (`Coefficients` of N) as `see_faces` does."""
-    face_model = on_best_device(setup.face_model)
-    seen = see_faces(setup, len(coefficients), lambda rows: _drawing(face_model, coefficients[rows]))
-    return replace(seen, coefficients=coefficients)
+    model = on_best_device(setup.face_model)
+
+    def drawing(rows):
+        faces = coefficients[rows]
+        decoded = model.vertices(faces.shape), model.albedo(faces.texture)
+        return partial(render_meshes, *decoded, model.triangles, model.alignment_vertices)
+
+    return replace(see_faces(setup, len(coefficients), drawing), coefficients=coefficients)
 
 
 @torch.no_grad()
@@ -86,24 +91,18 @@ def see_faces(setup, count, drawing):
     )
 
 
-def _drawing(face_model, faces):
-    """Decode faces once and return a function that draws them in a scene and crop."""
-    vertices, albedo = face_model.vertices(faces.shape), face_model.albedo(faces.texture)
-    return partial(render_meshes, vertices, albedo, face_model.triangles, face_model.alignment_vertices)
-
-
 def _turned(scene, yaw):
     return replace(scene, angles=scene.angles + torch.tensor([yaw, 0.0, 0.0]))
 
 
-def evaluate_faces(setup, coefficients, which=None, averaged=None):
+def evaluate_faces(setup, coefficients, averaged=None):
     """Evaluate a method that gives coefficients of the face model in an `EvaluationSetup`: metrics and `Reconstructed`.
 
-    `coefficients` have one face for each photograph (those numbered `which`, (M,), or all); of a model with fewer
-    components, the rest is zero. `averaged` (`AveragedShapes`) has one shape per person and condition; None: the mean
-    of the coefficients, as for Tran et al. in the paper's Table 1.
+    `coefficients` have one face for each photograph; of a model with fewer components, the rest is zero. `averaged`
+    (`AveragedShapes`) has one shape per person and condition; None: the mean of the coefficients, as for Tran et al. in
+    the paper's Table 1.
     """
-    photographed = setup.photographed if which is None else setup.photographed[which]
+    photographed = setup.photographed
     coefficients = padded(coefficients, setup.face_model)
     reconstructed, components = reconstruct_all(setup, coefficients), {}
     if setup.truth is not None:

@@ -1,14 +1,18 @@
 """What every method is measured with: test photographs, networks, truth and protocol (paper section 4)."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import torch
 
 from lib.core import paths
 from lib.core.params import EvaluateParams
 from lib.core.processes import on_best_device
 from lib.evaluation.distances import averaged_features
+from lib.evaluation.protocol import evaluate_faces
 from lib.face_model.model import FaceModel
 from lib.photos.people import groups_of, read_people
-from lib.photos.store import Photographs, load_photographs
+from lib.photos.store import Photographs, load_feature_store, load_photographs
 from lib.photos.truth import GroundTruth, load_truth
 from lib.recognition.network import IdentityNetwork, load_centred
 from lib.recognition.reader import FeatureReader, load_reader
@@ -74,3 +78,25 @@ def load_evaluation_setup(params, store, feature_dimension=None):
         load_truth(paths.PHOTOS / "truth.h5", protocol.geometry_people),
         further_judges=further_judges,
     )
+
+
+@torch.no_grad()
+def evaluate_sources(setup, regressor):
+    """Evaluate a trained regressor on each of `evaluate.test_sources`, the people of other sources (paper 4).
+
+    Similarities are compared with the pairs of the held-out people, as the paper compares all sources with LFW's.
+    Returns metrics, and cosines (N,) of N photographs and their renders, by source.
+    """
+    metrics, similarities = {}, {}
+    for name, source in setup.protocol.test_sources.items():
+        folder = paths.TEST_PHOTOS / name
+        store = load_feature_store(folder)
+        everyone = load_photographs(store, np.arange(len(store.crops)), setup.reader, setup.network)
+        photographed = everyone.at_most(source.photographs) if source.photographs else everyone
+        truth = load_truth(folder / "truth.h5", None)
+        photographs = dict(everything=everyone, photographed=photographed, compared=setup.photographed)
+        other = replace(setup, **photographs, people={}, truth=truth, frontal_only=True, further_judges={})
+        faces = regressor(photographed.features)
+        metrics[name], seen = evaluate_faces(other, faces, averaged=other.averaged(regressor) if truth else None)
+        similarities[name] = (photographed.embeddings * seen.frontal).sum(1)
+    return metrics, similarities

@@ -57,7 +57,7 @@ def exactness(model):
         move = Similarity(scale, turn.as_matrix(), np.array(shift, float))
         error = reconstruction_error(face.moved(move), truth)
         result["similarity_mm"] = max(result["similarity_mm"], error)
-        found = register(face.deformed(face.vertices + noise).moved(move), truth)
+        found = register(make_surface(face.vertices + noise, face.triangles).moved(move), truth)
         left = (Rotation.from_matrix(found.rotation) * turn).magnitude()
         result["recovered_degrees"] = max(result["recovered_degrees"], float(np.degrees(left)))
         result["recovered_scale"] = max(result["recovered_scale"], abs(found.scale * scale - 1))

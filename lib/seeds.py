@@ -22,7 +22,6 @@ from lib.evaluation.tables import METRICS, ROWS, SUMMARY, to_markdown
 
 REFERENCE = "full"
 SEEDED = ("stage1", "stage2")
-FEWEST_RUNS = 2
 
 
 def read_experiments():
@@ -54,10 +53,9 @@ def runs_of(experiments):
             if PurePosixPath(path).parent == PurePosixPath(METRICS, "summary"):
                 metrics |= file.get("data", {})
         if rest == wanted and metrics:
-            order = [STAGE1, *params.get("variants", {})]
-            names = sorted(metrics, key=lambda name: order.index(name) if name in order else len(order))
-            runs.setdefault(seeds, {name: metrics[name] for name in names})
-    if len(runs) < FEWEST_RUNS:
+            names = (STAGE1, *params["variants"])
+            runs.setdefault(seeds, {name: metrics[name] for name in names if name in metrics})
+    if len(runs) < 2:
         raise StudyError(
             f"HEAD and its experiments hold {len(runs)} run(s) that differ by the seeds of {' and '.join(SEEDED)} "
             "alone; run more: dvc exp run -n seed-2 -S stage1.seed=2 -S stage2.seed=2"
@@ -97,10 +95,8 @@ def _interval(values):
 
 def main(arguments=None):
     """Print both tables as Markdown; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lib.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.parse_args(arguments)
+    style = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser("python -m lib.seeds", description=__doc__, formatter_class=style).parse_args(arguments)
     sys.stdout.reconfigure(errors="backslashreplace")  # for terminals without ±
     try:
         runs = runs_of(read_experiments())

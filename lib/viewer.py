@@ -1,7 +1,4 @@
-"""Faces to turn and people to choose: self-contained HTML that shows a static image where scripts do not run.
-
-In a browser, drag or arrow keys turn the face, wheel or two fingers zoom, a double click goes back.
-"""
+"""Faces to turn and people to choose: self-contained HTML that shows a static image where scripts do not run."""
 
 import base64
 import hashlib
@@ -24,14 +21,10 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
     B `names` are on the buttons that choose among the faces: `vertices` (B, N, 3) in mm, +x to the subject's left, +y
     up, +z out of the face; `colours` (B, N, 3), sRGB in [0, 1]; `triangles` (T, 3), counter-clockwise as seen from
     outside. `picture` (H, W, 3) is seen where the view cannot run, `photographs` (uint8, one a face) beside each face;
-    the view is `height` CSS pixels high. ValueError: shapes do not fit, or more than `LARGEST_MESH` vertices.
+    the view is `height` CSS pixels high. ValueError: more than `LARGEST_MESH` vertices.
     """
     vertices, colours = np.asarray(vertices, np.float32), np.asarray(colours, np.float32)
     triangles = np.asarray(triangles)
-    if vertices.shape != colours.shape or vertices.ndim != 3 or len(names) != len(vertices):
-        raise ValueError(
-            f"vertices are {vertices.shape}, colours {colours.shape}, names {len(names)}: expected (B, N, 3) twice, B"
-        )
     if vertices.shape[1] > LARGEST_MESH:
         raise ValueError(f"{vertices.shape[1]} vertices; the view takes at most {LARGEST_MESH}: use the light model")
     low, extent = vertices.min((0, 1)), np.ptp(vertices, axis=(0, 1)).max()
@@ -57,8 +50,6 @@ def _base64(values):
 
 def person_picker(sheets, row_titles):
     """Make HTML to choose among people, each with a uint8 array (C, H, W, 3) for each of the `row_titles`."""
-    if not sheets or any(len(rows) != len(row_titles) for rows in sheets.values()):
-        raise ValueError(f"{len(sheets)} people: give at least one, and {len(row_titles)} rows for each")
     # all pictures of one person as one file
     sheets = {name: np.concatenate([np.concatenate([*row], axis=1) for row in rows]) for name, rows in sheets.items()}
     pictures = [picture_url(sheet, "WEBP", quality=88) for sheet in sheets.values()]

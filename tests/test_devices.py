@@ -15,8 +15,8 @@ from test_training import STAGE1, STAGE2, regressor, world  # noqa: F401 (fixtur
 
 from benchmarks import gpu_check, rasterize
 from lib.baselines import external
-from lib.baselines.iterative_fit import fit_photographs
 from lib.baselines.methods import evaluate_truth
+from lib.baselines.photometric import fit_photographs
 from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train_pixel_autoencoder
 from lib.core.processes import on_best_device
 from lib.evaluation.protocol import evaluate_faces, load_evaluation, loopback_table
@@ -157,7 +157,7 @@ def test_meshes_of_other_methods_are_drawn_there(tmp_path, monkeypatch):
 
 def test_methods_that_explain_pixels_run_there(tmp_path, generator, cuda, monkeypatch):
     monkeypatch.setattr("lib.baselines.pixel_autoencoder.VIEW_EPOCHS", 1)
-    monkeypatch.setattr("lib.baselines.iterative_fit.SIZES", (10, 20))
+    monkeypatch.setattr("lib.baselines.photometric.SIZES", (10, 20))
     model, crop, few = small_face_model(tmp_path), SmallNetwork.crop, replace(photometric.FIT, steps=1)
     crops = photometric.crops_of(model, photometric.random_explanation(3, generator, 0.3))
     fits, left = fit_photographs(model, crops, crop, few, tmp_path / "fits")

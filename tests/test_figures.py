@@ -25,6 +25,7 @@ from lib.figures import (
     verification,
 )
 from lib.figures_faces import face_grid
+from lib.report import tables as report_tables
 
 
 def test_a_grid_shows_each_picture_in_its_place(tmp_path):
@@ -146,7 +147,7 @@ def test_comparison_puts_regressors_side_by_side(metrics):
 
 def test_the_papers_numbers_stand_beside_ours(metrics):
     metrics("full", 0.5)
-    row = tables.paper_table("full").loc["similarity of photograph and render"]
+    row = report_tables.paper_table("full").loc["similarity of photograph and render"]
     assert row["this run"].startswith("0.500") and row["paper"].startswith("0.403")
 
 

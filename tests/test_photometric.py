@@ -10,17 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import EXPRESSION, SHAPE, TEXTURE, SmallNetwork, small_face_model, write_face_model
 
-from lib.baselines.iterative_fit import fit, fit_photographs
 from lib.baselines.photometric import (
     NOTHING,
     SMALLEST_DIFFERENCE,
     VIEW_DIMENSION,
     Explanation,
     draw,
-    landmark_loss,
+    fit,
+    fit_photographs,
     photometric_loss,
     pixel_energy,
-    prior,
     scene_of,
 )
 from lib.baselines.pixel_autoencoder import VIEW_EPOCHS, PixelAutoencoder, teach_views, train_pixel_autoencoder
@@ -79,12 +78,15 @@ def test_a_perfect_picture_costs_nothing_and_has_a_gradient_of_zero():
     assert loss.item() == 0 and pictures.grad.abs().max() == 0
 
 
-def test_landmarks_and_prior_by_hand():
-    detected = torch.zeros(1, 4, 2)
-    places = torch.tensor([[[0.3, 0.4], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
-    assert landmark_loss(places, detected).item() == pytest.approx((0.25 + 1) / 4)
-    ones = Explanation(torch.ones(1, 2), 2 * torch.ones(1, 3), torch.ones(1, 1), torch.zeros(1, VIEW_DIMENSION))
-    assert prior(ones).item() == pytest.approx(2 + 12 + 1)
+def test_landmarks_and_prior_by_hand(model, generator):
+    explanation = random_explanation(1, generator)
+    pictures, places = photographs_of(model, explanation)
+    detected = places + torch.tensor([[[0.3, 0.4], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
+    terms = pixel_energy(model, explanation, pictures, detected, CROP, FIT)
+    assert terms["landmarks"].item() == pytest.approx((0.25 + 1) / 4)
+    assert terms["prior"].item() == pytest.approx(
+        sum(values.norm().item() ** 2 for values in vars(explanation).values())
+    )
 
 
 def test_an_empty_view_is_the_neutral_studio():
@@ -176,7 +178,7 @@ def test_a_fit_is_kept_and_does_not_depend_on_its_neighbours(tmp_path, model, ge
     together, _ = fit_photographs(model, crops, CROP, params, tmp_path)
     alone, _ = fit(model, crops[[1]], CROP, params)
     assert torch.allclose(together.view[[1]], alone.view, atol=1e-3)
-    monkeypatch.setattr("lib.baselines.iterative_fit.fit", lambda *arguments: pytest.fail("was fitted again"))
+    monkeypatch.setattr("lib.baselines.photometric.fit", lambda *arguments: pytest.fail("was fitted again"))
     again, _ = fit_photographs(model, crops, CROP, params, tmp_path)
     assert all(torch.equal(getattr(again, name), values) for name, values in vars(together).items())
 

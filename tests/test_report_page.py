@@ -18,7 +18,7 @@ from PIL import Image
 
 from lib.core.params import load_params
 from lib.core.strict import read_yaml
-from lib.evaluation import paper_numbers, tables
+from lib.evaluation import tables
 from lib.figures import loss_curves, save_figure
 from lib.figures_faces import face_grid
 from lib.report import claims, facts, page
@@ -144,12 +144,12 @@ def small_viewer():
 
 
 def test_the_papers_tables_are_whole():
-    assert paper_numbers.GEOMETRY.loc["Tran et al. [29]"].tolist() == ["1.93", "0.27", "2.02", "0.25", "1.86", "0.23"]
+    assert report_tables.GEOMETRY.loc["Tran et al. [29]"].tolist() == ["1.93", "0.27", "2.02", "0.25", "1.86", "0.23"]
     ours = "Genova et al. (the paper)"
-    assert paper_numbers.EARTH_MOVERS_DISTANCE.loc[ours, ("MICC", "same")] == "0.09"
-    assert paper_numbers.EARTH_MOVERS_DISTANCE.loc["ground-truth scans", ("MICC", "diff.")] == "0.41"
-    assert paper_numbers.RECALL.loc["MoFA [27]", ("MoFA-Test", "top-5")] == "0.54"
-    assert [len(t) for t in (paper_numbers.GEOMETRY, paper_numbers.EARTH_MOVERS_DISTANCE, paper_numbers.RECALL)] == [
+    assert report_tables.EARTH_MOVERS_DISTANCE.loc[ours, ("MICC", "same")] == "0.09"
+    assert report_tables.EARTH_MOVERS_DISTANCE.loc["ground-truth scans", ("MICC", "diff.")] == "0.41"
+    assert report_tables.RECALL.loc["MoFA [27]", ("MoFA-Test", "top-5")] == "0.54"
+    assert [len(t) for t in (report_tables.GEOMETRY, report_tables.EARTH_MOVERS_DISTANCE, report_tables.RECALL)] == [
         2,
         4,
         4,
@@ -271,13 +271,14 @@ def test_of_what_was_not_measured_a_sentence_says_why(study):
     assert "do not commit or publish them" in text
 
 
-def test_facts_of_the_run(tmp_path):
+def test_facts_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert facts.output_hashes() == {}
     lock = "stages:\n  a:\n    outs:\n    - {path: data/x.h5, md5: abc}\n    - {path: reports/y.json, md5: def}\n"
     (tmp_path / "dvc.lock").write_text(lock)
-    assert facts.output_hashes(tmp_path / "dvc.lock") == {"data/x.h5": "abc"}
-    assert facts.output_hashes(tmp_path / "none") == {}
+    assert facts.output_hashes() == {"data/x.h5": "abc"}
     (tmp_path / "params.yaml").write_bytes(b"")
-    named = facts.sources(tmp_path / "params.yaml")
+    named = facts.sources()
     assert named["SHA-256 of params.yaml"] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert set(facts.machine_facts()) == {"processor", "memory", "system"}
 

@@ -22,18 +22,22 @@ from lib.robustness import protocol as robustness
 from lib.robustness.changes import (
     BLUR,
     DARKNESS,
+    EXPRESSION,
     FULL_RESOLUTION,
     GAMMA,
+    LIGHT,
     OCCLUSION,
     PIXEL_CHANGES,
+    POSE,
     RESOLUTION,
+    SIMULATED_CHANGES,
     STYLES,
     Change,
+    SimulatedSubject,
     change_pixels,
     stylise,
 )
 from lib.robustness.protocol import ARTWORK, UNCHANGED, SinglePhotograph, choose_people, write_photographs
-from lib.robustness.simulated import EXPRESSION, LIGHT, POSE, SIMULATED_CHANGES, SimulatedSubject
 
 POINTS = np.array([[40.0, 40.0], [60.0, 40.0], [42.0, 62.0], [58.0, 62.0]])
 

@@ -96,7 +96,7 @@ def test_real_experiments_are_found(tmp_path, monkeypatch, capsys):
         "    json.dump({name: content}, open(f'reports/metrics/summary/{name}.json', 'w'))\n"
     )
     (tmp_path / "work.py").write_text(work)
-    (tmp_path / "params.yaml").write_text("stage1: {seed: 1}\nstage2: {seed: 1}\n")
+    (tmp_path / "params.yaml").write_text("stage1: {seed: 1}\nstage2: {seed: 1}\nvariants: {full: {}, no_batch: {}}\n")
     (tmp_path / "reports/metrics/summary").mkdir(parents=True)
     outs = [{f"reports/metrics/summary/{name}.json": dict(cache=False)} for name in ("full", "no_batch")]
     stage = dict(cmd="python work.py", params=["stage1", "stage2"], metrics=outs)

@@ -1,14 +1,25 @@
-"""A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017)."""
+"""A photograph explained by its pixels: face, expression, pose and light together (MoFA, Tewari et al. 2017).
 
-from dataclasses import dataclass
+The classical method finds them for one photograph at a time (Blanz and Vetter 1999; survey of Levine and Yu 2009, [13]
+in the paper): render, compare, improve all unknowns by gradient descent, from a coarse image to a fine one.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from lib.core.pictures import to_uint8
-from lib.core.tensors import Batch
-from lib.face_model.model import Coefficients
+from lib.core.processes import best_device, on_best_device
+from lib.core.progress import progress
+from lib.core.tensors import Batch, digest, fingerprint, kept_tensors
+from lib.face_model.model import Coefficients, digest_face_model
+from lib.rendering.crop import Crop
 from lib.rendering.renderer import Scene, render_with_landmarks
 from lib.rendering.scenes import CONTROL_COLOURS, frontal_scene
+from lib.training.loop import set_learning_rate
 
 # Standard deviations of what a view holds, about the neutral studio of `frontal_scene`; those of `SceneDistribution`
 # where it says so. Each value of a view is standard normal, as the coefficients of a face are.
@@ -23,6 +34,12 @@ that of the light from everywhere; tint of the three channels."""
 
 NOTHING = -1.0  # colour of the background that tells empty pixels from a face's, whose colours are in [0, 1]
 SMALLEST_DIFFERENCE = 1e-3  # below this a pixel's difference counts squared: a norm has no slope at zero
+
+BATCH = 12  # photographs that are fitted at once
+SIZES = (40, 75, 150)  # sides of the pictures that are compared, in pixels, from coarse to fine
+STARTS = (-1.0, 0.0, 1.0)
+"""Yaw of the starts, in standard deviations of the views'. Pose and light alone are fitted from each of them, to the
+mean face in the coarsest picture, and the best one goes on."""
 
 
 @dataclass(frozen=True)
@@ -91,24 +108,67 @@ def photometric_loss(pictures, photographs):
     return (lengths * covered).sum((1, 2)) / covered.sum((1, 2)).clamp(min=1)
 
 
-def landmark_loss(places, detected):
-    """Mean squared distance of landmarks (B, 4, 2), drawn and detected, in units of the picture: Tensor (B,)."""
-    return (places - detected).square().sum(2).mean(1)
-
-
-def prior(explanation):
-    """|shape|² + |texture|² + |expression|² + |view|² (B,): MoFA's statistical term."""
-    return sum(values.square().sum(1) for values in vars(explanation).values())
-
-
 def pixel_energy(face_model, explanation, photographs, detected, crop, params):
-    """Energy terms (B,) of explanations of photographs (B, 3, H, W) and their landmarks; weighted, they are `total`."""
+    """MoFA's energy terms (B,) of explanations of photographs (B, 3, H, W); weighted, they are `total`.
+
+    Landmarks (B, 4, 2) are compared in units of the picture; the prior is the squared length of all unknowns.
+    """
     pictures, places = draw(face_model, explanation, crop)
-    terms = dict(
-        photometric=photometric_loss(pictures, photographs),
-        landmarks=landmark_loss(places, detected),
-        prior=prior(explanation),
-    )
-    return terms | dict(
-        total=terms["photometric"] + params.landmark_weight * terms["landmarks"] + params.prior_weight * terms["prior"]
-    )
+    photometric = photometric_loss(pictures, photographs)
+    landmarks = (places - detected).square().sum(2).mean(1)
+    prior = sum(values.square().sum(1) for values in vars(explanation).values())
+    total = photometric + params.landmark_weight * landmarks + params.prior_weight * prior
+    return dict(photometric=photometric, landmarks=landmarks, prior=prior, total=total)
+
+
+def fit_photographs(face_model, crops, crop, params, folder):
+    """Fit each photograph of `crops`, resuming in `folder`: their Explanation, and the photometric term left (N,)."""
+
+    def make(part):
+        explanation, photometric = fit(face_model, part, crop, params)
+        return vars(explanation) | dict(photometric=photometric)
+
+    fitted = []
+    settings = asdict(params) | dict(face_model=digest_face_model(face_model), sizes=SIZES, starts=STARTS)
+    with progress(description="iterative fit", total=len(crops), unit="photo") as bar:
+        for number, rows in enumerate(torch.arange(len(crops)).split(BATCH)):
+            part, path = crops[rows], Path(folder) / f"fit-{number:03d}.safetensors"
+            meta = dict(settings=fingerprint(settings | dict(photographs=digest(part.pictures, part.landmarks))))
+            fitted.append(kept_tensors(path, partial(make, part), meta))
+            bar.update(len(rows))
+    joined = {name: torch.cat([part[name] for part in fitted]) for name in fitted[0]}
+    photometric = joined.pop("photometric")
+    return Explanation(**joined), photometric
+
+
+def fit(face_model, crops, crop, params):
+    """Fit one batch of photographs: as `fit_photographs`, keeping nothing."""
+    face_model, crops = on_best_device(face_model), crops.to(best_device())
+    count, images = len(crops), crops.images()
+    current = Explanation.neutral(face_model, count * len(STARTS))
+    current.view[:, 0] = torch.tensor(STARTS).repeat_interleave(count)
+    current, energy, _ = _descend(face_model, current, crops, images, SIZES[0], crop, params, ("view",))
+    best = energy.cpu().view(len(STARTS), count).argmin(0) * count + torch.arange(count)
+    current = current[best]
+    for size in SIZES:
+        current, _, photometric = _descend(face_model, current, crops, images, size, crop, params, vars(current))
+    return current, photometric
+
+
+def _descend(face_model, start, crops, images, size, crop, params, free):
+    """Improve the unknowns named in `free` by Adam; several starts of all photographs may stand one after the other."""
+    times = len(start) // len(crops)
+    pictures = F.interpolate(images, size, mode="bilinear", antialias=True).repeat(times, 1, 1, 1)
+    detected = crops.landmarks.repeat(times, 1, 1)
+    state = {name: values.clone().requires_grad_(name in free) for name, values in vars(start).items()}
+    explanation, small = Explanation(**state), Crop(size, crop.points)
+    optimizer = torch.optim.Adam([state[name] for name in free], params.learning_rate)
+    for step in range(params.steps):
+        set_learning_rate(optimizer, params.learning_rate, step, params.steps)
+        optimizer.zero_grad(set_to_none=True)
+        # a sum, so that no photograph's step depends on how many are fitted beside it
+        pixel_energy(face_model, explanation, pictures, detected, small, params)["total"].sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        terms = pixel_energy(face_model, explanation, pictures, detected, small, params)
+    return explanation.each(torch.Tensor.detach), terms["total"], terms["photometric"]

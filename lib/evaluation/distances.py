@@ -81,25 +81,16 @@ def averaged_shapes(shape, persons, conditions):
 
 
 def shape_errors(averaged, face_model, truth):
-    """Measure faces of the model (`AveragedShapes`) against the truth: `SurfaceErrors`.
-
-    Against scans without what no scanner sees (backs of eyeballs).
-    """
+    """Measure faces of the model (`AveragedShapes`) against the truth: `SurfaceErrors`."""
     rows, triangles = np.arange(face_model.vertex_count), face_model.triangles.numpy()
-    if truth.scanned:
+    if truth.scanned:  # no scanner sees the backs of eyeballs
         rows, triangles = outer_skin(face_model)
-
-    def vertices_of(shape):
-        return face_model.vertices(shape[None])[0].numpy()
-
-    mean = make_surface(vertices_of(torch.zeros_like(averaged.shape[0]))[rows], triangles)
 
     def faces():
         for number in distinct.values():
-            vertices = vertices_of(averaged.shape[number])
-            # vertices that no triangle uses are not in the surface
-            surface = mean.deformed(vertices[rows][mean.used])
-            yield averaged.persons[number], surface, vertices[face_model.landmarks[NOSE_TIP]]
+            vertices = face_model.vertices(averaged.shape[number][None])[0].numpy()
+            tip = vertices[face_model.landmarks[NOSE_TIP]]
+            yield averaged.persons[number], make_surface(vertices[rows], triangles), tip
 
     # person by person, so that each true face is prepared once
     numbers = [number for person in truth.persons for number in np.flatnonzero(averaged.persons == person)]
@@ -115,8 +106,8 @@ def shape_errors(averaged, face_model, truth):
 def surface_errors(faces, truth, total=None):
     """Measure any faces against the truth: symmetric point-to-plane distances (M,) in mm.
 
-    `faces` yields person, face (`Surface`, upright and frontal, in any unit near mm: the scale is found) and the tip of
-    its nose (3,); `truth` has all those people; `total` is how many there are, for the progress bar.
+    `faces` yields the name of a person whose truth is known, a face (`Surface`, upright and frontal, in any unit near
+    mm: the scale is found) and the tip of its nose (3,); `total` is how many there are, for the progress bar.
     """
     measured, waiting = [], deque()
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -138,10 +129,7 @@ def true_coefficients(face_model, truth):
 
 
 def component_columns(averaged, face_model, truth, resampling):
-    """Correlate regressed with true shape over people, mean over each of `COMPONENT_GROUPS`.
-
-    Collapse and noise show here before they show in mm. Nothing where true faces are scans or of another topology.
-    """
+    """Correlate regressed with true shape over people, for `COMPONENT_GROUPS`; none for scans or another topology."""
     rows = {name: row for row, name in enumerate(averaged.persons) if averaged.conditions[row] == EVERY_CONDITION}
     known = [number for number, person in enumerate(truth.persons) if person in rows]
     persons = [truth.persons[number] for number in known]

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from lib.evaluation.surfaces import Similarity, Surface, crop_to_sphere, make_surface, symmetric_distance
@@ -58,14 +57,14 @@ def fit_scan(face_model, scan, components):
     average = make_surface(mean, triangles)
     chosen = np.flatnonzero(~average.border)
     chosen = chosen[:: max(1, len(chosen) // FIT_POINTS)]
-    problem = _Problem(scan, cKDTree(scan.vertices), mean[chosen], directions[:, chosen], average.normals[chosen])
+    model = mean[chosen], directions[:, chosen], average.normals[chosen]
     tip = np.searchsorted(rows, face_model.landmarks[NOSE_TIP])
     shift = mean[tip] - scan.vertices[scan.vertices[:, 2].argmax()]
     pose, coefficients = Similarity(1.0, np.eye(3), shift), np.zeros(components)
     for _ in range(RIGID_ROUNDS):
-        pose, _ = problem.improve(pose, coefficients, 0)
+        pose, _ = _improve(scan, *model, pose, coefficients, 0)
     for _ in range(SHAPE_ROUNDS):
-        pose, coefficients = problem.improve(pose, coefficients, components)
+        pose, coefficients = _improve(scan, *model, pose, coefficients, components)
     vertices = mean + np.tensordot(coefficients, directions, axes=1)
     return ScanFit(coefficients, pose, make_surface(vertices, triangles), scan.moved(pose), vertices[tip])
 
@@ -88,38 +87,27 @@ def outer_skin(face_model):
     return rows, triangles.reshape(-1, 3)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """The scan with its tree, and the model's mean (P, 3), directions (K, P, 3) and normals (P, 3) at chosen points."""
+def _improve(scan, mean, directions, normals, pose, coefficients, free):
+    """One round, of the model's mean (P, 3), directions (K, P, 3) and normals (P, 3) at chosen points.
 
-    scan: Surface
-    tree: cKDTree
-    mean: np.ndarray
-    directions: np.ndarray
-    normals: np.ndarray
-
-    def improve(self, pose, coefficients, free):
-        """One round; the first `free` coefficients are found anew, the others stay 0."""
-        face = self.mean + np.tensordot(coefficients, self.directions, axes=1)
-        # the closest points are looked for in the scan's own frame, so that its tree is built once
-        _, nearest = self.tree.query((face - pose.shift) @ pose.rotation, workers=-1)
-        points, normals = pose.apply(self.scan.vertices[nearest]), self.scan.normals[nearest] @ pose.rotation.T
-        kept = self._trusted(face - points, normals, nearest)
-        points, normals, mean = points[kept], normals[kept], self.mean[kept]
-        centre = points.mean(0)
-        arms, directions = points - centre, self.directions[:free, kept]
-        growth = (directions * normals).sum(2).T
-        columns = np.concatenate([growth, -np.cross(arms, normals), -normals], axis=1)
-        distances = ((points - mean) * normals).sum(1)
-        prior = np.diag(np.r_[np.full(free, NOISE**2), np.zeros(6)])
-        found = np.linalg.solve(columns.T @ columns + prior, columns.T @ distances)
-        turn, shift = found[free : free + 3], found[free + 3 :]
-        rotation = Rotation.from_rotvec(turn).as_matrix()
-        moved = Similarity(1.0, rotation @ pose.rotation, rotation @ (pose.shift - centre) + centre + shift)
-        return moved, np.concatenate([found[:free], np.zeros(len(coefficients) - free)])
-
-    def _trusted(self, offsets, normals, nearest):
-        distances = np.linalg.norm(offsets, axis=1)
-        facing = (normals * self.normals).sum(1) > LEAST_COSINE
-        inner = ~self.scan.border[nearest] & facing
-        return inner & (distances < max(OUTLIER_FACTOR * np.median(distances[inner]), SMALLEST_REACH))
+    The first `free` coefficients are found anew, the others stay 0.
+    """
+    face = mean + np.tensordot(coefficients, directions, axes=1)
+    # the closest points are looked for in the scan's own frame, so that its tree is built once
+    _, nearest = scan.tree.query((face - pose.shift) @ pose.rotation, workers=-1)
+    points, scan_normals = pose.apply(scan.vertices[nearest]), scan.normals[nearest] @ pose.rotation.T
+    distances = np.linalg.norm(face - points, axis=1)
+    kept = ~scan.border[nearest] & ((scan_normals * normals).sum(1) > LEAST_COSINE)
+    kept &= distances < max(OUTLIER_FACTOR * np.median(distances[kept]), SMALLEST_REACH)
+    points, normals, mean = points[kept], scan_normals[kept], mean[kept]
+    centre = points.mean(0)
+    arms, directions = points - centre, directions[:free, kept]
+    growth = (directions * normals).sum(2).T
+    columns = np.concatenate([growth, -np.cross(arms, normals), -normals], axis=1)
+    distances = ((points - mean) * normals).sum(1)
+    prior = np.diag(np.r_[np.full(free, NOISE**2), np.zeros(6)])
+    found = np.linalg.solve(columns.T @ columns + prior, columns.T @ distances)
+    turn, shift = found[free : free + 3], found[free + 3 :]
+    rotation = Rotation.from_rotvec(turn).as_matrix()
+    moved = Similarity(1.0, rotation @ pose.rotation, rotation @ (pose.shift - centre) + centre + shift)
+    return moved, np.concatenate([found[:free], np.zeros(len(coefficients) - free)])

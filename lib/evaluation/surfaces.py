@@ -1,18 +1,18 @@
 """Distance of a reconstructed face to the true one in millimetres (paper 4.2, Table 1).
 
-Closest points come from scipy's k-d tree. The registration is our own: trimesh's ICP is point to point, small-gicp's
-and open3d's point-to-plane ICP know no scale, and the paper needs point to plane with isotropic scale. Planes through
-the closest *vertex* stand for the surface: at the density of these meshes that agrees with the exact closest point on a
-triangle (tested against trimesh).
+The registration is our own: trimesh's ICP is point to point, and the paper needs point to plane with isotropic scale.
+Planes through the closest *vertex* stand for the surface: at the density of these meshes that agrees with the exact
+closest point on a triangle (tested against trimesh).
 """
 
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from trimesh.geometry import faces_to_edges
+from trimesh.grouping import group_rows
 from trimesh.remesh import subdivide_to_size
 from trimesh.triangles import closest_point
 
@@ -29,18 +29,14 @@ PAIRS_AT_ONCE = 300_000  # of a point and a triangle that are measured at once
 
 @dataclass(frozen=True)
 class Surface:
-    """A triangle mesh (mm) with its unit normals, its tree, and the vertices on its open border.
-
-    On the `border` a closest point says nothing about the surface. `used` are the vertices of the mesh that it was made
-    of; `origin` is where a moved surface comes from: the tree there serves here too.
-    """
+    """A triangle mesh in mm, and its unit normals."""
 
     vertices: np.ndarray
     triangles: np.ndarray
     normals: np.ndarray
-    border: np.ndarray
-    used: np.ndarray
-    origin: tuple | None = None
+    border: np.ndarray  # whether a vertex is on the open border, where a closest point says nothing about the surface
+    used: np.ndarray  # the vertices of the mesh that it was made of
+    origin: tuple | None = None  # where a moved surface comes from: the tree there serves here too
 
     @cached_property
     def tree(self):
@@ -53,11 +49,6 @@ class Surface:
             surface, similarity = self.origin
             return surface.nearest(similarity.undo(points), within / similarity.scale)
         return self.tree.query(points, distance_upper_bound=within, workers=-1)[1]
-
-    def deformed(self, vertices):
-        """The same triangles with other vertices (N, 3)."""
-        vertices = np.asarray(vertices, np.float64)
-        return replace(self, vertices=vertices, normals=unit_normals(vertices, self.triangles), origin=None)
 
     def shifted(self, shift):
         """The surface moved by (3,) mm."""
@@ -76,7 +67,9 @@ def make_surface(vertices, triangles):
     places = np.zeros(len(vertices), np.int64)
     places[used] = np.arange(len(used))
     vertices, triangles = vertices[used], places[triangles]
-    return Surface(vertices, triangles, unit_normals(vertices, triangles), _border(triangles, len(vertices)), used)
+    border, edges = np.zeros(len(vertices), bool), np.sort(faces_to_edges(triangles), axis=1)
+    border[edges[group_rows(edges, require_count=1)]] = True
+    return Surface(vertices, triangles, unit_normals(vertices, triangles), border, used)
 
 
 def crop_to_sphere(surface, centre, radius=CROP_RADIUS):
@@ -196,12 +189,3 @@ def reconstruction_error(reconstruction, truth):
 def symmetric_distance(one, other):
     """Mean of both directions' mean `point_to_plane` distances, in mm."""
     return float((point_to_plane(one, other).mean() + point_to_plane(other, one).mean()) / 2)
-
-
-def _border(triangles, count):
-    edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    uses = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count)).tocsr().tocoo()
-    single = uses.data == 1
-    border = np.zeros(count, bool)
-    border[uses.row[single]] = border[uses.col[single]] = True
-    return border

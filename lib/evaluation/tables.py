@@ -5,7 +5,6 @@ import pandas as pd
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.tensors import read_json
-from lib.evaluation.paper_numbers import BESIDE
 
 METRICS = paths.METRICS
 
@@ -217,27 +216,3 @@ def interval_text(value):
     if isinstance(value, dict):
         return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
     return f"{value:.3f}"
-
-
-def paper_table(name):
-    """Put one regressor's measures beside the paper's, which come from another model, network and data."""
-    metrics = read_metrics(name)
-    rows = {title: [interval_text(look_up(metrics, key)), published] for key, (title, published) in BESIDE.items()}
-    return pd.DataFrame(rows, index=["this run", "paper"]).T
-
-
-def run_table(params):
-    """List what a run was made of: model, networks, photographs and the sizes of both stages."""
-    model, photos = (read_json(METRICS / f"{stage}.json") for stage in ("face_model", "photos"))
-    stage1, stage2 = params.stage1, params.stage2
-    networks = params.networks
-    rows = {
-        "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",
-        "networks": f"{networks.training} trains, {networks.evaluation} and {networks.second_evaluation} judge",
-        "photographs": f"{params.photos.source}; {photos['files']:,} files, {photos['skipped']:,} skipped",
-        "training": f"{photos['train']['photographs']:,} photographs of {photos['train']['people']:,} people",
-        "test": f"{photos['test']['photographs']:,} photographs of {photos['test']['people']:,} other people",
-        "stage 1": f"{stage1.faces:,} synthetic faces, {stage1.epochs} epochs",
-        "stage 2": f"{stage2.steps:,} steps of {stage2.photographs} photographs × {stage2.views} views",
-    }
-    return pd.DataFrame({"run": rows})

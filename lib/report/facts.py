@@ -1,6 +1,5 @@
 """The machine, packages and inputs of a run, for the report's reader; metrics do not use them."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -10,6 +9,10 @@ from pathlib import Path
 import psutil
 from ruamel.yaml import YAML
 
+from lib.core.files import sha256_of
+from lib.core.params import PARAMS_FILE
+
+LOCK = Path("dvc.lock")
 PACKAGES = (
     *("torch", "numba", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "h5py", "pillow", "matplotlib"),
     *("facenet-pytorch", "anny", "trimesh", "POT", "papermill", "dvc"),
@@ -27,12 +30,13 @@ def machine_facts():
 
 def package_versions():
     """Return the versions of `PACKAGES`, a dict of str to str; of a missing one it says so."""
-    return {name: _version(name) for name in PACKAGES}
+    installed = {package.name: package.version for package in metadata.distributions()}
+    return {name: installed.get(name, "not installed") for name in PACKAGES}
 
 
-def sources(params_file):
+def sources():
     """Name what the run was made from: SHA-256 of the parameters, and the commit if there is one, by their names."""
-    facts = {f"SHA-256 of {Path(params_file).name}": hashlib.sha256(Path(params_file).read_bytes()).hexdigest()}
+    facts = {f"SHA-256 of {PARAMS_FILE}": sha256_of(PARAMS_FILE)}
     commit = _git("rev-parse", "HEAD")
     if commit:
         # what a run itself writes does not count
@@ -41,20 +45,13 @@ def sources(params_file):
     return facts
 
 
-def output_hashes(lock_file):
+def output_hashes():
     """Read the MD5 of every output outside `reports/` from DVC's lock, a dict of str to str."""
-    if not Path(lock_file).is_file():
+    if not LOCK.is_file():
         return {}
-    stages = YAML(typ="safe").load(Path(lock_file))["stages"]
+    stages = YAML(typ="safe").load(LOCK)["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     return {path: md5 for path, md5 in outs.items() if not path.startswith("reports/")}
-
-
-def _version(name):
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _processor():

@@ -1,15 +1,80 @@
-"""The report's tables, from the JSON and CSV files that the stages wrote; None where a stage measured nothing."""
+"""The report's tables, from the files that the stages wrote, beside the paper's; None where nothing was measured.
+
+The paper's numbers come from the Basel Face Model 2017, FaceNet, VGG-Face and other photographs: only their trend can
+be compared.
+"""
 
 import pandas as pd
 
 from lib.core.params import STAGE1
 from lib.core.tensors import read_json
-from lib.evaluation import paper_numbers, tables
+from lib.evaluation import tables
 from lib.evaluation.tables import comparison_table, interval_text, look_up, read_metrics
 from lib.figures import TITLES, title_of
 
 HELD_OUT = "test photographs"
 THIS_RUN, PAPER = "this run", "the paper: another model, network and data"
+NOT_MEASURED = "—"
+GENOVA = "Genova et al. (the paper)"
+
+
+def _table(columns, rows):
+    return pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(columns))
+
+
+GEOMETRY = _table(
+    [(condition, part) for condition in ("cooperative", "indoor", "outdoor") for part in ("mean", "std.")],
+    {
+        "Tran et al. [29]": ["1.93", "0.27", "2.02", "0.25", "1.86", "0.23"],
+        GENOVA: ["1.50", "0.13", "1.50", "0.11", "1.48", "0.11"],
+    },
+)
+"""Table 1: mm on MICC, point to plane after ICP with isotropic scale."""
+
+EARTH_MOVERS_DISTANCE = _table(
+    [(data, part) for data in ("LFW", "MICC", "MoFA-Test") for part in ("same", "diff.")],
+    {
+        "MoFA [27]": [NOT_MEASURED] * 4 + ["0.30", "0.11"],
+        "Tran et al. [29]": ["0.32", "0.09", "0.32", "0.09", "0.27", "0.14"],
+        GENOVA: ["0.14", "0.26", "0.09", "0.32", "0.09", "0.32"],
+        "ground-truth scans": [NOT_MEASURED] * 2 + ["0.03", "0.41"] + [NOT_MEASURED] * 2,
+    },
+)
+"""Table 2: to the distributions of same-person and different-person pairs of LFW, under VGG-Face."""
+
+RECALL = _table(
+    [(data, part) for data in ("MoFA-Test", "LFW") for part in ("top-1", "top-5")],
+    {
+        "random": ["0.01", "0.06", "0.0002", "0.001"],
+        "MoFA [27]": ["0.19", "0.54", NOT_MEASURED, NOT_MEASURED],
+        "Tran et al. [29]": ["0.25", "0.62", "0.001", "0.002"],
+        GENOVA: ["0.87", "0.96", "0.16", "0.51"],
+    },
+)
+"""Table 3: the person's photograph among the nearest, under VGG-Face."""
+
+BESIDE = {
+    "top-1 recall": ("recall.all.top1", "0.87 (MoFA-Test), 0.16 (LFW)"),
+    "top-5 recall": ("recall.all.top5", "0.96 (MoFA-Test), 0.51 (LFW)"),
+    "top-1 recall of a random order": ("recall.all.random_top1", "0.01 (MoFA-Test), 0.0002 (LFW)"),
+    "top-5 recall of a random order": ("recall.all.random_top5", "0.06 (MoFA-Test), 0.001 (LFW)"),
+    "similarity of photograph and render": ("similarity.all.frontal", "0.403 (MoFA-Test)"),
+    "same-person pairs less alike than that": ("similarity.all.same_below", "0.227 (LFW pairs)"),
+    "different-person pairs more alike than that": ("similarity.all.different_above", "0.0004 (LFW pairs)"),
+    "similarity of photographs of one person": ("photographs.all.same", "0.50 (LFW)"),
+    "earth mover's distance to same-person pairs": (
+        "earth_movers_distance.all.same",
+        "0.09 (MoFA-Test), 0.14 (LFW)",
+    ),
+    "… to different-person pairs": ("earth_movers_distance.all.different", "0.32 (MoFA-Test), 0.26 (LFW)"),
+    "distance to the true shape, cooperative, mm": ("geometry.cooperative.mean", "1.50 (MICC)"),
+    "… standard deviation over people, cooperative": ("geometry.cooperative.deviation", "0.13 (MICC)"),
+    "distance to the true shape, indoor, mm": ("geometry.indoor.mean", "1.50 (MICC)"),
+    "… standard deviation over people, indoor": ("geometry.indoor.deviation", "0.11 (MICC)"),
+    "distance to the true shape, outdoor, mm": ("geometry.outdoor.mean", "1.48 (MICC)"),
+    "… standard deviation over people, outdoor": ("geometry.outdoor.deviation", "0.11 (MICC)"),
+}
+"""Measures by title, and the published numbers, with the data that they are of: Tables 1 to 3 and the text."""
 
 
 def read_methods(names):
@@ -58,14 +123,14 @@ def geometry_table(methods):
         there = {column: f"sources.{source}.{key}" for column, key in keys.items()}
         blocks[f"{THIS_RUN}: {source}"] = _measures(methods, there)
     blocks = {name: rows for name, rows in blocks.items() if rows is not None}
-    return pd.concat(blocks | {PAPER: paper_numbers.GEOMETRY}).fillna("") if blocks else None
+    return pd.concat(blocks | {PAPER: GEOMETRY}).fillna("") if blocks else None
 
 
 def distance_table(methods):
     """Table 2: earth mover's distance to same-person and different-person pairs of photographs, by test set."""
     table = "earth_movers_distance.all"
     ours = _measures(methods, _by_test_set(methods, {"same": f"{table}.same", "diff.": f"{table}.different"}))
-    return None if ours is None else _above(ours, paper_numbers.EARTH_MOVERS_DISTANCE)
+    return None if ours is None else _above(ours, EARTH_MOVERS_DISTANCE)
 
 
 def recall_table(methods):
@@ -74,7 +139,7 @@ def recall_table(methods):
         _measures(some, _by_test_set(some, {f"top-{k}": f"recall.all.{order}top{k}" for k in (1, 5)}))
         for some, order in ((methods, ""), (dict(list(methods.items())[:1]), "random_"))
     )
-    return None if ours is None else _above(pd.concat([chance.set_axis(["random"]), ours]), paper_numbers.RECALL)
+    return None if ours is None else _above(pd.concat([chance.set_axis(["random"]), ours]), RECALL)
 
 
 def methods_table(methods):
@@ -121,6 +186,30 @@ def verification_table():
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(titles.values()))
 
 
+def paper_table(name):
+    """Put one regressor's measures beside the paper's, which come from another model, network and data."""
+    metrics = read_metrics(name)
+    rows = {title: [interval_text(look_up(metrics, key)), published] for title, (key, published) in BESIDE.items()}
+    return pd.DataFrame(rows, index=["this run", "paper"]).T
+
+
+def run_table(params):
+    """List what a run was made of: model, networks, photographs and the sizes of both stages."""
+    model, photos = (read_json(tables.METRICS / f"{stage}.json") for stage in ("face_model", "photos"))
+    stage1, stage2 = params.stage1, params.stage2
+    networks = params.networks
+    rows = {
+        "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",
+        "networks": f"{networks.training} trains, {networks.evaluation} and {networks.second_evaluation} judge",
+        "photographs": f"{params.photos.source}; {photos['files']:,} files, {photos['skipped']:,} skipped",
+        "training": f"{photos['train']['photographs']:,} photographs of {photos['train']['people']:,} people",
+        "test": f"{photos['test']['photographs']:,} photographs of {photos['test']['people']:,} other people",
+        "stage 1": f"{stage1.faces:,} synthetic faces, {stage1.epochs} epochs",
+        "stage 2": f"{stage2.steps:,} steps of {stage2.photographs} photographs × {stage2.views} views",
+    }
+    return pd.DataFrame({"run": rows})
+
+
 def _sources(methods):
     """The test sources that any of the methods was measured on."""
     return list(dict.fromkeys(name for metrics in methods.values() for name in metrics.get("sources", {})))
@@ -136,7 +225,7 @@ def _measures(methods, keys):
     """One row per method, one column per key; None where nothing was measured."""
     rows = [[interval_text(look_up(metrics, key)) for key in keys.values()] for metrics in methods.values()]
     table = pd.DataFrame(rows, [*map(title_of, methods)], pd.MultiIndex.from_tuples(keys))
-    table = table[(table != "").any(axis=1)].replace("", paper_numbers.NOT_MEASURED)
+    table = table[(table != "").any(axis=1)].replace("", NOT_MEASURED)
     return None if table.empty else table
 
 

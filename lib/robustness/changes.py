@@ -1,11 +1,15 @@
-"""Changes of a photograph's pixels that make it harder (paper Fig. 6), or a drawing or painting (Fig. 7).
+"""Changes that make a photograph harder (paper Fig. 6), or a drawing or painting of it (Fig. 7).
 
-Simulated people change pose, light and expression themselves (`lib.robustness.simulated`).
+Photographs are changed in their pixels; simulated people change pose, light and expression themselves.
 """
 
-from dataclasses import dataclass
+import copy
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter
 from skimage.color import lab2rgb, rgb2gray, rgb2lab
 from skimage.restoration import denoise_bilateral
@@ -13,11 +17,19 @@ from skimage.segmentation import slic
 from skimage.transform import resize
 from sklearn.cluster import KMeans
 
+from lib.open_model.generator import FaceGenerator
+from lib.photos.simulated.camera import FACE_POINTS, alignment_vertices_of, draw_mesh, simulated_person
+from lib.photos.simulated.looks import dress
+from lib.rendering.crop import Crop
+from lib.rendering.scenes import frontal_scene
+
 SCARF_COLOUR = (0.27, 0.3, 0.38)
 BROW, CHIN, SCARF_END = -0.5, 1.9, 2.8
 """Along the line from the eyes (0) to the mouth (1): where a face begins and ends, and where the scarf does."""
 SCARF_HALF_WIDTH = 1.25  # in distances between the eyes
 FULL_RESOLUTION = 51.2  # pixels between the eyes at strength 1 of `RESOLUTION`: a simulated photograph's of 256 pixels
+EYES_APART = 0.2  # distance between a simulated person's eyes as a share of the photograph's side
+LEAST_AMBIENT = 0.2  # share of the light from everywhere that is left when the lamps are farthest round the head
 STYLE_SIDE = 256  # pixels that the styles are made for; other pictures scale them by their longer side
 
 
@@ -41,6 +53,10 @@ RESOLUTION = Change("resolution", "times fewer pixels a side", 1.0, 6.0)
 DARKNESS = Change("darkness", "stops less light", 0.0, 5.0)
 GAMMA = Change("gamma", "exponent of the tone curve", 1.0, 4.0)
 PIXEL_CHANGES = (OCCLUSION, BLUR, RESOLUTION, DARKNESS, GAMMA)
+POSE = Change("pose", "degrees of yaw", 0.0, 60.0)
+LIGHT = Change("light", "degrees that the lamps go round the head", 0.0, 100.0)
+EXPRESSION = Change("expression", "times a random expression", 0.0, 2.0)
+SIMULATED_CHANGES = (POSE, LIGHT, EXPRESSION, OCCLUSION, BLUR, RESOLUTION)
 
 
 def change_pixels(image, points, kind, strength):
@@ -75,6 +91,56 @@ def _cover(image, points, share):
     top = CHIN - share * (CHIN - BROW)
     covered = (along > top) & (along < SCARF_END) & (beside < SCARF_HALF_WIDTH) & (share > 0)
     return np.where(covered[..., None], np.asarray(SCARF_COLOUR, image.dtype), image)
+
+
+@dataclass(frozen=True)
+class SimulatedSubject:
+    """A simulated person (`seed`, `number`) who sits still: the same clothes, glasses and expression throughout."""
+
+    generator: FaceGenerator
+    seed: int
+    number: int
+    size: int
+    changes = SIMULATED_CHANGES
+
+    @cached_property
+    def _drawn(self):
+        """Person, looks, displacements of one expression, and the chance that clothes are drawn with."""
+        person, looks, rng = simulated_person(self.generator, self.seed, self.number)
+        return person, looks, self.generator.expression(rng), rng
+
+    @property
+    def points(self):
+        """Landmarks `lib.rendering.crop.POINT_NAMES` in pixels, ndarray (4, 2): all photographs are framed alike."""
+        return (FACE_POINTS * EYES_APART + 0.5) * self.size
+
+    def photograph(self, kind=None, strength=None):
+        """Take one photograph, float32 (size, size, 3), sRGB, under one of `SIMULATED_CHANGES` or (None) as it is."""
+        person, looks, displacement, rng = self._drawn
+        rng = copy.deepcopy(rng)  # every photograph has the same clothes
+        vertices = person.vertices + (strength * displacement if kind == EXPRESSION.name else 0)
+        whole = dress(self.generator, person, looks, vertices, 0.0, rng)
+        scene = frontal_scene(1)
+        if kind == POSE.name:
+            scene = replace(scene, angles=torch.tensor([[math.radians(strength), 0.0, 0.0]]))
+        if kind == LIGHT.name:
+            scene = _turn_lamps(scene, strength)
+        crop = Crop(self.size, tuple(map(tuple, (self.points / self.size).tolist())))
+        points = alignment_vertices_of(self.generator)
+        image = draw_mesh(whole.vertices, whole.albedo, whole.triangles, points, scene, crop)
+        if kind in (OCCLUSION.name, BLUR.name, RESOLUTION.name):
+            image = change_pixels(image, self.points, kind, strength)
+        return image.astype(np.float32)
+
+
+def _turn_lamps(scene, degrees):
+    """Turn both lamps about the vertical axis through the head; the light from everywhere fades with the angle."""
+    angle = math.radians(degrees)
+    turn = torch.tensor(
+        [[math.cos(angle), 0.0, -math.sin(angle)], [0.0, 1.0, 0.0], [math.sin(angle), 0.0, math.cos(angle)]]
+    )
+    left = 1 - (1 - LEAST_AMBIENT) * degrees / LIGHT.largest
+    return replace(scene, light_positions=scene.light_positions @ turn, ambient=scene.ambient * left)
 
 
 def stylise(image, style):

@@ -1,6 +1,7 @@
 """Pixels that explain a photograph: the terms by hand, where their gradient goes, and what a fit finds again."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from lib.baselines.photometric import (
     pixel_energy,
     scene_of,
 )
-from lib.baselines.pixel_autoencoder import VIEW_EPOCHS, PixelAutoencoder, teach_views, train_pixel_autoencoder
+from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train_pixel_autoencoder
 from lib.core.params import IterativeFitParams, PixelAutoencoderParams
 from lib.face_model.model import FaceModel
 from lib.photos.store import Photographs
@@ -209,9 +210,11 @@ def leading(tmp_path_factory):
     return FaceModel.load(path, SHAPE - 1, TEXTURE - 1, EXPRESSION)
 
 
-def test_the_autoencoder_learns_pose_and_light_from_synthetic_faces(autoencoder, leading, generator):
-    history = teach_views(autoencoder, leading, CROP, 200, 1)
-    assert len(history) == VIEW_EPOCHS and history[-1] < 0.9 * history[0]
+def test_the_autoencoder_learns_pose_and_light_from_synthetic_faces(autoencoder, leading, generator, monkeypatch):
+    with monkeypatch.context() as short:
+        short.setattr("lib.baselines.pixel_autoencoder.VIEW_EPOCHS", 1)
+        first = teach_views(deepcopy(autoencoder), leading, CROP, 200, 1)
+    assert teach_views(autoencoder, leading, CROP, 200, 1) < 0.9 * first
     truth = random_explanation(60, generator)
     truth = Explanation(truth.shape[:, :-1], truth.texture[:, :-1], truth.expression, truth.view)
     pictures, _ = photographs_of(leading, truth)

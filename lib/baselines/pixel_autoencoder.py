@@ -1,10 +1,9 @@
 """A decoder trained by pixels: the photometric autoencoder of Tewari et al. (MoFA, 2017), [27] in the paper.
 
-It starts like stage 2, with the same renderer and face model; only the loss differs. A small convolutional network
-reads pose, light and expression from the photograph's pixels, as MoFA's encoder does; synthetic faces teach it first.
+It starts like stage 2; only the loss differs. A small convolutional network reads pose, light and expression from the
+photograph's pixels, as MoFA's encoder does; synthetic faces teach it first.
 """
 
-import time
 from dataclasses import asdict
 
 import torch
@@ -73,7 +72,7 @@ class PixelAutoencoder(nn.Module):
 
 
 def teach_views(autoencoder, face_model, crop, count, seed):
-    """Teach pose, light and expression on `count` synthetic faces, in place; return the mean squared error by epoch."""
+    """Teach pose, light and expression on `count` synthetic faces, in place; return the last epoch's squared error."""
     generator, device, face_model = torch.Generator().manual_seed(seed), best_device(), on_best_device(face_model)
     autoencoder.to(device)
     small, pictures, truth = Crop(PICTURE_SIZE, crop.points), [], []
@@ -88,7 +87,6 @@ def teach_views(autoencoder, face_model, crop, count, seed):
         truth.append(torch.cat([explanation.expression, explanation.view], 1))
     pictures, truth = torch.cat(pictures), torch.cat(truth).to(device)
     optimizer = torch.optim.Adam([*autoencoder.eye.parameters(), *autoencoder.head.parameters()], VIEW_RATE)
-    history = []
     for epoch in range(VIEW_EPOCHS):
         set_learning_rate(optimizer, VIEW_RATE, epoch, VIEW_EPOCHS)
         losses = []
@@ -98,16 +96,12 @@ def teach_views(autoencoder, face_model, crop, count, seed):
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-        history.append(sum(losses) / len(losses))
     autoencoder.cpu()
-    return history
+    return sum(losses) / len(losses)
 
 
 def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkpoint):
-    """Train by the photometric energy alone, in place; a stopped run goes on from its checkpoint.
-
-    Returns the energy's terms, `learning_rate` and `seconds` of every tenth step.
-    """
+    """Train by the photometric energy alone, in place, from a checkpoint on; return the terms of every tenth step."""
     device, face_model = best_device(), on_best_device(face_model)
     optimizer, generator = make_optimizer(autoencoder.to(device), params), torch.Generator().manual_seed(params.seed)
     inputs = digest(crops.features, crops.pictures, *autoencoder.state_dict().values())
@@ -116,9 +110,8 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
     history = history or []
     small = Crop(PICTURE_SIZE, crop.points)
     bar = progress(range(first, params.steps), "pixel autoencoder", initial=first, total=params.steps, unit="step")
-    started = time.perf_counter()
     for step in bar:
-        rate = set_learning_rate(optimizer, params.learning_rate, step, params.steps)
+        set_learning_rate(optimizer, params.learning_rate, step, params.steps)
         batch = crops[torch.randperm(len(crops), generator=generator)[: params.photographs]].to(device)
         images = batch.images()
         explanation = autoencoder(batch.features, images)
@@ -130,8 +123,7 @@ def train_pixel_autoencoder(autoencoder, face_model, crops, crop, params, checkp
         refuse_nan(values, norm, "step", step + 1, checkpoint)
         optimizer.step()
         if step % RECORD_STEPS == 0 or step + 1 == params.steps:
-            elapsed, started = time.perf_counter() - started, time.perf_counter()
-            history.append(dict(step=step + 1) | values | dict(learning_rate=rate, seconds=elapsed))
+            history.append(dict(step=step + 1) | values)
             bar.set_postfix(photometric=f"{values['photometric']:.4f}")
         if step + 1 == params.steps or (step + 1) % params.checkpoint_steps == 0:
             save_run(checkpoint, autoencoder, optimizer, generator, step + 1, history, settings)

@@ -7,6 +7,7 @@ of many thousand photographs are compared block by block in little memory.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 BINS = 2000
 EDGES = np.linspace(-1.0, 1.0, BINS + 1)
@@ -139,8 +140,6 @@ def retrieval_ranks(renders, photographs, render_persons, photograph_persons):
 
 def random_recall(render_persons, photograph_persons, k):
     """Recall at k of each render (M,) for a random order of the photographs (paper Table 3, first row)."""
-    names, counts = np.unique(np.asarray(photograph_persons), return_counts=True)
-    of_person = dict(zip(names.tolist(), counts.tolist()))
     total, drawn = len(photograph_persons), np.arange(min(k, len(photograph_persons)))
-    others = total - np.array([of_person.get(person, 0) for person in np.asarray(render_persons).tolist()])
+    others = total - pd.Series(photograph_persons).value_counts().reindex(render_persons, fill_value=0).to_numpy()
     return 1 - np.prod(np.clip(others[:, None] - drawn, 0, None) / (total - drawn), axis=1)

@@ -46,11 +46,6 @@ class Face:
     surface: Surface
     points: dict
 
-    def scaled(self, factor):
-        """The face, `factor` times as large."""
-        surface = self.surface.moved(replace(IDENTITY, scale=factor))
-        return Face(surface, {name: factor * point for name, point in self.points.items()})
-
     @property
     def seven(self):
         """The points (7, 3) of `NOW_LANDMARKS`, or None."""
@@ -141,11 +136,11 @@ def _axes(seven):
 
 
 def regions_of(vertices, seven):
-    """Name the one of `REGIONS`, or "", of each vertex (N, 3) of a scan, from its seven landmarks (7, 3).
+    """Name the one of `REGIONS`, or "", of each vertex (N, 3) of a scan within NoW's sphere, from landmarks (7, 3).
 
-    Within NoW's sphere, as seen from the front. Forehead: above the inner corners of the eyes. Nose: down to 15 % below
-    the point under it, 1.3 times as wide as those corners are apart. Mouth: from there to half a nose's length below
-    its corners, 1.3 times as wide as they are apart. Cheeks: beside both.
+    Forehead: above the inner corners of the eyes. Nose: down to 15 % below the point under it, 1.3 times as wide as
+    those corners are apart. Mouth: from there to half a nose's length below its corners, 1.3 times as wide as they are
+    apart. Cheeks: beside both.
     """
     axes, bridge = _axes(seven), seven[1:3].mean(0)
     (x, y, _), corners = axes @ (vertices - bridge).T, (seven - bridge) @ axes.T

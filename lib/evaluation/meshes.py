@@ -34,9 +34,8 @@ EXAMPLES = """examples:
   python -m lib.evaluation.meshes results/mica --truth scans --protocol now --out build/mica
   python -m lib.evaluation.meshes mine.ply --truth scan.ply --scale none --crop 80 --out build/mine
 
-DIR receives people.csv and meshes.csv (errors in mm), summary.json, cumulative.png, and in maps/ the scans coloured by
-their errors. Only results of an earlier run are replaced. Exit code: 0 all meshes were measured, 3 some failed, 1 none,
-2 wrong usage. docs/evaluate-meshes.md explains the protocols, and how files and landmarks are named."""
+Only results of an earlier run are replaced. Exit code: 0 all meshes were measured, 3 some failed, 1 none, 2 wrong
+usage. docs/evaluate-meshes.md explains the protocols, the results, and how files and landmarks are named."""
 
 
 def evaluate(pairs, protocol, folder, formats=()):
@@ -49,8 +48,8 @@ def evaluate(pairs, protocol, folder, formats=()):
         factor = _global_scale(pairs, protocol, rows) if scaling == "global" else 1.0
         for pair in progress(pairs, f"scaling {scaling}", unit="mesh"):
             try:
-                face, scan = pair.prediction.read().scaled(factor), read_scan(pair.scan)
-                errors = measure(face, scan, protocol, scaling == "mesh")
+                face = replace(pair.prediction, unit=factor * pair.prediction.unit).read()
+                errors = measure(face, read_scan(pair.scan), protocol, scaling == "mesh")
             except (ValueError, np.linalg.LinAlgError) as error:
                 failed[pair.name] = f"{pair.prediction.path} cannot be measured against {pair.scan.path}: {error}"
                 continue
@@ -94,8 +93,7 @@ def _summary(people, distances):
     """Numbers of one scaling: over people, and over the points of all scans together."""
     means = people.drop(columns=["person", "scaling"]).mean().to_dict()
     points = dict(median=np.median(distances), mean=distances.mean(), deviation=distances.std())
-    below = {str(limit): float((distances < limit).mean()) for limit in MILLIMETRES}
-    points = {name: float(value) for name, value in points.items()}
+    below = {str(limit): (distances < limit).mean() for limit in MILLIMETRES}
     return dict(over_people=dict(means, deviation=people["mean"].std()), over_points=dict(points, share_below=below))
 
 

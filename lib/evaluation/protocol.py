@@ -1,7 +1,6 @@
 """The paper's protocol (section 4) for any method: every number of the tables.
 
-Metrics are nested as table -> row -> column -> {value, low, high, n}. Rows are subsets of the photographs: all, each
-condition, and under `groups` each group of people. ``docs/metrics.md`` defines the keys.
+Metrics are nested as table -> row -> column -> {value, low, high, n}; ``docs/metrics.md`` defines the keys.
 """
 
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from lib.recognition.render_centre import reference_renders
 from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
 
 RENDER_BATCH = 25
-SIDE_YAW = np.pi / 4  # of the two side views: beyond the poses that the losses render by default
+SIDE_YAWS = (np.pi / 4, -np.pi / 4)  # of the side views: beyond the poses that the losses render by default
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ def see_faces(setup, count, drawing):
     embeddings, features, pictures, judged = [], [], [], {name: [] for name in judges}
     for rows in progress(torch.arange(count).split(RENDER_BATCH), "renders", unit="batch"):
         draw, studio = drawing(rows), frontal_scene(len(rows))
-        views = [studio, scenes[rows], _turned(studio, SIDE_YAW), _turned(studio, -SIDE_YAW)]
+        sides = [replace(studio, angles=studio.angles + torch.tensor([yaw, 0.0, 0.0])) for yaw in SIDE_YAWS]
+        views = [studio, scenes[rows], *sides]
         seen = [network(draw(view, network.crop)) for view in (views[:1] if setup.frontal_only else views)]
         embeddings.append(torch.stack([one.embedding for one in seen]))
         features.append(seen[0].features)
@@ -89,10 +89,6 @@ def see_faces(setup, count, drawing):
         distances=((torch.cat(features) - reference.mean_face).norm(dim=1) / reference.distance).cpu().numpy(),
         judged={name: torch.cat(parts).cpu().numpy() for name, parts in judged.items()},
     )
-
-
-def _turned(scene, yaw):
-    return replace(scene, angles=scene.angles + torch.tensor([yaw, 0.0, 0.0]))
 
 
 def evaluate_faces(setup, coefficients, averaged=None):
@@ -129,9 +125,8 @@ def padded(coefficients, face_model):
 def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compared=None):
     """Evaluate a method that may give no more than a picture of each face: metrics.
 
-    `reconstructed` is of N photographs, `photographed` these `Photographs`; tables that need what is None or empty are
-    left out. Of `protocol` (`EvaluateParams`) the `seed`, `bootstrap_samples` and `smallest_group` are used; `groups`
-    are of `lib.photos.people.groups_of`; `compared` are the photographs whose pairs similarities are compared with.
+    `reconstructed` is of the N `Photographs`; tables that need what is None or empty are left out. `protocol` is an
+    `EvaluateParams`; `groups` are of `groups_of`; `compared` has the pairs that similarities are compared with.
     """
     samples, seed = protocol.bootstrap_samples, protocol.seed
     resampling = resample_people(photographed.persons, samples, seed)
@@ -247,10 +242,9 @@ def save_evaluation(path, photographed, reconstructed, sources=None):
 
 
 def load_evaluation(path):
-    """Read `save_evaluation`'s file: a dict of arrays.
+    """Read `save_evaluation`'s file: `rows` (N,), `pictures` (N, H, W, 3), `similarity` (N,), `frontal` (N, E).
 
-    `rows` (N,) of the feature store, `pictures` (N, H, W, 3), `similarity` (N,), `frontal` (N, E) and, where the
-    method has them, `coefficients` (N, K), `errors`, a `SurfaceErrors`, and `sources`: similarities by test source.
+    Where the method has them, also `coefficients` (N, K), `errors`, a `SurfaceErrors`, and `sources`, a dict.
     """
     with h5py.File(path) as file:
         kept = {name: file[name][()] for name in file if name not in ("errors", "sources")}

@@ -53,12 +53,6 @@ class EvaluationSetup:
         """Return the groups of people that are large enough among some photographs (`lib.photos.people.groups_of`)."""
         return groups_of(self.people, photographed.persons, self.protocol.smallest_group)
 
-    def counts(self):
-        """Return how much is measured: numbers of photographs, people, and people whose true face is known."""
-        known = len(self.truth.persons) if self.truth else 0
-        people = len(set(self.photographed.persons))
-        return {"photographs": len(self.photographed), "people": people, "people whose true face is known": known}
-
 
 def load_evaluation_setup(params, store, feature_dimension=None):
     """Read the setup of regressors of so many features (`load_reader`) from the files of the study."""

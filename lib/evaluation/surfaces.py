@@ -36,7 +36,6 @@ class Surface:
     normals: np.ndarray
     border: np.ndarray  # whether a vertex is on the open border, where a closest point says nothing about the surface
     used: np.ndarray  # the vertices of the mesh that it was made of
-    origin: tuple | None = None  # where a moved surface comes from: the tree there serves here too
 
     @cached_property
     def tree(self):
@@ -45,19 +44,15 @@ class Surface:
 
     def nearest(self, points, within=np.inf):
         """Return the vertices that are nearest to points (M, 3): indices (M,), N where none is `within` so many mm."""
-        if self.origin:
-            surface, similarity = self.origin
-            return surface.nearest(similarity.undo(points), within / similarity.scale)
         return self.tree.query(points, distance_upper_bound=within, workers=-1)[1]
 
     def shifted(self, shift):
         """The surface moved by (3,) mm."""
-        return replace(self, vertices=self.vertices + shift, origin=None)
+        return replace(self, vertices=self.vertices + shift)
 
     def moved(self, similarity):
         """The surface moved by a `Similarity`."""
-        normals = self.normals @ similarity.rotation.T
-        return replace(self, vertices=similarity.apply(self.vertices), normals=normals, origin=(self, similarity))
+        return replace(self, vertices=similarity.apply(self.vertices), normals=self.normals @ similarity.rotation.T)
 
 
 def make_surface(vertices, triangles):

@@ -127,11 +127,7 @@ def comparison_table(metrics):
 
 
 def long_table(names):
-    """Put every number of several evaluated methods into one table, a row each, for other programs.
-
-    Columns: `table`, `row`, `column`, `method`, `value`, `low`, `high`, `n`; the keys are those of
-    ``docs/metrics.md``. What is measured by group has tables such as `groups.age.similarity`.
-    """
+    """Put every number of several evaluated methods into one table (``docs/metrics.md``), for other programs."""
     return pd.DataFrame(
         [
             dict(table=".".join(table), row=row, column=column, method=name, **leaf)
@@ -169,10 +165,7 @@ def judge_table(metrics, networks):
 
 
 def group_table(metrics):
-    """Show one method's measures by group of people: text, a row for all people and one a group.
-
-    Labelled (attribute, group), with the number of photographs and a column a measure of `GROUP_MEASURES`.
-    """
+    """Show `GROUP_MEASURES` of one method: text, a row for all people and one a group, (attribute, group)."""
     rows = {("all", "all"): _group_cells(metrics, "all")}
     for attribute, tables in metrics.get("groups", {}).items():
         rows |= {(attribute, group): _group_cells(tables, group) for group in tables["similarity"]}

@@ -1,8 +1,7 @@
 """Trains and measures the variants behind the paper's last claims: `python -m lib.report.claim_variants`.
 
-They start from stage 1 and the photographs of the study that `dvc repro` has made, whose files stay as they are. What
-`lib.report.claims` compares is kept in ``reports/claims.json``; a stopped run resumes, and variants that are there are
-passed over.
+They start from stage 1 and the photographs of the study. What `lib.report.claims` compares is kept in
+``reports/claims.json``; a stopped run resumes.
 """
 
 from dataclasses import replace

@@ -62,11 +62,10 @@ CLAIMS = (
 """The numbers of the paper are those of its Tables 1 to 3 (MICC, MoFA-Test); figures and text have none."""
 
 
-def verdict(smaller, larger, factor=1.0):
-    """Tell whether one measured value is less than `factor` times another: open where `difference` may be either."""
-    if smaller is None or larger is None:
+def verdict(between):
+    """Tell whether the one value is less than the other, from their measured difference, or None where one lacks."""
+    if between is None:
         return NOT_RUN
-    between = difference(smaller, larger, factor)
     return HOLDS if between["high"] < 0 else FAILS if between["low"] > 0 else OPEN
 
 
@@ -80,7 +79,7 @@ def claims_table(methods):
         if all(cells):
             shown = " · ".join(f"{title_of(name)} {interval_text(cell)}" for cell, (name, _) in zip(cells, sides))
             between = difference(*cells, claim.factor)
-        told = {"this run": shown, "difference": interval_text(between), "verdict": verdict(*cells, claim.factor)}
+        told = {"this run": shown, "difference": interval_text(between), "verdict": verdict(between)}
         rows.append({"paper": claim.paper} | told)
     return pd.DataFrame(rows, index=[claim.text for claim in CLAIMS])
 

@@ -9,7 +9,7 @@ import pandas as pd
 from lib.core.params import STAGE1
 from lib.core.tensors import read_json
 from lib.evaluation import tables
-from lib.evaluation.tables import comparison_table, interval_text, look_up, read_metrics
+from lib.evaluation.tables import interval_text, look_up, read_metrics
 from lib.figures import TITLES, title_of
 
 HELD_OUT = "test photographs"
@@ -140,11 +140,6 @@ def recall_table(methods):
         for some, order in ((methods, ""), (dict(list(methods.items())[:1]), "random_"))
     )
     return None if ours is None else _above(pd.concat([chance.set_axis(["random"]), ours]), RECALL)
-
-
-def methods_table(methods):
-    """All measures of some methods in one table."""
-    return comparison_table(methods).rename(columns=title_of)
 
 
 def stress_table(robustness):

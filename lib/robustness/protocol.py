@@ -1,7 +1,4 @@
-"""How far a face changes when only the photograph does (paper Figs. 6 and 7, section 4.5), as pictures and numbers.
-
-Whatever the change, a regressor should give the same neutral face.
-"""
+"""How far a face changes when only the photograph does (paper Figs. 6 and 7, section 4.5), as pictures and numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +18,7 @@ from lib.photos.files import Photograph
 from lib.photos.read import read_picture
 from lib.recognition.render_centre import centred_on_renders
 from lib.rendering.renderer import frontal_scene, render
-from lib.robustness.changes import PIXEL_CHANGES, STYLES, change_pixels, stylise
+from lib.robustness.changes import PIXEL_CHANGES, change_pixels, stylise
 
 UNCHANGED, ARTWORK = "unchanged", "as it is"
 QUALITY = 95
@@ -77,10 +74,10 @@ def single_photographs(photographs, index, people):
     return result
 
 
-def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
+def write_photographs(subjects, folder, steps, styles):
     """Photograph people (a subject each) unchanged, under every change, and in every style, into JPEG files.
 
-    Without `styles` they are works of art (`ARTWORK`). Returns a DataFrame as `StressPhotographs.index`, without `row`.
+    Without `styles` they are works of art. Returns a DataFrame as `StressPhotographs.index`, without `row`.
     """
     lines, numbers = [], {person: number for number, person in enumerate(subjects)}
 
@@ -97,19 +94,16 @@ def write_photographs(subjects, folder, steps, styles=tuple(STYLES)):
         for change in subject.changes:
             for step, strength in enumerate(change.strengths(steps), 1):
                 write(person, change.name, step, strength, subject.photograph(change.name, strength))
-        for style in styles:
-            write(person, style, 1, 1.0, stylise(plain, style))
-        if not styles:
-            write(person, ARTWORK, 1, 1.0, plain)
+        for style in styles or [ARTWORK]:
+            write(person, style, 1, 1.0, stylise(plain, style) if styles else plain)
     return pd.DataFrame(lines)
 
 
 @torch.no_grad()
 def see_photographs(index, folder, readers, evaluation):
-    """Detect, align and embed the photographs of `write_photographs`, as the stage `photos` does: StressPhotographs.
+    """Detect, align and embed photographs as the stage `photos` does: StressPhotographs; StudyError: too few faces.
 
-    `readers` are FeatureReader of one training network; the evaluation network has its centre. StudyError: too few
-    faces.
+    `readers` are `FeatureReader` of one training network; the evaluation network has its centre.
     """
     photographs = [Photograph(str(folder), line.file, line.person) for line in index.itertuples()]
     training = readers[0].network.name

@@ -31,22 +31,20 @@ def face_grid(rows, titles=None, row_titles=None, group=None):
     # one plot in inches: one for each picture would take longer than most of the notebooks' work
     axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
+    lefts = left + CELL * np.arange(columns)
     for r, (top, row) in enumerate(zip(tops, rows)):
-        for c, picture in enumerate(row):
-            x = left + c * CELL
+        for x, picture in zip(lefts, row):
             if picture is None:
-                x, y = (x + CELL / 2) / width, 1 - (top + CELL / 2) / height
-                figure.text(x, y, "no face found", ha="center", va="center", fontsize=9, color="#777777")
+                look = dict(ha="center", va="center", fontsize=9, color="#777777")
+                axes.text(x + CELL / 2, top + CELL / 2, "no face found", **look)
             else:
                 axes.imshow(np.asarray(picture), extent=(x, x + CELL, top + CELL, top), aspect="auto")
         if row_titles:
-            y = 1 - (top + CELL / 2) / height
-            figure.text((left - 0.1) / width, y, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
+            axes.text(left - 0.1, top + CELL / 2, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
         if titles is not None and r % group == 0 and titles[r // group]:
             size = min(GRID_TEXT, CELL / (LETTER * max(map(len, titles[r // group]))))
-            for c, title in enumerate(titles[r // group]):
-                x, y = (left + (c + 0.5) * CELL) / width, 1 - (top - 0.07) / height
-                figure.text(x, y, title, ha="center", va="bottom", fontsize=size)
+            for x, title in zip(lefts, titles[r // group]):
+                axes.text(x + CELL / 2, top - 0.07, title, ha="center", va="bottom", fontsize=size)
     return figure
 
 

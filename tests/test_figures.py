@@ -42,23 +42,23 @@ def test_a_grid_shows_each_picture_in_its_place(tmp_path):
 def test_titles_stand_beside_and_above():
     pictures = [[np.zeros((4, 4, 3))] * 3] * 2
     figure = face_grid(pictures, ["a", "b", "c"], ["first", "second"])
-    assert [text.get_text() for text in figure.texts] == ["first", "a", "b", "c", "second"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["first", "a", "b", "c", "second"]
     left, right, *_ = np.transpose([image.get_extent() for image in figure.axes[0].images[:3]])
-    titles = [text.get_position()[0] for text in figure.texts[1:4]]
-    assert np.allclose(titles, (left + right) / 2 / figure.get_figwidth())
+    titles = [text.get_position()[0] for text in figure.axes[0].texts[1:4]]
+    assert np.allclose(titles, (left + right) / 2)
 
 
 def test_groups_of_rows_stand_apart_under_their_own_titles():
     pictures = [[np.zeros((4, 4, 3))] * 2] * 4
     figure = face_grid(pictures, [["a", "b"], ["c", "d"]], group=2)
-    assert [text.get_text() for text in figure.texts] == ["a", "b", "c", "d"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b", "c", "d"]
     tops = [image.get_extent()[3] for image in figure.axes[0].images[::2]]
     assert np.allclose(np.diff(tops), [1.25, 1.25 + 0.1 + 0.3, 1.25])
 
 
 def test_a_missing_face_is_told_in_its_place():
     figure = face_grid([[np.zeros((4, 4, 3)), None]])
-    assert len(figure.axes[0].images) == 1 and [text.get_text() for text in figure.texts] == ["no face found"]
+    assert len(figure.axes[0].images) == 1 and [text.get_text() for text in figure.axes[0].texts] == ["no face found"]
 
 
 def test_a_picture_of_150_pixels_is_shown_as_it_is(tmp_path):

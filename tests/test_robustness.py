@@ -251,9 +251,9 @@ def test_photographs_without_faces_are_told_and_too_few_refused(tmp_path, subjec
 def test_figures_say_what_they_show():
     picture, changes = np.zeros((4, 4, 3)), [Change("pose", "degrees", 0.0, 60.0)]
     grid = stress_grid(changes, 2, {"pose": [(picture, picture), (picture, None), (picture, picture)]})
-    texts = [text.get_text() for text in grid.texts]
+    texts = [text.get_text() for text in grid.axes[0].texts]
     assert [text for text in texts if text] == ["pose\ndegrees", "unchanged", "30", "60", "no face found"]
-    assert "pencil" in [text.get_text() for text in style_grid(["pencil"], [[(picture, picture)]]).texts]
+    assert "pencil" in [text.get_text() for text in style_grid(["pencil"], [[(picture, picture)]]).axes[0].texts]
     cells = {"pose": {"1": dict(value=0.9, low=0.8, high=1.0, n=2)}}
     curves = stress_curves(changes, 2, {"full": cells, PHOTOGRAPHS: cells}, {"full": 0.2, PHOTOGRAPHS: 0.0})
     line = curves.axes[0].get_lines()[0]

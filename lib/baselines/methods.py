@@ -64,9 +64,9 @@ def evaluate_external(setup, name, folder, store):
 
 
 def evaluate_truth(setup, generator, seed):
-    """Evaluate the true faces of simulated people, drawn as all others are: a ceiling (paper Table 2, last row).
+    """Evaluate the true faces that a `FaceGenerator` drew with a seed: a ceiling (paper Table 2, last row).
 
-    The `FaceGenerator` drew the people with the seed; None: photographs are not simulated. Returns the names measured.
+    None: photographs are not simulated. Returns the names measured.
     """
     if generator is None:
         write_json(METRICS / f"{TRUTH}.json", {})
@@ -86,10 +86,9 @@ def evaluate_truth(setup, generator, seed):
 
 
 def skin_differences(setup, evaluations):
-    """Measure how far each method's skin is from the true face's, both in the light in which all faces are drawn.
+    """Measure how far each method's skin is from the true face's in the same light; empty without `TRUTH`.
 
-    Mean colours of cheeks and nose, by CIEDE2000. `evaluations` are what `load_evaluation` read by method; empty
-    without `TRUTH`.
+    Mean colours of cheeks and nose, by CIEDE2000. `evaluations` are what `load_evaluation` read, by method.
     """
     if TRUTH not in evaluations:
         return {}
@@ -98,10 +97,9 @@ def skin_differences(setup, evaluations):
 
     def skin(kept):
         side = kept["pictures"].shape[1]
-        top, bottom, left_edge, right_edge = (
-            round(side * place) for place in (eyes + 0.2 * (mouth - eyes), eyes + 0.7 * (mouth - eyes), left, right)
-        )
-        return rgb2lab(kept["pictures"][:, top:bottom, left_edge:right_edge].mean((1, 2)) / 255)
+        top, bottom = (round(side * (eyes + part * (mouth - eyes))) for part in (0.2, 0.7))
+        cheeks = kept["pictures"][:, top:bottom, round(side * left) : round(side * right)]
+        return rgb2lab(cheeks.mean((1, 2)) / 255)
 
     true, measured = skin(evaluations[TRUTH]), {}
     for name, kept in evaluations.items():
@@ -199,7 +197,9 @@ def few_table(setup, evaluations, which):
         if not len(ours):
             continue
         photographed = setup.photographed[which[ours]]
-        errors = kept["errors"].of(set(photographed.persons)) if "errors" in kept else None
+        if errors := kept.get("errors"):
+            theirs = np.isin(errors.persons, photographed.persons)
+            errors = type(errors)(*(values[theirs] for values in errors))
         faces = protocol.Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
         metrics[name] = protocol.evaluate_pictures(faces, photographed, setup.protocol)
     table = comparison_table(metrics)

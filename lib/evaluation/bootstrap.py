@@ -1,7 +1,7 @@
 """95 % intervals by resampling people: photographs of one person are not independent of one another.
 
-A statistic is written once, as a function of weights: how often each person counts. Equal weights give its value, the
-weights of many resamplings its interval, all of them in one pass of matrix products.
+A statistic is a function of weights, how often each person counts: equal weights give its value, those of many
+resamplings its interval, in one pass of matrix products.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,12 @@
 """True faces of the people on the photographs, and the distance to them in millimetres (paper 4.2, Table 1)."""
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from lib.core.progress import progress
@@ -36,19 +36,11 @@ class AveragedShapes:
 
 
 class SurfaceErrors(NamedTuple):
-    """Distances of M faces from the true ones, mm; nan where the true one is not known.
-
-    Each is of a person in a condition, or from all of the person's photographs, whose condition is `EVERY_CONDITION`.
-    """
+    """Distances of M faces of people in conditions from the true ones, mm; nan where the true one is not known."""
 
     persons: np.ndarray
     conditions: np.ndarray
     distances: np.ndarray
-
-    def of(self, people):
-        """Those of some people, a collection of names."""
-        chosen = np.isin(self.persons, list(people))
-        return SurfaceErrors(*(values[chosen] for values in self))
 
 
 def average_by_condition(values, persons, conditions):
@@ -57,14 +49,13 @@ def average_by_condition(values, persons, conditions):
     The paper averages the identity features of a video's frames and reconstructs once (4.2). An empty condition belongs
     to none. Returns persons and conditions (M,), among them `EVERY_CONDITION`, and means (M, F).
     """
-    keys = [(person, EVERY_CONDITION) for person in persons]
-    keys += [(person, condition) for person, condition in zip(persons, conditions) if condition]
     rows = [*range(len(persons)), *np.flatnonzero(conditions != "")]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    place = torch.tensor([numbers[key] for key in keys])
-    sums = torch.zeros(len(numbers), values.shape[1], dtype=torch.float64).index_add_(0, place, values[rows].double())
-    means = sums / place.bincount()[:, None]
-    persons, conditions = (np.array(names, dtype=object) for names in zip(*numbers))
+    of_rows = [EVERY_CONDITION] * len(persons) + [condition for condition in conditions if condition]
+    place, names = pd.MultiIndex.from_arrays([persons[rows], of_rows]).factorize()
+    sums = torch.zeros(len(names), values.shape[1], dtype=torch.float64)
+    sums.index_add_(0, torch.from_numpy(place), values[rows].double())
+    means = sums / torch.from_numpy(place).bincount()[:, None]
+    persons, conditions = (names.get_level_values(level).to_numpy(object) for level in (0, 1))
     return persons, conditions, means.to(values.dtype)
 
 
@@ -109,15 +100,14 @@ def surface_errors(faces, truth, total=None):
     `faces` yields the name of a person whose truth is known, a face (`Surface`, upright and frontal, in any unit near
     mm: the scale is found) and the tip of its nose (3,); `total` is how many there are, for the progress bar.
     """
-    measured, waiting = [], deque()
+    measured = []
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         for person, face, nose_tip in progress(faces, "geometry", total=total, unit="face"):
             true, true_tip = true_face(truth, person)
-            waiting.append(pool.submit(reconstruction_error, face.shifted(true_tip - nose_tip), true))
-            if len(waiting) > SIDE_BY_SIDE:
-                measured.append(waiting.popleft().result())
-        measured.extend(result.result() for result in waiting)
-    return np.array(measured)
+            measured.append(pool.submit(reconstruction_error, face.shifted(true_tip - nose_tip), true))
+            if len(measured) > SIDE_BY_SIDE:  # few faces are in memory
+                measured[-SIDE_BY_SIDE - 1].result()
+    return np.array([one.result() for one in measured])
 
 
 def true_coefficients(face_model, truth):

@@ -1,7 +1,6 @@
 """How alike a photograph and a render are under an independent network (paper 4.3, 4.4: Fig. 5, Tables 2 and 3).
 
-Similarities are cosines of unit-length embeddings. Distributions are kept as histograms over [-1, 1], so that all pairs
-of many thousand photographs are compared block by block in little memory.
+Distributions of cosines are kept as histograms over [-1, 1], so that many thousand photographs take little memory.
 """
 
 from dataclasses import dataclass
@@ -54,18 +53,13 @@ def pair_distributions(embeddings, persons):
     embeddings, person = np.asarray(embeddings, np.float32)[order], person[order]
     counts = np.zeros((2, len(names), BINS), np.int32)
     for start in range(0, len(person), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        people = person[rows]
+        rows = np.arange(start, min(start + BLOCK_ROWS, len(person)))
         bins = _bins(embeddings[rows] @ embeddings.T)
-        # photographs are sorted by person: this block's people are neighbours, and so are all photographs of theirs
-        nearby = slice(*np.searchsorted(person, [people[0], people[-1] + 1]))
-        alike = people[:, None] == person[None, nearby]
-        row, column = np.nonzero(alike & (np.arange(len(person))[None, nearby] > np.arange(len(person))[rows, None]))
-        np.add.at(counts[0], (people[row], bins[:, nearby][row, column]), 1)
-        places = (people - people[0])[:, None] * (BINS + 1) + bins
-        places[:, nearby][alike] = BINS  # the place of what is not counted
-        found = np.bincount(places.ravel(), minlength=(people[-1] - people[0] + 1) * (BINS + 1))
-        counts[1, people[0] : people[-1] + 1] += found.reshape(-1, BINS + 1)[:, :BINS].astype(np.int32)
+        for number in np.unique(person[rows]):
+            mine, alike = person[rows] == number, person == number
+            later = np.flatnonzero(alike) > rows[mine, None]
+            counts[0, number] += np.bincount(bins[np.ix_(mine, alike)][later], minlength=BINS)
+            counts[1, number] += np.bincount(bins[np.ix_(mine, ~alike)].ravel(), minlength=BINS)
     return PairDistributions(*counts)
 
 
@@ -126,7 +120,7 @@ def earth_movers_distances(counts, others):
 
 def retrieval_ranks(renders, photographs, render_persons, photograph_persons):
     """Rank (M,) of each render's nearest photograph of the right person among all (N, E), from 0 (paper 4.4)."""
-    names, numbers = np.unique(np.concatenate([render_persons, photograph_persons]), return_inverse=True)
+    _, numbers = np.unique(np.concatenate([render_persons, photograph_persons]), return_inverse=True)
     render_persons, photograph_persons = np.split(numbers, [len(render_persons)])
     ranks = np.empty(len(renders), np.int64)
     for start in range(0, len(renders), BLOCK_ROWS):

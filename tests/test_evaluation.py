@@ -158,7 +158,9 @@ def test_every_number_lies_within_its_interval(metrics):
 
 def test_a_wrong_likeness(world):
     reconstructed = world[3]
-    metrics = evaluate_pictures(reconstructed, photographed_as(np.roll(reconstructed.frontal, 2, axis=0)), PROTOCOL)
+    metrics = evaluate_pictures(
+        setup_of(*world[:2], photographed_as(np.roll(reconstructed.frontal, 2, axis=0))), reconstructed
+    )
     assert metrics["recall"]["all"]["top1"]["value"] == 0
     distance = metrics["earth_movers_distance"]["all"]
     assert distance["different"]["value"] < distance["same"]["value"]
@@ -170,7 +172,7 @@ def test_shares_of_pairs_beyond_the_mean_by_hand():
     photographs = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     renders = np.stack([np.cos(angles + np.radians(60)), np.sin(angles + np.radians(60))], 1).astype(np.float32)
     photographed = photographed_as(photographs, np.array(list("aabb"), object), np.full(4, "", object))
-    metrics = evaluate_pictures(Reconstructed(renders, None, {}), photographed, PROTOCOL)
+    metrics = evaluate_pictures(setup_of(None, SmallNetwork(), photographed), Reconstructed(renders, None, {}))
     row = metrics["similarity"]["all"]
     assert row["frontal"]["value"] == pytest.approx(0.5, abs=1e-6)
     # pairs of one person: 30 and 70 degrees; of two: 100, 170, 70, 140
@@ -186,7 +188,7 @@ def test_unlabelled_photographs_have_fewer_measures(world):
     reconstructed = world[3]
     persons = np.array([f"{n:02}" for n in range(16)], object)
     photographed = photographed_as(reconstructed.frontal, persons, np.full(16, "", object))
-    metrics = evaluate_pictures(reconstructed, photographed, PROTOCOL)
+    metrics = evaluate_pictures(setup_of(*world[:2], photographed), reconstructed)
     assert list(metrics["similarity"]) == ["all"]
     assert metrics["earth_movers_distance"]["all"].keys() == {"different"}
     assert "same_below" not in metrics["similarity"]["all"] and metrics["photographs"]["all"].keys() == {"different"}
@@ -207,7 +209,8 @@ def test_random_coefficients_vary_as_much_within_a_person(world, generator):
     embeddings = torch.nn.functional.normalize(torch.randn(400, 4, generator=generator), dim=1).numpy()
     reconstructed = Reconstructed(embeddings, None, {}, faces)
     photographed = photographed_as(embeddings, np.repeat(np.arange(200), 2).astype(object), np.full(400, "", object))
-    share = evaluate_pictures(reconstructed, photographed, PROTOCOL)["coefficients"]["all"]["shape_within_person"]
+    metrics = evaluate_pictures(setup_of(*world[:2], photographed), reconstructed)
+    share = metrics["coefficients"]["all"]["shape_within_person"]
     assert share["value"] == pytest.approx(1, abs=0.1) and share["low"] < 1 < share["high"] + 0.1
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -187,7 +188,7 @@ def test_a_folder_of_meshes_is_measured_like_every_method(tmp_path, faces, model
     assert which.tolist() == [0, 2]
     assert kept.pictures.shape == (2, 20, 20, 3) and kept.pictures.std() > 10
     assert kept.views["side"].shape == (2, 2, 6)
-    metrics = evaluate_pictures(kept, setup.photographed[which], setup.protocol)
+    metrics = evaluate_pictures(replace(setup, photographed=setup.photographed[which]), kept)
     assert metrics["similarity"]["all"]["frontal"]["n"] == 2
     # the meshes are the truth itself, in another place
     assert metrics["geometry"]["all"]["mean"]["value"] < 0.1
@@ -206,7 +207,7 @@ def test_a_folder_of_pictures_goes_the_way_of_photographs(tmp_path):
     # no face on a wall
     assert which.tolist() == [0, 2]
     assert kept.views == {} and kept.pictures.shape == (2, 20, 20, 3)
-    metrics = evaluate_pictures(kept, setup.photographed[which], setup.protocol)
+    metrics = evaluate_pictures(replace(setup, photographed=setup.photographed[which]), kept)
     assert metrics["recall"]["all"]["top1"]["n"] == 2 and "geometry" not in metrics and kept.errors is None
 
 

@@ -1,5 +1,6 @@
 """The methods that the paper compares with (4.1 to 4.4), measured by the same protocol on the same photographs."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -59,7 +60,7 @@ def evaluate_external(setup, name, folder, store):
     """
     files = store.index.set_index("row")["path"]
     which, reconstructed = read_results(setup, folder, list(files.loc[setup.photographed.rows]), list(files))
-    _keep_pictures(setup, name, setup.photographed[which], reconstructed)
+    _keep_pictures(replace(setup, photographed=setup.photographed[which]), name, reconstructed)
     return len(which)
 
 
@@ -81,7 +82,7 @@ def evaluate_truth(setup, generator, seed):
         return partial(render_meshes, *(torch.from_numpy(part).to(best_device()) for part in parts), triangles, points)
 
     reconstructed = protocol.see_faces(setup, len(photographed), drawing)
-    _keep_pictures(setup, TRUTH, photographed, reconstructed)
+    _keep_pictures(setup, TRUTH, reconstructed)
     return [TRUTH]
 
 
@@ -112,9 +113,9 @@ def skin_differences(setup, evaluations):
     return measured
 
 
-def _keep_pictures(setup, name, photographed, reconstructed):
-    metrics = protocol.evaluate_pictures(reconstructed, photographed, setup.protocol, setup.groups(photographed))
-    _keep(paths.EXTERNAL, name, metrics, photographed, reconstructed)
+def _keep_pictures(setup, name, reconstructed):
+    metrics = protocol.evaluate_pictures(setup, reconstructed)
+    _keep(paths.EXTERNAL, name, metrics, setup.photographed, reconstructed)
 
 
 def _keep(folder, name, metrics, photographed, reconstructed, sources=None):
@@ -201,7 +202,8 @@ def few_table(setup, evaluations, which):
             theirs = np.isin(errors.persons, photographed.persons)
             errors = type(errors)(*(values[theirs] for values in errors))
         faces = protocol.Reconstructed(kept["frontal"][numbers], kept["pictures"][numbers], {}, errors=errors)
-        metrics[name] = protocol.evaluate_pictures(faces, photographed, setup.protocol)
+        some = replace(setup, photographed=photographed, people={})
+        metrics[name] = protocol.evaluate_pictures(some, faces)
     table = comparison_table(metrics)
     return table[table.index.isin([ROWS[key] for key in FEW_ROWS])]
 

@@ -46,6 +46,11 @@ class Face:
     surface: Surface
     points: dict
 
+    def scaled(self, factor):
+        """The face, `factor` times as large."""
+        surface = self.surface.moved(replace(IDENTITY, scale=factor))
+        return Face(surface, {name: factor * point for name, point in self.points.items()})
+
     @property
     def seven(self):
         """The points (7, 3) of `NOW_LANDMARKS`, or None."""

@@ -48,8 +48,8 @@ def evaluate(pairs, protocol, folder, formats=()):
         factor = _global_scale(pairs, protocol, rows) if scaling == "global" else 1.0
         for pair in progress(pairs, f"scaling {scaling}", unit="mesh"):
             try:
-                face = replace(pair.prediction, unit=factor * pair.prediction.unit).read()
-                errors = measure(face, read_scan(pair.scan), protocol, scaling == "mesh")
+                face, scan = pair.prediction.read().scaled(factor), read_scan(pair.scan)
+                errors = measure(face, scan, protocol, scaling == "mesh")
             except (ValueError, np.linalg.LinAlgError) as error:
                 failed[pair.name] = f"{pair.prediction.path} cannot be measured against {pair.scan.path}: {error}"
                 continue

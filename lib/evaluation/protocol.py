@@ -98,18 +98,16 @@ def evaluate_faces(setup, coefficients, averaged=None):
     (`AveragedShapes`) has one shape per person and condition; None: the mean of the coefficients, as for Tran et al. in
     the paper's Table 1.
     """
-    photographed = setup.photographed
     coefficients = padded(coefficients, setup.face_model)
     reconstructed, components = reconstruct_all(setup, coefficients), {}
     if setup.truth is not None:
-        people = photographed.persons, photographed.conditions
+        people = setup.photographed.persons, setup.photographed.conditions
         averaged = averaged or distances.averaged_shapes(coefficients.shape, *people)
         errors = distances.shape_errors(averaged, setup.face_model, setup.truth)
         reconstructed = replace(reconstructed, errors=errors)
         resampling = resample_people(averaged.persons, setup.protocol.bootstrap_samples, setup.protocol.seed)
         components = distances.component_columns(averaged, setup.face_model, setup.truth, resampling)
-    groups = setup.groups(photographed)
-    metrics = evaluate_pictures(reconstructed, photographed, setup.protocol, groups, setup.compared)
+    metrics = evaluate_pictures(setup, reconstructed)
     return metrics | ({"components": {EVERY_CONDITION: components}} if components else {}), reconstructed
 
 
@@ -122,18 +120,17 @@ def padded(coefficients, face_model):
     )
 
 
-def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compared=None):
-    """Evaluate a method that may give no more than a picture of each face: metrics.
+def evaluate_pictures(setup, reconstructed):
+    """Evaluate a method that may give no more than a picture of each face, `Reconstructed`: metrics.
 
-    `reconstructed` is of the N `Photographs`; tables that need what is None or empty are left out. `protocol` is an
-    `EvaluateParams`; `groups` are of `groups_of`; `compared` has the pairs that similarities are compared with.
+    Tables that need what is None or empty are left out.
     """
-    samples, seed = protocol.bootstrap_samples, protocol.seed
-    resampling = resample_people(photographed.persons, samples, seed)
+    photographed, compared, protocol, groups = setup.photographed, setup.compared, setup.protocol, setup.groups()
+    resampling = resample_people(photographed.persons, protocol.bootstrap_samples, protocol.seed)
     pairs = pair_distributions(photographed.embeddings, photographed.persons).kinds(resampling.weights)
     reference = pairs
     if compared is not None:
-        drawn = resample_people(compared.persons, samples, seed + 1)
+        drawn = resample_people(compared.persons, protocol.bootstrap_samples, protocol.seed + 1)
         reference = pair_distributions(compared.embeddings, compared.persons).kinds(drawn.weights)
     subsets = {EVERY_CONDITION: np.ones(len(photographed), bool)}
     subsets |= {name: photographed.conditions == name for name in sorted(set(photographed.conditions) - {""})}
@@ -142,19 +139,20 @@ def evaluate_pictures(reconstructed, photographed, protocol, groups=None, compar
         return _likeness(chosen, photographed, reconstructed, reference, resampling)
 
     metrics = dict(photographs={EVERY_CONDITION: measures.photograph_columns(pairs)}) | _by_row(subsets, likeness)
-    grouped = {name: _by_row(rows, likeness) for name, rows in (groups or {}).items()}
+    grouped = {name: _by_row(rows, likeness) for name, rows in groups.items()}
     if reconstructed.errors is not None:
         errors = reconstructed.errors
         metrics |= _geometry(errors, {row: errors.conditions == row for row in subsets}, protocol)
         overall = errors.conditions == EVERY_CONDITION
-        for name, rows in (groups or {}).items():
+        for name, rows in groups.items():
             chosen = {row: overall & np.isin(errors.persons, photographed.persons[who]) for row, who in rows.items()}
             grouped[name] |= _geometry(errors, chosen, protocol, protocol.smallest_group)
     for cell in filter(None, (look_up(metrics, key) for key in PAIRED)):
         cell.keep_draws()
     for name, frontal in reconstructed.judged.items():
         seen = replace(photographed, embeddings=photographed.judged[name], judged=None)
-        metrics[name] = evaluate_pictures(Reconstructed(frontal, None, {}), seen, protocol)
+        other = replace(setup, photographed=seen, people={}, compared=None)
+        metrics[name] = evaluate_pictures(other, Reconstructed(frontal, None, {}))
     return metrics | (dict(groups=grouped) if grouped else {})
 
 

@@ -49,9 +49,9 @@ class EvaluationSetup:
         judges = {"": self.network, **self.further_judges}.items()
         return {name: centred_on_renders(judge, face_model) for name, judge in judges}
 
-    def groups(self, photographed):
-        """Return the groups of people that are large enough among some photographs (`lib.photos.people.groups_of`)."""
-        return groups_of(self.people, photographed.persons, self.protocol.smallest_group)
+    def groups(self):
+        """Return the groups of people that are large enough (`lib.photos.people.groups_of`)."""
+        return groups_of(self.people, self.photographed.persons, self.protocol.smallest_group)
 
 
 def load_evaluation_setup(params, store, feature_dimension=None):

@@ -76,10 +76,8 @@ def difference_table(runs):
 
 def _numbers(runs):
     """All runs' values of each measure, one row after the other, by regressor; NaN: not measured."""
-    names = [*next(iter(runs.values()))]
-    known = {measure for run in runs.values() for summary in run.values() for measure in summary}
-    measures = [measure for measure in SUMMARY if measure in known]
-    return pd.concat([pd.DataFrame(run, measures, names, float) for run in runs.values()])
+    numbers = pd.concat([pd.DataFrame(run) for run in runs.values()])
+    return numbers[numbers.index.isin(list(SUMMARY))]
 
 
 def _table(numbers, text):

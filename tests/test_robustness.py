@@ -119,11 +119,6 @@ def test_resolution_of_a_simulated_photograph_is_a_share_of_its_side(image):
         assert np.array_equal(change_pixels(picture, points, RESOLUTION.name, strength), resize(small, (256, 256)))
 
 
-def test_an_unknown_change_is_refused(image):
-    with pytest.raises(ValueError, match="occlusion, blur, resolution, darkness, gamma"):
-        change_pixels(image, POINTS, "pose", 1.0)
-
-
 @pytest.mark.parametrize("change", SIMULATED_CHANGES, ids=lambda change: change.name)
 def test_a_subject_changes_in_one_thing_alone(subject, change):
     plain = subject.photograph()

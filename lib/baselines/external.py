@@ -1,7 +1,6 @@
 """Faces that other methods made of the same photographs, read from a folder (``docs/compare-your-method.md``)."""
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from lib.core.pictures import to_tensor
 from lib.core.processes import best_device
 from lib.core.progress import progress
 from lib.evaluation.distances import SurfaceErrors, average_by_condition, surface_errors
+from lib.evaluation.mesh_files import LANDMARKS_FILE, read_points
 from lib.evaluation.protocol import Reconstructed, see_faces
 from lib.evaluation.scan_fit import NOSE_TIP, fit_scan, outer_skin
 from lib.evaluation.surfaces import crop_to_sphere, make_surface, point_to_plane, register
@@ -26,7 +26,6 @@ from lib.rendering.renderer import render_meshes
 
 MESH_SUFFIXES, PICTURE_SUFFIXES = (".obj", ".ply", ".glb"), (".png",)
 DETECTION_BATCH = 16
-LANDMARKS_FILE = "landmarks.json"
 LANDMARK_NAMES = (*POINT_NAMES, "nose_tip")
 FIT_COMPONENTS = 60
 MATCHED_RADIUS = 70.0  # mm around the nose tip of the mean face in which a mesh is brought into place
@@ -164,14 +163,10 @@ def read_landmarks(folder):
     path = folder / LANDMARKS_FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        return {name: tuple(int(vertex) for vertex in np.atleast_1d(content[name])) for name in LANDMARK_NAMES}
-    except (ValueError, TypeError, KeyError) as error:
-        raise StudyError(
-            f"{path} must map each of {', '.join(LANDMARK_NAMES)} to a list of vertex numbers, counted from 0 "
-            f"({type(error).__name__}: {error})"
-        ) from None
+    points = read_points(path)
+    if not all(name in points and points[name].dtype.kind == "i" for name in LANDMARK_NAMES):
+        raise StudyError(f"{path} must map each of {', '.join(LANDMARK_NAMES)} to vertex numbers, counted from 0")
+    return {name: tuple(points[name].ravel()) for name in LANDMARK_NAMES}
 
 
 def place_meshes(meshes, face_model, landmarks=None):

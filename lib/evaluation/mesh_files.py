@@ -21,7 +21,7 @@ ENDINGS = (".glb", ".gltf", ".off", ".stl", ".obj", ".ply")  # of several meshes
 UNITS = dict(mm=1.0, cm=10.0, m=1000.0)
 LEAST_SIZE, LARGEST_SIZE = 60.0, 1000.0  # mm of the longest side of a face, or of a scan of head and shoulders
 LANDMARK_ENDINGS = (".landmarks.json", ".txt", ".npy", ".pp", "_picked_points.pp")
-COMMON_LANDMARKS = "landmarks.json"  # of all meshes in a folder and in its folders
+LANDMARKS_FILE = "landmarks.json"  # of all meshes in a folder and in its folders
 FARTHEST_LANDMARK = 0.1  # of the mesh's longest side, that a landmark may lie off it
 LISTS = {1: ("nose_tip",), 7: NOW_LANDMARKS, 51: IBUG_LANDMARKS[17:], 68: IBUG_LANDMARKS}
 """What a list of so many points names."""
@@ -55,7 +55,7 @@ class MeshFile:
     def _landmarks(self):
         """Arrays by name: vertices (integers), or points (3,) in the mesh's unit."""
         files = [Path(f"{self.path.with_suffix('')}{ending}") for ending in LANDMARK_ENDINGS]
-        files += [folder / COMMON_LANDMARKS for folder in self.path.parents[:2]]
+        files += [folder / LANDMARKS_FILE for folder in self.path.parents[:2]]
         return next((read_points(file) for file in files if file.is_file()), {})
 
     def check_size(self, face, option):

@@ -145,8 +145,7 @@ def photographs_of_people(store, split, people, photographs_per_person):
 def regress_fits(regressor, crops, persons, fits, params, checkpoint):
     """Train stage 1's regressor, in place, to give each photograph the mean fit of its person (Tran et al. 2017)."""
     people, _, means = average_by_condition(fits.cat(), persons, np.full(len(persons), ""))
-    number = {person: row for row, person in enumerate(people)}
-    targets = means[[number[person] for person in persons]]
+    targets = means[pd.Index(people).get_indexer(persons)]
     examples = SyntheticFaces(crops.features, Coefficients.split(targets, fits.shape.shape[1]))
     return train_stage1(regressor, examples, params, checkpoint, held_out=torch.from_numpy(held_out_people(persons)))
 
@@ -181,7 +180,7 @@ def conclusions(metrics):
         ranked = methods.keys() - (chance if key in OF_PEOPLE else set())
         ranked = {name: cell for name in methods if name in ranked and (cell := look_up(methods[name], key))}
         if ranked:
-            value, best = better((cell["value"], name) for name, cell in ranked.items())
+            _, best = better((cell["value"], name) for name, cell in ranked.items())
             low, high = (ranked[best][end] for end in ("low", "high"))
             rivals = [name for name, cell in ranked.items() if cell["low"] <= high and cell["high"] >= low]
             others = ", ".join(title_of(name) for name in rivals if name != best)

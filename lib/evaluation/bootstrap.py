@@ -45,14 +45,11 @@ class Resampling:
         """Measure the standard deviation (divided by n - 1) of one value a person; 0 for a single one."""
         values = np.asarray(values, np.float64)
         sums, counts = self.sums_and_counts(values, persons)
-        squares = self.sums(np.square(values - values.mean()), persons)
-        centred = sums - counts * values.mean()
-        share = len(values) / max(1, len(values) - 1)
+        mean_square = mean_of_people(self.sums(np.square(values - values.mean()), persons), counts)
+        mean, share = mean_of_people(sums - counts * values.mean(), counts), len(values) / max(1, len(values) - 1)
 
         def statistic(weights):
-            total = _positive(weights @ counts)
-            variance = weights @ squares / total - np.square(weights @ centred / total)
-            return np.sqrt(share * np.maximum(variance, 0))
+            return np.sqrt(share * np.maximum(mean_square(weights) - np.square(mean(weights)), 0))
 
         return self.with_interval(statistic, len(values))
 
@@ -72,14 +69,11 @@ def mean_of_people(sums, counts):
     """Return the statistic "mean of all values" from each person's sums (P,) or (P, K) and counts (P,)."""
 
     def statistic(weights):
-        total = _positive(weights @ counts)
+        total = weights @ counts
+        total = np.where(total > 0, total, np.nan)
         return weights @ sums / (total if sums.ndim == 1 else total[:, None])
 
     return statistic
-
-
-def _positive(total):
-    return np.where(total > 0, total, np.nan)
 
 
 class Measured(dict):

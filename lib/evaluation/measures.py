@@ -19,8 +19,7 @@ def photograph_columns(kinds):
 def similarity_columns(cosines, persons, kinds, resampling):
     """Measure how alike photographs and renders are (paper 4.3, Fig. 5), from cosines (M,) by kind of render."""
     columns = {name: resampling.mean(values, persons) for name, values in cosines.items()}
-    sums, counts = resampling.sums_and_counts(cosines["frontal"], persons)
-    mean, means = cosines["frontal"].mean(), mean_of_people(sums, counts)(resampling.weights)
+    mean, means = cosines["frontal"].mean(), columns["frontal"].draws
     for name, pairs, resampled in kinds:
         value, values = likeness.share_below(pairs, mean), likeness.share_below(resampled, means)
         if name == "same":

@@ -62,19 +62,14 @@ def test_the_difference_of_two_methods_is_taken_person_by_person():
     better, worse = (people + level + 0.1 * random.normal(size=180) for level in (0.0, 0.2))
     one, other = (resample_people(persons, 500, 0).mean(values, persons) for values in (better, worse))
     assert one["high"] > other["low"]
-    unpaired = difference(one, other)
-    assert unpaired["low"] == one["low"] - other["high"] and unpaired["high"] > 0
     one.keep_draws(), other.keep_draws()
     paired = difference(one, other)
     error = (better - worse).reshape(60, 3).mean(1).std() / np.sqrt(60)
-    assert paired["value"] == unpaired["value"] == pytest.approx(-0.2, abs=0.03)
+    assert paired["value"] == pytest.approx(-0.2, abs=0.03)
     assert paired["high"] - paired["value"] == pytest.approx(1.96 * error, rel=0.15) and paired["high"] < 0
     scaled = difference(one, other, 2.0)
     assert scaled["low"] < scaled["value"] < scaled["high"]
     assert scaled["value"] == pytest.approx(better.mean() - 2 * worse.mean())
-    shorter = resample_people(persons, 100, 0).mean(better, persons)
-    shorter.keep_draws()
-    assert difference(shorter, other)["low"] == shorter["low"] - other["high"]
 
 
 def test_resamplings_that_drew_nobody_are_left_out():

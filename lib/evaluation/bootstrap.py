@@ -94,16 +94,10 @@ def with_interval(value, values, n):
 
 
 def difference(one, other, factor=1.0):
-    """Measure `one` - `factor` `other`, two measured numbers: `value`, `low`, `high`.
-
-    Where both kept their draws, which are of the same people in the same order, the interval is that of the difference
-    in each of them (a paired bootstrap); otherwise that of the ends of both intervals, which is wider.
-    """
+    """Measure `one` - `factor` `other`, which kept their draws of the same people: `value`, `low`, `high`."""
     value = one["value"] - factor * other["value"]
-    draws = [np.array(each.get("draws", "").split(), float) for each in (one, other)]
-    if len(draws[0]) and len(draws[0]) == len(draws[1]):
-        return dict(value=value, **_interval(draws[0] - factor * draws[1], value))
-    return dict(value=value, low=one["low"] - factor * other["high"], high=one["high"] - factor * other["low"])
+    draws, others = (np.array(each["draws"].split(), float) for each in (one, other))
+    return dict(value=value, **_interval(draws - factor * others, value))
 
 
 def _interval(values, value):

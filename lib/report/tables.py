@@ -62,10 +62,7 @@ BESIDE = {
     "same-person pairs less alike than that": ("similarity.all.same_below", "0.227 (LFW pairs)"),
     "different-person pairs more alike than that": ("similarity.all.different_above", "0.0004 (LFW pairs)"),
     "similarity of photographs of one person": ("photographs.all.same", "0.50 (LFW)"),
-    "earth mover's distance to same-person pairs": (
-        "earth_movers_distance.all.same",
-        "0.09 (MoFA-Test), 0.14 (LFW)",
-    ),
+    "earth mover's distance to same-person pairs": ("earth_movers_distance.all.same", "0.09 (MoFA-Test), 0.14 (LFW)"),
     "… to different-person pairs": ("earth_movers_distance.all.different", "0.32 (MoFA-Test), 0.26 (LFW)"),
     "distance to the true shape, cooperative, mm": ("geometry.cooperative.mean", "1.50 (MICC)"),
     "… standard deviation over people, cooperative": ("geometry.cooperative.deviation", "0.13 (MICC)"),

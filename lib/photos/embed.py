@@ -1,10 +1,17 @@
 """Photographs in, feature store out: each is read, detected, aligned and embedded once.
 
-Results go into shards of 256 photographs in a cache folder, so that a run resumes; many processes may fill it.
+Results go into shards of 256 photographs in a cache folder, so that a run resumes; many processes may fill it:
+
+    torchrun --nproc_per_node 8 -m lib.photos.embed --source folder --path my/photographs
+
+The photos stage does this itself for `photos.processes` above 1. On several machines, start it on each (torchrun's
+--nnodes) over a shared file system. Afterwards the stage finds everything in the cache and has only to gather it.
 """
 
+import argparse
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
@@ -16,16 +23,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of, write_atomically
 from lib.core.pictures import to_tensor
+from lib.core.processes import launch
 from lib.core.progress import progress
 from lib.photos import detect as detection
 from lib.photos import read as pictures
 from lib.photos import store
 from lib.photos.align import MEASURE_COLUMNS, iterate_face_crops
+from lib.photos.sources import list_photographs
 from lib.photos.store import CROPS, DESCRIPTORS_PREFIX, FEATURES_PREFIX, INDEX_FILE, SKIPPED_FILE, SKIPPED_ROW
+from lib.recognition.network import load_network
 
+CACHE_FOLDER = paths.CACHE / "photos"
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
 """Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
@@ -33,13 +45,13 @@ FORMAT_VERSION = 1  # of the shards
 NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
-def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib"):
+def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed):
     """Make the feature store of a list of `Photograph` in a folder, with ``skipped.csv``: `FeatureStore`.
 
-    `networks` are `IdentityNetwork` by name, whose raw descriptors are stored; the crops of `crops_of` are kept for
+    `networks` are `IdentityNetwork` by name, whose raw descriptors are stored; the crops of the first are kept for
     figures. `test_people` and `seed` are those of `split_people`. StudyError: no face, or all of the same person.
     """
-    keys, cache, failed = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
+    keys, cache, failed = fill_cache(photographs, networks, cache_folder)
     index = _index(photographs, keys, cache.read_records(), failed)
     used = index["row"] != SKIPPED_ROW
     # listed also where nothing can be used
@@ -53,31 +65,29 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
     return store.load_feature_store(folder)
 
 
-def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers, process=0, processes=1):
+def fill_cache(photographs, networks, cache_folder, process=0, processes=1):
     """Embed what the cache lacks, or a process's share of it: all keys, the cache, and by key what could not be read.
 
     Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
     photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.
     """
-    if crops_of not in networks:
-        raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")
-    cache = EmbeddingCache(cache_folder, _recipe(networks, crops_of))
+    cache = EmbeddingCache(cache_folder, _recipe(networks))
     keys = [_key(photograph) for photograph in photographs]
     known = set(cache.read_records().index)
     worth_opening = [number for number, key in enumerate(keys) if key]
-    share = [number for place, number in enumerate(worth_opening) if place // batch_size % processes == process]
+    share = [number for place, number in enumerate(worth_opening) if place // BATCH_SIZE % processes == process]
     missing = [number for number in share if keys[number] not in known]
     files, file_keys = [photographs[number] for number in missing], [keys[number] for number in missing]
     with progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar:
-        failed = _embed(files, file_keys, cache, networks, crops_of, batch_size, workers, bar)
+        failed = _embed(files, file_keys, cache, networks, bar)
     return keys, cache, failed
 
 
-def _recipe(networks, crops_of):
+def _recipe(networks):
     sizes = (detection.DETECTION_SIDE, detection.SMALLEST_FACE, detection.SMALLEST_FACE_AGAIN)
     return {
         "networks": {name: [network.fingerprint, asdict(network.crop)] for name, network in networks.items()},
-        "crops_of": crops_of,
+        "crops_of": next(iter(networks)),
         "detection": [*sizes, detection.PYRAMID_FACTOR],
         "pictures": [pictures.LONGEST_SIDE, pictures.SHORTEST_SIDE, "sRGB"],
     }
@@ -91,14 +101,14 @@ def _key(photograph):
         return ""
 
 
-def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, bar):
+def _embed(photographs, keys, cache, networks, bar):
     """Embed photographs into shards of the cache; -> why some could not be read, by key."""
     framings = {name: network.crop for name, network in networks.items()}
-    describe = partial(_describe, networks=networks, crops_of=crops_of)
+    describe = partial(_describe, networks=networks)
     # each worker a core: networks share one out worse than photographs do
     in_workers = all(network.centre.device.type == "cpu" for network in networks.values())
     records, parts, done, failed = [], [], 0, {}
-    batches = iterate_face_crops(photographs, framings, batch_size, workers, work=describe if in_workers else None)
+    batches = iterate_face_crops(photographs, framings, BATCH_SIZE, WORKERS, work=describe if in_workers else None)
     for batch_records, found in batches:
         row = sum(len(part[CROPS]) for part in parts)
         for record in batch_records:
@@ -119,9 +129,9 @@ def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, ba
 
 
 @torch.inference_mode()
-def _describe(pictures, networks, crops_of):
+def _describe(pictures, networks):
     """Crops (n, S, S, 3) by network -> features, descriptors and the crops to keep, one row per face."""
-    arrays = {CROPS: pictures[crops_of]}
+    arrays = {CROPS: pictures[next(iter(networks))]}
     for name, network in networks.items():
         images = to_tensor(torch.from_numpy(pictures[name]).to(network.centre.device))
         parts = [network.descriptor(part) for part in images.split(NETWORK_BATCH_SIZE)]
@@ -228,3 +238,31 @@ def _read_table(path):
         return pd.read_parquet(path)
     except (OSError, ValueError):
         return None
+
+
+def embed_in_processes(processes, source, path, networks):
+    """Fill a source's cache by several processes of this machine."""
+    try:
+        launch("lib.photos.embed", processes, "--source", source, "--path", str(path), "--networks", *networks)
+    except StudyError:
+        raise StudyError(
+            f"One of {processes} processes that embed photographs failed (see above). What they finished is kept: "
+            "run again, or with photos.processes=1."
+        ) from None
+
+
+def main(arguments=None):
+    """Embed the share of the process that torchrun started."""
+    parser = argparse.ArgumentParser(prog="torchrun -m lib.photos.embed", description=__doc__.partition("\n")[0])
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--path", required=True, help="the source's folder")
+    parser.add_argument("--networks", nargs="+", default=["dlib", "faceres"], help="the first one's crops are kept")
+    options = parser.parse_args(arguments)
+    networks = {name: load_network(name, paths.NETWORKS) for name in options.networks}
+    # torchrun's contract: https://docs.pytorch.org/docs/stable/elastic/run.html
+    part = dict(process=int(os.environ.get("RANK", 0)), processes=int(os.environ.get("WORLD_SIZE", 1)))
+    fill_cache(list_photographs(options.source, options.path), networks, CACHE_FOLDER, **part)
+
+
+if __name__ == "__main__":
+    main()

@@ -98,12 +98,12 @@ def test_both_stages_run_there_and_go_on_on_the_cpu(tmp_path, world, regressor, 
     begun = regressor.cpu()
     state = {name: values.clone() for name, values in begun.state_dict().items()}
     history = train_stage2(begun.to(cuda), there, stage2, stage1, tmp_path / "two")
-    assert history.losses[-1]["step"] == 4
+    assert history["losses"][-1]["step"] == 4
     begun = begun.cpu()
     begun.load_state_dict(state)
     here = replace(there, face_model=world.face_model, reader=world.reader)
     again = train_stage2(begun, here, stage2, stage1, tmp_path / "two")
-    assert again.losses == history.losses
+    assert again["losses"] == history["losses"]
 
 
 def test_the_evaluation_gives_the_numbers_of_the_cpu(tmp_path, generator, regressor, monkeypatch):  # noqa: F811
@@ -179,7 +179,7 @@ def test_networks_are_loaded_there_and_give_what_the_cpu_keeps(tmp_path, generat
 
     def embed():
         network = recognition.load_network("sface", tmp_path)
-        kept = _describe({"sface": pictures.numpy()}, {"sface": network}, "sface")
+        kept = _describe({"sface": pictures.numpy()}, {"sface": network})
         embeddings = network.embed(torch.from_numpy(kept["descriptors_sface"])).numpy()
         reader = FeatureReader(network, recognition.load_network(mirrored, tmp_path))
         seen = reader.of_crops(dict.fromkeys(("sface", mirrored), pictures)).numpy()

@@ -35,10 +35,10 @@ from lib.face_model.model import Coefficients, FaceModel
 from lib.recognition.network import DLIB_CROP
 from lib.recognition.reader import FeatureReader
 from lib.rendering.camera import alignment_points, crop_projection
-from lib.rendering.kaolin import load_kaolin_rasterizer
 from lib.rendering.rasterize import BACKENDS, rasterize
 from lib.rendering.scenes import sample_scenes
 from lib.rendering.vertices import vertex_stage
+from lib.rendering.visible import load_kaolin_rasterizer
 from lib.training.looks import Looks
 from lib.training.loop import backward, make_optimizer
 from lib.training.regressor import Regressor

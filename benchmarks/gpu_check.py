@@ -42,10 +42,9 @@ from lib.rendering.visible import load_kaolin_rasterizer
 from lib.training.looks import Looks
 from lib.training.loop import backward, make_optimizer
 from lib.training.regressor import Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import make_synthetic_faces, train_stage1
 from lib.training.stage2 import draw_batch, stage2_losses, train_stage2
 from lib.training.start import load_stage2
-from lib.training.synthetic import make_synthetic_faces
 
 FOLDER = Path("build/gpu_check")
 VARIANT = "full"

@@ -36,9 +36,8 @@ from lib.robustness.protocol import frontal_embeddings
 from lib.training.augmentation import Augmentation
 from lib.training.looks import Looks
 from lib.training.regressor import Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import make_synthetic_faces, train_stage1
 from lib.training.stage2 import train_stage2
-from lib.training.synthetic import make_synthetic_faces
 from tests.pretend_device import CUDA, OnDevice, pretended
 
 

@@ -27,9 +27,8 @@ from lib.training.looks import Looks
 from lib.training.losses import identity_loss, loopback_loss
 from lib.training.metric import front_colour, front_metric
 from lib.training.regressor import Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import SyntheticFaces, make_faces_of_stage1, make_synthetic_faces, train_stage1
 from lib.training.stage2 import Stage2Batch, Stage2Inputs, _some_of, draw_batch, stage2_losses, train_stage2
-from lib.training.synthetic import SyntheticFaces, make_faces_of_stage1, make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
@@ -107,7 +106,7 @@ def test_regressor_round_trip(tmp_path, regressor):
 
 
 def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
-    monkeypatch.setattr("lib.training.synthetic.FACES_PER_SHARD", 20)
+    monkeypatch.setattr("lib.training.stage1.FACES_PER_SHARD", 20)
     folder, model, network, distribution = tmp_path / "pairs", world.face_model, world.network, world.distribution
     first = make_synthetic_faces(model, FeatureReader(network), 40, 1, distribution, folder)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -18,7 +18,7 @@ from lib.rendering.renderer import Scene, SceneDistribution, sample_scenes
 from lib.training import losses
 from lib.training.augmentation import Augmentation, AugmentationDraw
 from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
-from lib.training.synthetic import SyntheticFaces
+from lib.training.stage1 import SyntheticFaces
 
 RECORD_STEPS = 10
 TRANSFORM_UNITS = 256

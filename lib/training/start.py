@@ -20,9 +20,8 @@ from lib.training.augmentation import Augmentation
 from lib.training.metric import front_colour, front_metric, read_colour
 from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
 from lib.training.regressor import HIDDEN_LAYERS, Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import SyntheticFaces, train_stage1
 from lib.training.stage2 import Stage2Inputs, train_stage2
-from lib.training.synthetic import SyntheticFaces
 
 
 def load_stage2(params, variant):

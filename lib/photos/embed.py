@@ -41,7 +41,7 @@ CACHE_FOLDER = paths.CACHE / "photos"
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
 """Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
-FORMAT_VERSION = 1  # of the shards
+FORMAT_VERSION = 2  # of the shards
 NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
@@ -207,8 +207,14 @@ class EmbeddingCache:
 
     def read_records(self):
         """Return the records given to `add` that have a key, and their `shard`: a DataFrame whose index is the key."""
-        paths = sorted(self.folder.glob("*.parquet"))
-        tables = [table.assign(shard=path.stem) for path in paths if (table := _read_table(path)) is not None]
+        tables = []
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    records = json.loads(file.metadata()["records"])
+            except (OSError, SafetensorError):  # a power cut left it without its content: it is made again
+                continue
+            tables.append(pd.DataFrame(records).assign(shard=path.stem))
         if not tables:
             return pd.DataFrame(columns=["shard", "shard_row"])
         records = pd.concat(tables, ignore_index=True).set_index("key")
@@ -217,27 +223,13 @@ class EmbeddingCache:
     def add(self, records, arrays):
         """Store a shard: records with `key` ("": not found again) and `shard_row` (-1: no face), and arrays by name."""
         name = hashlib.sha256("\n".join(record["key"] for record in records).encode()).hexdigest()[:24]
-        # the table comes last: a shard without it does not exist
-        write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path))
-        table = pd.DataFrame(records)
-        write_atomically(self.folder / f"{name}.parquet", lambda path: table.to_parquet(path, index=False))
+        meta = {"records": json.dumps(records)}
+        write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path, meta))
 
     def load_array(self, shard, name):
         """Return one array of a shard."""
-        path = self.folder / f"{shard}.safetensors"
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return file.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise StudyError(f"{path} is damaged ({error}): delete {self.folder} and run again") from None
-
-
-def _read_table(path):
-    """A shard's records; None where a power cut left a file without its content: they are made again."""
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
-        return None
+        with safe_open(self.folder / f"{shard}.safetensors", framework="numpy") as file:
+            return file.get_tensor(name)
 
 
 def embed_in_processes(processes, source, path, networks):

@@ -39,7 +39,7 @@ from lib.rendering.rasterize import BACKENDS, rasterize
 from lib.rendering.scenes import sample_scenes
 from lib.rendering.vertices import vertex_stage
 from lib.rendering.visible import load_kaolin_rasterizer
-from lib.training.looks import Looks
+from lib.training.augmentation import Looks
 from lib.training.loop import backward, make_optimizer
 from lib.training.regressor import Regressor
 from lib.training.stage1 import make_synthetic_faces, train_stage1

@@ -33,8 +33,7 @@ from lib.rendering.crop import POINT_NAMES
 from lib.rendering.rasterize import BACKENDS
 from lib.rendering.renderer import render, sample_scenes
 from lib.robustness.protocol import frontal_embeddings
-from lib.training.augmentation import Augmentation
-from lib.training.looks import Looks
+from lib.training.augmentation import Augmentation, Looks
 from lib.training.regressor import Regressor
 from lib.training.stage1 import make_synthetic_faces, train_stage1
 from lib.training.stage2 import train_stage2

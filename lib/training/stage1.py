@@ -12,8 +12,7 @@ from lib.core.tensors import Batch, digest, fingerprint, kept_tensors, load_tens
 from lib.face_model.model import Coefficients, digest_face_model
 from lib.recognition.reader import FeatureReader
 from lib.rendering.renderer import sample_scenes
-from lib.training.augmentation import Augmentation
-from lib.training.looks import Looks
+from lib.training.augmentation import Augmentation, Looks
 from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
 from lib.training.losses import parameter_loss
 

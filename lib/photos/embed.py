@@ -71,14 +71,12 @@ def embed_photographs(photographs, networks, folder, cache_folder, test_people, 
 
 
 def fill_cache(photographs, networks, cache_folder, process=0, processes=1):
-    """Embed what the cache lacks, or a process's share of it: all keys, the cache, and by key what could not be read.
-
-    Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
-    photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.
-    """
+    """Embed what the cache lacks, or a process's share: all keys, the cache, and by key what could not be read."""
     cache = EmbeddingCache(cache_folder, _recipe(networks))
     keys = [_key(photograph) for photograph in photographs]
     known = set(cache.read_records().index)
+    # Whole batches in turn, whatever is done already: shares never overlap, and a photograph has the same neighbours in
+    # its batch, so the same numbers to the last bit, on any number of processes.
     worth_opening = [number for number, key in enumerate(keys) if key]
     share = [number for place, number in enumerate(worth_opening) if place // BATCH_SIZE % processes == process]
     missing = [number for number in share if keys[number] not in known]

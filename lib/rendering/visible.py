@@ -71,10 +71,7 @@ def _box(values, size):
 
 @torch.no_grad()
 def nearest_in_torch(clip_vertices, triangles, height, width, cull_backfaces):
-    """Find the nearest triangle of each pixel: ids (B, H, W), int64, -1 where there is none.
-
-    Each pixel of each visible triangle's box is an item; the smallest key ``depth << 32 | triangle`` wins.
-    """
+    """Find the nearest triangle of each pixel: ids (B, H, W), int64, -1 where there is none."""
     corners, visible = visible_corners(clip_vertices, triangles, height, width, cull_backfaces)
     picture, triangle = visible.nonzero(as_tuple=True)
     corners = corners[picture, triangle]
@@ -87,6 +84,7 @@ def nearest_in_torch(clip_vertices, triangles, height, width, cull_backfaces):
     # a centre that lies on an edge belongs to the triangle that has it to the right or below
     along_x, along_y = y.roll(1, 1) - y.roll(-1, 1), x.roll(-1, 1) - x.roll(1, 1)
     owns = (along_x > 0) | (along_x == 0) & (along_y > 0)
+    # each pixel of each visible triangle's box is an item; the smallest key wins
     item = torch.repeat_interleave(count)
     place = torch.arange(len(item), device=item.device) - (count.cumsum(0) - count)[item]
     column, row = left[item] + place % wide[item], top[item] + place // wide[item]
@@ -140,10 +138,7 @@ def nearest_in_kaolin(clip_vertices, triangles, height, width, cull_backfaces, b
 
 
 def blend(clip_vertices, triangles, attributes, which, ids):
-    """Blend the attributes at the pixels that show a triangle, differentiably (paper 3.2.1): Tensor (B, H, W, C).
-
-    `ids` (B, H, W) are what `nearest_in_torch` finds; picture i shows the set `which[i]` of attributes.
-    """
+    """Blend the attributes, for picture i the set `which[i]`, where `ids` (B, H, W) show a triangle: (B, H, W, C)."""
     (_, height, width), (_, vertices, channels) = ids.shape, attributes.shape
     picture, row, column = (ids >= 0).nonzero(as_tuple=True)
     corner = triangles[ids[picture, row, column]]

@@ -262,11 +262,11 @@ def test_lfw_offline_says_where_to_put_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr("urllib.request.urlopen", fail)
     with pytest.raises(StudyError, match=r"lfw-funneled\.tgz") as error:
-        sources.fetch_lfw(tmp_path)
+        sources.read_lfw(tmp_path)
     assert str(tmp_path / "lfw_home") in str(error.value)
     (tmp_path / "lfw_home" / "lfw-funneled.tgz").write_bytes(b"something else")
     with pytest.raises(StudyError, match="SHA-256"):
-        sources.fetch_lfw(tmp_path)
+        sources.read_lfw(tmp_path)
 
 
 def test_lfw_comes_as_folders_of_people(tmp_path, face, monkeypatch):

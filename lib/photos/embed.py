@@ -9,7 +9,6 @@ The photos stage does this itself for `photos.processes` above 1. On several mac
 """
 
 import argparse
-import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from lib.core.files import sha256_of, write_atomically
 from lib.core.pictures import to_tensor
 from lib.core.processes import launch
 from lib.core.progress import progress
+from lib.core.tensors import fingerprint, write_json
 from lib.photos import detect as detection
 from lib.photos import read as pictures
 from lib.photos import store
@@ -192,10 +192,9 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder, recipe):
-        text = json.dumps({"format": FORMAT_VERSION, **recipe}, sort_keys=True)
-        self.folder = Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "recipe.json").write_text(text, encoding="utf-8")
+        recipe = {"format": FORMAT_VERSION, **recipe}
+        self.folder = Path(folder) / fingerprint(recipe)
+        write_json(self.folder / "recipe.json", recipe)
 
     def read_records(self):
         """Return the records given to `add` that have a key, and their `shard`: a DataFrame whose index is the key."""
@@ -214,7 +213,7 @@ class EmbeddingCache:
 
     def add(self, records, arrays):
         """Store a shard: records with `key` ("": not found again) and `shard_row` (-1: no face), and arrays by name."""
-        name = hashlib.sha256("\n".join(record["key"] for record in records).encode()).hexdigest()[:24]
+        name = fingerprint([record["key"] for record in records])
         meta = {"records": json.dumps(records)}
         write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path, meta))
 

@@ -250,7 +250,7 @@ def test_folders_without_photographs_are_named(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(StudyError, match=r"notes\.txt"):
         read_folder(tmp_path)
-    with pytest.raises(StudyError, match="a file"):
+    with pytest.raises(StudyError, match="Not a directory"):
         read_folder(tmp_path / "notes.txt")
     with pytest.raises(StudyError, match="'internet'"):
         list_photographs("internet", tmp_path)
@@ -850,7 +850,7 @@ def test_stores_that_are_not_whole_are_named(tmp_path, face, networks):
     found = read_folder(people_folder(tmp_path / "photos", face, people=2))
     embed_photographs(found, networks, tmp_path / "store", tmp_path / "cache", 1, seed=0)
     np.save(tmp_path / "store" / "features_dlib.npy", np.zeros((3, 3), np.float32))
-    with pytest.raises(StudyError, match=r"features_dlib\.npy has 3 rows, the index 4"):
+    with pytest.raises(StudyError, match="incomplete"):
         load_feature_store(tmp_path / "store")
     (tmp_path / "store" / "features_dlib.npy").unlink()
     with pytest.raises(StudyError, match="incomplete"):

@@ -22,8 +22,8 @@ from lib.evaluation.setup import EvaluationSetup
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients
 from lib.photos import further_sources
+from lib.photos.people import load_truth, save_scans
 from lib.photos.store import Photographs
-from lib.photos.truth import load_truth, save_scans
 from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.report import tables

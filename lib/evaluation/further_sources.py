@@ -7,8 +7,8 @@ import torch
 
 from lib.core import paths
 from lib.evaluation.protocol import evaluate_faces
+from lib.photos.people import load_truth
 from lib.photos.store import load_feature_store, load_photographs
-from lib.photos.truth import load_truth
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ from lib.core.params import load_params
 from lib.core.strict import unknown
 from lib.open_model.generator import FaceGenerator
 from lib.photos.embed import CACHE_FOLDER, embed_in_processes, embed_photographs
+from lib.photos.people import save_scans
 from lib.photos.simulated.camera import simulate_photographs
 from lib.photos.sources import list_photographs
-from lib.photos.truth import save_scans
 from lib.recognition.network import load_network
 
 

@@ -23,14 +23,16 @@ from lib.core.params import FACE_ONLY
 from lib.recognition import network as recognition
 from lib.recognition import sources as network_files
 from lib.recognition.facenet import FaceNet128Network, FaceNetNetwork
-from lib.recognition.faceres import (
+from lib.recognition.mobilenet import (
     FaceResNetwork,
+    FixedPReLU,
     SamePaddedConvolution,
+    SFaceNetwork,
     convert_faceres_weights,
+    convert_sface_weights,
     read_tfjs_weights,
 )
 from lib.recognition.network import IdentityNetwork, load_network, prepare_network
-from lib.recognition.sface import FixedPReLU, SFaceNetwork, convert_sface_weights
 
 SHARED = Path(__file__).parents[2] / "shared"
 DIMENSIONS = dict(dlib=(256, 128, 150), facenet=(1792, 512, 160), faceres=(1024, 1024, 224), sface=(1024, 128, 112))

@@ -17,9 +17,9 @@ from lib.face_model.model import Coefficients
 from lib.photos.store import Photographs
 from lib.recognition.dlib import DlibNetwork
 from lib.recognition.facenet import FaceNetNetwork
+from lib.recognition.mobilenet import SFaceNetwork
 from lib.recognition.network import IdentityNetwork
 from lib.recognition.reader import FeatureReader
-from lib.recognition.sface import SFaceNetwork
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation, Looks

@@ -35,17 +35,16 @@ from lib.face_model.model import Coefficients, FaceModel
 from lib.recognition.network import DLIB_CROP
 from lib.recognition.reader import FeatureReader
 from lib.rendering.camera import alignment_points, crop_projection
-from lib.rendering.kaolin import load_kaolin_rasterizer
 from lib.rendering.rasterize import BACKENDS, rasterize
 from lib.rendering.scenes import sample_scenes
 from lib.rendering.vertices import vertex_stage
-from lib.training.looks import Looks
+from lib.rendering.visible import load_kaolin_rasterizer
+from lib.training.augmentation import Looks
 from lib.training.loop import backward, make_optimizer
 from lib.training.regressor import Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import make_synthetic_faces, train_stage1
 from lib.training.stage2 import draw_batch, stage2_losses, train_stage2
 from lib.training.start import load_stage2
-from lib.training.synthetic import make_synthetic_faces
 
 FOLDER = Path("build/gpu_check")
 VARIANT = "full"
@@ -213,10 +212,10 @@ def check_stages(params, tiny):
     if tiny:
         stage2 = replace(stage2, steps=1, photographs=2, synthetic_faces=4, distribution_batch=8, validation_people=2)
         params = replace(params, stage2=replace(params.stage2, validation_people=2))
-    start = load_stage2(params, VARIANT)
-    model, network, device = start.inputs.face_model, start.inputs.network, best_device()
-    scenes, changes = start.inputs.distribution, start.inputs.augmentation
-    say("earlier run", watched=start.monitor.measure(start.regressor), of="stage 1")
+    started, start, monitor = load_stage2(params, VARIANT)
+    model, network, device = start.face_model, start.network, best_device()
+    scenes, changes = start.distribution, start.augmentation
+    say("earlier run", watched=monitor.measure(started), of="stage 1")
     began, reader = time.perf_counter(), FeatureReader(network)
     looks = Looks(stage1.expression, stage1.hair)
     faces = make_synthetic_faces(model, reader, stage1.faces, stage1.seed, scenes, FOLDER, changes, looks)
@@ -226,11 +225,11 @@ def check_stages(params, tiny):
     began = time.perf_counter()
     history = train_stage1(regressor, faces.to(device), stage1, FOLDER / "stage1.safetensors")
     last = {name: history[-1][name] for name in ("loss", "shape_explained", "texture_explained")}
-    say("stage 1", seconds=time.perf_counter() - began, **last, watched=start.monitor.measure(regressor))
-    inputs, began = replace(start.inputs, synthetic=faces), time.perf_counter()
+    say("stage 1", seconds=time.perf_counter() - began, **last, watched=monitor.measure(regressor))
+    inputs, began = replace(start, synthetic=faces), time.perf_counter()
     history = train_stage2(regressor, inputs, stage2, stage1, FOLDER / "stage2.safetensors")
-    watched = start.monitor.measure(regressor)
-    say("stage 2", seconds=time.perf_counter() - began, **history.losses[-1], watched=watched)
+    watched = monitor.measure(regressor)
+    say("stage 2", seconds=time.perf_counter() - began, **history["losses"][-1], watched=watched)
     earlier = paths.PLOTS / f"monitors/{VARIANT}.csv"
     if earlier.is_file():
         names, *_, values = (line.split(",") for line in earlier.read_text().split())

@@ -34,8 +34,8 @@ from lib.training.augmentation import Augmentation
 from lib.training.loop import backward, make_optimizer
 from lib.training.monitor import Monitor
 from lib.training.regressor import Regressor
+from lib.training.stage1 import SyntheticFaces
 from lib.training.stage2 import Stage2Inputs, draw_batch, stage2_losses
-from lib.training.synthetic import SyntheticFaces
 
 PHOTOGRAPHS, VIEWS, FACES, VALIDATION = 16, 3, 200, 16
 

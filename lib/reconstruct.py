@@ -36,15 +36,14 @@ gave no face are listed in skipped.csv. Only results of an earlier run are repla
 code: 0 all photographs gave a face, 3 some files were skipped, 1 nothing was made, 2 wrong usage."""
 
 
-def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, all_faces=False, **options):
+def reconstruct(reconstructor, photographs, folder, formats=FORMATS, all_faces=False, **options):
     """Make a face of each of the photographs that `find_photographs` gives; return why some gave none, by name.
 
     Of several faces in one the largest and most central is taken, or with `all_faces` each: the results are called
-    NAME-face1, NAME-face2, ... in this order. `workers` processes read photographs and detect faces ahead; 0 for few
-    photographs. `options` are those of `write_face`.
+    NAME-face1, NAME-face2, ... in this order. `options` are those of `write_face`.
     """
     skipped = {}
-    for names, records, pictures in _crops(reconstructor, photographs, skipped, workers, all_faces):
+    for names, records, pictures in _crops(reconstructor, photographs, skipped, all_faces):
         faces = reconstructor.faces(records, pictures)
         for name, record, face, portrait in zip(names, records, faces, pictures["portrait"], strict=True):
             source, target = [_told(photographs[name], record)], name
@@ -59,10 +58,10 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, workers=1, 
     return skipped
 
 
-def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, workers=1, **options):
+def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, **options):
     """As `reconstruct`: one face, `person`, of photographs of one person, from the mean of their features (4.2)."""
     used, crops, sources, skipped = [], [], [], {}
-    for names, records, pictures in _crops(reconstructor, photographs, skipped, workers):
+    for names, records, pictures in _crops(reconstructor, photographs, skipped):
         used += records
         sources += [_told(photographs[name], record) for name, record in zip(names, records)]
         crops.append(pictures)
@@ -79,7 +78,7 @@ def _told(path, record):
     return dict(file=printable(path.name), faces=record["faces"], probability=record["probability"], box=box)
 
 
-def _crops(reconstructor, photographs, skipped, workers, all_faces=False):
+def _crops(reconstructor, photographs, skipped, all_faces=False):
     """Yield names, records and crops of faces, batch by batch; say at the end which photographs show several.
 
     Those without a face are put into `skipped`, with the reason.
@@ -87,6 +86,7 @@ def _crops(reconstructor, photographs, skipped, workers, all_faces=False):
     names = list(photographs)
     files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
     waiting, groups = iter(names), {}
+    workers = int(len(files) > BATCH)  # a process of its own costs seconds to start, which a few photographs do not
     with progress(description="photographs", total=len(files), unit="photo", silent=len(files) < 2) as bar:
         for records, pictures in iterate_face_crops(files, reconstructor.framings, BATCH, workers, all_faces):
             first = [record["number"] <= 1 for record in records]
@@ -145,9 +145,7 @@ def main(arguments=None):
         reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit, not chosen.model_texture)
         work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
         work = partial(work, turntable=chosen.turntable)
-        # a process of its own costs seconds to start, which a few photographs do not
-        workers = int(len(photographs) > BATCH)
-        skipped = work(reconstructor, photographs, chosen.out, chosen.formats, workers)
+        skipped = work(reconstructor, photographs, chosen.out, chosen.formats)
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

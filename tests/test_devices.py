@@ -32,12 +32,10 @@ from lib.rendering.crop import POINT_NAMES
 from lib.rendering.rasterize import BACKENDS
 from lib.rendering.renderer import render, sample_scenes
 from lib.robustness.protocol import frontal_embeddings
-from lib.training.augmentation import Augmentation
-from lib.training.looks import Looks
+from lib.training.augmentation import Augmentation, Looks
 from lib.training.regressor import Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import make_synthetic_faces, train_stage1
 from lib.training.stage2 import train_stage2
-from lib.training.synthetic import make_synthetic_faces
 from tests.pretend_device import CUDA, OnDevice, pretended
 
 
@@ -97,12 +95,12 @@ def test_both_stages_run_there_and_go_on_on_the_cpu(tmp_path, world, regressor, 
     begun = regressor.cpu()
     state = {name: values.clone() for name, values in begun.state_dict().items()}
     history = train_stage2(begun.to(cuda), there, stage2, stage1, tmp_path / "two")
-    assert history.losses[-1]["step"] == 4
+    assert history["losses"][-1]["step"] == 4
     begun = begun.cpu()
     begun.load_state_dict(state)
     here = replace(there, face_model=world.face_model, reader=world.reader)
     again = train_stage2(begun, here, stage2, stage1, tmp_path / "two")
-    assert again.losses == history.losses
+    assert again["losses"] == history["losses"]
 
 
 def test_the_evaluation_gives_the_numbers_of_the_cpu(tmp_path, generator, regressor, monkeypatch):  # noqa: F811
@@ -178,7 +176,7 @@ def test_networks_are_loaded_there_and_give_what_the_cpu_keeps(tmp_path, generat
 
     def embed():
         network = recognition.load_network("sface", tmp_path)
-        kept = _describe({"sface": pictures.numpy()}, {"sface": network}, "sface")
+        kept = _describe({"sface": pictures.numpy()}, {"sface": network})
         embeddings = network.embed(torch.from_numpy(kept["descriptors_sface"])).numpy()
         reader = FeatureReader(network, recognition.load_network(mirrored, tmp_path))
         seen = reader.of_crops(dict.fromkeys(("sface", mirrored), pictures)).numpy()

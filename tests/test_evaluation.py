@@ -35,8 +35,8 @@ from lib.evaluation.tables import (
 )
 from lib.face_model.model import Coefficients
 from lib.figures import group_intervals
+from lib.photos.people import GroundTruth, load_truth
 from lib.photos.store import Photographs
-from lib.photos.truth import GroundTruth, load_truth
 from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.report.tables import paper_table

@@ -23,8 +23,8 @@ from lib.face_model.mesh_reading import Mesh, read_mesh
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import ALIGNMENT_LANDMARKS, FaceModel
 from lib.open_model.generator import FaceGenerator
+from lib.photos.people import load_truth
 from lib.photos.store import Photographs
-from lib.photos.truth import load_truth
 from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 

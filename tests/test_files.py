@@ -14,7 +14,7 @@ from lib.core.files import write_atomically, write_hdf5
 from lib.core.progress import progress
 from lib.core.tensors import read_json, write_json
 from lib.evaluation.protocol import save_evaluation
-from lib.photos.truth import save_truth
+from lib.photos.people import save_truth
 
 
 def _interrupt(*arguments, **options):

@@ -21,8 +21,8 @@ from lib.evaluation.setup import EvaluationSetup, evaluate_sources
 from lib.face_model.meshes import save_mesh
 from lib.face_model.model import Coefficients
 from lib.photos import further_sources
+from lib.photos.people import load_truth, save_scans
 from lib.photos.store import Photographs
-from lib.photos.truth import load_truth, save_scans
 from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.report import tables
@@ -119,8 +119,8 @@ def embedded(tmp_path, monkeypatch, setup):
     listed = [SimpleNamespace(person=person, scan=f"{person}.ply") for person in "kl"]
     calls = []
 
-    def embed(photographs, networks, folder, cache, test_people, seed, crops_of):
-        calls.append((photographs, list(networks), crops_of, seed))
+    def embed(photographs, networks, folder, cache, test_people, seed):
+        calls.append((photographs, list(networks), seed))
         return folder
 
     monkeypatch.setattr(further_sources, "load_network", lambda name, folder: name)
@@ -141,7 +141,7 @@ def test_every_photograph_of_a_source_is_embedded_and_its_scans_are_kept(tmp_pat
     (tmp_path / "videos").symlink_to(tmp_path)
     folder, params, listed, calls = embedded("videos", SOURCES)
     networks = params.networks
-    assert calls == [("micc", Path("videos")), (listed, networks.embedding, networks.training, 0)]
+    assert calls == [("micc", Path("videos")), (listed, networks.embedding, 0)]
     assert load_truth(folder / "truth.h5", None).persons == ("k", "l")
     with pytest.raises(StudyError, match="vidoes is unknown; did you mean videos"):
         embedded("vidoes", SOURCES)

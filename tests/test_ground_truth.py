@@ -19,8 +19,8 @@ from lib.evaluation.distances import (
 )
 from lib.evaluation.surfaces import make_surface
 from lib.face_model.model import Coefficients, FaceModel
+from lib.photos.people import load_truth, save_scans, save_truth
 from lib.photos.simulated.camera import true_faces
-from lib.photos.truth import load_truth, save_scans, save_truth
 
 PERSONS = ["person-0000", "person-0003"]
 

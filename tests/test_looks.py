@@ -8,7 +8,7 @@ import torch
 
 from lib.face_model.file import read_face_model
 from lib.face_model.model import Coefficients, FaceModel
-from lib.training.looks import CENTRE, THICKNESS, Looks
+from lib.training.augmentation import CENTRE, THICKNESS, Looks
 from tests.small_world import EXPRESSION, SHAPE, TEXTURE, write_face_model
 
 FACES, ROWS = 200, 25

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kaolin_stand_in import rasterize as stand_in
 from meshes import perspective, random_rotations, sphere
 
-import lib.rendering.kaolin
+import lib.rendering.rasterize
 import lib.rendering.visible
 from lib.core.errors import StudyError
 from lib.rendering.rasterize import _best_on_devices, _choose, rasterize
@@ -28,7 +28,7 @@ def backend(request):
 @pytest.fixture
 def kaolin(monkeypatch):
     """Have the stand-in for Kaolin drawn with."""
-    monkeypatch.setattr(lib.rendering.kaolin, "load_kaolin_rasterizer", lambda: stand_in)
+    monkeypatch.setattr(lib.rendering.visible, "load_kaolin_rasterizer", lambda: stand_in)
 
 
 def flat(points, w=1.0, z=0.0):
@@ -527,7 +527,7 @@ def test_kaolin_is_given_what_can_be_seen_alone(generator, monkeypatch):
         given.append(valid_faces)
         return stand_in(*args, valid_faces=valid_faces, **kwargs)
 
-    monkeypatch.setattr(lib.rendering.kaolin, "load_kaolin_rasterizer", lambda: listening)
+    monkeypatch.setattr(lib.rendering.visible, "load_kaolin_rasterizer", lambda: listening)
     ids = rasterize(clip, triangles, attributes, 40, 40, "kaolin").triangle_ids
     assert torch.equal(ids, rasterize(clip, triangles, attributes, 40, 40, "cpu").triangle_ids)
     assert given[0].float().mean() < 0.25
@@ -540,7 +540,7 @@ def test_nvdiffrast_draws_a_larger_picture_that_is_cut(generator, kaolin):
 
 def test_a_missing_or_empty_kaolin_is_refused_with_the_remedy(generator, monkeypatch, tmp_path):
     clip, triangles, attributes = many_spheres(generator, count=1, subdivisions=1)
-    monkeypatch.setattr(lib.rendering.kaolin, "kaolin_is_installed", lambda: False)
+    monkeypatch.setitem(sys.modules, "kaolin", None)
     with pytest.raises(StudyError, match="not installed.*kaolin==0.18.0"):
         rasterize(clip, triangles, attributes, 9, 9, backend="kaolin")
     monkeypatch.undo()
@@ -556,9 +556,9 @@ def test_a_missing_or_empty_kaolin_is_refused_with_the_remedy(generator, monkeyp
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_choice_on_a_gpu_is_printed_once(monkeypatch, capsys, installed):
-    loader = (lambda: stand_in) if installed else lib.rendering.kaolin.load_kaolin_rasterizer
+    loader = (lambda: stand_in) if installed else lib.rendering.visible.load_kaolin_rasterizer
     monkeypatch.setattr(lib.rendering.rasterize, "load_kaolin_rasterizer", loader)
-    monkeypatch.setattr(lib.rendering.kaolin, "kaolin_is_installed", lambda: False)
+    monkeypatch.setitem(sys.modules, "kaolin", None)
     _best_on_devices.cache_clear()
     expected = "kaolin" if installed else "torch"
     assert [_choose("auto", torch.device("cuda")) for _ in range(3)] == [expected] * 3

@@ -15,7 +15,7 @@ from lib.recognition.reader import COLOURS, FeatureReader, crop_colours
 from lib.rendering.renderer import render, sample_scenes
 from lib.training.augmentation import Augmentation
 from lib.training.metric import front_colour, front_metric, read_colour
-from lib.training.synthetic import SyntheticFaces
+from lib.training.stage1 import SyntheticFaces
 
 
 class SecondNetwork(SmallNetwork):

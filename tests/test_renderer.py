@@ -296,7 +296,7 @@ def test_views_are_stacked_and_faces_decoded_once(generator):
     together = render(model, faces(-1.0, 1.0), scene, CROP)
     assert together.shape == (6, 3, 48, 48) and model.decoded == 2
     for i in range(6):
-        alone = render(model, faces((-1.0, 1.0)[i % 2]), scene[i], CROP)
+        alone = render(model, faces((-1.0, 1.0)[i % 2]), scene[[i]], CROP)
         torch.testing.assert_close(together[i], alone[0], atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="6 pictures cannot show 4 faces"):
         render(model, faces(0.0, 0, 0, 0), scene, CROP)
@@ -327,7 +327,7 @@ def test_a_scene_can_be_kept_and_drawn_again(generator, tmp_path):
     heads = head()[0].expand(3, -1, -1)
     assert torch.equal(draw(heads, scene), draw(heads, again))
     assert len(scene) == 3 and len(scene[1:]) == 2 and len(scene[torch.tensor([True, False, False])]) == 1
-    assert torch.equal(scene[2].angles, scene.angles[2:]) and torch.equal(scene.to("cpu").ambient, scene.ambient)
+    assert torch.equal(scene[[2]].angles, scene.angles[2:]) and torch.equal(scene.to("cpu").ambient, scene.ambient)
 
 
 def test_random_scenes_stay_in_their_ranges_and_repeat():

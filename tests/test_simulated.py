@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from lib.open_model.build import FaceGenerator
+from lib.photos.people import save_truth
 from lib.photos.simulated import camera as simulated
 from lib.photos.simulated.camera import CONDITIONS, person_name, simulate_photographs, true_faces
-from lib.photos.truth import save_truth
 
 
 @pytest.fixture(scope="module")

@@ -17,19 +17,17 @@ from lib.face_model.model import Coefficients
 from lib.photos.store import Photographs
 from lib.recognition.dlib import DlibNetwork
 from lib.recognition.facenet import FaceNetNetwork
+from lib.recognition.mobilenet import SFaceNetwork
 from lib.recognition.network import IdentityNetwork
 from lib.recognition.reader import FeatureReader
-from lib.recognition.sface import SFaceNetwork
 from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
-from lib.training.augmentation import Augmentation
-from lib.training.looks import Looks
+from lib.training.augmentation import Augmentation, Looks
 from lib.training.losses import identity_loss, loopback_loss
 from lib.training.metric import front_colour, front_metric
 from lib.training.regressor import Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import SyntheticFaces, make_faces_of_stage1, make_synthetic_faces, train_stage1
 from lib.training.stage2 import Stage2Batch, Stage2Inputs, _some_of, draw_batch, stage2_losses, train_stage2
-from lib.training.synthetic import SyntheticFaces, make_faces_of_stage1, make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=120, epochs=6, batch_size=16)
@@ -72,7 +70,7 @@ def equal(a, b):
 
 def reproducible(history):
     """All entries without the speed, the only number that chance has a part in."""
-    entries = history if isinstance(history, list) else history.losses + history.monitors
+    entries = history if isinstance(history, list) else history["losses"] + history["monitors"]
     return [{name: value for name, value in entry.items() if not name.endswith("per_second")} for entry in entries]
 
 
@@ -107,7 +105,7 @@ def test_regressor_round_trip(tmp_path, regressor):
 
 
 def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
-    monkeypatch.setattr("lib.training.synthetic.FACES_PER_SHARD", 20)
+    monkeypatch.setattr("lib.training.stage1.FACES_PER_SHARD", 20)
     folder, model, network, distribution = tmp_path / "pairs", world.face_model, world.network, world.distribution
     first = make_synthetic_faces(model, FeatureReader(network), 40, 1, distribution, folder)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -317,15 +315,15 @@ def test_each_face_can_be_held_to_the_mean(tmp_path, world, regressor, few_steps
         params = replace(few_steps, steps=20, batch_weight=0.0, prior_weight=weight)
         history = train_stage2(trained, world, params, STAGE1, tmp_path / f"run{weight}")
         lengths.append(trained.of_all(world.photographs.features).cat().square().sum(1).mean())
-        assert ("prior" in history.losses[0]) == bool(weight)
+        assert ("prior" in history["losses"][0]) == bool(weight)
     assert lengths[1] < 0.5 * lengths[0]
 
 
 def test_the_shallow_network_starts_as_none_is_trained_and_is_not_kept(tmp_path, world, regressor, few_steps):
     plain, shallow = copy_of(regressor), copy_of(regressor)
-    first = train_stage2(plain, world, few_steps, STAGE1, tmp_path / "plain").losses
+    first = train_stage2(plain, world, few_steps, STAGE1, tmp_path / "plain")["losses"]
     params = replace(few_steps, render_transform=True)
-    second = train_stage2(shallow, world, params, STAGE1, tmp_path / "shallow").losses
+    second = train_stage2(shallow, world, params, STAGE1, tmp_path / "shallow")["losses"]
     assert first[0]["identity"] == pytest.approx(second[0]["identity"])
     assert not equal(plain, shallow) and plain.state_dict().keys() == shallow.state_dict().keys()
     tensors, _ = load_tensors(tmp_path / "shallow")
@@ -355,9 +353,9 @@ def test_identity_gradient_agrees_with_finite_differences(world, regressor):
 def test_stage2_brings_renders_nearer_to_the_photographs(tmp_path, world, regressor):
     params = replace(STAGE2, steps=40, learning_rate=1e-3, checkpoint_steps=40)
     history = train_stage2(regressor, world, params, STAGE1, tmp_path / "run")
-    assert history.losses[-1]["identity"] < history.losses[0]["identity"]
-    assert history.losses[-1]["batch"] < history.losses[0]["batch"]
-    assert [entry["step"] for entry in history.losses] == [1, 10, 20, 30, 40] and not history.monitors
+    assert history["losses"][-1]["identity"] < history["losses"][0]["identity"]
+    assert history["losses"][-1]["batch"] < history["losses"][0]["batch"]
+    assert [entry["step"] for entry in history["losses"]] == [1, 10, 20, 30, 40] and not history["monitors"]
 
 
 def test_a_terms_weight_decides_where_the_regressor_goes(tmp_path, world, regressor):
@@ -431,8 +429,8 @@ def test_people_are_looked_at_from_before_the_first_step_on_also_after_a_stop(tm
         return train_stage2(trained, world, params, STAGE1, tmp_path / name, watch)
 
     whole = run(Watch(), "whole")
-    assert [entry["step"] for entry in whole.monitors] == [0, 2, 4, 6]
-    assert len({entry["weight"] for entry in whole.monitors}) == 4
+    assert [entry["step"] for entry in whole["monitors"]] == [0, 2, 4, 6]
+    assert len({entry["weight"] for entry in whole["monitors"]}) == 4
     with pytest.raises(Killed):
         run(Watch(2), "stopped")  # at step 4, with a checkpoint of step 3
     watch = Watch()

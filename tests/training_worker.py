@@ -18,9 +18,8 @@ from lib.recognition.reader import FeatureReader
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation
 from lib.training.regressor import Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import make_synthetic_faces, train_stage1
 from lib.training.stage2 import Stage2Inputs, draw_batch, stage2_losses, train_stage2
-from lib.training.synthetic import make_synthetic_faces
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE1 = replace(PARAMS.stage1, faces=80, epochs=20, batch_size=16)

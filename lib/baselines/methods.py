@@ -22,8 +22,7 @@ from lib.face_model.model import Coefficients
 from lib.figures import title_of
 from lib.photos.simulated.camera import alignment_vertices_of, true_person
 from lib.rendering.renderer import render_meshes
-from lib.training.stage1 import VALIDATION_SHARE, train_stage1
-from lib.training.synthetic import SyntheticFaces
+from lib.training.stage1 import VALIDATION_SHARE, SyntheticFaces, train_stage1
 
 METRICS = paths.METRICS / "methods"
 OVERLAYS = paths.METHODS / "pixel_autoencoder_overlays.npy"

@@ -292,10 +292,7 @@ class Params:
         """Return stage 2's parameters with the overrides of one variant (Fig. 3); StudyError: it does not exist."""
         if name not in self.variants:
             raise StudyError(unknown(f"variants.{name}", [f"variants.{v}" for v in self.variants]))
-        values = asdict(self.stage2)
-        for key in sorted(self.variants[name].keys() - values.keys()):
-            raise StudyError(unknown(f"variants.{name}.{key}", [f"variants.{name}.{v}" for v in values]))
-        return build(Stage2Params, values | self.variants[name], f"variants.{name}")
+        return build(Stage2Params, asdict(self.stage2) | self.variants[name], f"variants.{name}")
 
 
 def load_params(path=PARAMS_FILE):

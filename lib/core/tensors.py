@@ -56,17 +56,14 @@ def kept_tensors(path, make, meta):
 
 def write_json(path, content):
     """Write JSON atomically, with a stable layout that git can compare; not-a-number, which JSON lacks, is null."""
-    text = json.dumps(_replace(content, _is_nan, None), indent=2, allow_nan=False)
+    without_nan = _replace(content, lambda value: isinstance(value, float) and math.isnan(value), None)
+    text = json.dumps(without_nan, indent=2, allow_nan=False)
     write_atomically(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
 
 
 def read_json(path):
     """Read numbers that `write_json` wrote: null is not-a-number."""
     return _replace(json.loads(Path(path).read_text(encoding="utf-8")), lambda value: value is None, float("nan"))
-
-
-def _is_nan(value):
-    return isinstance(value, float) and math.isnan(value)
 
 
 def _replace(content, unwanted, other):

@@ -20,7 +20,7 @@ SIDE_BY_SIDE = 2  # faces measured at once: while one is in numpy, on one core, 
 
 @lru_cache(maxsize=32)
 def true_face(truth, person):
-    """Read a face of `lib.photos.truth.GroundTruth`, cropped to 95 mm around its nose tip; once for all methods."""
+    """Read a face of `lib.photos.people.GroundTruth`, cropped to 95 mm around its nose tip; once for all methods."""
     vertices, triangles = truth.read(person)
     tip = vertices[vertices[:, 2].argmax()].astype(np.float64)
     return crop_to_sphere(make_surface(vertices, triangles), tip), tip

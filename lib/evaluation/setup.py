@@ -11,9 +11,8 @@ from lib.core.processes import on_best_device
 from lib.evaluation.distances import averaged_features
 from lib.evaluation.protocol import evaluate_faces
 from lib.face_model.model import FaceModel
-from lib.photos.people import groups_of, read_people
+from lib.photos.people import GroundTruth, groups_of, load_truth, read_people
 from lib.photos.store import Photographs, load_feature_store, load_photographs
-from lib.photos.truth import GroundTruth, load_truth
 from lib.recognition.network import IdentityNetwork, load_centred
 from lib.recognition.reader import FeatureReader, load_reader
 from lib.recognition.render_centre import centred_on_renders

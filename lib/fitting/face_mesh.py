@@ -11,7 +11,7 @@ from torch import nn
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.recognition.faceres import SamePaddedConvolution, read_tfjs_weights
+from lib.recognition.mobilenet import SamePaddedConvolution, read_tfjs_weights
 from lib.recognition.sources import find_face_mesh_files
 from lib.rendering.crop import Crop
 

@@ -1,11 +1,16 @@
 """Photographs in, feature store out: each is read, detected, aligned and embedded once.
 
-Results go into shards of 256 photographs in a cache folder, so that a run resumes; many processes may fill it.
+Results go into shards of 256 photographs in a cache folder, so that a run resumes; many processes may fill it:
+
+    torchrun --nproc_per_node 8 -m lib.photos.embed --source folder --path my/photographs
+
+The photos stage does this itself for `photos.processes` above 1. On several machines, start it on each (torchrun's
+--nnodes) over a shared file system. Afterwards the stage finds everything in the cache and has only to gather it.
 """
 
-import hashlib
+import argparse
 import json
-from collections import Counter
+import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,68 +21,76 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of, write_atomically
 from lib.core.pictures import to_tensor
+from lib.core.processes import launch
 from lib.core.progress import progress
+from lib.core.tensors import fingerprint, write_json
 from lib.photos import detect as detection
 from lib.photos import read as pictures
 from lib.photos import store
 from lib.photos.align import MEASURE_COLUMNS, iterate_face_crops
+from lib.photos.sources import list_photographs
 from lib.photos.store import CROPS, DESCRIPTORS_PREFIX, FEATURES_PREFIX, INDEX_FILE, SKIPPED_FILE, SKIPPED_ROW
+from lib.recognition.network import load_network
 
+CACHE_FOLDER = paths.CACHE / "photos"
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
 """Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
-FORMAT_VERSION = 1  # of the shards
+FORMAT_VERSION = 2  # of the shards
 NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
-def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed, crops_of="dlib"):
+def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed):
     """Make the feature store of a list of `Photograph` in a folder, with ``skipped.csv``: `FeatureStore`.
 
-    `networks` are `IdentityNetwork` by name, whose raw descriptors are stored; the crops of `crops_of` are kept for
+    `networks` are `IdentityNetwork` by name, whose raw descriptors are stored; the crops of the first are kept for
     figures. `test_people` and `seed` are those of `split_people`. StudyError: no face, or all of the same person.
     """
-    keys, cache, failed = fill_cache(photographs, networks, cache_folder, crops_of, BATCH_SIZE, WORKERS)
+    keys, cache, failed = fill_cache(photographs, networks, cache_folder)
     index = _index(photographs, keys, cache.read_records(), failed)
     used = index["row"] != SKIPPED_ROW
     # listed also where nothing can be used
     skipped = index.loc[~used, ["path", "reason"]]
     write_atomically(Path(folder) / SKIPPED_FILE, lambda path: skipped.to_csv(path, index=False))
     if not used.any():
-        raise StudyError(_nothing_usable(index, Path(folder) / SKIPPED_FILE))
+        counts = index["reason"].value_counts().head(5).items()
+        raise StudyError(
+            f"None of the {len(index)} files is a photograph with a face that can be used:"
+            + "".join(f"\n  {count} x {reason}" for reason, count in counts)
+            + f"\nAll are listed in {Path(folder) / SKIPPED_FILE}. Put photographs there that show a face at least 40 "
+            "pixels high, or choose another photos.source."
+        )
     splits = store.split_people(index.loc[used, "person"], test_people, seed)
     index["split"] = index["person"].map(splits).where(used, "")
     _write_store(index, cache, networks, Path(folder))
     return store.load_feature_store(folder)
 
 
-def fill_cache(photographs, networks, cache_folder, crops_of, batch_size, workers, process=0, processes=1):
-    """Embed what the cache lacks, or a process's share of it: all keys, the cache, and by key what could not be read.
-
-    Every process takes whole batches of the list in turn, whatever is done already: shares never overlap, and a
-    photograph has the same neighbours in its batch, so the same numbers to the last bit, on any number of processes.
-    """
-    if crops_of not in networks:
-        raise ValueError(f"crops_of={crops_of!r} is not among the networks {sorted(networks)}")
-    cache = EmbeddingCache(cache_folder, _recipe(networks, crops_of))
+def fill_cache(photographs, networks, cache_folder, process=0, processes=1):
+    """Embed what the cache lacks, or a process's share: all keys, the cache, and by key what could not be read."""
+    cache = EmbeddingCache(cache_folder, _recipe(networks))
     keys = [_key(photograph) for photograph in photographs]
     known = set(cache.read_records().index)
+    # Whole batches in turn, whatever is done already: shares never overlap, and a photograph has the same neighbours in
+    # its batch, so the same numbers to the last bit, on any number of processes.
     worth_opening = [number for number, key in enumerate(keys) if key]
-    share = [number for place, number in enumerate(worth_opening) if place // batch_size % processes == process]
+    share = [number for place, number in enumerate(worth_opening) if place // BATCH_SIZE % processes == process]
     missing = [number for number in share if keys[number] not in known]
     files, file_keys = [photographs[number] for number in missing], [keys[number] for number in missing]
     with progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar:
-        failed = _embed(files, file_keys, cache, networks, crops_of, batch_size, workers, bar)
+        failed = _embed(files, file_keys, cache, networks, bar)
     return keys, cache, failed
 
 
-def _recipe(networks, crops_of):
+def _recipe(networks):
     sizes = (detection.DETECTION_SIDE, detection.SMALLEST_FACE, detection.SMALLEST_FACE_AGAIN)
     return {
         "networks": {name: [network.fingerprint, asdict(network.crop)] for name, network in networks.items()},
-        "crops_of": crops_of,
+        "crops_of": next(iter(networks)),
         "detection": [*sizes, detection.PYRAMID_FACTOR],
         "pictures": [pictures.LONGEST_SIDE, pictures.SHORTEST_SIDE, "sRGB"],
     }
@@ -91,14 +104,14 @@ def _key(photograph):
         return ""
 
 
-def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, bar):
+def _embed(photographs, keys, cache, networks, bar):
     """Embed photographs into shards of the cache; -> why some could not be read, by key."""
     framings = {name: network.crop for name, network in networks.items()}
-    describe = partial(_describe, networks=networks, crops_of=crops_of)
+    describe = partial(_describe, networks=networks)
     # each worker a core: networks share one out worse than photographs do
     in_workers = all(network.centre.device.type == "cpu" for network in networks.values())
     records, parts, done, failed = [], [], 0, {}
-    batches = iterate_face_crops(photographs, framings, batch_size, workers, work=describe if in_workers else None)
+    batches = iterate_face_crops(photographs, framings, BATCH_SIZE, WORKERS, work=describe if in_workers else None)
     for batch_records, found in batches:
         row = sum(len(part[CROPS]) for part in parts)
         for record in batch_records:
@@ -119,9 +132,9 @@ def _embed(photographs, keys, cache, networks, crops_of, batch_size, workers, ba
 
 
 @torch.inference_mode()
-def _describe(pictures, networks, crops_of):
+def _describe(pictures, networks):
     """Crops (n, S, S, 3) by network -> features, descriptors and the crops to keep, one row per face."""
-    arrays = {CROPS: pictures[crops_of]}
+    arrays = {CROPS: pictures[next(iter(networks))]}
     for name, network in networks.items():
         images = to_tensor(torch.from_numpy(pictures[name]).to(network.centre.device))
         parts = [network.descriptor(part) for part in images.split(NETWORK_BATCH_SIZE)]
@@ -172,17 +185,6 @@ def _write_store(index, cache, networks, folder):
     write_atomically(folder / INDEX_FILE, lambda path: index.to_parquet(path, index=False))
 
 
-def _nothing_usable(index, listing):
-    counts = Counter(index["reason"]).most_common(5)
-    reasons = "".join(f"\n  {count} x {reason}" for reason, count in counts)
-    examples = ", ".join(index["path"].head(3)) + (", ..." if len(index) > 3 else "")
-    return (
-        f"None of the {len(index)} files ({examples}) is a photograph with a face that can be used:{reasons}\n"
-        f"All are listed in {listing}. "
-        "Put photographs there that show a face at least 40 pixels high, or choose another photos.source."
-    )
-
-
 class EmbeddingCache:
     """Results by photograph, in shards that are written once and never changed; it may be deleted at any time.
 
@@ -190,15 +192,20 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder, recipe):
-        text = json.dumps({"format": FORMAT_VERSION, **recipe}, sort_keys=True)
-        self.folder = Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "recipe.json").write_text(text, encoding="utf-8")
+        recipe = {"format": FORMAT_VERSION, **recipe}
+        self.folder = Path(folder) / fingerprint(recipe)
+        write_json(self.folder / "recipe.json", recipe)
 
     def read_records(self):
         """Return the records given to `add` that have a key, and their `shard`: a DataFrame whose index is the key."""
-        paths = sorted(self.folder.glob("*.parquet"))
-        tables = [table.assign(shard=path.stem) for path in paths if (table := _read_table(path)) is not None]
+        tables = []
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    records = json.loads(file.metadata()["records"])
+            except (OSError, SafetensorError):  # a power cut left it without its content: it is made again
+                continue
+            tables.append(pd.DataFrame(records).assign(shard=path.stem))
         if not tables:
             return pd.DataFrame(columns=["shard", "shard_row"])
         records = pd.concat(tables, ignore_index=True).set_index("key")
@@ -206,25 +213,39 @@ class EmbeddingCache:
 
     def add(self, records, arrays):
         """Store a shard: records with `key` ("": not found again) and `shard_row` (-1: no face), and arrays by name."""
-        name = hashlib.sha256("\n".join(record["key"] for record in records).encode()).hexdigest()[:24]
-        # the table comes last: a shard without it does not exist
-        write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path))
-        table = pd.DataFrame(records)
-        write_atomically(self.folder / f"{name}.parquet", lambda path: table.to_parquet(path, index=False))
+        name = fingerprint([record["key"] for record in records])
+        meta = {"records": json.dumps(records)}
+        write_atomically(self.folder / f"{name}.safetensors", lambda path: save_file(arrays, path, meta))
 
     def load_array(self, shard, name):
         """Return one array of a shard."""
-        path = self.folder / f"{shard}.safetensors"
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return file.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise StudyError(f"{path} is damaged ({error}): delete {self.folder} and run again") from None
+        with safe_open(self.folder / f"{shard}.safetensors", framework="numpy") as file:
+            return file.get_tensor(name)
 
 
-def _read_table(path):
-    """A shard's records; None where a power cut left a file without its content: they are made again."""
+def embed_in_processes(processes, source, path, networks):
+    """Fill a source's cache by several processes of this machine."""
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
-        return None
+        launch("lib.photos.embed", processes, "--source", source, "--path", str(path), "--networks", *networks)
+    except StudyError:
+        raise StudyError(
+            f"One of {processes} processes that embed photographs failed (see above). What they finished is kept: "
+            "run again, or with photos.processes=1."
+        ) from None
+
+
+def main(arguments=None):
+    """Embed the share of the process that torchrun started."""
+    parser = argparse.ArgumentParser(prog="torchrun -m lib.photos.embed", description=__doc__.partition("\n")[0])
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--path", required=True, help="the source's folder")
+    parser.add_argument("--networks", nargs="+", default=["dlib", "faceres"], help="the first one's crops are kept")
+    options = parser.parse_args(arguments)
+    networks = {name: load_network(name, paths.NETWORKS) for name in options.networks}
+    # torchrun's contract: https://docs.pytorch.org/docs/stable/elastic/run.html
+    part = dict(process=int(os.environ.get("RANK", 0)), processes=int(os.environ.get("WORLD_SIZE", 1)))
+    fill_cache(list_photographs(options.source, options.path), networks, CACHE_FOLDER, **part)
+
+
+if __name__ == "__main__":
+    main()

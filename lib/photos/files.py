@@ -114,13 +114,10 @@ def first_problems(photographs):
 
 def list_folder(folder):
     """Return the entries of a source's folder, sorted; StudyError when it is missing or unreadable."""
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise StudyError(f"The folder of photographs {folder} is missing (found {found} there): check photos.path.")
-    try:
-        return sorted(entry for entry in folder.iterdir() if entry.name not in (PLACEHOLDER, *PEOPLE_FILES))
-    except OSError as error:
-        raise StudyError(f"The folder of photographs {folder} cannot be read: {error.strerror}.") from error
+    entries, problem = _entries(folder)
+    if problem:
+        raise StudyError(f"The folder of photographs {folder} is missing or no folder ({problem}): check photos.path.")
+    return [entry for entry in entries if entry.name not in PEOPLE_FILES]
 
 
 def read_person(person, folder):

@@ -13,11 +13,10 @@ from lib.core.errors import StudyError
 from lib.core.params import load_params
 from lib.core.strict import unknown
 from lib.open_model.generator import FaceGenerator
-from lib.photos.embed import embed_photographs
-from lib.photos.embed_processes import CACHE_FOLDER, embed_in_processes
+from lib.photos.embed import CACHE_FOLDER, embed_in_processes, embed_photographs
+from lib.photos.people import save_scans
 from lib.photos.simulated.camera import simulate_photographs
 from lib.photos.sources import list_photographs
-from lib.photos.truth import save_scans
 from lib.recognition.network import load_network
 
 
@@ -43,7 +42,7 @@ def embed_source(params, name):
         embed_in_processes(params.photos.processes, source.source, place, names)
     networks = {network: load_network(network, paths.NETWORKS) for network in names}
     seed = 0 if source.seed is None else source.seed  # of a split that nobody asks for: all people are tested
-    store = embed_photographs(photographs, networks, folder, CACHE_FOLDER, 1, seed, crops_of=names[0])
+    store = embed_photographs(photographs, networks, folder, CACHE_FOLDER, 1, seed)
     if scans := {one.person: place / one.scan for one in photographs if one.scan}:
         save_scans(folder / "truth.h5", scans)
     return store

@@ -77,12 +77,7 @@ def instructions(name):
 
 
 def read_lfw(data_home):
-    """List Labeled Faces in the Wild, without the data set's own lists of pairs (``*.txt``)."""
-    return [photograph for photograph in read_folder(fetch_lfw(data_home)) if not photograph.file.endswith(".txt")]
-
-
-def fetch_lfw(data_home):
-    """Find or download Labeled Faces in the Wild, funneled (233 MB), in the folder scikit-learn uses; return it."""
+    """List Labeled Faces in the Wild, funneled: found in the folder scikit-learn uses, or downloaded there (233 MB)."""
     home = Path(data_home) / "lfw_home"
     folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
     if not folder.is_dir():
@@ -100,7 +95,8 @@ def fetch_lfw(data_home):
             f"{folder} holds {found} photographs instead of {LFW_PHOTOGRAPHS} (an interrupted extraction?): "
             "delete that folder and run again."
         )
-    return folder
+    # without the data set's own lists of pairs
+    return [photograph for photograph in read_folder(folder) if not photograph.file.endswith(".txt")]
 
 
 def read_micc(folder):

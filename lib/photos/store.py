@@ -69,19 +69,15 @@ def load_feature_store(folder):
     if not (folder / INDEX_FILE).is_file():
         raise StudyError(f"{folder} is not a feature store ({INDEX_FILE} is missing): run the photos stage.")
     index = pd.read_parquet(folder / INDEX_FILE)
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     features, descriptors = (
-        {path.stem.removeprefix(prefix): np.load(path, mmap_mode="r") for path in folder.glob(f"{prefix}*.npy")}
+        {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
         for prefix in (FEATURES_PREFIX, DESCRIPTORS_PREFIX)
     )
-    if not features or features.keys() != descriptors.keys() or not (folder / f"{CROPS}.npy").is_file():
+    same_rows = {len(values) for values in arrays.values()} == {(index["row"] != SKIPPED_ROW).sum()}
+    if not (same_rows and CROPS in arrays and features and features.keys() == descriptors.keys()):
         raise StudyError(f"{folder} is an incomplete feature store: run the photos stage again.")
-    store = FeatureStore(index, features, descriptors, np.load(folder / f"{CROPS}.npy", mmap_mode="r"))
-    count = int((index["row"] != SKIPPED_ROW).sum())
-    for values in (store.crops, *features.values(), *descriptors.values()):
-        if len(values) != count:
-            name = Path(values.filename).name
-            raise StudyError(f"{folder}: {name} has {len(values)} rows, the index {count}: run the photos stage again.")
-    return store
+    return FeatureStore(index, features, descriptors, arrays[CROPS])
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from lib.core.processes import best_device
 from lib.recognition import sources as network_files
 from lib.recognition.dlib import DlibNetwork, convert_dlib_weights
 from lib.recognition.facenet import FaceNet128Network, FaceNetNetwork, convert_facenet_weights, convert_keras_weights
-from lib.recognition.faceres import FaceResNetwork, convert_faceres_weights
-from lib.recognition.sface import SFaceNetwork, convert_sface_weights
+from lib.recognition.mobilenet import FaceResNetwork, SFaceNetwork, convert_faceres_weights, convert_sface_weights
 from lib.rendering.crop import Crop
 
 DLIB_CROP = Crop(150, ((0.316995, 0.310660), (0.669841, 0.310660), (0.336099, 0.686822), (0.650736, 0.686822)))

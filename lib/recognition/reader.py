@@ -50,19 +50,16 @@ class FeatureReader:
     def see_meshes(self, face_model, meshes, scene, draw=None, precision="float32"):
         """Render faces, vertices and albedo (B, N, 3) of the face model's mesh, and read the S renders: an `Identity`.
 
-        `draw` is an `AugmentationDraw` or None, `precision` "float32" or "bfloat16" of the networks. The gradient
-        reaches the faces through the training network alone.
+        `draw` is an `AugmentationDraw` or None, `precision` "float32" or "bfloat16" of the training network, through
+        which alone the gradient reaches the faces.
         """
         images = _picture(face_model, meshes, scene, self.network.crop, draw)
-        half = precision == "bfloat16"
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             seen = self.network(images)
         if not self.second:
             return seen
         with torch.no_grad():
-            others = self._second_picture(face_model, meshes, scene, draw)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-                descriptor = self.second.descriptor(others)[1].to(images.dtype)
+            descriptor = self.second.descriptor(self._second_picture(face_model, meshes, scene, draw))[1]
             more = torch.cat([descriptor, crop_colours(images, self.network.crop)], 1)
         return Identity(torch.cat([seen.features, more], 1), seen.embedding)
 

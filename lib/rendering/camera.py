@@ -71,7 +71,11 @@ def crop_projection(angles, distance, points, crop, framing=None):
     target = crop.canonical_points(points.device) * 2 - 1
     target = target * constant((1.0, -1.0), points.device)
     if framing is not None:
-        target = _moved(target, framing)
+        right, up, growth, roll = framing[:, :, None].unbind(1)
+        cos, sin = (1 + growth) * roll.cos(), (1 + growth) * roll.sin()
+        across, high = target.unbind(1)
+        # the crop's side is 2 long
+        target = torch.stack([cos * across - sin * high + 2 * right, sin * across + cos * high + 2 * up], 2)
     a, b, shift_x, shift_y = (value[:, None] for value in fit_similarity(seen[..., :2] / seen[..., 2:], target))
     near, far = NEAREST * distance[:, None], FARTHEST * distance[:, None]
     z = (far + near) / (far - near) * w - 2 * far * near / (far - near) * last
@@ -89,15 +93,6 @@ def clip_projection(camera, distance):
     near, far = NEAREST * distance, FARTHEST * distance
     z = (far + near) / (far - near) * w - 2 * far * near / (far - near) * w.new_tensor([0, 0, 0, 1])
     return torch.stack([2 * x - w, w - 2 * y, z, w]).float()[None]
-
-
-def _moved(points, framing):
-    """Move points (P, 2) of the crop, y up from -1 to 1, by each of S framings: Tensor (S, P, 2)."""
-    right, up, growth, roll = framing[:, :, None].unbind(1)
-    scale, (x, y) = 1 + growth, points.unbind(1)
-    cos, sin = scale * roll.cos(), scale * roll.sin()
-    # the crop's side is 2 long
-    return torch.stack([cos * x - sin * y + 2 * right, sin * x + cos * y + 2 * up], 2)
 
 
 def project(vertices, projection):

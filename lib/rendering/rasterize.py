@@ -10,9 +10,8 @@ from functools import cache, partial
 import torch
 
 from lib.core.errors import StudyError
-from lib.rendering.kaolin import load_kaolin_rasterizer, nearest_in_kaolin
 from lib.rendering.kernels.rasterize import RasterizeOnCpu, checked_triangles
-from lib.rendering.visible import nearest_in_torch, rasterize_by
+from lib.rendering.visible import load_kaolin_rasterizer, nearest_in_kaolin, nearest_in_torch, rasterize_by
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
 def _rasterize_on_cpu(clip_vertices, triangles, attributes, height, width, cull_backfaces):
     ids, image = RasterizeOnCpu.apply(
         clip_vertices.cpu().contiguous(),
-        checked_triangles(triangles, clip_vertices.shape[1]),
+        checked_triangles(triangles.cpu(), clip_vertices.shape[1]),
         attributes.cpu().contiguous(),
         height,
         width,

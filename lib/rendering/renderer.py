@@ -3,19 +3,9 @@
 from lib.core.tensors import constant
 from lib.rendering.camera import alignment_points, crop_projection, picture_points
 from lib.rendering.rasterize import rasterize
-from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, frontal_scene, sample_scenes
+from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, frontal_scene, sample_scenes  # noqa: F401
 from lib.rendering.shading import shade
 from lib.rendering.vertices import vertex_stage
-
-__all__ = [
-    "Scene",
-    "SceneDistribution",
-    "frontal_scene",
-    "render",
-    "render_meshes",
-    "render_with_landmarks",
-    "sample_scenes",
-]
 
 
 def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):

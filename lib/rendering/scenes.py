@@ -43,10 +43,6 @@ class Scene(Batch):
     # grown by a share, turned counter-clockwise in radians; zeros for the exact place
     framing: torch.Tensor
 
-    def __getitem__(self, which):
-        """Some of the pictures; one by its number too, which is a Scene of one."""
-        return super().__getitem__([which] if isinstance(which, int) else which)
-
 
 @dataclass(frozen=True)
 class SceneDistribution:

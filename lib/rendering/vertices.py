@@ -16,7 +16,7 @@ def vertex_stage(vertices, albedo, triangles, projection):
     attributes are albedo, unit normal, vertex: in the model's frame, so that all views of a face share them.
     """
     if vertices.device.type == "cpu":
-        triangles = checked_triangles(triangles, vertices.shape[1])
+        triangles = checked_triangles(triangles.cpu(), vertices.shape[1])
         return VertexStageOnCpu.apply(vertices.contiguous(), albedo.contiguous(), triangles, projection.contiguous())
 
     def attributes(vertices, albedo):

@@ -1,24 +1,27 @@
-"""Rasteriser in plain torch for any device: who is seen by scattered minima, what is seen by the CPU backend's formula.
+"""Rasteriser for any device: who is seen by plain torch or by Kaolin, what is seen by the CPU backend's formula.
 
-Kaolin (`lib.rendering.kaolin`) finds who is seen among the same triangles, and shares all else. Both leave out whole
-triangles that reach behind the camera or beyond the near or the far plane, which the CPU backend cuts.
+Torch scatters minima; NVIDIA Kaolin has a CUDA kernel (`kaolin.render.mesh.rasterize`). Both leave out whole triangles
+that reach behind the camera or beyond the near or the far plane, which the CPU backend cuts.
 """
+
+import importlib
 
 import torch
 from torch.utils.checkpoint import checkpoint
+
+from lib.core.errors import StudyError
+from lib.rendering.kernels.rasterize import checked_triangles
 
 NEAREST_W = 1e-6
 DEPTH_STEPS = 2.0**29
 PICTURES_AT_ONCE = 16
 """Bounds the memory, and the 32-bit indices of Kaolin: 677 pictures of 105,594 triangles would be too many."""
+NVDIFFRAST_STEP = 8  # nvdiffrast draws heights and widths that are multiples of this
 
 
 def rasterize_by(find, clip_vertices, triangles, attributes, height, width, cull_backfaces):
     """Draw as `lib.rendering.rasterize.rasterize`, with visibility by `find`, a function like `nearest_in_torch`."""
-    triangles = triangles.to(clip_vertices.device, torch.long)
-    least, most = triangles.aminmax() if triangles.numel() else (0, -1)
-    if least < 0 or most >= clip_vertices.shape[1]:
-        raise ValueError(f"triangles name vertices {least} ... {most}, but there are {clip_vertices.shape[1]}")
+    triangles = checked_triangles(triangles.to(clip_vertices.device), clip_vertices.shape[1]).long()
     parts = clip_vertices.detach().split(PICTURES_AT_ONCE)
     ids = torch.cat([find(part, triangles, height, width, cull_backfaces) for part in parts])
     which = torch.arange(len(ids), device=ids.device) % len(attributes)
@@ -68,10 +71,7 @@ def _box(values, size):
 
 @torch.no_grad()
 def nearest_in_torch(clip_vertices, triangles, height, width, cull_backfaces):
-    """Find the nearest triangle of each pixel: ids (B, H, W), int64, -1 where there is none.
-
-    Each pixel of each visible triangle's box is an item; the smallest key ``depth << 32 | triangle`` wins.
-    """
+    """Find the nearest triangle of each pixel: ids (B, H, W), int64, -1 where there is none."""
     corners, visible = visible_corners(clip_vertices, triangles, height, width, cull_backfaces)
     picture, triangle = visible.nonzero(as_tuple=True)
     corners = corners[picture, triangle]
@@ -84,6 +84,7 @@ def nearest_in_torch(clip_vertices, triangles, height, width, cull_backfaces):
     # a centre that lies on an edge belongs to the triangle that has it to the right or below
     along_x, along_y = y.roll(1, 1) - y.roll(-1, 1), x.roll(-1, 1) - x.roll(1, 1)
     owns = (along_x > 0) | (along_x == 0) & (along_y > 0)
+    # each pixel of each visible triangle's box is an item; the smallest key wins
     item = torch.repeat_interleave(count)
     place = torch.arange(len(item), device=item.device) - (count.cumsum(0) - count)[item]
     column, row = left[item] + place % wide[item], top[item] + place // wide[item]
@@ -98,11 +99,46 @@ def nearest_in_torch(clip_vertices, triangles, height, width, cull_backfaces):
     return torch.where(keys == empty, -1, keys & 0xFFFFFFFF).view(-1, height, width)
 
 
-def blend(clip_vertices, triangles, attributes, which, ids):
-    """Blend the attributes at the pixels that show a triangle, differentiably (paper 3.2.1): Tensor (B, H, W, C).
+def load_kaolin_rasterizer():
+    """Import Kaolin, which takes seconds, and return `kaolin.render.mesh.rasterize`."""
+    try:
+        return importlib.import_module("kaolin.render.mesh").rasterize
+    except (ImportError, AttributeError) as error:
+        raise StudyError(
+            f"the rasteriser backend 'kaolin' needs NVIDIA Kaolin, which is not installed, is the empty placeholder of "
+            f"the package index, or was built for another torch ({error}). Install the one for torch 2.8.0 and CUDA "
+            "12.8: pip uninstall kaolin; pip install kaolin==0.18.0 -f "
+            "https://nvidia-kaolin.s3.us-east-2.amazonaws.com/torch-2.8.0_cu128.html — or choose the backend 'torch'."
+        ) from error
 
-    `ids` (B, H, W) are what `nearest_in_torch` finds; picture i shows the set `which[i]` of attributes.
+
+@torch.no_grad()
+def nearest_in_kaolin(clip_vertices, triangles, height, width, cull_backfaces, backend="cuda"):
+    """Find the nearest triangle of each pixel with Kaolin's `backend`.
+
+    It has our pixel centres. Its kernel walks every triangle of a picture for each block of pixels, so that it is given
+    only those that can be seen. The largest z wins: it gets -z / w. Its attributes are not used: it interpolates
+    affinely in the image, and it would copy those of every triangle.
     """
+    rasterizer = load_kaolin_rasterizer()
+    corners, visible = visible_corners(clip_vertices, triangles, height, width, cull_backfaces)
+    if not visible.any():  # Kaolin would look up the last of none
+        return clip_vertices.new_full((len(clip_vertices), height, width), -1, dtype=torch.long)
+    places, depths = corners.nan_to_num().split([2, 1], 3)
+    step = 1 if backend == "cuda" else NVDIFFRAST_STEP
+    tall, broad = (-(-size // step) * step for size in (height, width))
+    # the picture becomes the upper left part of a larger one
+    share = places.new_tensor([width / broad, height / tall])
+    places = places * share + (share - 1) * share.new_tensor([1.0, -1.0])
+    nothing = places.new_zeros(1).expand(*depths.shape[:3], 1)
+    _, ids = rasterizer(
+        tall, broad, -depths[..., 0].contiguous(), places.contiguous(), nothing, valid_faces=visible, backend=backend
+    )
+    return ids[:, :height, :width]
+
+
+def blend(clip_vertices, triangles, attributes, which, ids):
+    """Blend the attributes, for picture i the set `which[i]`, where `ids` (B, H, W) show a triangle: (B, H, W, C)."""
     (_, height, width), (_, vertices, channels) = ids.shape, attributes.shape
     picture, row, column = (ids >= 0).nonzero(as_tuple=True)
     corner = triangles[ids[picture, row, column]]

@@ -55,11 +55,7 @@ class Monitor:
 
     @torch.no_grad()
     def measure(self, regressor):
-        """Compare every photograph with the face that the regressor gives it: dict of str to float.
-
-        Mean cosines of photograph and render, from the front and turned by 30 degrees, and mean squares of the
-        coefficients.
-        """
+        """Mean cosines of photographs and renders, frontal and turned, and mean squares of the coefficients: a dict."""
         coefficients, cosines = regressor(self.features), []
         network = centred_on_renders(self.network, self.face_model)
         for rows in torch.arange(len(self.features)).split(RENDER_BATCH):

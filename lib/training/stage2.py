@@ -1,7 +1,7 @@
 """Stage 2 of training: photographs without labels and synthetic faces together (paper 3.3)."""
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from lib.rendering.renderer import Scene, SceneDistribution, sample_scenes
 from lib.training import losses
 from lib.training.augmentation import Augmentation, AugmentationDraw
 from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
-from lib.training.synthetic import SyntheticFaces
+from lib.training.stage1 import SyntheticFaces
 
 RECORD_STEPS = 10
 TRANSFORM_UNITS = 256
@@ -160,21 +160,13 @@ def _shallow_network(size):
     return nn.Sequential(nn.Linear(size, TRANSFORM_UNITS), nn.ReLU(), last)
 
 
-@dataclass
-class History:
-    """What was recorded of a run of stage 2."""
-
-    # the first step and every tenth: `step` (from 1), the terms before its update, `learning_rate`, `gradient_norm` and
-    # `pictures_per_second`, the only value that differs between equal runs
-    losses: list = field(default_factory=list)
-    monitors: list = field(default_factory=list)  # of `Monitor.measure`, before the first step and every so often
-
-
 def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None):
     """Train on batches of photographs and synthetic faces (paper 3.3, second stage); the regressor is changed in place.
 
     A stopped run resumes from its checkpoint, on one process on a CPU to the same bytes. On several processes the first
-    one has `live`, a `LiveRun` or None.
+    one has `live`, a `LiveRun` or None. Returns two lists of dict: `losses` of the first step and every tenth (`step`
+    from 1, the terms before its update, and `pictures_per_second`, all that differs between equal runs), and `monitors`
+    (`Monitor.measure`), before the first step and every so often.
     """
     params = replace(params, precision=best_precision(params.precision))
     settings = asdict(params) | inputs.settings() | dict(regressor=digest(*regressor.state_dict().values()))
@@ -185,11 +177,11 @@ def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None
     optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)
     first, saved = load_run(checkpoint, regressor, optimizer, generator, settings)
-    history = History(**(saved or {}))
+    history = saved or dict(losses=[], monitors=[])
     if live:
-        live.start(history.losses, history.monitors)
+        live.start(**history)
         if first == 0:
-            history.monitors.append(live.look(regressor, 0))
+            history["monitors"].append(live.look(regressor, 0))
     steps = range(first, params.steps)
     name = f"stage 2 in {params.precision}"
     bar = progress(steps, name, initial=first, total=params.steps, unit="step", silent=rank() > 0)
@@ -206,14 +198,14 @@ def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None
         if step == 0 or done % RECORD_STEPS == 0 or last:
             speed, started, pictures = pictures / (time.perf_counter() - started), time.perf_counter(), 0
             measured = dict(learning_rate=rate, gradient_norm=norm, pictures_per_second=speed)
-            history.losses.append(dict(step=done) | values | measured)
+            history["losses"].append(dict(step=done) | values | measured)
             bar.set_postfix({name: f"{values[name]:.3g}" for name in ("identity", "batch", "loop")}, refresh=False)
             if live:
-                live.record(history.losses[-1])
+                live.record(history["losses"][-1])
         if live and (last or done % params.validation_steps == 0):
-            history.monitors.append(live.look(regressor, done))
+            history["monitors"].append(live.look(regressor, done))
         if rank() == 0 and (last or done % params.checkpoint_steps == 0):
-            save_run(checkpoint, regressor, optimizer, generator, done, asdict(history), settings)
+            save_run(checkpoint, regressor, optimizer, generator, done, history, settings)
     if params.render_transform:
         del regressor.render_transform
     return history

@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,21 +20,15 @@ from lib.training.augmentation import Augmentation
 from lib.training.metric import front_colour, front_metric, read_colour
 from lib.training.monitor import PICTURES, LiveRun, Monitor, split_validation
 from lib.training.regressor import HIDDEN_LAYERS, Regressor
-from lib.training.stage1 import train_stage1
+from lib.training.stage1 import SyntheticFaces, train_stage1
 from lib.training.stage2 import Stage2Inputs, train_stage2
-from lib.training.synthetic import SyntheticFaces
-
-
-class Stage2(NamedTuple):
-    """What stage 2 starts from, on the device that it is to be trained on."""
-
-    regressor: Regressor
-    inputs: Stage2Inputs
-    monitor: Monitor
 
 
 def load_stage2(params, variant):
-    """Read what the earlier stages left; StudyError: a file is missing or damaged."""
+    """Read what the earlier stages left: `Regressor`, `Stage2Inputs` and `Monitor`, on the device to be trained on.
+
+    StudyError: a file is missing or damaged.
+    """
     device, store = best_device(), load_feature_store(paths.PHOTOS)
     face_model = FaceModel.load(params.face_model.path)
     network, judge = (load_centred(name, store) for name in (params.networks.training, params.networks.evaluation))
@@ -84,7 +77,7 @@ def load_stage2(params, variant):
         face_model=face_model,
         network=judge,
     )
-    return Stage2(regressor.to(device), inputs, monitor)
+    return regressor.to(device), inputs, monitor
 
 
 def _own_start(params, variant, network, synthetic):
@@ -107,9 +100,9 @@ def _own_start(params, variant, network, synthetic):
 
 
 def run_stage2(start, params, variant):
-    """Train one variant to its end, on as many processes as its `processes` says; changes the regressor in place.
+    """Train one variant from `load_stage2` to its end, on as many processes as its `processes` says.
 
-    Returns the run's `History` and its checkpoint, which the caller deletes once the results are kept.
+    Returns what `train_stage2` does and the checkpoint, which the caller deletes once the results are kept.
     """
     processes = params.variant(variant).processes
     if processes > 1:
@@ -119,11 +112,12 @@ def run_stage2(start, params, variant):
 
 
 def _train(start, params, variant):
+    regressor, inputs, monitor = start
     checkpoint = paths.CHECKPOINTS / f"stage2-{variant}.safetensors"
-    plots = paths.PLOTS / f"stage2/{variant}.csv", start.monitor, paths.PLOTS / f"monitors/{variant}.csv"
+    plots = paths.PLOTS / f"stage2/{variant}.csv", monitor, paths.PLOTS / f"monitors/{variant}.csv"
     live = LiveRun(paths.LIVE / variant, *plots) if rank() == 0 else None
     stage2 = params.variant(variant)
-    return train_stage2(start.regressor, start.inputs, stage2, params.stage1, checkpoint, live), checkpoint
+    return train_stage2(regressor, inputs, stage2, params.stage1, checkpoint, live), checkpoint
 
 
 def main(arguments=None):

@@ -12,12 +12,11 @@ from lib.rendering.kernels.visibility import EMPTY, nearest_triangles
 
 
 def checked_triangles(triangles, vertices):
-    """Return the indices as a contiguous int32 Tensor (T, 3) on the CPU; none leads a kernel out of its arrays."""
-    indices = triangles.cpu().contiguous()
-    least, most = torch.aminmax(indices) if indices.numel() else (0, -1)
+    """Return the indices as a contiguous int32 Tensor (T, 3); none leads a kernel out of its arrays."""
+    least, most = triangles.aminmax() if triangles.numel() else (0, -1)
     if least < 0 or most >= vertices:
         raise ValueError(f"triangles name vertices {least} ... {most}, but there are {vertices}")
-    return indices.int()
+    return triangles.contiguous().int()
 
 
 @inlined

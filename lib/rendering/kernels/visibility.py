@@ -43,11 +43,7 @@ def _covers(edge, along_x, along_y):
 
 @exact_kernel
 def _project(clip, width, height, screen, cells):
-    """Find pixel coordinates, depth steps and cells of the vertices; return whether all of them are safe.
-
-    Pixel centres are at whole numbers, y points down. A cell is the first column and the first row of centres that do
-    not lie before the vertex, within the picture.
-    """
+    """Find pixel coordinates (y down, centres at whole numbers), depth steps and cells; return whether all are safe."""
     safe = True
     for v in range(len(clip)):
         inverse = f32(1) / clip[v, 3]
@@ -56,6 +52,7 @@ def _project(clip, width, height, screen, cells):
         safe &= (clip[v, 3] > NEAREST_W) & (abs(x) < GUARD_BAND) & (abs(y) < GUARD_BAND) & (abs(z) < GUARD_DEPTH)
         x, y = (x + f32(1)) * f32(0.5 * width) - f32(0.5), (f32(1) - y) * f32(0.5 * height) - f32(0.5)
         screen[v, 0], screen[v, 1], screen[v, 2] = x, y, (z + f32(1)) * DEPTH_STEPS
+        # first column and row of centres, within the picture, that do not lie before the vertex
         cells[v, 0] = i32(np.ceil(min(max(x, f32(0)), f32(width))))
         cells[v, 1] = i32(np.ceil(min(max(y, f32(0)), f32(height))))
     return safe

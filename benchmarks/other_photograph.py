@@ -5,7 +5,7 @@
 FOLDER has one sub-folder per person; `--held-out` leaves out those whom the study's split trains on. A face is made of
 the first photograph of each and drawn from the front, with the model's texture and with the photograph's pixels. Two
 networks that took part in no training compare it with the second photograph of everybody. Descriptors are centred on
-the mean of their own kind: photographs, and the faces of each texture.
+the mean of their own kind: photographs, and the faces of each texture. Intervals (95 %) are over people.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from lib.core import paths
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.pictures import to_tensor
+from lib.evaluation.bootstrap import resample_people
 from lib.fitting.reconstructor import load_reconstructor
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import read_folder
@@ -29,7 +30,7 @@ from lib.photos.store import TEST, split_people
 from lib.recognition.network import load_network
 from lib.rendering.renderer import frontal_scene, render_meshes
 
-BATCH = 16
+BATCH, SAMPLES = 16, 2000
 TEXTURES = "the model's texture", "the photograph's pixels"
 
 
@@ -87,9 +88,12 @@ def main(arguments=None):
     for (kind, each), name in itertools.product(faces.items(), judges):
         mine, theirs = each[name][seen_too[seen]], others["photographs"][name][seen[seen_too]]
         cosines = F.normalize(mine - mine.mean(0)) @ F.normalize(theirs - theirs.mean(0)).T
-        recall = (cosines.argmax(1) == torch.arange(len(cosines))).double().mean().item()
-        similarity = cosines.diagonal().mean().item()
-        rows.append(dict(people=len(cosines), face=kind, network=name, similarity=similarity, top1=recall))
+        people = torch.arange(len(cosines))
+        resampling, row = resample_people(people, SAMPLES, seed=0), dict(people=len(people), face=kind, network=name)
+        for measure, values in (("similarity", cosines.diagonal()), ("top1", cosines.argmax(1) == people)):
+            found = resampling.mean(values, people)
+            row |= {measure: found.value, f"{measure}_low": found.low, f"{measure}_high": found.high}
+        rows.append(row)
     print(json.dumps(rows, indent=1) if options.json else pd.DataFrame(rows).round(3).to_string(index=False))
 
 

@@ -26,7 +26,19 @@ from lib.fitting import video
 from lib.fitting.colours import fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
-from lib.fitting.pose import EDGES, LIDS, PARTING, POINTS_FILE, LandmarkModel, _project, _turning
+from lib.fitting.photograph import PhotographFitter
+from lib.fitting.pose import (
+    BROWS,
+    EDGES,
+    LIDS,
+    LIPS,
+    MOUTH_CORNERS,
+    PARTING,
+    POINTS_FILE,
+    LandmarkModel,
+    _project,
+    _turning,
+)
 from lib.fitting.published import PUBLISHED, check_face_model, facts_file, is_meant_for, publish
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
@@ -209,6 +221,56 @@ def test_closed_lips_meet_in_faces_of_any_shape(model, points):
         faces = (model.vertices(shape, values) for values in (torch.from_numpy(expression).float()[None], None))
         fitted, relaxed = ((face[0, upper] - face[0, lower])[:, 1] for face in faces)
         assert (fitted - relaxed).abs().max() < 0.5  # mm
+
+
+def test_a_face_at_rest_has_the_lids_brows_and_closed_lips_of_the_photograph(model, points):
+    """What a regressor gets wrong there is no expression."""
+    upper, lower, nothing = [160, 158, 385, 387], [144, 153, 380, 373], np.zeros(80)
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(points.spread)), [*LIDS, *BROWS, *LIPS])
+    generator, errors, moved = torch.Generator().manual_seed(5), [], []
+
+    def sizes(shape):
+        """mm: opening of the eyes, height of the brows above them, height and width of the lips."""
+        x, y, _ = np.tensordot(shape, points.shape_modes, 1).T
+        opening, brow = y[upper].mean() - y[lower].mean(), y[[*BROWS]].mean() - y[[*LIDS]].mean()
+        return np.array([opening, brow, y[0] - y[17], x[MOUTH_CORNERS[1]] - x[MOUTH_CORNERS[0]]])
+
+    for _ in range(12):
+        shape = torch.randn(1, 80, generator=generator)
+        landmarks = landmarks_of(points, *posed(model, shape, None, (0.1, 0.0, 0.0)))
+        fitted, rested = points.fit(landmarks, nothing).shape, points.rest(landmarks, nothing)
+        errors.append([np.abs(sizes(each - shape[0].numpy())) for each in (fitted, rested)])
+        moved.append(np.abs(np.tensordot(rested - fitted, points.shape_modes, 1))[others].mean())
+    before, after = np.mean(errors, 0)
+    assert (after < [0.8, 0.9, 0.85, 0.95] * before).all(), (before, after)
+    assert np.mean(moved) < 0.5  # mm
+
+
+def test_a_smile_is_no_part_of_the_face_at_rest(model, points):
+    corners = points.vertices[[*MOUTH_CORNERS]]
+    wide = points.expression_modes[:, MOUTH_CORNERS[1], 0] - points.expression_modes[:, MOUTH_CORNERS[0], 0]
+    smile = torch.from_numpy(12 * wide / (wide @ wide)).float()[None]  # 12 mm
+    widths = []
+    for expression in (None, smile):
+        landmarks = landmarks_of(points, *posed(model, torch.zeros(1, 80), expression, (0.0, 0.0, 0.0)))
+        face = model.vertices(torch.from_numpy(points.rest(landmarks, np.zeros(80))).float()[None])[0, corners]
+        widths.append((face[1] - face[0]).norm().item())
+    assert abs(widths[1] - widths[0]) < 2
+
+
+def test_hair_does_not_colour_the_head(model, points):
+    fitter = object.__new__(PhotographFitter)
+    fitter.face_model, fitter.points = model, points
+    mean = model.albedo(torch.zeros(1, 20))[0].numpy()
+    hair = np.where(points.inside[:, None] < 0.5, 0.1, encode_srgb(0.8 * decode_srgb(mean))).astype(np.float32)
+    even, outside = fitter.even(hair), points.inside == 0
+    np.testing.assert_allclose(even[outside], encode_srgb(0.8 * decode_srgb(mean))[outside], atol=1e-3)
+    np.testing.assert_array_equal(even[points.inside == 1], hair[points.inside == 1])
+    freckled = hair.copy()
+    freckled[::7] *= 0.7
+    plain = points.inside * points.plain == 1
+    left = [np.std((fitter.even(freckled, share) / even)[plain]) for share in (0.0, 0.5)]
+    assert left[1] == pytest.approx(0.5 * left[0], rel=0.1)
 
 
 def test_light_is_found_beneath_hair():

@@ -216,6 +216,24 @@ def test_plain_skin_has_neither_hair_nor_glasses_and_other_parts_may_be_as_dark(
     assert darkness[0.0] < 0.4 and darkness[1.0] > 0.5
 
 
+@pytest.mark.parametrize("grey", [20, 235])
+def test_a_photograph_on_which_little_skin_looks_like_skin_gives_the_models_texture(model, grey):
+    """A cap and its shadow, a face half in the sun."""
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    albedo[np.hypot(x, y + 75) < 12] = 0.5
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    where, places = model.atlas.spread(vertices), places_of(mirror_vertices(np.stack([x, y, 0 * x], 1)), plain=1.0)
+    mark, contrasts = np.hypot(where[..., 0], where[..., 1] + 75), []
+    for rows in (100, 170):
+        spoilt = photograph.copy()
+        spoilt[:rows] = grey
+        start = np.full_like(albedo, 0.6)
+        made = photo_texture(model.atlas, vertices, camera, spoilt, light, start, places).picture / 255
+        contrasts.append(made[(mark > 20) & (mark < 25)].mean() - made[mark < 6].mean())
+    assert contrasts[0] > 0.05 and abs(contrasts[1]) < 0.01
+
+
 def test_a_dark_face_beyond_the_photographs_edge_is_the_models(model):
     albedo = np.full((model.vertex_count, 3), 0.25)
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)

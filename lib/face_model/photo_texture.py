@@ -29,6 +29,9 @@ TURNED = 0.5, 0.8
 second one only what `Places` says."""
 GROWTH, SOFTNESS = 9, 15
 """Texels, odd: what is left out grows by half of the first, and its edge is blurred over the second."""
+TRUSTED = 0.5, 0.85
+"""Shares of the plain skin that looks like skin: up to the first one, light or a cap spoil the whole photograph, and
+the texture is the model's."""
 SMOOTH, POOLED = 40, 4
 """Texels: standard deviation of what is too smooth to be anything but light; it is computed on so much smaller maps."""
 DARK = 0.02  # linear: what two colours differ by at least counts little
@@ -55,7 +58,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance and by what
     this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
     than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, whose
-    colour is first scaled to the photograph's. Returns a `Texture`.
+    colour is first scaled to the photograph's. Where much of the skin does not look like skin, all of it does. Returns
+    a `Texture`.
 
     Parameters
     ----------
@@ -106,13 +110,17 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     if sure.any():
         gain = np.median((own[0][sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
         model = model * gain.clip(1 / LARGEST_GAIN, LARGEST_GAIN)
-    texture = encode_srgb(model)
-    for colours, weight, plain in (other, own):
+    layers, shares = [], []
+    for colours, weight, plain in (own, other):
         ratio = np.log((colours + DARK) / (model + DARK))
         like, like_skin = _likeness(ratio, plain)
         even = ((colours + DARK) / np.exp(_uneven_light(ratio, weight * like_skin)) - DARK).clip(0, 1)
-        weight = (weight * like)[..., None]
-        texture = weight * encode_srgb(even) + (1 - weight) * texture
+        layers.append((encode_srgb(even), weight * like))
+        shares.append((weight * plain * like_skin).sum() / (weight * plain).sum().clip(1e-9))
+    texture, trust = encode_srgb(model), _ramp(shares[0], *TRUSTED)
+    for colours, weight in reversed(layers):
+        weight = trust * weight[..., None]
+        texture = weight * colours + (1 - weight) * texture
     return Texture(atlas, to_uint8(texture))
 
 

@@ -20,6 +20,9 @@ from lib.rendering.vertices import unit_normals, vertex_stage
 
 EVERY = 5
 """Colours are fitted to one of so many pixels."""
+EVEN = 0.5
+"""Under a photograph's pixels, the share of how plain skin differs from the average skin's pattern that is taken for
+light: the pixels show the rest."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,24 @@ class PhotographFitter:
         overlay = seen.overlay(seen.surface + corrected, light, portrait)
         return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
 
+    def even(self, albedo, share=0.0):
+        """Give skin beyond the landmarks the colour of that within, and plain skin a share of it: albedo (N, 3), sRGB.
+
+        Hair hides the former in most photographs, and regressors take the hair's colour for the skin's.
+        """
+        mean = decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
+        plain, inside = self.points.plain, self.points.inside
+        skin, within = plain * inside > 0.5, (inside * (1 - share * plain))[:, None]
+        beyond = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
+        return (within * albedo + (1 - within) * beyond).astype(albedo.dtype)
+
     def texture(self, fit, albedo, pixels, crop, detected):
         """Make the `Texture` of a fitted photograph's own pixels (`photo_texture`).
 
         `albedo` (N, 3) is the model's; `pixels`, `crop` and `detected` as the portrait of `explain`.
         """
         camera, triangles = np.linalg.inv(similarity(crop, detected)) @ fit.camera, self.face_model.triangles.numpy()
-        scene = fit.vertices, camera, pixels, fit.irradiance(triangles), albedo
+        scene = fit.vertices, camera, pixels, fit.irradiance(triangles), self.even(albedo, EVEN)
         return photo_texture(self.face_model.atlas, *scene, self._places)
 
     @cached_property

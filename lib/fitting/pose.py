@@ -28,6 +28,7 @@ EDGES = INNER_LIPS | OUTER_LIPS | LIDS
 the edges: they lie on the eyeballs behind the lids, and leave closed lips 4 mm apart."""
 CORNERS = (78, 308, 61, 291, 33, 133, 362, 263)
 """Of mouth and eyes, among the `EDGES`: the landmark is the vertex."""
+MOUTH_CORNERS, EYE_CORNERS = (61, 291), (33, 263)
 EDGE_SPREAD, INNER_LIP_SPREAD = 0.01, 0.006
 """In place of the file's `spread`: edges are seen better on photographs than on renders, which have no lashes."""
 PARTING = [81, 13, 311], [178, 14, 402]
@@ -46,6 +47,14 @@ FARTHEST_PLACE = 8.0
 """mm: a face model whose mean face has no vertex so near to the places is another one."""
 CORRELATION = 1.5
 """Errors of neighbouring landmarks are alike: all together tell no more than if each had this many times its spread."""
+BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
+LIPS = (*INNER_LIPS, *OUTER_LIPS)
+SMILE = (0.56, 0.60)
+"""Closed mouths wider than the first, in distances between the eyes' outer corners, smile in part; than the second,
+wholly."""
+REST_SPREAD, HOLD_SPREAD, LARGEST_REST = 0.5, 1.5, 3.0
+"""mm: how exactly a face at rest has the photograph's lids, brows and lips, and its own other landmarks; how far the
+former may move at most."""
 SHAPE_VARIANCE = 0.017
 """Of each coefficient about what the regressor gives; far less than it errs by, since the landmarks of a face err in
 the same way in all its photographs. With four times as much the shapes of simulated people come out 4 % worse."""
@@ -167,6 +176,26 @@ class LandmarkModel:
         scale, distance, residual = np.exp(log_scale), np.exp(log_distance), np.linalg.norm(error, axis=1).mean() / size
         shape = shape + moved if variance else shape
         return Pose(rotation, centre, place, float(scale), float(distance), expression, shape, float(residual))
+
+    def rest(self, landmarks, shape):
+        """Correct what the regressor gives: the shape (S,) of the face at rest behind landmarks (468, 2), as in `fit`.
+
+        Lids and brows are at rest in most photographs, and lips where they are closed and do not smile. Regressed
+        shapes err there, and an expression makes up for it: it becomes part of the shape, as far as the face model
+        thinks likely.
+        """
+        pose, moving = self.fit(landmarks, shape), np.zeros(len(self.mean))
+        moved = np.tensordot(pose.expression, self.expression_modes, 1)
+        face = self.mean + np.tensordot(pose.shape, self.shape_modes, 1) + moved
+        mouth, eyes = (np.linalg.norm(np.subtract(*face[[*pair]])) for pair in (MOUTH_CORNERS, EYE_CORNERS))
+        moving[[*LIDS, *BROWS]] = 1
+        if lips_closed(landmarks, CLOSED * np.hypot(*np.subtract(*CROP.points[:2]))):
+            moving[[*LIPS]] = np.interp(mouth / eyes, SMILE, (1, 0))
+        spread = np.where(moving > 0, REST_SPREAD, HOLD_SPREAD)[:, None]
+        spread[[*BESIDE_EDGES]] = np.inf
+        wanted = LARGEST_REST * np.tanh(moved / LARGEST_REST) * moving[:, None] / spread
+        modes = (self.shape_modes / spread).reshape(len(shape), -1)
+        return pose.shape + np.linalg.solve(modes @ modes.T + np.eye(len(shape)), modes @ wanted.ravel())
 
 
 def _beyond(points, others):

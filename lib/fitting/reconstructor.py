@@ -102,7 +102,8 @@ class Reconstructor:
             return [self._face(coefficients[number]) for number in range(len(records))]
         faces, landmarks = [], self.fitter.landmarks(pictures["landmarks"])
         for number, record in enumerate(records):
-            pose = self.fitter.points.fit(landmarks[number], coefficients.shape[number].double().numpy())
+            shape = self.fitter.points.rest(landmarks[number], coefficients.shape[number].double().numpy())
+            pose = self.fitter.points.fit(landmarks[number], shape, variance=0)
             fitted = replace(coefficients[number], shape=torch.from_numpy(pose.shape).float())
             own = {name: crops[number : number + 1] for name, crops in pictures.items()}
             faces.append(self._face(fitted, [pose], [record], own))
@@ -124,7 +125,7 @@ class Reconstructor:
         if not self.fitter:
             return coefficients, []
         points, landmarks = self.fitter.points, self.fitter.landmarks(pictures["landmarks"])
-        shape = np.mean([points.fit(each, coefficients.shape.double().numpy()).shape for each in landmarks], 0)
+        shape = np.mean([points.rest(each, coefficients.shape.double().numpy()) for each in landmarks], 0)
         poses = [points.fit(each, shape, variance=0) for each in landmarks]
         return replace(coefficients, shape=torch.from_numpy(shape).float()), poses
 
@@ -140,6 +141,8 @@ class Reconstructor:
             coefficients = replace(coefficients, texture=torch.stack(textures).mean(0))
         vertices, albedo = model.vertices(coefficients.shape[None]), model.albedo(coefficients.texture[None])
         colours, texture = albedo[0].numpy(), None
+        if fits:
+            colours = self.fitter.even(colours)
         if fits and self.photo_textured:
             best = min(range(len(fits)), key=lambda number: abs(fits[number].pose.angles[0]))
             texture = self.fitter.texture(fits[best], colours, pictures["pixels"][best], PIXELS, points[best])

@@ -373,6 +373,21 @@ def test_hidden_pixels_do_not_colour_the_face():
     assert np.abs(irradiance(normals, found) / irradiance(normals, light) - 1).mean() < 0.03
 
 
+def test_pixels_of_a_photograph_that_nothing_explains_count_less():
+    """Hard shadows and caps are no texture."""
+    random = np.random.default_rng(4)
+    normals, surface = np.array([[0, 0, 1.0]]).repeat(6000, 0), random.uniform(0.5, 0.6, (6000, 3))
+    modes, true = 0.003 * random.normal(size=(8, 6000, 3)), random.normal(size=8)
+    light = np.array([[0.8], *[[0.0]] * 8]) * np.ones(3)
+    shown = surface + np.tensordot(true, modes, 1)
+    shares = []
+    for error in (0.0, 0.15):
+        spoilt = (shown + error * random.normal(size=(6000, 1))).clip(0.05, 0.95)
+        pixels = encode_srgb(decode_srgb(spoilt) * irradiance(normals, light))
+        shares.append(fit_colours(modes, surface, normals, pixels, *NEITHER)[0] @ true / (true @ true))
+    assert 0.6 < shares[0] < 0.85 and shares[1] < 0.75 * shares[0]
+
+
 def test_hue_and_brightness_of_a_photograph_are_shared_by_skin_and_light():
     """The camera's white balance is trusted in half, its exposure in a smaller part."""
     random, up = np.random.default_rng(3), np.array([[0.8], [0.2], [-0.1], [0.2], *[[0.0]] * 5])

@@ -13,7 +13,9 @@ from lib.fitting.light import fit_light, irradiance, robust_weights
 COMPONENTS = 100
 PENALTY = 1e-5
 """On squared coefficients beside the mean squared error of a pixel (sRGB): neighbouring pixels err alike, by shadows,
-hair and landmarks that are a little off, so that all together count as a few hundred with a deviation of 0.06."""
+hair and landmarks that are a little off, so that all together count as a few hundred with the usual error."""
+USUAL_ERROR = 0.06
+"""Of a pixel (sRGB). Where what is left is larger, by hard shadows or a cap, the pixels count less."""
 MEAN_PENALTY = 1.0
 """On the squared distance of the mean colour from what is expected of it."""
 USUAL, EXPOSURE, BALANCE = 0.9, 0.4, 0.5
@@ -53,7 +55,7 @@ def fit_colours(modes, surface, normals, pixels, lips, irises):
         brightness = pixels.mean(1)
         irises = irises & (brightness <= np.median(brightness[irises]))
     columns = modes.reshape(len(modes), -1).astype(float)
-    stiffness = PENALTY * np.eye(len(modes)) + MEAN_PENALTY * mean @ mean.T
+    prior, held = PENALTY * np.eye(len(modes)), MEAN_PENALTY * mean @ mean.T
     for _ in range(ROUNDS):
         received = irradiance(normals, light)
         wanted = encode_srgb((decode_srgb(pixels) / received.clip(1e-3)).clip(0, 1)) - surface
@@ -65,9 +67,11 @@ def fit_colours(modes, surface, normals, pixels, lips, irises):
         for own, share in ((counted & lips, LIPS), (counted & irises, IRISES)):
             if own.any():
                 weights[own] = share * robust_weights(np.linalg.norm(rest[own] - np.median(rest[own], 0), axis=1))
-        weighted = columns * np.repeat(weights / weights.sum(), 3)
+        weights = weights / weights.sum()
+        excess = max(1.0, weights @ (rest**2).mean(1) / USUAL_ERROR**2)
+        weighted = columns * np.repeat(weights, 3)
         change = np.linalg.solve(
-            weighted @ columns.T + stiffness, weighted @ wanted.ravel() + MEAN_PENALTY * mean @ expected
+            weighted @ columns.T + excess * prior + held, weighted @ wanted.ravel() + MEAN_PENALTY * mean @ expected
         )
         light = fit_light((surface + (change @ columns).reshape(-1, 3)).clip(0, 1), normals, pixels)
     return change, light

@@ -258,14 +258,20 @@ def test_a_smile_is_no_part_of_the_face_at_rest(model, points):
     assert abs(widths[1] - widths[0]) < 2
 
 
+def mean_height(model):
+    return model.vertices(torch.zeros(1, model.shape_dimension))[0, :, 1].numpy()
+
+
 def test_hair_does_not_colour_the_head(model, points):
     fitter = object.__new__(PhotographFitter)
     fitter.face_model, fitter.points = model, points
     mean = model.albedo(torch.zeros(1, 20))[0].numpy()
     hair = np.where(points.inside[:, None] < 0.5, 0.1, encode_srgb(0.8 * decode_srgb(mean))).astype(np.float32)
-    even, outside = fitter.even(hair), points.inside == 0
+    even, outside = fitter.even(hair), points.under_hair == 1
     np.testing.assert_allclose(even[outside], encode_srgb(0.8 * decode_srgb(mean))[outside], atol=1e-3)
-    np.testing.assert_array_equal(even[points.inside == 1], hair[points.inside == 1])
+    np.testing.assert_array_equal(even[points.under_hair == 0], hair[points.under_hair == 0])
+    chin = mean_height(model)[model.landmarks["ibug.09"]]
+    assert outside.any() and not points.under_hair[(points.inside == 1) | (mean_height(model) < chin)].any()
     freckled = hair.copy()
     freckled[::7] *= 0.7
     plain = points.inside * points.plain == 1

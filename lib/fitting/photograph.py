@@ -99,15 +99,15 @@ class PhotographFitter:
         return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
 
     def even(self, albedo, share=0.0):
-        """Give skin beyond the landmarks the colour of that within, and plain skin a share of it: albedo (N, 3), sRGB.
+        """Give skin under hair the colour of the face's, and plain skin a share of it: albedo (N, 3), sRGB in [0, 1].
 
-        Hair hides the former in most photographs, and regressors take the hair's colour for the skin's.
+        Regressors take the hair's colour for that of the skin under it.
         """
         mean = decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
-        plain, inside = self.points.plain, self.points.inside
-        skin, within = plain * inside > 0.5, (inside * (1 - share * plain))[:, None]
-        beyond = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
-        return (within * albedo + (1 - within) * beyond).astype(albedo.dtype)
+        plain = self.points.plain * self.points.inside
+        skin, own = plain > 0.5, ((1 - self.points.under_hair) * (1 - share * plain))[:, None]
+        average = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
+        return (own * albedo + (1 - own) * average).astype(albedo.dtype)
 
     def texture(self, fit, albedo, pixels, crop, detected):
         """Make the `Texture` of a fitted photograph's own pixels (`photo_texture`).

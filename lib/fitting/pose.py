@@ -62,6 +62,8 @@ USUAL_DISTANCE, DISTANCE_SPREAD = 900.0, 0.35
 """mm, and the standard deviation of its logarithm."""
 ABOVE_BROW, BELOW_BROW, BESIDE_LIDS, ABOVE_MOUSTACHE = (7.0, 12.0), (12.0, 16.0), (3.0, 6.0), (0.0, 5.0)
 """mm from the mean face's brows, lids and end of the nose: plain skin begins, and there is nothing else."""
+ABOVE_BEARD = (0.0, 40.0)
+"""mm from the end of the nose: the skin beyond the landmarks belongs to a beard, and to hair."""
 PUPILS, IRIS = ("right.eye.pupil.center", "left.eye.pupil.center"), (1.5, 5.0)
 """mm from the pupil's centre, where an iris is on most faces."""
 FADE = 12.0
@@ -106,8 +108,8 @@ class LandmarkModel:
     """A face model over the landmarks of `lib.fitting.face_mesh` alone; StudyError where its mean face is another.
 
     For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge,
-    `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye. `lips` and `irises` (N,) tell which vertices
-    are those.
+    `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye, `under_hair` (N,) beyond the landmarks and
+    above beards. `lips` and `irises` (N,) tell which vertices are those.
     """
 
     @torch.no_grad()
@@ -128,6 +130,8 @@ class LandmarkModel:
         apart = torch.cdist(mean, mean[face_model.landmark_vertices(PUPILS)]).min(1).values
         self.irises = ((apart > IRIS[0]) & (apart < IRIS[1])).numpy()
         self.plain = _plain(mean, places)
+        height = mean[:, 1] - places[UNDER_NOSE, 1]
+        self.under_hair = (1 - self.inside) * np.interp(height, ABOVE_BEARD, (0, 1))
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean = relaxed[self.vertices]
         self.mean[[*EDGES], 1] += file["heights"]

@@ -68,6 +68,17 @@ def describe(photographs, judges, reconstructors):
     return found, torch.tensor(there)
 
 
+def compare(mine, theirs):
+    """Similarity and top-1 recall of descriptors (N, E) of N people with others of the same, and intervals: dict."""
+    cosines = F.normalize(mine - mine.mean(0)) @ F.normalize(theirs - theirs.mean(0)).T
+    people = np.arange(len(cosines))
+    resampling, row = resample_people(people, SAMPLES, seed=0), dict(people=len(people))
+    for measure, values in (("similarity", cosines.diagonal().numpy()), ("top1", cosines.argmax(1).numpy() == people)):
+        found = resampling.mean(values, people)
+        row |= {measure: found["value"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
+    return row
+
+
 @torch.inference_mode()
 def main(arguments=None):
     """Measure and print a table."""
@@ -87,13 +98,7 @@ def main(arguments=None):
     rows = []
     for (kind, each), name in itertools.product(faces.items(), judges):
         mine, theirs = each[name][seen_too[seen]], others["photographs"][name][seen[seen_too]]
-        cosines = F.normalize(mine - mine.mean(0)) @ F.normalize(theirs - theirs.mean(0)).T
-        people = torch.arange(len(cosines))
-        resampling, row = resample_people(people, SAMPLES, seed=0), dict(people=len(people), face=kind, network=name)
-        for measure, values in (("similarity", cosines.diagonal()), ("top1", cosines.argmax(1) == people)):
-            found = resampling.mean(values, people)
-            row |= {measure: found.value, f"{measure}_low": found.low, f"{measure}_high": found.high}
-        rows.append(row)
+        rows.append(dict(face=kind, network=name) | compare(mine, theirs))
     print(json.dumps(rows, indent=1) if options.json else pd.DataFrame(rows).round(3).to_string(index=False))
 
 

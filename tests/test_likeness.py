@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from histograms import histogram
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.other_photograph import compare
 from lib.evaluation.likeness import (
     CENTRES,
     EDGES,
@@ -162,3 +164,13 @@ def test_random_recall_agrees_with_chance():
     ]
     assert random_recall(["a", "g"], photographs, 2).mean() == pytest.approx(np.mean(hits), abs=0.01)
     assert random_recall(["a"], photographs, 10) == 1
+
+
+def test_faces_and_other_photographs_of_the_same_people_are_compared_without_what_all_of_a_kind_share():
+    shared, people = torch.tensor([[5.0, 0, 0, 0], [0, 7.0, 0, 0]]), torch.eye(4)[:, [2, 3, 1, 0]]
+    alike = compare(people + shared[0], 2 * people + shared[1])
+    assert alike["people"] == 4 and alike["top1"] == 1 and alike["similarity_low"] == pytest.approx(1)
+    mixed = compare(people, people[[0, 1, 3, 2]])
+    # cosines of centred axes are -1/3
+    assert mixed["top1"] == 0.5 and mixed["similarity"] == pytest.approx((2 - 2 / 3) / 4)
+    assert mixed["similarity_low"] < mixed["similarity"] < mixed["similarity_high"]

@@ -76,8 +76,9 @@ def difference_table(runs):
 
 def _numbers(runs):
     """All runs' values of each measure, one row after the other, by regressor; NaN: not measured."""
-    numbers = pd.concat([pd.DataFrame(run) for run in runs.values()])
-    return numbers[numbers.index.isin(list(SUMMARY))]
+    known = {measure for run in runs.values() for summary in run.values() for measure in summary}
+    measures = [measure for measure in SUMMARY if measure in known]
+    return pd.concat([pd.DataFrame(run, measures, dtype=float) for run in runs.values()])
 
 
 def _table(numbers, text):

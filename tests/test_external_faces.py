@@ -107,9 +107,10 @@ def test_a_landmarks_file_is_used(tmp_path, faces, model):
     placed = place_meshes({"a": read_mesh(path, with_colours=True)}, model, landmarks)["a"]
     assert placed.landmarks == {name: tuple(group) for name, group in zip(LANDMARK_NAMES, vertices)}
     assert np.linalg.norm(placed.mesh.vertices - people[0].vertices, axis=1).mean() < 8
-    (tmp_path / "landmarks.json").write_text('{"left_eye": [3]}')
-    with pytest.raises(StudyError, match="right_eye, left_eye, right_mouth, left_mouth, nose_tip"):
-        read_landmarks(tmp_path)
+    for wrong in ('{"left_eye": [3]}', "[1, 2, 3, 4, 5]", "null", "no JSON"):
+        (tmp_path / "landmarks.json").write_text(wrong)
+        with pytest.raises(StudyError, match="right_eye, left_eye, right_mouth, left_mouth, nose_tip"):
+            read_landmarks(tmp_path)
 
 
 def photographed():

@@ -62,6 +62,9 @@ def test_what_a_run_lacks_is_left_blank():
     del several[1, 1]["no_batch"]
     assert spread_table(several).loc[TITLE, "no_batch"] == ""
     assert difference_table(several).loc[TITLE, "no_batch"] == ""
+    several = runs([0.5, 0.6], [0.5, 0.6])
+    del several[1, 1]["full"][next(iter(several[1, 1]["full"]))]
+    assert spread_table(several).loc[TITLE, "full"] == difference_table(several).loc[TITLE, "no_batch"] == ""
 
 
 def test_experiments_that_differ_by_more_than_seeds_do_not_count():

@@ -163,7 +163,10 @@ def read_landmarks(folder):
     path = folder / LANDMARKS_FILE
     if not path.is_file():
         return None
-    points = read_points(path)
+    try:
+        points = read_points(path)
+    except StudyError:  # its advice is for another command
+        points = {}
     if not all(name in points and points[name].dtype.kind == "i" for name in LANDMARK_NAMES):
         raise StudyError(f"{path} must map each of {', '.join(LANDMARK_NAMES)} to vertex numbers, counted from 0")
     return {name: tuple(points[name].ravel()) for name in LANDMARK_NAMES}

@@ -110,15 +110,15 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     if sure.any():
         gain = np.median((own[0][sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
         model = model * gain.clip(1 / LARGEST_GAIN, LARGEST_GAIN)
-    layers, shares = [], []
+    layers = []
     for colours, weight, plain in (own, other):
         ratio = np.log((colours + DARK) / (model + DARK))
         like, like_skin = _likeness(ratio, plain)
         even = ((colours + DARK) / np.exp(_uneven_light(ratio, weight * like_skin)) - DARK).clip(0, 1)
-        layers.append((encode_srgb(even), weight * like))
-        shares.append((weight * plain * like_skin).sum() / (weight * plain).sum().clip(1e-9))
-    texture, trust = encode_srgb(model), _ramp(shares[0], *TRUSTED)
-    for colours, weight in reversed(layers):
+        layers.append((encode_srgb(even), weight * like, like_skin))
+    skin, texture = own[1] * own[2], encode_srgb(model)
+    trust = _ramp((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
+    for colours, weight, _ in reversed(layers):
         weight = trust * weight[..., None]
         texture = weight * colours + (1 - weight) * texture
     return Texture(atlas, to_uint8(texture))

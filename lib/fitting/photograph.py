@@ -98,24 +98,25 @@ class PhotographFitter:
         overlay = seen.overlay(seen.surface + corrected, light, portrait)
         return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
 
-    def even(self, albedo, share=0.0):
-        """Give skin under hair the colour of the face's, and plain skin a share of it: albedo (N, 3), sRGB in [0, 1].
+    def even(self, albedo):
+        """Give skin under hair, which regressors take for hair, the face's colour: albedo (N, 3), sRGB in [0, 1]."""
+        return self._blend(albedo, self.points.under_hair)
 
-        Regressors take the hair's colour for that of the skin under it.
-        """
+    def _blend(self, albedo, share):
+        """Blend a share (N,) of the average skin's pattern, in the colour of this face, into an albedo (N, 3)."""
         mean = decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
-        plain = self.points.plain * self.points.inside
-        skin, own = plain > 0.5, ((1 - self.points.under_hair) * (1 - share * plain))[:, None]
+        skin = self.points.plain * self.points.inside > 0.5
         average = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
-        return (own * albedo + (1 - own) * average).astype(albedo.dtype)
+        return (albedo + share[:, None] * (average - albedo)).astype(albedo.dtype)
 
     def texture(self, fit, albedo, pixels, crop, detected):
         """Make the `Texture` of a fitted photograph's own pixels (`photo_texture`).
 
-        `albedo` (N, 3) is the model's; `pixels`, `crop` and `detected` as the portrait of `explain`.
+        `albedo` (N, 3) is the model's, evened; `pixels`, `crop` and `detected` are as the portrait of `explain`.
         """
         camera, triangles = np.linalg.inv(similarity(crop, detected)) @ fit.camera, self.face_model.triangles.numpy()
-        scene = fit.vertices, camera, pixels, fit.irradiance(triangles), self.even(albedo, EVEN)
+        albedo = self._blend(albedo, EVEN * self.points.plain * self.points.inside)
+        scene = fit.vertices, camera, pixels, fit.irradiance(triangles), albedo
         return photo_texture(self.face_model.atlas, *scene, self._places)
 
     @cached_property

@@ -47,7 +47,7 @@ def reconstruct_video(clip, folder, reconstructor):
     poses = smooth(poses, SMOOTHING * rate)
     with torch.inference_mode():
         vertices = model.vertices(coefficients.shape[None])[0].numpy()
-        albedo = model.albedo(coefficients.texture[None])[0].numpy()
+        albedo = reconstructor.fitter.even(model.albedo(coefficients.texture[None])[0].numpy())
     save_mesh(mesh, vertices, albedo, model.triangles.numpy(), model.atlas and model.atlas.bake(albedo))
     frames = []
     write_atomically(video, lambda part: frames.extend(_draw(clip, part, poses, albedo, reconstructor.fitter)))

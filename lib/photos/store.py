@@ -69,7 +69,9 @@ def load_feature_store(folder):
     if not (folder / INDEX_FILE).is_file():
         raise StudyError(f"{folder} is not a feature store ({INDEX_FILE} is missing): run the photos stage.")
     index = pd.read_parquet(folder / INDEX_FILE)
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+    prefixes = CROPS, FEATURES_PREFIX, DESCRIPTORS_PREFIX
+    files = [path for path in folder.glob("*.npy") if path.stem.startswith(prefixes)]
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in files}
     features, descriptors = (
         {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
         for prefix in (FEATURES_PREFIX, DESCRIPTORS_PREFIX)

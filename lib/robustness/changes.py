@@ -74,7 +74,9 @@ def change_pixels(image, points, kind, strength):
     if kind == DARKNESS.name:
         # light is proportional to about the 2.2th power of sRGB; 8 bits are all that a photograph keeps of it
         return np.rint(image * 2 ** (-strength / 2.2) * 255) / 255
-    return image**strength  # `GAMMA`, the tone curve
+    if kind == GAMMA.name:
+        return image**strength  # the tone curve
+    raise KeyError(kind)
 
 
 def _cover(image, points, share):

@@ -58,8 +58,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance and by what
     this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
     than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, whose
-    colour is first scaled to the photograph's. Where much of the skin does not look like skin, all of it does. Returns
-    a `Texture`.
+    colour is first scaled to the photograph's. So does the whole texture where little skin looks like skin (`TRUSTED`).
+    Returns a `Texture`.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ USUAL_DISTANCE, DISTANCE_SPREAD = 900.0, 0.35
 ABOVE_BROW, BELOW_BROW, BESIDE_LIDS, ABOVE_MOUSTACHE = (7.0, 12.0), (12.0, 16.0), (3.0, 6.0), (0.0, 5.0)
 """mm from the mean face's brows, lids and end of the nose: plain skin begins, and there is nothing else."""
 ABOVE_BEARD = (0.0, 40.0)
-"""mm from the end of the nose: the skin beyond the landmarks belongs to a beard, and to hair."""
+"""mm above the end of the nose: what lies beyond the landmarks is a beard up to the first one, hair from the second."""
 PUPILS, IRIS = ("right.eye.pupil.center", "left.eye.pupil.center"), (1.5, 5.0)
 """mm from the pupil's centre, where an iris is on most faces."""
 FADE = 12.0
@@ -185,8 +185,8 @@ class LandmarkModel:
         """Correct what the regressor gives: the shape (S,) of the face at rest behind landmarks (468, 2), as in `fit`.
 
         Lids and brows are at rest in most photographs, and lips where they are closed and do not smile. Regressed
-        shapes err there, and an expression makes up for it: it becomes part of the shape, as far as the face model
-        thinks likely.
+        shapes err there, and the fitted expression makes up for it. This part of the expression moves into the shape,
+        as far as the face model's prior allows.
         """
         pose, moving = self.fit(landmarks, shape), np.zeros(len(self.mean))
         moved = np.tensordot(pose.expression, self.expression_modes, 1)

@@ -1,4 +1,4 @@
-"""Stage 1 of training: synthetic faces, as features of a render and the coefficients behind it, alone (paper 3.3)."""
+"""Stage 1 of training (paper 3.3): synthetic faces alone, each as the features and the coefficients of a render."""
 
 import time
 from dataclasses import asdict, dataclass

@@ -1,10 +1,10 @@
 """Is the face of one photograph the person of another one?
 
-    python -m benchmarks.other_photograph [FOLDER] [--held-out] [--people 52] [--json]
+    python -m benchmarks.other_photograph [FOLDER] [--held-out] [--photographs 1] [--people 52] [--json]
 
 FOLDER has one sub-folder per person; `--held-out` leaves out those whom the study's split trains on. A face is made of
-the first photograph of each and drawn from the front, with the model's texture and with the photograph's pixels. Two
-networks that took part in no training compare it with the second photograph of everybody. Descriptors are centred on
+the first `--photographs` of each and drawn from the front, with the model's texture and with the photographs' pixels.
+Two networks that took part in no training compare it with the next photograph of everybody. Descriptors are centred on
 the mean of their own kind: photographs, and the faces of each texture. Intervals (95 %) are over people.
 """
 
@@ -30,40 +30,41 @@ from lib.photos.store import TEST, split_people
 from lib.recognition.network import load_network
 from lib.rendering.renderer import frontal_scene, render_meshes
 
-BATCH, SAMPLES = 16, 2000
-TEXTURES = "the model's texture", "the photograph's pixels"
+SAMPLES = 2000
 
 
-def pairs_of(folder, params, held_out):
-    """The first two photographs of each person who has two: list of pairs."""
+def photographs_of(folder, count, params, held_out):
+    """The first photographs, so many, of each person who has them: list of lists."""
     photographs = [one for one in read_folder(folder) if not one.problem]
     split = split_people(pd.Series([one.person for one in photographs]), params.photos.test_people, params.photos.seed)
     people = itertools.groupby(sorted(photographs, key=lambda one: (one.person, one.name)), lambda one: one.person)
-    pairs = [list(group)[:2] for person, group in people if not held_out or split[person] == TEST]
-    return [pair for pair in pairs if len(pair) == 2]
+    groups = [list(group)[:count] for person, group in people if not held_out or split[person] == TEST]
+    return [group for group in groups if len(group) == count]
 
 
-def describe(photographs, judges, reconstructors):
-    """Describe the photographs (kind "photographs"), and by kind the faces that the reconstructors make of them.
+def describe(people, judges, reconstructors):
+    """Describe the first of each person's photographs (kind "photographs"), and the faces that reconstructors make.
 
-    Returns descriptors by kind and network, of the photographs with a face, and which have one, (N,) bool.
+    `people` are lists of photographs, `reconstructors` by kind: a Reconstructor, and of how many it makes a face.
+    Returns descriptors by kind and network, of the people with a face, and who has one, (N,) bool.
     """
     framings = {f"judge {name}": judge.crop for name, judge in judges.items()}
-    for reconstructor in reconstructors.values():
+    for reconstructor, _ in reconstructors.values():
         framings |= reconstructor.framings
     found, there = {kind: {name: [] for name in judges} for kind in ("photographs", *reconstructors)}, []
-    for records, pictures in iterate_face_crops(photographs, framings, BATCH, workers=0):
-        there += [not record["reason"] for record in records]
+    for photographs in people:
+        ((records, pictures),) = iterate_face_crops(photographs, framings, len(photographs), workers=0)
         records = [record for record in records if not record["reason"]]
-        for name, judge in judges.items():
-            found["photographs"][name].append(judge.descriptor(to_tensor(pictures[f"judge {name}"]))[1])
-        for kind, reconstructor in reconstructors.items() if records else ():
-            faces, model = reconstructor.faces(records, pictures), reconstructor.face_model
-            vertices, albedo = (np.stack([getattr(face, part) for face in faces]) for part in ("vertices", "albedo"))
-            mesh = torch.from_numpy(vertices), torch.from_numpy(albedo), model.triangles, model.alignment_vertices
+        there.append(bool(records))
+        for name, judge in judges.items() if records else ():
+            found["photographs"][name].append(judge.descriptor(to_tensor(pictures[f"judge {name}"][:1]))[1])
+        for kind, (reconstructor, count) in reconstructors.items() if records else ():
+            first = {name: crops[:count] for name, crops in pictures.items()}
+            face, model = reconstructor.face_of_person(records[:count], first), reconstructor.face_model
+            vertices, albedo = (torch.from_numpy(values)[None] for values in (face.vertices, face.albedo))
             for name, judge in judges.items():
-                drawn = render_meshes(*mesh, frontal_scene(len(faces)), judge.crop)
-                found[kind][name].append(judge.descriptor(drawn)[1])
+                mesh = vertices, albedo, model.triangles, model.alignment_vertices
+                found[kind][name].append(judge.descriptor(render_meshes(*mesh, frontal_scene(1), judge.crop))[1])
     found = {kind: {name: torch.cat(parts) for name, parts in each.items()} for kind, each in found.items()}
     return found, torch.tensor(there)
 
@@ -85,16 +86,23 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default="data/photos/simulated")
     parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--photographs", type=int, default=1, help="of which each face is made")
     parser.add_argument("--people", type=int, default=52, help="at most")
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
     options = parser.parse_args(arguments)
     params = load_params(PARAMS_FILE)
     names = params.networks.evaluation, params.networks.second_evaluation
     judges = {name: load_network(name, paths.NETWORKS) for name in names}
-    reconstructor = load_reconstructor()
-    reconstructors = dict(zip(TEXTURES, (replace(reconstructor, photo_textured=False), reconstructor)))
-    first, second = zip(*pairs_of(options.folder, params, options.held_out)[: options.people])
-    (faces, seen), (others, seen_too) = describe(first, judges, reconstructors), describe(second, judges, {})
+    reconstructor, count = load_reconstructor(), options.photographs
+    reconstructors = {
+        "the model's texture": (replace(reconstructor, photo_textured=False), count),
+        "the photographs' pixels": (reconstructor, count),
+    } | ({"the first photograph's pixels": (reconstructor, 1)} if count > 1 else {})
+    groups = photographs_of(options.folder, count + 1, params, options.held_out)[: options.people]
+    (faces, seen), (others, seen_too) = (
+        describe([group[:-1] for group in groups], judges, reconstructors),
+        describe([group[-1:] for group in groups], judges, {}),
+    )
     rows = []
     for (kind, each), name in itertools.product(faces.items(), judges):
         mine, theirs = each[name][seen_too[seen]], others["photographs"][name][seen[seen_too]]

@@ -463,6 +463,23 @@ def test_the_photographs_pixels_make_the_texture(photograph, regressor, tmp_path
     assert textures[0].shape == textures[1].shape and 0.5 < np.abs(textures[1] - textures[0]).mean() < 40
 
 
+def test_several_photographs_of_a_person_make_one_texture(photograph, regressor, tmp_path):
+    """Twice the same photograph gives its texture; in another photograph the same face is lit from the side."""
+    shade, textures = np.linspace(0.45, 1, 300)[:, None], []
+    (tmp_path / "others").mkdir()
+    for name, picture in (("again", 1.0), ("shaded", shade)):
+        pixels = np.asarray(Image.open(photograph[0])) * picture
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"others/{name}.png")
+    for number, others in enumerate(([], ["again"], ["shaded"], ["shaded", "again"])):
+        files, folder = [photograph[0], *(tmp_path / f"others/{name}.png" for name in others)], tmp_path / str(number)
+        arguments = ["--same-person", "--regressor", regressor, "--formats", "obj", "--out", str(folder)]
+        assert reconstruct.main([*map(str, files), *arguments]) == 0
+        textures.append(np.asarray(Image.open(folder / "textures/person.png")).astype(float))
+    alone, *others = textures
+    twice, half, third = (np.abs(each - alone).mean() for each in others)
+    assert twice < 0.2 and third > 5 * twice and half > 1.2 * third
+
+
 YAWS = 0.45 * np.sin(np.linspace(0, 2 * np.pi, 20))
 
 

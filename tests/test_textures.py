@@ -14,7 +14,7 @@ from lib.core.pictures import decode_srgb, to_pictures
 from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.meshes import files_of, save_mesh
 from lib.face_model.model import FaceModel
-from lib.face_model.photo_texture import Places, mirror_vertices, photo_texture
+from lib.face_model.photo_texture import Places, mean_texture, mirror_vertices, photo_texture
 from lib.face_model.texture import SIDE
 from lib.open_model.__main__ import TARGETS, main
 from lib.rendering.camera import alignment_points, crop_projection
@@ -164,7 +164,7 @@ def test_a_photograph_gives_its_albedo_without_its_light_and_the_hidden_half_by_
     errors = {}
     for name, rows in (("mirrored", mirror), ("alone", np.arange(len(mirror)))):
         scene = vertices, camera, photograph, light, start, places_of(rows)
-        made = photo_texture(model.atlas, *scene).picture / 255
+        made = photo_texture(model.atlas, *scene)[0].picture / 255
         error = np.abs(made - truth).mean(2)
         errors[name] = [error[inner & (side * where[..., 0] > 25)].mean() for side in (1, -1)]
     assert max(errors["mirrored"]) < 0.25 * np.abs(0.5 - truth)[inner].mean()
@@ -178,14 +178,38 @@ def test_what_only_one_half_shows_is_kept_there_and_what_nothing_shows_is_the_mo
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     mirror = mirror_vertices(np.stack([x, y, 0 * x], 1))
     start, places = albedo * 0 + 0.5, places_of(mirror)
-    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, places).picture / 255
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, places)[0].picture / 255
     where = model.atlas.spread(vertices)
     dark, light_side = (np.hypot(where[..., 0] - side * 35, where[..., 1] + 54) < 6 for side in (1, -1))
     assert made[dark].mean() < 0.36 and made[light_side].mean() > 0.5
     turned = vertices * [-1, 1, -1]  # its back to the camera
     for shape, seen in ((turned, places), (vertices, places._replace(inside=0 * places.inside))):
-        made = photo_texture(model.atlas, shape, camera, photograph, light, albedo, seen)
+        made, own = photo_texture(model.atlas, shape, camera, photograph, light, albedo, seen)
+        assert not own.any()
         assert np.array_equal(made.picture, model.atlas.bake(albedo).picture)
+
+
+def test_of_several_photographs_each_counts_where_its_own_pixels_are(model):
+    """A cheek that one of two photographs hides is the other's, and a stain in one of them fades."""
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    albedo[np.hypot(x - 35, y + 54) < 12] = 0.3  # on the left cheek
+    stained = np.where(np.hypot(x, y + 75)[:, None] < 10, 0.4, albedo)  # on the chin
+    places, start, made = places_of(mirror_vertices(np.stack([x, y, 0 * x], 1))), 0 * albedo + 0.6, []
+    for yaw, painted in ((0.9, albedo), (-0.9, stained)):
+        vertices, photograph, camera, light = photographed(model, painted, yaw)
+        made.append(photo_texture(model.atlas, vertices, camera, photograph, light, start, places))
+    where, mean = model.atlas.spread(vertices), mean_texture(made)
+    spots = (
+        np.hypot(where[..., 0] - side, where[..., 1] + below) < 5 for side, below in ((35, 54), (-35, 54), (0, 75))
+    )
+    pictures = made[0][0].picture, made[1][0].picture, mean.picture
+    left, right, chin = ([picture[spot].mean() / 255 for picture in pictures] for spot in spots)
+    assert left[0] > 0.55 and right[1] < 0.35  # the mirror images of what they see
+    assert left[2] < 0.35 and right[2] > 0.55
+    assert chin[1] + 0.02 < chin[2] < chin[0]
+    assert np.array_equal(mean_texture(reversed(made)).picture, mean.picture)
+    assert np.array_equal(mean_texture(made[:1]).picture, pictures[0])
 
 
 @pytest.mark.parametrize("grey", [20, 235])
@@ -196,7 +220,7 @@ def test_what_cannot_be_of_the_face_is_left_out(model, grey):
     photograph[:110] = grey
     mirror = mirror_vertices(model.vertices(torch.zeros(1, SHAPE))[0].numpy())
     start = albedo * 0 + 0.5
-    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, places_of(mirror)).picture / 255
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, start, places_of(mirror))[0].picture / 255
     # the model's albedo takes its place, in the tone of the rest of the photograph, but for a line of mixed pixels
     assert (np.abs(made - 0.6) > 0.1).mean() < 0.02 and (np.abs(made - 0.6) > 0.15).mean() < 0.01
 
@@ -212,7 +236,7 @@ def test_plain_skin_has_neither_hair_nor_glasses_and_other_parts_may_be_as_dark(
     darkness = {}
     for plain in (0.0, 1.0):
         scene = vertices, camera, photograph, light, albedo * 0 + 0.5, places_of(mirror, plain)
-        darkness[plain] = (photo_texture(model.atlas, *scene).picture / 255)[seen].mean()
+        darkness[plain] = (photo_texture(model.atlas, *scene)[0].picture / 255)[seen].mean()
     assert darkness[0.0] < 0.4 and darkness[1.0] > 0.5
 
 
@@ -229,7 +253,7 @@ def test_a_photograph_on_which_little_skin_looks_like_skin_gives_the_models_text
         spoilt = photograph.copy()
         spoilt[:rows] = grey
         start = np.full_like(albedo, 0.6)
-        made = photo_texture(model.atlas, vertices, camera, spoilt, light, start, places).picture / 255
+        made = photo_texture(model.atlas, vertices, camera, spoilt, light, start, places)[0].picture / 255
         contrasts.append(made[(mark > 20) & (mark < 25)].mean() - made[mark < 6].mean())
     assert contrasts[0] > 0.05 and abs(contrasts[1]) < 0.01
 
@@ -239,7 +263,7 @@ def test_a_dark_face_beyond_the_photographs_edge_is_the_models(model):
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     photograph[190:] = 0
     mirror = mirror_vertices(model.vertices(torch.zeros(1, SHAPE))[0].numpy())
-    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo, places_of(mirror)).picture / 255
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo, places_of(mirror))[0].picture / 255
     assert np.abs(made - 0.25).max(2).mean() < 0.02 and (made.mean(2) < 0.15).mean() < 0.01
 
 
@@ -255,7 +279,7 @@ def test_soft_shadows_that_the_light_does_not_explain_go_and_small_things_stay(m
     mole = np.hypot(where[..., 0] - 30, where[..., 1] + 20) < 2
     places = places_of(mirror_vertices(np.stack([x, y, 0 * x], 1)))
     even, uneven = (
-        photo_texture(model.atlas, vertices, camera, each, light, start, places).picture / 255
+        photo_texture(model.atlas, vertices, camera, each, light, start, places)[0].picture / 255
         for each in (photograph, shadowed)
     )
     difference = uneven[skin & (where[..., 0] > 0)].mean() - uneven[skin & (where[..., 0] < 0)].mean()

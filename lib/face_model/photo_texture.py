@@ -1,4 +1,4 @@
-"""The photograph's own pixels as a texture: projected, without its light, mirrored where hidden, blended in."""
+"""Photographs' own pixels as a texture: projected, without their light, mirrored where hidden, blended in, averaged."""
 
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ the texture is the model's."""
 SMOOTH, POOLED = 40, 4
 """Texels: standard deviation of what is too smooth to be anything but light; it is computed on so much smaller maps."""
 DARK = 0.02  # linear: what two colours differ by at least counts little
+ELSEWHERE = 0.03  # what texels count that show the mirrored place or the model, beside 1 of a photograph's own pixels
 
 
 class Places(NamedTuple):
@@ -59,7 +60,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
     than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, whose
     colour is first scaled to the photograph's. So does the whole texture where little skin looks like skin (`TRUSTED`).
-    Returns a `Texture`.
+    Returns a `Texture`, and how far its texels are the photograph's own pixels: (H, W), from 0 to 1.
 
     Parameters
     ----------
@@ -121,7 +122,19 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     for colours, weight, _ in reversed(layers):
         weight = trust * weight[..., None]
         texture = weight * colours + (1 - weight) * texture
-    return Texture(atlas, to_uint8(texture))
+    return Texture(atlas, to_uint8(texture)), trust * layers[0][1]
+
+
+def mean_texture(textures):
+    """Average a face's textures, an iterable of `photo_texture`'s results: each counts where its pixels are its own.
+
+    Shadows, hair and the lines of a smile, which differ from one photograph to another, fade.
+    """
+    total = weights = 0
+    for texture, weight in textures:
+        weight = weight[..., None] + ELSEWHERE
+        total, weights = total + weight * texture.picture, weights + weight
+    return Texture(texture.atlas, np.rint(total / weights).astype(np.uint8))
 
 
 def _depth(vertices, triangles, camera, size):

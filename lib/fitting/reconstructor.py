@@ -11,6 +11,7 @@ from lib.core.errors import StudyError
 from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
 from lib.core.pictures import to_pictures
 from lib.face_model.model import Coefficients, FaceModel
+from lib.face_model.photo_texture import mean_texture
 from lib.face_model.texture import Texture
 from lib.fitting.photograph import PhotographFit, PhotographFitter
 from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for
@@ -35,7 +36,7 @@ class Face:
     coefficients: Coefficients  # of one face, without a batch: shape (S,) and texture (K,)
     vertices: np.ndarray  # (N, 3): the neutral face, mm, model frame
     albedo: np.ndarray  # (N, 3): sRGB in [0, 1], the texture's where there is one
-    texture: Texture | None  # of the photograph's own pixels
+    texture: Texture | None  # of the photographs' own pixels
     views: list[np.ndarray]  # (H, W, 3), uint8: the neutral face turned by `VIEWS`
     fits: list[PhotographFit]  # one a photograph; none where the face model cannot be fitted
 
@@ -113,8 +114,8 @@ class Reconstructor:
     def face_of_person(self, records, pictures):
         """Reconstruct one `Face` from B photographs of one person, from the mean of their features (paper 4.2).
 
-        Its shape is the mean of what the photographs' landmarks make of the regressor's, its texture that of the
-        photograph which shows the face most from the front.
+        Its shape is the mean of what the photographs' landmarks make of the regressor's, its texture that of their
+        pixels (`mean_texture`).
         """
         return self._face(*self.identity(pictures), records, pictures)
 
@@ -144,8 +145,9 @@ class Reconstructor:
         if fits:
             colours = self.fitter.even(colours)
         if fits and self.photo_textured:
-            best = min(range(len(fits)), key=lambda number: abs(fits[number].pose.angles[0]))
-            texture = self.fitter.texture(fits[best], colours, pictures["pixels"][best], PIXELS, points[best])
+            scenes = zip(fits, pictures["pixels"], points, strict=True)
+            made = (self.fitter.texture(fit, colours, pixels, PIXELS, at) for fit, pixels, at in scenes)
+            texture = mean_texture(made)
             colours = texture.on_vertices(colours)
         scene, albedo = frontal_scene(len(VIEWS)), torch.from_numpy(colours)[None]
         scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))

@@ -470,14 +470,14 @@ def test_several_photographs_of_a_person_make_one_texture(photograph, regressor,
     for name, picture in (("again", 1.0), ("shaded", shade)):
         pixels = np.asarray(Image.open(photograph[0])) * picture
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"others/{name}.png")
-    for number, others in enumerate(([], ["again"], ["shaded"], ["shaded", "again"])):
+    for number, others in enumerate(([], ["again"], ["shaded"])):
         files, folder = [photograph[0], *(tmp_path / f"others/{name}.png" for name in others)], tmp_path / str(number)
         arguments = ["--same-person", "--regressor", regressor, "--formats", "obj", "--out", str(folder)]
         assert reconstruct.main([*map(str, files), *arguments]) == 0
         textures.append(np.asarray(Image.open(folder / "textures/person.png")).astype(float))
     alone, *others = textures
-    twice, half, third = (np.abs(each - alone).mean() for each in others)
-    assert twice < 0.2 and third > 5 * twice and half > 1.2 * third
+    twice, mixed = (np.abs(each - alone).mean() for each in others)
+    assert twice < 0.2 < 3 < mixed < 15
 
 
 YAWS = 0.45 * np.sin(np.linspace(0, 2 * np.pi, 20))
@@ -519,6 +519,10 @@ def test_a_video_is_followed_and_its_results_are_known(clip, regressor, tmp_path
     change = [np.abs(one - other).mean() for one, other in zip(frames, given, strict=True)]
     assert max(change) < 12 and change[7] < 1.5  # the face is drawn where it was
     assert all(made_here(tmp_path / f"turning.{kind}") for kind in ("glb", "mp4", "json"))
+    made = trimesh.load_mesh(tmp_path / "turning.glb", process=False).visual.material.baseColorTexture
+    face_model = FaceModel.load("data/face_model/full.h5", expression_dimension=1)
+    model = face_model.atlas.bake(face_model.albedo(torch.zeros(1, 20))[0].numpy()).picture
+    assert 0.5 < np.abs(np.asarray(made.convert("RGB")).astype(float) - model).mean() < 40  # the frames' own pixels
     (tmp_path / "turning.mp4").write_text("the user's own")
     assert video.main(arguments) == 1 and "would be replaced" in capsys.readouterr().err
 

@@ -83,7 +83,6 @@ class Reconstructor:
         framings = self.reader.framings | (self.fitter.framings if self.fitter else {}) | dict(portrait=PORTRAIT)
         return framings | (dict(pixels=PIXELS) if self.photo_textured else {})
 
-    @torch.inference_mode()
     def faces(self, records, pictures):
         """Reconstruct the face on each of B photographs.
 
@@ -98,37 +97,25 @@ class Reconstructor:
         -------
         list of Face
         """
-        coefficients = self.regressor(self.reader.of_crops(pictures))
-        if not self.fitter:
-            return [self._face(coefficients[number]) for number in range(len(records))]
-        faces, landmarks = [], self.fitter.landmarks(pictures["landmarks"])
-        for number, record in enumerate(records):
-            shape = self.fitter.points.rest(landmarks[number], coefficients.shape[number].double().numpy())
-            pose = self.fitter.points.fit(landmarks[number], shape, variance=0)
-            fitted = replace(coefficients[number], shape=torch.from_numpy(pose.shape).float())
-            own = {name: crops[number : number + 1] for name, crops in pictures.items()}
-            faces.append(self._face(fitted, [pose], [record], own))
-        return faces
+        each = ({name: crops[number][None] for name, crops in pictures.items()} for number in range(len(records)))
+        return [self.face_of_person([record], own) for record, own in zip(records, each)]
 
     @torch.inference_mode()
-    def face_of_person(self, records, pictures):
+    def face_of_person(self, records, pictures, step=1):
         """Reconstruct one `Face` from B photographs of one person, from the mean of their features (paper 4.2).
 
-        Its shape is the mean of what the photographs' landmarks make of the regressor's, its texture that of their
-        pixels (`mean_texture`).
+        Its shape is the mean of what the photographs' landmarks make of the regressor's, its texture that of the
+        pixels of every `step`-th one (`mean_texture`), which alone have `fits`.
         """
-        return self._face(*self.identity(pictures), records, pictures)
-
-    @torch.inference_mode()
-    def identity(self, pictures):
-        """Find who is on B photographs of one person, as `face_of_person`: Coefficients of one face, and the poses."""
         coefficients = self.regressor(self.reader.of_crops(pictures).mean(0, keepdim=True))[0]
         if not self.fitter:
-            return coefficients, []
+            return self._face(coefficients)
         points, landmarks = self.fitter.points, self.fitter.landmarks(pictures["landmarks"])
         shape = np.mean([points.rest(each, coefficients.shape.double().numpy()) for each in landmarks], 0)
-        poses = [points.fit(each, shape, variance=0) for each in landmarks]
-        return replace(coefficients, shape=torch.from_numpy(shape).float()), poses
+        poses = [points.fit(each, shape, variance=0) for each in landmarks[::step]]
+        coefficients = replace(coefficients, shape=torch.from_numpy(shape).float())
+        explained = {name: crops[::step] for name, crops in pictures.items()}
+        return self._face(coefficients, poses, records[::step], explained)
 
     def _face(self, coefficients, poses=(), records=(), pictures=None):
         """Explain the photographs whose poses are known, which corrects the texture, decode the face and draw it."""

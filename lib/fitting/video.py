@@ -7,7 +7,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
@@ -20,12 +19,13 @@ from lib.fitting.face_mesh import CROP
 from lib.fitting.photograph import PhotographFit, in_picture, similarity
 from lib.fitting.reconstructor import load_reconstructor
 from lib.fitting.results import USE
-from lib.photos.align import cut_faces
+from lib.photos.align import POINT_COLUMNS, cut_faces
 from lib.photos.detect import FaceDetector
 from lib.photos.read import Picture
 
 LONGEST_SIDE = 640  # pixels; larger frames are shrunk
 MOST_READ = 40  # frames, evenly spaced, that the identity is read from
+TEXTURED = 5  # every so many of them give their pixels
 SMOOTHING = 0.05  # standard deviation in seconds of the Gaussian filter over time
 TOLD = ("pose_degrees", "distance_mm", "camera", "expression", "residual")
 
@@ -41,16 +41,13 @@ def reconstruct_video(clip, folder, reconstructor):
     mesh, video, numbers = results = [folder / f"{printable(clip.stem)}.{kind}" for kind in ("glb", "mp4", "json")]
     refuse_to_replace([*files_of(mesh), *results])
     model, rate = reconstructor.face_model, _about(clip)[0]
-    landmarks, coefficients = _read(clip, reconstructor)
-    shape = coefficients.shape.double().numpy()
+    landmarks, face = _read(clip, reconstructor)
+    coefficients, shape = face.coefficients, face.coefficients.shape.double().numpy()
     poses = [found and in_picture(reconstructor.fitter.points.fit(found[0], shape, 0), found[1]) for found in landmarks]
     poses = smooth(poses, SMOOTHING * rate)
-    with torch.inference_mode():
-        vertices = model.vertices(coefficients.shape[None])[0].numpy()
-        albedo = reconstructor.fitter.even(model.albedo(coefficients.texture[None])[0].numpy())
-    save_mesh(mesh, vertices, albedo, model.triangles.numpy(), model.atlas and model.atlas.bake(albedo))
+    save_mesh(mesh, face.vertices, face.albedo, model.triangles.numpy(), face.texture)
     frames = []
-    write_atomically(video, lambda part: frames.extend(_draw(clip, part, poses, albedo, reconstructor.fitter)))
+    write_atomically(video, lambda part: frames.extend(_draw(clip, part, poses, face.albedo, reconstructor.fitter)))
     content = dict(made=MADE_HERE, use=USE, video=printable(clip.name), face_model=Path(model.source).name)
     content |= dict(shape=coefficients.shape.tolist(), texture=coefficients.texture.tolist(), frames=frames)
     write_json(numbers, content)
@@ -83,9 +80,9 @@ def _numbers(pose):
 
 
 def _read(clip, reconstructor):
-    """Find the landmarks in each frame, with what maps their crop to it, or None; and who it is."""
+    """Find the landmarks in each frame, with what maps their crop to it, or None; and the `Face`."""
     detector, fitter = FaceDetector(), reconstructor.fitter
-    framings = reconstructor.reader.framings | fitter.framings
+    framings = reconstructor.framings
     step = -(-_about(clip)[1] // MOST_READ) or 1
     landmarks, read, last = [], [], None
     for number, (_, picture) in enumerate(_frames(clip, "faces")):
@@ -97,11 +94,13 @@ def _read(clip, reconstructor):
         found = fitter.landmarks(cut_faces(face, CROP))[0]
         landmarks.append((found, similarity(CROP, points)))
         if len(read) < MOST_READ and (not read or number % step == 0):
-            read.append({name: cut_faces(face, crop) for name, crop in framings.items()})
+            crops = {name: cut_faces(face, crop) for name, crop in framings.items()}
+            read.append((dict(zip(POINT_COLUMNS, points.ravel())), crops))
     if not any(landmarks):
         raise StudyError(f"{printable(clip)}: no face found")
-    pictures = {name: np.concatenate([each[name] for each in read]) for name in framings}
-    return landmarks, reconstructor.identity(pictures)[0]
+    records, crops = zip(*read)
+    pictures = {name: np.concatenate([each[name] for each in crops]) for name in framings}
+    return landmarks, reconstructor.face_of_person(records, pictures, TEXTURED)
 
 
 def _search(detector, pixels, last):

@@ -1,11 +1,12 @@
-"""Is the face of one photograph the person of another one?
+"""Is the face made of one photograph, or of several, the person of another one?
 
     python -m benchmarks.other_photograph [FOLDER] [--held-out] [--photographs 1] [--people 52] [--json]
 
 FOLDER has one sub-folder per person; `--held-out` leaves out those whom the study's split trains on. A face is made of
 the first `--photographs` of each and drawn from the front, with the model's texture and with the photographs' pixels.
-Two networks that took part in no training compare it with the next photograph of everybody. Descriptors are centred on
-the mean of their own kind: photographs, and the faces of each texture. Intervals (95 %) are over people.
+Two networks that took part in no training compare it with the next photograph of everybody. With several photographs
+the face of the first alone is compared too. Descriptors are centred on the mean of their own kind: photographs, and
+each kind of faces. Intervals (95 %) are over people.
 """
 
 import argparse
@@ -62,8 +63,8 @@ def describe(people, judges, reconstructors):
             first = {name: crops[:count] for name, crops in pictures.items()}
             face, model = reconstructor.face_of_person(records[:count], first), reconstructor.face_model
             vertices, albedo = (torch.from_numpy(values)[None] for values in (face.vertices, face.albedo))
+            mesh = vertices, albedo, model.triangles, model.alignment_vertices
             for name, judge in judges.items():
-                mesh = vertices, albedo, model.triangles, model.alignment_vertices
                 found[kind][name].append(judge.descriptor(render_meshes(*mesh, frontal_scene(1), judge.crop))[1])
     found = {kind: {name: torch.cat(parts) for name, parts in each.items()} for kind, each in found.items()}
     return found, torch.tensor(there)

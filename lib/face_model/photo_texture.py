@@ -35,7 +35,7 @@ the texture is the model's."""
 SMOOTH, POOLED = 40, 4
 """Texels: standard deviation of what is too smooth to be anything but light; it is computed on so much smaller maps."""
 DARK = 0.02  # linear: what two colours differ by at least counts little
-ELSEWHERE = 0.03  # what texels count that show the mirrored place or the model, beside 1 of a photograph's own pixels
+ELSEWHERE = 0.03  # added to each texel's weight in a mean: where no photograph has own pixels, all count alike
 
 
 class Places(NamedTuple):
@@ -60,7 +60,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
     than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, whose
     colour is first scaled to the photograph's. So does the whole texture where little skin looks like skin (`TRUSTED`).
-    Returns a `Texture`, and how far its texels are the photograph's own pixels: (H, W), from 0 to 1.
+    Returns a `Texture`, and the weight (H, W), from 0 to 1, of the photograph's own pixels in it.
 
     Parameters
     ----------
@@ -126,9 +126,9 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
 
 
 def mean_texture(textures):
-    """Average a face's textures, an iterable of `photo_texture`'s results: each counts where its pixels are its own.
+    """Average textures of one face, an iterable of `photo_texture`'s results, by the weights of their own pixels.
 
-    Shadows, hair and the lines of a smile, which differ from one photograph to another, fade.
+    What differs between photographs fades: shadows, strands of hair, the lines of a smile.
     """
     total = weights = 0
     for texture, weight in textures:

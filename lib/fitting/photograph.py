@@ -109,7 +109,7 @@ class PhotographFitter:
         return (albedo + share[:, None] * (average - albedo)).astype(albedo.dtype)
 
     def texture(self, fit, albedo, pixels, crop, detected):
-        """Make the `Texture` of a fitted photograph's own pixels, and say where it is: as `photo_texture`.
+        """Make the `Texture` of a fitted photograph's own pixels, and its weights: see `photo_texture`.
 
         `albedo` (N, 3) is the model's, evened; `pixels`, `crop` and `detected` are as the portrait of `explain`.
         """

@@ -38,7 +38,7 @@ class Face:
     albedo: np.ndarray  # (N, 3): sRGB in [0, 1], the texture's where there is one
     texture: Texture | None  # of the photographs' own pixels
     views: list[np.ndarray]  # (H, W, 3), uint8: the neutral face turned by `VIEWS`
-    fits: list[PhotographFit]  # one a photograph; none where the face model cannot be fitted
+    fits: list[PhotographFit]  # of the photographs that give colours; none where the face model cannot be fitted
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Reconstructor:
     def face_of_person(self, records, pictures, step=1):
         """Reconstruct one `Face` from B photographs of one person, from the mean of their features (paper 4.2).
 
-        Its shape is the mean of what the photographs' landmarks make of the regressor's, its texture that of the
-        pixels of every `step`-th one (`mean_texture`), which alone have `fits`.
+        The landmarks of each photograph correct the regressor's shape; the face has the mean of these shapes. Every
+        `step`-th photograph is fitted (`Face.fits`) and gives its pixels to the texture (`mean_texture`).
         """
         coefficients = self.regressor(self.reader.of_crops(pictures).mean(0, keepdim=True))[0]
         if not self.fitter:

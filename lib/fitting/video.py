@@ -25,7 +25,7 @@ from lib.photos.read import Picture
 
 LONGEST_SIDE = 640  # pixels; larger frames are shrunk
 MOST_READ = 40  # frames, evenly spaced, that the identity is read from
-TEXTURED = 5  # every so many of them give their pixels
+TEXTURED = 5  # one of so many of these frames gives its pixels
 SMOOTHING = 0.05  # standard deviation in seconds of the Gaussian filter over time
 TOLD = ("pose_degrees", "distance_mm", "camera", "expression", "residual")
 

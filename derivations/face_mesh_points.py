@@ -3,7 +3,8 @@
 Random faces with random expressions are rendered in random scenes and shown to the network. Each landmark belongs to
 the vertex whose place in the pictures is nearest to it, by its mean square; how far it still is tells how much a
 landmark can be trusted. Edges of lips and lids have vertices by name; how far the landmarks lie above these is measured
-on neutral faces from the front. With the built open model of full resolution, in two minutes:
+on neutral faces from the front. Colours tell outer edges of lips (`lib.fitting.lips`), which need no such measure. With
+the built open model of full resolution, in two minutes:
 
     python -m derivations.face_mesh_points data/face_model/full.h5
 """
@@ -17,7 +18,7 @@ import torch
 from lib.core.progress import progress
 from lib.face_model.model import FaceModel
 from lib.fitting.face_mesh import CROP, load_face_mesh
-from lib.fitting.pose import CORNERS, EDGES, POINTS_FILE, edge_vertices, meet
+from lib.fitting.pose import CORNERS, EDGES, OUTER_LIPS, POINTS_FILE, edge_vertices, meet
 from lib.rendering.camera import alignment_points, crop_projection, picture_points
 from lib.rendering.rasterize import rasterize
 from lib.rendering.renderer import SceneDistribution, frontal_scene, render_meshes, sample_scenes
@@ -41,7 +42,7 @@ def show(model, network, vertices, texture, scene):
 
 
 def edge_heights(model, network, generator):
-    """How far the edges' landmarks lie above the vertices of the same name: ndarray (E,), mm; 0 in corners."""
+    """How far the edges' landmarks lie above the vertices of the same name: (E,), mm; 0 in corners, outside of lips."""
     rows, heights, sizes = edge_vertices(model), [], (model.shape_dimension, model.texture_dimension)
     for _ in progress(range(EDGE_FACES // BATCH), "edges", total=EDGE_FACES // BATCH, unit="batch"):
         shape, texture = (torch.randn(BATCH, size, generator=generator) for size in sizes)
@@ -53,7 +54,7 @@ def edge_heights(model, network, generator):
             meet(landmarks, np.zeros_like(landmarks))
         scale = np.ptp(places[:, :, 0], axis=1) / np.ptp(vertices[:, rows, 0].numpy(), axis=1)
         heights.append((places - found[:, [*EDGES]])[:, :, 1] / scale[:, None])
-    return np.concatenate(heights).mean(0) * [name not in CORNERS for name in EDGES]
+    return np.concatenate(heights).mean(0) * [name not in (*CORNERS, *OUTER_LIPS) for name in EDGES]
 
 
 @torch.no_grad()

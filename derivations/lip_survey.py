@@ -33,16 +33,21 @@ PATCH = 0.022
 GROUPS = {"black": "african", "east_asian": "asian", "white": "caucasian"}
 
 
+def read_people(folder):
+    """The table of those who are photographed, of one ancestry and sex, with the `path` of the neutral photograph."""
+    people = pd.read_csv(folder / "london_info.csv", dtype={"face_id": str})
+    people["path"] = [folder / one / f"{one}_neutral.jpg" for one in people.face_id]
+    chosen = people.face_eth.isin(GROUPS) & people.face_gender.isin(["female", "male"])
+    return people[chosen & people.path.map(Path.is_file)]
+
+
 def main():
     """Write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder")
-    folder = Path(parser.parse_args().folder)
-    people = pd.read_csv(folder / "london_info.csv", dtype={"face_id": str})
-    people = people[people.face_eth.isin(GROUPS) & people.face_gender.isin(["female", "male"])]
-    people = people[[(folder / one / f"{one}_neutral.jpg").is_file() for one in people.face_id]]
+    people = read_people(Path(parser.parse_args().folder))
     detector, network = FaceDetector(), load_face_mesh()
-    values = [contrast(folder / one / f"{one}_neutral.jpg", detector, network) for one in people.face_id]
+    values = [contrast(path, detector, network) for path in people.path]
     labels = {"ancestry": people.face_eth.map(GROUPS).to_numpy(), "sex": people.face_gender.to_numpy()}
     groups = pd.DataFrame(values, columns=["L", "a", "b"]).assign(**labels).groupby(["ancestry", "sex"])
     table = groups[["L", "a", "b"]].agg(["mean", "std"]).round(1)

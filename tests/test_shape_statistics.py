@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from derivations.photographed_proportions import FACE_MESH, IBUG, PROPORTIONS, correct, proportions
 from derivations.shape_statistics import moments
 from derivations.survey import MEASUREMENTS, head_survey, survey_beside_people
-from lib.open_model.shape import BUMPS, MIRROR, STATISTICS, ShapeSampler, bumps
+from lib.open_model.shape import BUMPS, MIRROR, STATISTICS, ShapeSampler, Traits, bumps
 
 UNLIKE_THE_SURVEY = {"NECKCIRC", "NROOTBR"}
 """The neck is not fitted; the root of the nose is measured in another way."""
@@ -63,3 +64,31 @@ def test_moments_of_rows_with_gaps():
     mean, covariance = moments(values, np.array([1.0, 2.0, 1.0]))
     np.testing.assert_allclose(mean, [3.0, 5.0])
     np.testing.assert_allclose(covariance, [[2.0, 6.0], [6.0, 9.0]])
+
+
+def test_proportions_are_heights_over_the_distance_of_the_eyes():
+    points = np.zeros((1, len(IBUG), 2))
+    points[0, :4] = [(0, 10), (100, 10), (35, 14), (65, 14)]  # the corners' middle height is 12
+    points[0, 4:8, 1] = 82, 90, 92, 102  # lips
+    points[0, 8:11, 1] = 60, -8, -6  # nose, brows
+    points[0, 11:15, 1], points[0, 15:, 1] = 7, 17  # lids
+    found = proportions(points)[0]
+    np.testing.assert_allclose(found, [0.08, 0.10, 0.79, 0.48, 0.19, 0.10])
+    np.testing.assert_allclose(proportions(points * [1, -1], -1)[0], found)
+    assert len(FACE_MESH) == len(IBUG) and len(found) == len(PROPORTIONS)
+
+
+def test_photographs_correct_proportions_by_group_and_leave_what_was_surveyed():
+    random, sliders = np.random.default_rng(0), 40
+    people = [(sex, *each) for sex in (0.0, 1.0) for each in np.eye(3)] * 4
+    traits = [Traits(sex, 0.1, tuple(ancestry), 0.5, 0.5) for sex, *ancestry in people]
+    factor = random.normal(size=(sliders, sliders))
+    covariance, slopes = factor @ factor.T, random.normal(size=(6, sliders))
+    surveyed, effects = random.normal(size=(4, sliders)), random.normal(size=(sliders, 5))
+    known = np.stack([one.effects for one in traits])
+    off = known[:, [0, 1, 3, 4]] @ random.normal(size=(4, 6))
+    change = correct(effects, covariance, off, traits, slopes, surveyed) - effects
+    moved = known @ change.T
+    assert np.abs(moved @ slopes.T + off).mean() < 0.25 * np.abs(off).mean()
+    assert np.abs(moved @ surveyed.T).mean() < 0.1 * np.abs(off).mean()
+    assert not change[:, 2].any()  # nothing is said of age

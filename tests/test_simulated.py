@@ -101,10 +101,22 @@ def test_harder_conditions_show_less(generator, tmp_path, monkeypatch):
 
 
 def test_a_camera_without_faults_changes_tone_and_corners_alone():
-    perfect = replace(CONDITIONS[0], blur=0.0, noise=0.0, quality=(100, 100))
-    pixels = np.asarray(simulated._camera(np.full((64, 64, 3), 0.5), perfect, np.random.default_rng(0)), float)
+    perfect = replace(CONDITIONS[0], blur=0.0, motion=0.0, noise=0.0, quality=(100, 100))
+    pixels = np.asarray(simulated._camera(np.full((64, 64, 3), 0.5), perfect, np.random.default_rng(3)), float)
     assert pixels[:2, :2].mean() < pixels[32, 32].mean() - 5
     assert np.abs(np.diff(pixels, axis=1)).max() <= 3 and np.ptp(pixels[32, 32]) < 30
     noisy = replace(perfect, noise=0.2)
     random = np.random.default_rng(0)
     assert np.asarray(simulated._camera(np.full((64, 64, 3), 0.5), noisy, random), float)[24:40, 24:40].std() > 6
+
+
+@pytest.mark.parametrize("direction", [0.0, np.pi / 2, 0.7])
+def test_a_moving_face_is_blurred_along_its_way_alone(direction):
+    y, x = np.mgrid[-20:21, -20:21]
+    along, across = x * np.cos(direction) + y * np.sin(direction), y * np.cos(direction) - x * np.sin(direction)
+    spot = np.exp(-0.5 * (along**2 + across**2) / 4)[..., None].repeat(3, 2)
+    moved = simulated.smear(spot, 6.0, direction)[..., 0]
+    assert moved.sum() == pytest.approx(spot[..., 0].sum(), rel=0.01)
+    wider = [(moved * each**2).sum() / moved.sum() - 4 for each in (along, across)]
+    assert wider[0] == pytest.approx(36 / 12, rel=0.15) and abs(wider[1]) < 0.3
+    np.testing.assert_allclose(simulated.smear(spot, 0.0, direction), spot, atol=1e-12)

@@ -1,11 +1,13 @@
 """What simulated people wear: shells that face outwards, leave the face free, and stay a person's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lib.open_model.build import FaceGenerator
 from lib.open_model.parts import Part
-from lib.photos.simulated.hair import CENTRE, hair, sample_covering, sample_hair_style, skull, skull_radii
+from lib.photos.simulated.hair import CENTRE, HairStyle, hair, sample_covering, sample_hair_style, skull, skull_radii
 from lib.photos.simulated.looks import BEFORE_THE_EYES, dress, glasses, sample_looks
 from lib.photos.simulated.mesh import Mesh, join, loft, rolled_grid, tube
 
@@ -73,8 +75,25 @@ def test_hair_and_coverings_leave_the_face_free(generator, people, seed):
             continue
         mesh = hair(style, radii, np.array([0.3, 0.2, 0.1]), random)
         x, y, z = mesh.vertices.T
-        assert not ((np.abs(x) < 45) & (y < 22) & (y > -90) & (z > 60)).any()
+        lids = max(person.vertices[generator.landmarks[name], 1] for name in ("ibug.38", "ibug.45"))
+        lowest = lids + 5 if getattr(style, "fringe", 0) else 22
+        assert not ((np.abs(x) < 45) & (y < lowest) & (y > -90) & (z > 60)).any()
         assert y.max() > 110 and mesh.albedo.min() > 0 and mesh.albedo.max() < 1
+
+
+def test_a_fringe_hides_the_forehead_and_is_longer_on_the_side_to_which_it_is_swept(generator, people):
+    radii, _ = skull_radii(people[0].vertices[outer_skin(generator)])
+    plain = HairStyle(62, 78, 88, 96, 15.0, 1.0)
+
+    def lowest(style):
+        x, y, z = hair(style, radii, np.full(3, 0.3), np.random.default_rng(0)).vertices.T
+        return [y[(z > 60) & (left < 30) & (left > 0)].min() for left in (-x, x)]
+
+    (right, left), straight, swept = (
+        lowest(replace(plain, **each)) for each in ({}, {"fringe": 12.0}, {"fringe": 12.0, "swept": 1.0})
+    )
+    assert min(right, left) - max(straight) > 12
+    assert swept[0] - swept[1] > straight[0] - straight[1] + 8
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from lib.core.pictures import decode_srgb, encode_srgb, to_tensor, to_uint8
 from lib.face_model.model import IBUG_LANDMARKS
@@ -12,12 +13,15 @@ from lib.face_model.photo_texture import Places, mirror_vertices, photo_texture
 from lib.fitting.colours import COMPONENTS, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
+from lib.fitting.lips import correct_lips
 from lib.fitting.pose import LandmarkModel, Pose
 from lib.rendering.camera import clip_projection
-from lib.rendering.crop import fit_similarity
+from lib.rendering.crop import Crop, fit_similarity
 from lib.rendering.rasterize import rasterize
 from lib.rendering.vertices import unit_normals, vertex_stage
 
+LANDMARK_CROP = Crop(2 * CROP.size, CROP.points)
+"""The landmarks are found in half of its pixels, the edges of lips in all."""
 EVERY = 5
 """Colours are fitted to one of so many pixels."""
 EVEN = 0.5
@@ -61,17 +65,30 @@ class PhotographFit:
         )
 
 
+class LandmarkFinder:
+    """Finds the landmarks in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`: ndarray (B, 468, 2) in units of the crop.
+
+    Raises
+    ------
+    StudyError
+        The network's files are missing or damaged.
+    """
+
+    def __init__(self):
+        self.network = load_face_mesh()
+
+    def __call__(self, pictures):
+        found = self.network(F.avg_pool2d(to_tensor(pictures), 2)).double().numpy()
+        return np.stack([correct_lips(*pair) for pair in zip(found, pictures, strict=True)])
+
+
 class PhotographFitter:
     """Fits the open model, light or full, to photographs; StudyError: another one, or no landmark network."""
 
-    framings = {"landmarks": CROP}
+    framings = {"landmarks": LANDMARK_CROP}
 
     def __init__(self, face_model):
-        self.face_model, self.points, self.network = face_model, LandmarkModel(face_model), load_face_mesh()
-
-    def landmarks(self, pictures):
-        """Find the landmarks in crops uint8 (B, 192, 192, 3): ndarray (B, 468, 2) in units of the crop."""
-        return self.network(to_tensor(pictures)).double().numpy()
+        self.face_model, self.points, self.landmarks = face_model, LandmarkModel(face_model), LandmarkFinder()
 
     def explain(self, pose, texture, portrait, crop, detected):
         """Fit colours and light, once the pose is known in units of the landmarks' crop, and draw the overlay.

@@ -88,7 +88,8 @@ class GeneratorParts:
 
     def _closed(self, amounts):
         """Cages (n, C, 3) in the base mesh's frame, with closed lips and the teeth behind them."""
-        return np.stack([self.teeth.place(self.lips.close(cage)) for cage in self.shapes.cages(amounts)])
+        closed = (self.lips.separate(self.lips.close(cage)) for cage in self.shapes.cages(amounts))
+        return np.stack([self.teeth.place(cage) for cage in closed])
 
     def _average_person(self, base_cage, mirror):
         random = np.random.default_rng(REFERENCE_SEED)

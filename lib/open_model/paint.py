@@ -24,6 +24,10 @@ STRAIGHTENING = 0.08
 """Skin between light and dark is yellower than both: on linear components, which cannot bend, the darkest faces would
 be orange. So much of the yellow is taken off in the middle that they stay human (percentiles in `gamut.csv`)."""
 
+PALING = 0.3
+"""Share of the blood that the darkest skin lacks: with all of it, dark skin is redder than published (a* by 1) and the
+darkest random faces lie outside the human gamut."""
+
 MELANIN_LIMITS = np.log([0.033, 0.72])  # of the lightest and darkest measured skin
 ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
 BROW_ARCH = 0.64  # where a brow is highest, as a share of its length: above the outer rim of the iris or farther out
@@ -69,9 +73,10 @@ def _sample_complexion(traits, random):
     log_melanin = clipped_normal(random, typical + 0.1 * (traits.gender - 0.5), spread, *MELANIN_LIMITS)
     darkness = float(smooth_step(log_melanin, np.log(0.08), np.log(0.45)))
     yellowness -= STRAIGHTENING * 4 * darkness * (1 - darkness)
+    blood = 0.2 * (traits.gender - 0.5), 0.28, -0.6, 0.6
     return Complexion(
         log_melanin=log_melanin,
-        blood=0.026 * float(np.exp(clipped_normal(random, 0.2 * (traits.gender - 0.5), 0.28, -0.6, 0.6))),
+        blood=0.026 * (1 - PALING * darkness) * float(np.exp(clipped_normal(random, *blood))),
         yellowness=clipped_normal(random, yellowness, YELLOWNESS_SPREAD, -0.1, 0.1),
         darkness=darkness,
         make_up=(1 - traits.gender) * clipped_normal(random, 0.25, 0.45, 0, 1.3),
@@ -178,7 +183,7 @@ def sample_hair_colour(traits, darkness, random):
 def paint_brows(colour, maps, traits, complexion, random):
     """Paint brows (colour (n, 3) in and out): a soft arc whose strength, width and arch differ between people."""
     female = 1 - traits.gender
-    base, arch = random.normal(19.6 + 0.8 * female, 0.8), clipped_normal(random, 2.4 + 1.4 * female, 0.9, 0.8, 5.5)
+    base, arch = random.normal(17.2 + 0.8 * female, 0.8), clipped_normal(random, 2.4 + 1.4 * female, 0.9, 0.8, 5.5)
     start, end = random.normal(11.0, 1.4), random.normal(49.5, 2.0)
     tail = random.normal(1.4, 0.9)
     thickness = clipped_normal(random, 2.5 + 1.2 * traits.gender, 0.6, 1.6, 4.8)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 from torch.utils.data import DataLoader
 
 from lib.core.pictures import to_uint8
@@ -37,20 +37,22 @@ class Condition:
     roll: float
     expression: float  # scale of the generator's expressions
     blur: float  # pixels, at most
+    motion: float  # of the face during the exposure: pixels, at most
     noise: float  # standard deviation at most, of 1, before it is smoothed by `NOISE_BLUR`
     quality: tuple[int, int]  # JPEG
     sunglasses: float  # chance
 
 
 CONDITIONS = (
-    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.01, (80, 95), 0.0),
-    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 0.03, (60, 90), 0.0),
-    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 0.045, (40, 85), 0.06),
+    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.5, 0.01, (80, 95), 0.0),
+    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 3.0, 0.03, (60, 90), 0.0),
+    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 5.0, 0.045, (40, 85), 0.06),
 )
 
 OVERSAMPLING = 2  # rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel
 BACKGROUND_COLOUR = 0.45
 DARKEST_CORNER = 0.35  # share of the light that a lens may lose in the corners
+SMEAR_STEPS = 8  # of a moving face
 NOISE_BLUR = 0.45  # pixels: a sensor's noise is not independent, since each colour is measured at some pixels only
 
 FACE_POINTS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.39, 0.62], [0.39, 0.62]])
@@ -159,10 +161,19 @@ def _framing(condition, rng):
     return tuple(map(tuple, (FACE_POINTS @ turn.T * eyes_apart + centre).tolist()))
 
 
+def smear(image, length, direction):
+    """Blur an image (H, W, 3) along a line of so many pixels; direction in radians from the horizontal, downwards."""
+    step = np.array([math.sin(direction), math.cos(direction), 0]) * length / SMEAR_STEPS
+    places = np.arange(SMEAR_STEPS) - (SMEAR_STEPS - 1) / 2
+    return np.mean([shift(image, place * step, order=1, mode="nearest") for place in places], axis=0)
+
+
 def _camera(image, condition, rng):
-    """Lens (blur, darker corners), exposure and tone, sensor noise, and a first round of JPEG as on the web."""
+    """Lens (blur, darker corners), motion, exposure and tone, sensor noise, and a first round of JPEG as on the web."""
     blur = rng.uniform(0, condition.blur)
-    image = gaussian_filter(image, (blur, blur, 0))
+    image = smear(
+        gaussian_filter(image, (blur, blur, 0)), condition.motion * rng.uniform() ** 2, rng.uniform(0, math.pi)
+    )
     y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j].astype(np.float32)
     image = image * (1 - rng.uniform(0, DARKEST_CORNER) * (x**2 + y**2) / 2)[..., None]
     gain = rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)

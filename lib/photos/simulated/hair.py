@@ -17,6 +17,7 @@ ROWS, COLUMNS = 60, 120
 HAIR_ROWS, HAIR_COLUMNS = 44, 160  # from the crown to the hairline; as many again where it falls on
 TOP, BACK = 100.0, 98.0  # half axes of the skull upwards and backwards, mm (a head is about 190 mm long)
 RIM_BLUR = 4.0
+FRINGES, STRANDS_OF_FRINGE = 0.4, 0.1  # share of women who have one; how unequally long it is
 LEAST_LIFT = 1.2  # mm of hair above the skin at the hairline
 UNDER_THE_FACE = 26.0  # how far the skull keeps behind the face, mm, where there is a face
 
@@ -35,21 +36,27 @@ class HairStyle:
     curtain: float = 0.0  # how far it falls on from the azimuth `opening`
     opening: float = 180.0
     gather: float = 1.0  # share of its distance from the middle that is left at its lower end
+    fringe: float = 0.0  # how far it hangs over the forehead; above 14 it would cover eyes
+    swept: float = 0.0  # -1 to 1: to which side the fringe is longer, the subject's right or left
 
 
 def sample_hair_style(gender, age, random):
     """Draw a style, or None for a bald head; `gender` is "female" or "male", `age` in years."""
     front = random.normal(62, 3)
+    fringe = {}
+    if random.random() < (FRINGES if gender == "female" else 0.6 * FRINGES):
+        fringe = {"fringe": random.uniform(5, 13), "swept": random.uniform(-1, 1)}
     if gender == "female":
         if random.random() < 0.25:
-            return HairStyle(front, 76, 82, 125, random.uniform(6, 14), random.uniform(1, 4))
+            return HairStyle(front, 76, 82, 125, random.uniform(6, 14), random.uniform(1, 4), **fringe)
         opening, fall = random.uniform(58, 100), random.uniform(60, 230)
-        return HairStyle(front, 78, 88, 96, random.uniform(12, 22), random.uniform(1, 5), 1.0, fall, opening)
+        return HairStyle(front, 78, 88, 96, random.uniform(12, 22), random.uniform(1, 5), 1.0, fall, opening, **fringe)
     if random.random() < 0.1 + 0.25 * (age > 45):
         return None
     receded = random.uniform(0, 14) * (age > 35)
     thickness = random.choice([2.5, random.uniform(5, 16)])
-    return HairStyle(front - receded, 76 - receded, 84, 125, thickness, random.uniform(0.5, 3))
+    fringe = fringe if receded == 0 else {}
+    return HairStyle(front - receded, 76 - receded, 84, 125, thickness, random.uniform(0.5, 3), **fringe)
 
 
 def sample_covering(gender, random):
@@ -116,7 +123,9 @@ def _hairline(style, azimuth, from_front, random):
     """Polar angle in degrees at which hair ends, by azimuth: between the style's four, uneven, jagged by strands."""
     ends = [style.front, style.front + 1, style.temple, style.side, style.back, style.back]
     even = np.interp(from_front, [0, 25, 55, 90, 130, 180], ends)
-    return even + 1.2 * _waves(azimuth, random, 3, 6) + 0.7 * style.strands * _waves(azimuth, random, 30, 70)
+    fringe = style.fringe * np.clip((50 - from_front) / 15, 0, 1) * (1 + style.swept * np.sin(2 * azimuth))
+    strands = style.strands * (0.7 + STRANDS_OF_FRINGE * fringe)
+    return even + fringe + 1.2 * _waves(azimuth, random, 3, 6) + strands * _waves(azimuth, random, 30, 70)
 
 
 def _curtain(edge, style, falls):

@@ -1,0 +1,60 @@
+"""The edges of lips that colours tell."""
+
+import numpy as np
+import pytest
+
+from lib.core.pictures import to_uint8
+from lib.fitting.lips import MIDDLE, SIDES, chroma, correct_lips
+
+SIZE, LINE = 384, 0.6
+SKIN, LIP = np.array([0.75, 0.56, 0.48]), np.array([0.66, 0.36, 0.36])
+ALL = [*MIDDLE[0], *SIDES[0], *MIDDLE[1], *SIDES[1]]
+
+
+def landmarks(thickness=0.05):
+    """Closed lips of the same thickness everywhere, and all other landmarks at (0.5, 0.3)."""
+    points = np.full((468, 2), [0.5, 0.3])
+    for pairs, sign in ((MIDDLE[0] + SIDES[0], -1), (MIDDLE[1] + SIDES[1], 1)):
+        for number, (inner, outer) in enumerate(pairs):
+            points[inner] = 0.4 + 0.02 * number, LINE
+            points[outer] = points[inner] + [0, sign * thickness]
+    return points
+
+
+def mouth(upper, lower, light=1.0, lip=LIP):
+    """A picture of lips that end so far above and below the line between them, with noise."""
+    height = (np.arange(SIZE) + 0.5) / SIZE - LINE
+    is_lip = (height > -upper) & (height < lower)
+    picture = np.where(is_lip[:, None, None], lip, SKIN) * np.broadcast_to(light, (SIZE, SIZE))[..., None]
+    return to_uint8(picture + np.random.default_rng(0).normal(0, 0.01, picture.shape))
+
+
+@pytest.mark.parametrize("upper, lower", [(0.03, 0.04), (0.05, 0.05), (0.06, 0.03)])
+@pytest.mark.parametrize("light", [1.0, 0.4, np.linspace(0.4, 1, SIZE), np.linspace(1, 0.4, SIZE)[:, None]])
+def test_lips_end_where_their_colour_does_in_any_light(upper, lower, light):
+    before = landmarks()
+    after = correct_lips(before, mouth(upper, lower, light))
+    for pairs, edge in ((MIDDLE[0] + SIDES[0], LINE - upper), (MIDDLE[1] + SIDES[1], LINE + lower)):
+        outer = [outer for _, outer in pairs]
+        assert np.abs(after[outer, 1] - edge).max() < 0.004
+        np.testing.assert_allclose(after[outer, 0], before[outer, 0])
+    others = np.delete(np.arange(468), [outer for _, outer in ALL])
+    assert (after[others] == before[others]).all()
+
+
+def test_lips_of_the_skins_colour_keep_their_landmarks():
+    before = landmarks()
+    assert np.abs(correct_lips(before, mouth(0.03, 0.03, lip=SKIN)) - before).max() < 0.006
+
+
+def test_lips_stay_in_pictures_that_are_black_or_do_not_show_them():
+    before = landmarks()
+    np.testing.assert_allclose(correct_lips(before, np.zeros((SIZE, SIZE, 3), np.uint8)), before, atol=1e-9)
+    assert np.isfinite(correct_lips(before + [0, 0.5], mouth(0.03, 0.03))).all()
+
+
+def test_chroma_is_that_of_the_surface_whatever_its_brightness():
+    bright, dark = (
+        chroma(np.full((2, 2, 3), to_uint8(np.array(colour)))) for colour in ([0.8, 0.5, 0.4], [0.53, 0.32, 0.25])
+    )
+    assert np.abs(bright - dark).max() < 0.1

@@ -24,9 +24,9 @@ STRAIGHTENING = 0.08
 """Skin between light and dark is yellower than both: on linear components, which cannot bend, the darkest faces would
 be orange. So much of the yellow is taken off in the middle that they stay human (percentiles in `gamut.csv`)."""
 
-PALING = 0.3
-"""Share of the blood that the darkest skin lacks: with all of it, dark skin is redder than published (a* by 1) and the
-darkest random faces lie outside the human gamut."""
+BLOOD, BLOOD_SPREAD = np.array([[0.026, 0.018], [0.36, 0.22]])
+"""Mean, and standard deviation of the logarithm, in light and in dark skin: with as much and as varied blood, dark skin
+is redder than published and random dark faces lie outside the human gamut."""
 
 MELANIN_LIMITS = np.log([0.033, 0.72])  # of the lightest and darkest measured skin
 ASIAN, CAUCASIAN = (ANCESTRIES.index(name) for name in ("asian", "caucasian"))
@@ -73,10 +73,10 @@ def _sample_complexion(traits, random):
     log_melanin = clipped_normal(random, typical + 0.1 * (traits.gender - 0.5), spread, *MELANIN_LIMITS)
     darkness = float(smooth_step(log_melanin, np.log(0.08), np.log(0.45)))
     yellowness -= STRAIGHTENING * 4 * darkness * (1 - darkness)
-    blood = 0.2 * (traits.gender - 0.5), 0.28, -0.6, 0.6
+    blood, spread = (np.interp(darkness, [0, 1], ends) for ends in (BLOOD, BLOOD_SPREAD))
     return Complexion(
         log_melanin=log_melanin,
-        blood=0.026 * (1 - PALING * darkness) * float(np.exp(clipped_normal(random, *blood))),
+        blood=blood * float(np.exp(clipped_normal(random, 0.2 * (traits.gender - 0.5), spread, -0.7, 0.7))),
         yellowness=clipped_normal(random, yellowness, YELLOWNESS_SPREAD, -0.1, 0.1),
         darkness=darkness,
         make_up=(1 - traits.gender) * clipped_normal(random, 0.25, 0.45, 0, 1.3),

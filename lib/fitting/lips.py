@@ -1,6 +1,6 @@
 """Edges of the lips by their colour: landmarks give all people nearly the same lips.
 
-Of lips 1 mm thicker, FaceMesh's are 0.1 mm thicker, and those found here 0.7 mm (docs/faces.md).
+Of lips 1 mm thicker, FaceMesh's are 0.2 mm thicker, and those found here 0.6 mm (docs/faces.md).
 """
 
 import numpy as np

@@ -17,7 +17,8 @@ from lib.core.tensors import Batch
 CENTRE = (0.0, 25.0, -5.0)  # middle of the skull in the model's frame, mm
 AZIMUTHS = torch.tensor([0.0, 25.0, 55.0, 90.0, 180.0])
 """Degrees from the front, at which a hairline is drawn: forehead, its corner, temple, ear, back."""
-LONG, COVERING = 0.4, 0.15  # shares whose hair falls on beside the face, and that wear a cap or scarf
+LONG, COVERING, FRINGE = 0.4, 0.15, 0.3  # shares whose hair falls on beside the face, a cap or scarf, over the forehead
+BROWS = 75.0  # degrees from the crown, above the brows: the lowest end of a fringe
 THICKNESS = (2.0, 16.0)  # mm
 EDGE = 2.5  # degrees over which hair begins
 WAVES = 12
@@ -152,6 +153,8 @@ def _draw_hair(count, generator):
     share = (azimuth - AZIMUTHS[right - 1]) / (AZIMUTHS[right] - AZIMUTHS[right - 1])
     line = torch.lerp(ends[:, right - 1], ends[:, right], share) + 1.2 * _waves(3, 6, uniform)
     line = line + torch.where(covering, 0.0, 0.7) * _waves(30, 70, uniform)
+    fringe = torch.where((uniform(0, 1) < FRINGE) & ~covering, uniform(0.3, 1) * (BROWS - front), 0.0)
+    line = line + fringe * ((50 - azimuth) / 15).clamp(0, 1)
     # long hair falls on beyond this azimuth, over ears and neck
     line = line.where(~long | (azimuth < opening), torch.tensor(180.0))
     strands = (torch.where(covering, 0.0, 0.2) * _waves(20, 80, uniform)).exp()

@@ -12,6 +12,8 @@ and how they depend on sex, age and ancestry.
    measurements have the survey's means, effects and covariance.
 
     python -m derivations.shape_statistics ICT_IDENTITY.npz NIOSH_RespiratorUsersData-all-subjects.csv
+
+`derivations.photographed_proportions` then corrects what neither source knows.
 """
 
 import argparse

@@ -6,6 +6,8 @@ import pytest
 from derivations.photographed_proportions import FACE_MESH, IBUG, PROPORTIONS, correct, proportions
 from derivations.shape_statistics import moments
 from derivations.survey import MEASUREMENTS, head_survey, survey_beside_people
+from lib.face_model.model import IBUG_LANDMARKS
+from lib.open_model.generator import generator_parts
 from lib.open_model.shape import BUMPS, MIRROR, STATISTICS, ShapeSampler, Traits, bumps
 
 UNLIKE_THE_SURVEY = {"NECKCIRC", "NROOTBR"}
@@ -92,3 +94,17 @@ def test_photographs_correct_proportions_by_group_and_leave_what_was_surveyed():
     assert np.abs(moved @ slopes.T + off).mean() < 0.25 * np.abs(off).mean()
     assert np.abs(moved @ surveyed.T).mean() < 0.1 * np.abs(off).mean()
     assert not change[:, 2].any()  # nothing is said of age
+
+
+def test_white_people_have_lips_brows_and_lids_of_usual_heights():
+    """Mean heights in mm: of white adults' photographs, with some room (docs/face-model.md)."""
+    parts, random = generator_parts(), np.random.default_rng(2)
+    points = parts.mesh.operator[[parts.landmarks[IBUG_LANDMARKS[number - 1]] for number in IBUG]]
+    white = Traits(0.5, 0.1, (0.0, 0.0, 1.0), 0.5, 0.5)
+    effects, factor, _ = parts.shapes._population
+    amounts = np.repeat(parts.shapes.macro_amounts(white)[None], 60, axis=0)
+    parts.shapes.set_sliders(amounts, effects @ white.effects + random.normal(size=(60, len(factor))) @ factor.T)
+    places = np.stack([points @ cage for cage in parts.neutral_cages(amounts)])
+    heights = proportions(places, -1) * np.linalg.norm(places[:, 1] - places[:, 0], axis=-1)[:, None]
+    for height, (low, high) in zip(heights.mean(0), [(6, 8.3), (7, 9.8), (61, 69), (41, 48), (21, 27), (7, 9.5)]):
+        assert low < height < high

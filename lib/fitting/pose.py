@@ -52,7 +52,7 @@ LIPS = (*INNER_LIPS, *OUTER_LIPS)
 SMILE = (0.56, 0.60)
 """Closed mouths wider than the first, in distances between the eyes' outer corners, smile in part; than the second,
 wholly."""
-REST_SPREAD, HOLD_SPREAD, LARGEST_REST = 0.5, 1.5, 3.0
+REST_SPREAD, HOLD_SPREAD, LARGEST_REST = 0.4, 1.5, 3.0
 """mm: how exactly a face at rest has the photograph's lids, brows and lips, and its own other landmarks; how far the
 former may move at most."""
 SHAPE_VARIANCE = 0.017

@@ -19,11 +19,12 @@ import pandas as pd
 import torch
 
 from derivations.lip_survey import GROUPS, read_people
-from derivations.shape_statistics import Generator
+from derivations.shape_statistics import Generator, slider_slopes
 from lib.core.pictures import to_uint8
 from lib.core.progress import progress
 from lib.face_model.model import IBUG_LANDMARKS
 from lib.fitting.photograph import LANDMARK_CROP, LandmarkFinder
+from lib.fitting.reconstructor import PIXELS
 from lib.open_model.generator import FaceGenerator, generator_parts
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import ANCESTRIES, LARGEST_DEVIATION, STATISTICS, Traits
@@ -31,7 +32,6 @@ from lib.photos.align import cut_faces
 from lib.photos.detect import FaceDetector
 from lib.photos.read import read_picture
 from lib.photos.simulated.camera import alignment_vertices_of, draw_mesh
-from lib.rendering.crop import Crop
 from lib.rendering.renderer import frontal_scene
 
 PROPORTIONS = ("upper lip", "lower lip", "mouth", "nose", "brow", "open eye")
@@ -41,8 +41,8 @@ FACE_MESH = (33, 263, 133, 362, 0, 13, 14, 17, 2, 52, 282, 160, 158, 385, 387, 1
 IBUG = (37, 46, 40, 43, 52, 63, 67, 58, 34, 20, 25, 38, 39, 44, 45, 41, 42, 47, 48)
 """Corners of the eyes, edges of the lips from above, end of the nose, brows, upper and lower lids."""
 
-ROUNDS, DRAWN, STEP = 7, 6, 0.3
-"""How often means are corrected; people drawn for each one photographed; of sliders, for slopes."""
+ROUNDS, DRAWN = 7, 6
+"""How often means are corrected; people drawn for each one photographed."""
 
 OLDEST = 40
 """Years: lips become thin with age, and photographs of older people are few."""
@@ -52,8 +52,6 @@ TWO_COLOURED, LIPS = "black", 2
 
 SURVEYED, SHOWN = 0.02, 0.1
 """Error of the survey's means, which stay, and of those in photographs: shares of people's variance."""
-
-CROP = Crop(640, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 
 
 def proportions(points, downwards=1):
@@ -100,17 +98,15 @@ class ModelPeople:
         self.parts = self.generator.parts
         self.points = self.parts.mesh.operator[[self.parts.landmarks[IBUG_LANDMARKS[number - 1]] for number in IBUG]]
 
-    def slopes(self, traits, effects):
-        """How much each slider changes the proportions of the mean person of these traits: (6, S)."""
-        shapes = self.parts.shapes
-        steps = STEP * np.eye(shapes.slider_count)
-        steps[-1] *= 0.1
-        amounts = np.repeat(np.mean([shapes.macro_amounts(one) for one in traits], 0)[None], 2 * len(steps), axis=0)
-        mean = np.mean([effects @ one.effects for one in traits], 0)
-        shapes.set_sliders(amounts, mean + np.concatenate([steps, -steps]))
-        cages = np.concatenate([self.parts.neutral_cages(block) for block in np.array_split(amounts, 20)])
-        more, less = np.split(proportions(np.stack([self.points @ cage for cage in cages]), -1), 2)
-        return ((more - less) / (2 * np.diag(steps)[:, None])).T
+    def measure(self, amounts):
+        """Measure neutral faces: `PROPORTIONS` (n, 6) of amounts (n, A)."""
+        blocks = np.array_split(amounts, 1 + len(amounts) // 30)
+        places = [self.points @ cage for block in blocks for cage in self.parts.neutral_cages(block)]
+        return proportions(np.stack(places), -1)
+
+    def slopes(self, average, sliders):
+        """How much each slider changes the proportions of a person with these sliders (S,): (6, S)."""
+        return slider_slopes(self.parts.shapes, self.measure, average, sliders)
 
     def picture(self, traits, effects, covariance, random):
         """A person from the front."""
@@ -121,7 +117,7 @@ class ModelPeople:
         vertices = self.generator.operator @ self.parts.neutral_cages(amounts[None])[0].astype(np.float32)
         albedo = paint_person(self.generator.maps, traits, random)
         meshes = vertices, albedo, self.generator.triangles, alignment_vertices_of(self.generator)
-        return to_uint8(draw_mesh(*meshes, frontal_scene(1), CROP))
+        return to_uint8(draw_mesh(*meshes, frontal_scene(1), PIXELS))
 
 
 def correct(effects, covariance, off, traits, slopes, surveyed):
@@ -164,8 +160,9 @@ def main():
             "per cent:", pd.DataFrame(100 * off / shown, columns=PROPORTIONS).groupby(groups).mean().round(1), sep="\n"
         )
         if number < ROUNDS:
-            surveyed = heads.slopes(average, np.mean([effects @ one.effects for one in traits], 0))
-            effects = correct(effects, covariance, off, traits, model.slopes(traits, effects), surveyed)
+            sliders = np.mean([effects @ one.effects for one in traits], 0)
+            slopes, surveyed = (each.slopes(average, sliders) for each in (model, heads))
+            effects = correct(effects, covariance, off, traits, slopes, surveyed)
             np.savez_compressed(
                 STATISTICS, effects=effects.astype(np.float32), covariance=covariance.astype(np.float32)
             )

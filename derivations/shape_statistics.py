@@ -270,6 +270,19 @@ def moments(values, weights):
     return mean, (centred.T * weights) @ centred / ((known.T * weights) @ known)
 
 
+def slider_slopes(sampler, measure, average, sliders, step=0.3):
+    """How much each slider changes what is measured: (M, S), by central differences.
+
+    `measure` takes amounts (n, A) to measurements (n, M); the person has `average` amounts (A,) and `sliders` (S,).
+    """
+    steps = step * np.eye(sampler.slider_count)
+    steps[-1] *= 0.1
+    amounts = np.repeat(average[None], 2 * len(steps), axis=0)
+    sampler.set_sliders(amounts, sliders + np.concatenate([steps, -steps]))
+    more, less = np.split(measure(amounts), 2)
+    return ((more - less) / (2 * np.diag(steps)[:, None])).T
+
+
 class Generator:
     """Heads as the survey measures them, from sliders."""
 
@@ -282,14 +295,9 @@ class Generator:
         blocks = np.array_split(amounts, 1 + len(amounts) // 60)
         return np.concatenate([self.survey.measure(self.sampler.cages(block)) for block in blocks])
 
-    def slopes(self, average, sliders, step=0.3):
+    def slopes(self, average, sliders):
         """How much each slider changes the measurements of a person with these sliders (S,): (M, S)."""
-        steps = step * np.eye(self.sampler.slider_count)
-        steps[-1] *= 0.1
-        amounts = np.repeat(average[None], 2 * len(steps), axis=0)
-        self.sampler.set_sliders(amounts, sliders + np.concatenate([steps, -steps]))
-        more, less = np.split(self.measure(amounts), 2)
-        slopes = ((more - less) / (2 * np.diag(steps)[:, None])).T
+        slopes = slider_slopes(self.sampler, self.measure, average, sliders)
         slopes[:, self.sampler.slider_names.index("eye-epicanthus-in")] = 0  # a fold of the lid says nothing of bones
         return slopes
 

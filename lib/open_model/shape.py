@@ -24,7 +24,8 @@ OPPOSITES = (
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
 """How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see
 `Traits.effects`), and `covariance`. Derived by `derivations/shape_statistics.py`: heads measure as in the survey
-(`derivations/survey.py`) and vary as ICT-FaceKit's scans do (MIT)."""
+(`derivations/survey.py`) and vary as ICT-FaceKit's scans do (MIT). Means of lips, mouth, nose, brows and lids are
+then corrected by photographs (`derivations/photographed_proportions.py`)."""
 
 BUMPS, BUMP_WIDTH = 34, 18.0  # places on one side of the face that smooth displacements move, and their width (mm)
 LARGEST_DEVIATION = 2.6

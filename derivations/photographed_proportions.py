@@ -3,7 +3,7 @@
 Scans do not tell where lips turn red and where brows grow, nor does the survey. Photographs do: people of the model,
 of the same sex, age and ancestry as those photographed, are painted and rendered, and the same landmarks are found in
 both. Means change as little as possible (Mahalanobis distance) so that these landmarks agree; the survey's 19
-measurements stay.
+measurements and the slope of the columella stay.
 
 Source: L. DeBruine and B. Jones, "Face Research Lab London Set" (2017, figshare 5047666, CC BY 4.0), as for
 `derivations/lip_survey.py`. After `derivations.shape_statistics`, in ten minutes:
@@ -20,6 +20,7 @@ import torch
 
 from derivations.lip_survey import GROUPS, read_people
 from derivations.shape_statistics import Generator, slider_slopes
+from derivations.survey import PRONASALE, SUBNASALE
 from lib.core.pictures import to_uint8
 from lib.core.progress import progress
 from lib.face_model.model import IBUG_LANDMARKS
@@ -89,6 +90,15 @@ def read_traits(people):
     ]
 
 
+class Heads(Generator):
+    """Heads as the survey measures them, and how high the tips of their noses stand above the septum's end."""
+
+    def measure(self, amounts):
+        """Measurements (n, 20) of amounts (n, A)."""
+        tips = self.survey.locate((PRONASALE, SUBNASALE), self.sampler.cages(amounts))[..., 1]
+        return np.c_[super().measure(amounts), tips[:, 0] - tips[:, 1]]
+
+
 class ModelPeople:
     """People of the model with given traits."""
 
@@ -123,7 +133,7 @@ class ModelPeople:
 def correct(effects, covariance, off, traits, slopes, surveyed):
     """Change effects (S, 5) so that proportions (P, 5) of people with these traits, which are `off`, come nearer.
 
-    `slopes` (6, S) are those of the proportions, `surveyed` (19, S) of the measurements that stay.
+    `slopes` (6, S) are those of the proportions, `surveyed` (20, S) of the measurements that stay.
     """
     known = np.stack([one.effects for one in traits])[:, [0, 1, 3, 4]]
     wanted = -np.linalg.lstsq(known, off, rcond=None)[0]
@@ -143,7 +153,7 @@ def main():
     parser.add_argument("folder")
     people = read_people(Path(parser.parse_args().folder))
     people = people[people.face_age.astype(float) < OLDEST]
-    traits, sight, heads = read_traits(people), Sight(), Generator()
+    traits, sight, heads = read_traits(people), Sight(), Heads()
     shown = np.stack([sight.see(read_picture(path).pixels) for path in people.path])
     average = np.mean([heads.sampler.macro_amounts(one) for one in traits], 0)
     for number in range(ROUNDS + 1):

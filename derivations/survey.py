@@ -23,8 +23,10 @@ TABLES = Path(__file__).with_name("survey_tables")
 the US Government, in the public domain, by `derivations/survey_table.py`."""
 
 SELLION, GLABELLA, OPISTHOCRANION, PRONASALE, SUBNASALE, POGONION, MENTON = 132, 227, 5389, 5054, 343, 5162, 5296
-TRAGION, LARYNX = 12258, (0.0, -105.0, 35.0)
-"""Vertices of MakeHuman's base mesh (`hm08`), those of the sides on the left; a place on the front of the neck, mm."""
+SEPTUM, TRAGION, LARYNX = 317, 12258, (0.0, -105.0, 35.0)
+"""Vertices of MakeHuman's base mesh (`hm08`), those of the sides on the left; a place on the front of the neck, mm. The
+caliper lies under the nasal septum: to the corner between septum and lip, noses of scans are 3 mm longer than the
+survey's, while faces are not."""
 
 DISTANCES = {
     "HEADBR": 7565,
@@ -35,7 +37,7 @@ DISTANCES = {
     "BIGONLBR": 7459,
     "NOSEBR": 11669,
     "LIPLTH": 7272,
-    "SUBNASAL": (SUBNASALE, SELLION),
+    "SUBNASAL": (SEPTUM, SELLION),
     "MENSELL": (MENTON, SELLION),
     "NOSEPRO": (SUBNASALE, PRONASALE),
 }
@@ -124,10 +126,14 @@ class HeadSurvey:
         values = {name: tape.length(heads) for name, tape in self._tapes.items()}
         for name, ends in DISTANCES.items():
             ends = ends if isinstance(ends, tuple) else (ends, self._mirror[ends])
-            values[name] = _distance(place(self._refine[self._row[list(ends)]], heads))
+            values[name] = _distance(self.locate(ends, heads))
         values["NROOTBR"] = self._root_breadth(heads)
         values["INTPUPBR"] = _distance(place(self._eyeballs, heads))
         return np.stack([values[name] for name in MEASUREMENTS], axis=1)
+
+    def locate(self, vertices, heads):
+        """Places (n, P, 3) mm on heads (n, V, 3), refined, of P vertices by their numbers on the base mesh."""
+        return place(self._refine[self._row[list(vertices)]], heads)
 
     def _root_breadth(self, heads):
         """Breadth (n,) of the nasal root, where its sides are half as deep as the eyes."""

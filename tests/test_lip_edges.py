@@ -4,19 +4,20 @@ import numpy as np
 import pytest
 
 from lib.core.pictures import to_uint8
-from lib.fitting.lips import MIDDLE, SIDES, chroma, correct_lips
+from lib.fitting.lips import MIDDLE, SIDES, correct_lips, opponent_colours
 
 SIZE, LINE = 384, 0.6
 SKIN, LIP = np.array([0.75, 0.56, 0.48]), np.array([0.66, 0.36, 0.36])
+TEETH, DARK = np.array([0.85, 0.82, 0.74]), np.array([0.2, 0.1, 0.1])
 ALL = [*MIDDLE[0], *SIDES[0], *MIDDLE[1], *SIDES[1]]
 
 
-def landmarks(thickness=0.05):
-    """Closed lips of the same thickness everywhere, and all other landmarks at (0.5, 0.3)."""
+def landmarks(thickness=0.05, opening=0.0):
+    """Lips of the same thickness everywhere, parted by twice the opening, and all other landmarks at (0.5, 0.3)."""
     points = np.full((468, 2), [0.5, 0.3])
     for pairs, sign in ((MIDDLE[0] + SIDES[0], -1), (MIDDLE[1] + SIDES[1], 1)):
         for number, (inner, outer) in enumerate(pairs):
-            points[inner] = 0.4 + 0.02 * number, LINE
+            points[inner] = 0.4 + 0.02 * number, LINE + sign * opening
             points[outer] = points[inner] + [0, sign * thickness]
     return points
 
@@ -42,6 +43,24 @@ def test_lips_end_where_their_colour_does_in_any_light(upper, lower, light):
     assert (after[others] == before[others]).all()
 
 
+@pytest.mark.parametrize("lower", [0.01, 0.014, 0.02, 0.026])
+@pytest.mark.parametrize("inside", [TEETH, DARK, "teeth above the dark"])
+def test_the_lower_lip_of_a_parted_mouth_begins_where_its_colour_does(lower, inside):
+    before = landmarks(opening=0.02)
+    height = (np.arange(SIZE) + 0.5) / SIZE - LINE
+    picture = mouth(0.07, 0.07) / 255
+    opened = (height > -0.02) & (height < lower)
+    if isinstance(inside, str):
+        picture[opened & (height < 0.005)], picture[opened & (height >= 0.005)] = TEETH, DARK
+    else:
+        picture[opened] = inside
+    after = correct_lips(before, to_uint8(picture))
+    rows = [inner for inner, _ in MIDDLE[1]]
+    assert np.abs(after[rows, 1] - LINE - lower).max() < 0.004
+    upper = [inner for inner, _ in MIDDLE[0]]
+    assert (after[upper] == before[upper]).all()
+
+
 def test_lips_of_the_skins_colour_keep_their_landmarks():
     before = landmarks()
     assert np.abs(correct_lips(before, mouth(0.03, 0.03, lip=SKIN)) - before).max() < 0.006
@@ -53,8 +72,9 @@ def test_lips_stay_in_pictures_that_are_black_or_do_not_show_them():
     assert np.isfinite(correct_lips(before + [0, 0.5], mouth(0.03, 0.03))).all()
 
 
-def test_chroma_is_that_of_the_surface_whatever_its_brightness():
+def test_all_opponent_colours_but_brightness_are_those_of_the_surface():
     bright, dark = (
-        chroma(np.full((2, 2, 3), to_uint8(np.array(colour)))) for colour in ([0.8, 0.5, 0.4], [0.53, 0.32, 0.25])
+        opponent_colours(np.full((2, 2, 3), to_uint8(np.array(colour))))
+        for colour in ([0.8, 0.5, 0.4], [0.53, 0.32, 0.25])
     )
-    assert np.abs(bright - dark).max() < 0.1
+    assert np.abs(bright - dark)[..., :2].max() < 0.1 < (bright - dark)[..., 2].min()

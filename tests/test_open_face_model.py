@@ -22,6 +22,7 @@ from lib.rendering.vertices import unit_normals, vertex_stage
 
 CROP = Crop(256, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 MIRROR = np.array([-1.0, 1.0, 1.0])
+LID = (0.0, 1.5), (5.0, 8.0)  # mm from the eyeball: the edge of the upper lid, and above it
 SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20, "resolutions": ("light",)}
 
 
@@ -271,7 +272,8 @@ def test_lips_of_expressions_do_not_pass_through_one_another(generator):
     assert 0.3 < (gaps.max(axis=1) > 1).mean() < 0.9
 
 
-def _share_of_teeth(generator, vertices, yaw):
+def _seen_triangles(generator, vertices, yaw=0.0, size=256):
+    """Numbers of the triangles that the pixels show."""
     vertices, triangles = torch.from_numpy(vertices).float()[None], torch.from_numpy(generator.triangles)
     corners = {
         point: [generator.landmarks[name] for name in names]
@@ -280,8 +282,25 @@ def _share_of_teeth(generator, vertices, yaw):
     points = alignment_points(vertices, corners)
     projection = crop_projection(torch.tensor([[yaw, 0.0, 0.0]]), torch.tensor([900.0]), points, CROP)[0]
     clip, attributes = vertex_stage(vertices, torch.zeros_like(vertices), triangles, projection)
-    ids = rasterize(clip, triangles, attributes, 256, 256).triangle_ids
-    return float((generator.parts.mesh.parts[ids[ids >= 0].numpy()] == Part.TEETH).mean())
+    ids = rasterize(clip, triangles, attributes, size, size).triangle_ids
+    return ids[ids >= 0].numpy()
+
+
+def _share_of_teeth(generator, vertices, yaw):
+    return float((generator.parts.mesh.parts[_seen_triangles(generator, vertices, yaw)] == Part.TEETH).mean())
+
+
+def test_lashes_darken_the_upper_lids_where_they_are_seen():
+    generator, random = FaceGenerator("full"), np.random.default_rng(8)
+    maps = generator.maps
+    lid = (maps.part == Part.SKIN) & (maps.upper_lid > 0) & (maps.across < 45)
+    for _ in range(6):
+        person = generator.person(random)
+        seen = np.unique(generator.triangles[_seen_triangles(generator, person.vertices, size=768)])
+        seen = seen[lid[seen]]
+        edge, above = (seen[(maps.eye_distance[seen] > low) & (maps.eye_distance[seen] < high)] for low, high in LID)
+        assert len(edge) > 40
+        assert person.albedo[edge].mean() < 0.8 * person.albedo[above].mean()
 
 
 def test_teeth_show_in_smiles_alone():

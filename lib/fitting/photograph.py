@@ -24,6 +24,8 @@ LANDMARK_CROP = Crop(2 * CROP.size, CROP.points)
 """The landmarks are found in half of its pixels, the edges of lips in all."""
 EVERY = 5
 """Colours are fitted to one of so many pixels."""
+FINER = 2
+"""Overlays are drawn so many times finer than the picture and averaged, so that edges of lids and teeth are smooth."""
 EVEN = 0.5
 """Under a photograph's pixels, the share of how plain skin differs from the average skin's pattern that is taken for
 light: the pixels show the rest."""
@@ -111,8 +113,9 @@ class PhotographFitter:
         change, light = fit_colours(modes, *pixels, *(part[vertices] for part in parts))
         texture = texture.clone()
         texture[: len(change)] += torch.from_numpy(change).float()
-        corrected = (self.face_model.albedo(texture[None])[0] - albedo).numpy()[seen.corners].mean(1)
-        overlay = seen.overlay(seen.surface + corrected, light, portrait)
+        albedo, fine = self.face_model.albedo(texture[None])[0], portrait.repeat(FINER, 0).repeat(FINER, 1)
+        drawn = self._see(pose, albedo, fine, np.linalg.inv(from_portrait) @ camera).overlay(light, fine)
+        overlay = to_uint8(drawn.reshape(len(portrait), FINER, -1, FINER, 3).mean((1, 3)) / 255)
         return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
 
     def even(self, albedo):
@@ -153,7 +156,7 @@ class PhotographFitter:
         seen = self._see(pose, albedo, picture, camera)
         sure = seen.sure
         light = fit_light(seen.surface[sure], seen.normals[sure], seen.shown[sure])
-        return seen.vertices, light, seen.overlay(seen.surface, light, picture)
+        return seen.vertices, light, seen.overlay(light, picture)
 
     def _see(self, pose, albedo, picture, camera):
         model, (height, width) = self.face_model, picture.shape[:2]
@@ -189,9 +192,9 @@ class _Seen:
         inside = self.inside > 0.5
         return inside if inside.any() else ~inside
 
-    def overlay(self, surface, light, picture):
-        """Draw a surface (P, 3) over the picture in its light."""
-        drawn, overlay = encode_srgb(decode_srgb(surface) * irradiance(self.normals, light)), picture.copy()
+    def overlay(self, light, picture):
+        """Draw the surface over the picture in its light."""
+        drawn, overlay = encode_srgb(decode_srgb(self.surface) * irradiance(self.normals, light)), picture.copy()
         overlay[self.covered] = to_uint8(self.shown + self.inside[:, None] * (drawn - self.shown))
         return overlay
 

@@ -31,6 +31,8 @@ CORNERS = (78, 308, 61, 291, 33, 133, 362, 263)
 MOUTH_CORNERS, EYE_CORNERS = (61, 291), (33, 263)
 EDGE_SPREAD, INNER_LIP_SPREAD = 0.01, 0.006
 """In place of the file's `spread`: edges are seen better on photographs than on renders, which have no lashes."""
+EYES = float(np.hypot(*np.subtract(*CROP.points[:2])))
+"""Distance between the eyes of `CROP`, in its units."""
 PARTING = [81, 13, 311], [178, 14, 402]
 """Pairs of landmarks that meet where lips are closed: those above and those below."""
 CLOSED = 0.045
@@ -143,9 +145,7 @@ class LandmarkModel:
 
         `shape` (S,) is what the regressor gives; it may move by a `variance`, 0 keeps it.
         """
-        eyes = np.subtract(*CROP.points[:2])
-        size = float(np.hypot(*eyes))
-        spread, closed = CORRELATION * size * self.spread, lips_closed(landmarks, CLOSED * size)
+        spread, closed = CORRELATION * EYES * self.spread, lips_closed(landmarks)
         landmarks = landmarks.copy()
         free = np.concatenate([self.expression_modes, self.shape_modes if variance else self.shape_modes[:0]])
         prior = np.full(len(free), 1.0)
@@ -177,7 +177,7 @@ class LandmarkModel:
             if np.abs(step).max() < SMALLEST_STEP:
                 break
         expression, moved = np.split(change, [len(self.expression_modes)])
-        scale, distance, residual = np.exp(log_scale), np.exp(log_distance), np.linalg.norm(error, axis=1).mean() / size
+        scale, distance, residual = np.exp(log_scale), np.exp(log_distance), np.linalg.norm(error, axis=1).mean() / EYES
         shape = shape + moved if variance else shape
         return Pose(rotation, centre, place, float(scale), float(distance), expression, shape, float(residual))
 
@@ -193,7 +193,7 @@ class LandmarkModel:
         face = self.mean + np.tensordot(pose.shape, self.shape_modes, 1) + moved
         mouth, eyes = (np.linalg.norm(np.subtract(*face[[*pair]])) for pair in (MOUTH_CORNERS, EYE_CORNERS))
         moving[[*LIDS, *BROWS]] = 1
-        if lips_closed(landmarks, CLOSED * np.hypot(*np.subtract(*CROP.points[:2]))):
+        if lips_closed(landmarks):
             moving[[*LIPS]] = np.interp(mouth / eyes, SMILE, (1, 0))
         spread = np.where(moving > 0, REST_SPREAD, HOLD_SPREAD)[:, None]
         spread[[*BESIDE_EDGES]] = np.inf
@@ -224,10 +224,10 @@ def edge_vertices(face_model):
     return face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in EDGES.values()])
 
 
-def lips_closed(landmarks, least):
-    """Whether the lips of landmarks (468, 2) are parted by less than the `least`."""
+def lips_closed(landmarks):
+    """Whether landmarks (468, 2), in the framing of `CROP`, have closed lips."""
     upper, lower = (landmarks[rows, 1] for rows in PARTING)
-    return (lower - upper).mean() < least
+    return (lower - upper).mean() < CLOSED * EYES
 
 
 def meet(landmarks, relaxed):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from lib.core import paths
 from lib.core.errors import StudyError
@@ -138,7 +139,8 @@ class Reconstructor:
             colours = texture.on_vertices(colours)
         scene, albedo = frontal_scene(len(VIEWS)), torch.from_numpy(colours)[None]
         scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))
-        images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, PORTRAIT)
+        images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, PIXELS)
+        images = F.avg_pool2d(images, PIXELS.size // PORTRAIT.size)  # smooth edges
         return Face(coefficients, vertices[0].numpy(), colours, texture, list(to_pictures(images)), fits)
 
 

@@ -31,7 +31,8 @@ class FaceMaps(SimpleNamespace):
     lips, eyelids, ears, cheeks, nose, chin, forehead, flank, under_eye, around_eye : regions.
     laugh_lines, eye_bags, crow_feet, frown_lines : places of folds; forehead_lines (N, 3): three patterns of furrows.
     chin_beard, side_beard, moustache : regions of facial hair.
-    lid_distance : mm to the margin of the lids; upper_lid : 1 above the eye's axis, 0 below.
+    lid_distance : mm to where the lids end, behind the front of the eyeball; eye_distance : mm to the eyeball.
+    upper_lid : 1 above the eye's axis, 0 below.
     cavity_depth : mm behind the lips in the mouth, 0 elsewhere.
     openness : 1 - ambient occlusion.
     grain : uniform noise; freckles, spots : fixed fine fields of variance 1.
@@ -151,17 +152,18 @@ def _beard(place, lips):
 
 
 def _lids(mesh, points, landmarks):
-    """Distance to the lid margin of the same side, and whether a vertex lies above the axis of its eye."""
-    margin = border(mesh, Part.LID_RIM)
-    distance, upper = np.full(len(points), 99.0), np.zeros(len(points))
+    """Distances to lids and eyeball of the same side, and whether a vertex lies above the axis of its eye."""
+    margin, ball = border(mesh, Part.LID_RIM), np.flatnonzero(vertex_parts(mesh) >= Part.RIGHT_EYE)
+    (distance, eye_distance), upper = np.full((2, len(points)), 99.0), np.zeros(len(points))
     for side, sign in (("right", -1), ("left", 1)):
         here = points[:, 0] * sign > 0
         own = margin[points[margin, 0] * sign > 0]
         distance[here] = cKDTree(points[own]).query(points[here])[0]
+        eye_distance[here] = cKDTree(points[ball[points[ball, 0] * sign > 0]]).query(points[here])[0]
         inner, outer = (points[landmarks[f"{side}.eye.corner_{end}"]] for end in ("inner", "outer"))
         axis = np.interp(points[here, 0] * sign, [inner[0] * sign, outer[0] * sign], [inner[1], outer[1]])
         upper[here] = points[here, 1] > axis
-    return {"lid_distance": distance, "upper_lid": upper}
+    return {"lid_distance": distance, "eye_distance": eye_distance, "upper_lid": upper}
 
 
 def smooth_step(values, start, end):

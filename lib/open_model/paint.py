@@ -215,7 +215,8 @@ def paint_lashes(colour, maps, traits, complexion, random):
     """Darken the margins of the lids, the upper ones more; make-up strengthens the line."""
     usual = 0.55 + 0.25 * (1 - traits.gender) + 0.35 * complexion.make_up
     strength = clipped_normal(random, usual, 0.18, 0.2, 1)
-    line = np.exp(-((maps.lid_distance / 1.25) ** 2)) * (0.45 + 0.55 * maps.upper_lid) * (maps.part == Part.SKIN)
+    line = np.exp(-((maps.eye_distance / (1.2 + 1.1 * maps.upper_lid)) ** 4)) * (0.3 + 0.7 * maps.upper_lid)
+    line *= maps.part == Part.SKIN
     return colour + np.clip(strength * line, 0, 0.92)[:, None] * (LASH_COLOUR - colour)
 
 

@@ -17,7 +17,8 @@ ROWS, COLUMNS = 60, 120
 HAIR_ROWS, HAIR_COLUMNS = 44, 160  # from the crown to the hairline; as many again where it falls on
 TOP, BACK = 100.0, 98.0  # half axes of the skull upwards and backwards, mm (a head is about 190 mm long)
 RIM_BLUR = 4.0
-FRINGES, STRANDS_OF_FRINGE = 0.4, 0.1  # share of women who have one; how unequally long it is
+HAIRLINE = 55.0  # at the front, degrees from the crown: some 70 mm above the eyes
+FRINGES, STRANDS_OF_FRINGE = 0.3, 0.1  # share of women who have one; how unequally long it is
 LEAST_LIFT = 1.2  # mm of hair above the skin at the hairline
 UNDER_THE_FACE = 26.0  # how far the skull keeps behind the face, mm, where there is a face
 
@@ -36,16 +37,16 @@ class HairStyle:
     curtain: float = 0.0  # how far it falls on from the azimuth `opening`
     opening: float = 180.0
     gather: float = 1.0  # share of its distance from the middle that is left at its lower end
-    fringe: float = 0.0  # how far it hangs over the forehead; above 14 it would cover eyes
+    fringe: float = 0.0  # how far it hangs over the forehead; above 21 it would cover eyes
     swept: float = 0.0  # -1 to 1: to which side the fringe is longer, the subject's right or left
 
 
 def sample_hair_style(gender, age, random):
     """Draw a style, or None for a bald head; `gender` is "female" or "male", `age` in years."""
-    front = random.normal(62, 3)
+    front = random.normal(HAIRLINE, 3)
     fringe = {}
     if random.random() < (FRINGES if gender == "female" else 0.6 * FRINGES):
-        fringe = {"fringe": random.uniform(5, 13), "swept": random.uniform(-1, 1)}
+        fringe = {"fringe": random.uniform(8, 20), "swept": random.uniform(-1, 1)}
     if gender == "female":
         if random.random() < 0.25:
             return HairStyle(front, 76, 82, 125, random.uniform(6, 14), random.uniform(1, 4), **fringe)

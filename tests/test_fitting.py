@@ -153,15 +153,16 @@ def test_exact_landmarks_give_the_pose_and_the_camera(model, points):
 
 
 def test_landmarks_correct_the_shape_and_outliers_hardly_do(model, points):
-    generator = torch.Generator().manual_seed(2)
-    shape, nothing = torch.randn(1, 80, generator=generator), np.zeros(80)
-    vertices, projection = posed(model, shape, None, (0.1, 0.0, 0.0))
-    landmarks = landmarks_of(points, vertices, projection)
-    found, spoilt = points.fit(landmarks, nothing, 1.0), landmarks.copy()
-    spoilt[:40] += 0.5
-    for pose in (found, points.fit(spoilt, nothing, 1.0)):
-        error = np.linalg.norm(np.tensordot(pose.shape - shape[0].numpy(), points.shape_modes, 1), axis=1).mean()
-        assert error < 0.75 * np.linalg.norm(np.tensordot(shape[0].numpy(), points.shape_modes, 1), axis=1).mean()
+    generator, nothing, errors = torch.Generator().manual_seed(2), np.zeros(80), []
+    for _ in range(24):  # heads of unusual size are far off: landmarks do not tell it
+        shape = torch.randn(1, 80, generator=generator)
+        landmarks = landmarks_of(points, *posed(model, shape, None, (0.1, 0.0, 0.0)))
+        spoilt = landmarks.copy()
+        spoilt[:40] += 0.5
+        fitted = (points.fit(each, nothing, 1.0).shape for each in (landmarks, spoilt))
+        off = [np.tensordot(each - shape[0].numpy(), points.shape_modes, 1) for each in (nothing, *fitted)]
+        errors.append(np.linalg.norm(off, axis=2).mean(1))
+    assert (np.mean(errors, 0)[1:] < 0.75 * np.mean(errors, 0)[0]).all()
 
 
 def test_another_face_model_is_not_fitted(model):
@@ -235,7 +236,7 @@ def test_a_face_at_rest_has_the_lids_brows_and_closed_lips_of_the_photograph(mod
         opening, brow = y[upper].mean() - y[lower].mean(), y[[*BROWS]].mean() - y[[*LIDS]].mean()
         return np.array([opening, brow, y[0] - y[17], x[MOUTH_CORNERS[1]] - x[MOUTH_CORNERS[0]]])
 
-    for _ in range(80):
+    for _ in range(200):
         shape = torch.randn(1, 80, generator=generator)
         landmarks = landmarks_of(points, *posed(model, shape, None, (0.1, 0.0, 0.0)))
         fitted, rested = points.fit(landmarks, nothing).shape, points.rest(landmarks, nothing)

@@ -39,7 +39,7 @@ def test_lips_differ_from_the_skin_as_in_photographs(ancestry, sex):
     """Without lipstick, which a part of the women wear: medians."""
     generator, random = FaceGenerator("light"), np.random.default_rng(6)
     weights = tuple(float(name == ancestry) for name in ANCESTRIES)
-    drawn = (generator.parts.shapes.sample_traits(random) for _ in range(40))
+    drawn = (generator.parts.shapes.sample_traits(random) for _ in range(120))
     people = [replace(traits, ancestry=weights, gender=float(sex == "male")) for traits in drawn]
     found = [lip_contrast(generator.maps, paint_person(generator.maps, one, random)) for one in people]
     table = pd.read_csv(TABLES / "lips.csv", index_col=["ancestry", "sex"])

@@ -3,7 +3,7 @@
 Scans do not tell where lips turn red and where brows grow, nor does the survey. Photographs do: people of the model,
 of the same sex, age and ancestry as those photographed, are painted and rendered, and the same landmarks are found in
 both. Means change as little as possible (Mahalanobis distance) so that these landmarks agree; the survey's 19
-measurements and the slope of the columella stay.
+measurements and the height of the nose's tip above the septum's end stay.
 
 Source: L. DeBruine and B. Jones, "Face Research Lab London Set" (2017, figshare 5047666, CC BY 4.0), as for
 `derivations/lip_survey.py`. After `derivations.shape_statistics`, in ten minutes:

@@ -25,8 +25,8 @@ the US Government, in the public domain, by `derivations/survey_table.py`."""
 SELLION, GLABELLA, OPISTHOCRANION, PRONASALE, SUBNASALE, POGONION, MENTON = 132, 227, 5389, 5054, 343, 5162, 5296
 SEPTUM, TRAGION, LARYNX = 317, 12258, (0.0, -105.0, 35.0)
 """Vertices of MakeHuman's base mesh (`hm08`), those of the sides on the left; a place on the front of the neck, mm. The
-caliper lies under the nasal septum: to the corner between septum and lip, noses of scans are 3 mm longer than the
-survey's, while faces are not."""
+survey's length of the nose fits the septum: to the corner between septum and lip, noses of scans are 3 mm longer than
+the survey's, while their faces are not."""
 
 DISTANCES = {
     "HEADBR": 7565,

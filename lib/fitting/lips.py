@@ -48,7 +48,7 @@ def correct_lips(landmarks, picture):
     for middle, sides in zip(MIDDLE, SIDES, strict=True):
         inner, outer = (landmarks[list(rows)] for rows in zip(*middle))
         places = inner[:, None] + PLACES[:, None] * (outer - inner)[:, None]
-        edge = find_edge(_read(colours, places * len(picture)))
+        edge = find_edge(_read(colours, places * len(picture))[..., :2])
         inner, outer = map(list, zip(*middle, *sides))
         corrected[outer] = landmarks[inner] + edge * (landmarks[outer] - landmarks[inner])
     if not lips_closed(landmarks):
@@ -63,7 +63,7 @@ def correct_lips(landmarks, picture):
 
 
 def opponent_colours(picture):
-    """Two colours that shadows and highlights change little, and brightness, of a picture uint8, both (H, W, 3)."""
+    """Of a picture (H, W, 3), uint8: two colours that light changes little, and brightness, (H, W, 3)."""
     red, green, blue = np.moveaxis(np.log(decode_srgb(picture / 255) + 0.005), -1, 0)
     return np.stack([red - green, blue - green, green], -1)
 
@@ -77,14 +77,14 @@ def _read(colours, places):
 
 
 def find_edge(colours):
-    """Where in the `PLACES` lips become skin, by colours (C, T, 2 or 3) of C columns across the edge.
+    """Where in the `PLACES` lips become skin, by colours (C, T, 2) of C columns across the edge.
 
     Both are normally distributed with the same covariance, and the edge is normally distributed about 1.
     """
     best = -np.inf, 1.0
     for place in PLACES[(PLACES > THINNEST) & (PLACES < THICKEST)]:
         lip, skin = (
-            colours[:, (sign * (PLACES - place) > 1e-9) & (abs(PLACES - place) < BESIDE), :2].reshape(-1, 2)
+            colours[:, (sign * (PLACES - place) > 1e-9) & (abs(PLACES - place) < BESIDE)].reshape(-1, 2)
             for sign in (-1, 1)
         )
         covariance = 0.5 * (np.cov(lip.T) + np.cov(skin.T)) + NOISE**2 * np.eye(2)
@@ -97,7 +97,8 @@ def find_edge(colours):
 def find_inner_edge(colours, usual):
     """Where in `ACROSS` teeth or the mouth's darkness become the lower lip, by colours (C, T, 3) of C columns.
 
-    Both are normally distributed, each with its own covariance, and the edge about the `usual` one.
+    Both are normally distributed, each with its own covariance, and the edge about the `usual` one. Each column counts
+    as `SAMPLES` independent samples.
     """
     best = -np.inf, usual
     for place in ACROSS[(ACROSS > FIRST) & (ACROSS < LAST)]:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from lib.core.pictures import to_uint8
-from lib.fitting.lips import MIDDLE, SIDES, correct_lips, opponent_colours
+from lib.fitting.lips import DOUBTFUL, MIDDLE, SIDES, correct_lips, opponent_colours
+from lib.fitting.pose import CLOSED, parting
 
 SIZE, LINE = 384, 0.6
 SKIN, LIP = np.array([0.75, 0.56, 0.48]), np.array([0.66, 0.36, 0.36])
-TEETH, DARK = np.array([0.85, 0.82, 0.74]), np.array([0.2, 0.1, 0.1])
+TEETH, DARK, BETWEEN = np.array([0.85, 0.82, 0.74]), np.array([0.2, 0.1, 0.1]), np.array([0.4, 0.16, 0.16])
 ALL = [*MIDDLE[0], *SIDES[0], *MIDDLE[1], *SIDES[1]]
 
 
@@ -56,6 +57,25 @@ def test_the_lower_lip_of_a_parted_mouth_begins_where_its_colour_does(lower, abo
     assert np.abs(after[rows, 1] - LINE - lower).max() < 0.004
     upper = [inner for inner, _ in MIDDLE[0]]
     assert (after[upper] == before[upper]).all()
+
+
+@pytest.mark.parametrize("line", [-0.006, 0.0, 0.008])
+def test_lips_that_show_but_a_line_between_them_meet_at_it(line):
+    before, height = landmarks(opening=0.008), (np.arange(SIZE) + 0.5) / SIZE - LINE
+    assert CLOSED < parting(before) < DOUBTFUL
+    picture = mouth(0.062, 0.062) / 255
+    picture[np.abs(height - line) < 0.002] = BETWEEN
+    after = correct_lips(before, to_uint8(picture))
+    for pairs in MIDDLE:
+        assert np.abs(after[[inner for inner, _ in pairs], 1] - LINE - line).max() < 0.004
+
+
+@pytest.mark.parametrize("opening, colour", [(0.008, DARK), (0.003, TEETH)])
+def test_lips_that_show_teeth_or_darkness_between_them_stay_parted(opening, colour):
+    before, height = landmarks(opening=0.008), (np.arange(SIZE) + 0.5) / SIZE - LINE
+    picture = mouth(0.062, 0.062) / 255
+    picture[np.abs(height) < opening] = colour
+    assert parting(correct_lips(before, to_uint8(picture))) > CLOSED / 2
 
 
 def test_lips_of_the_skins_colour_keep_their_landmarks():

@@ -1,14 +1,14 @@
 """Edges of the lips by their colour: landmarks give all people nearly the same lips.
 
 Of lips 1 mm thicker, FaceMesh's are 0.2 mm thicker, and those found here 0.6 mm (docs/faces.md). Where a smile shows
-teeth, its lower lip begins too low.
+teeth, its lower lip begins too low, and in some closed mouths it sees lips that are parted.
 """
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
 from lib.core.pictures import decode_srgb
-from lib.fitting.pose import lips_closed
+from lib.fitting.pose import CLOSED, EYES, parting
 
 MIDDLE = (
     ((81, 39), (82, 37), (13, 0), (312, 267), (311, 269), (80, 40), (310, 270)),
@@ -29,10 +29,22 @@ ACROSS, FIRST, LAST = np.arange(0.02, 0.9, 0.02), 0.1, 0.8
 inner edge may be."""
 INNER_SPREAD = 0.5
 """Standard deviation of the inner edge about the landmarks', in half openings of the mouth."""
+DOUBTFUL = 0.09
+"""Lips that the landmarks part by less, in distances between the eyes, may be closed."""
+LIPS = np.linspace(0.05, 0.95, 73)
+"""Where colours are read from the outer edge of the upper lip (0) to that of the lower one (1)."""
+UPPER, LOWER, BETWEEN = slice(5, 16), slice(54, 68), slice(17, 56)
+"""Of these places those that show lips, and those where lips meet."""
+DARKER, BRIGHTER, LESS_RED = 0.5, 0.72, 0.12
+"""Than lips, in opponent colours: the dark between lips, and teeth, which are one of the latter."""
+WIDEST_LINE, FEWEST_TEETH = 0.032, 0.005
+"""Of closed lips the line between them is no wider, in distances between the eyes; of teeth more is seen than that."""
 
 
 def correct_lips(landmarks, picture):
     """Move the outer edges of lips, and the inner edge of a lower lip below teeth, to where the colour changes.
+
+    Lips that show nothing between them but a line meet at that line.
 
     Parameters
     ----------
@@ -47,18 +59,25 @@ def correct_lips(landmarks, picture):
     corrected, colours = landmarks.copy(), opponent_colours(picture)
     for middle, sides in zip(MIDDLE, SIDES, strict=True):
         inner, outer = (landmarks[list(rows)] for rows in zip(*middle))
-        places = inner[:, None] + PLACES[:, None] * (outer - inner)[:, None]
-        edge = find_edge(_read(colours, places * len(picture))[..., :2])
+        edge = find_edge(_read(colours, inner, outer, PLACES)[..., :2])
         inner, outer = map(list, zip(*middle, *sides))
         corrected[outer] = landmarks[inner] + edge * (landmarks[outer] - landmarks[inner])
-    if not lips_closed(landmarks):
-        upper, lower = ([inner for inner, _ in pairs] for pairs in MIDDLE)
-        outer = corrected[[outer for _, outer in MIDDLE[1]]]
+    opening = parting(landmarks)
+    if opening < CLOSED:
+        return corrected
+    (upper, top), (lower, bottom) = ([list(rows) for rows in zip(*pairs)] for pairs in MIDDLE)
+    across, line = corrected[bottom] - corrected[top], None
+    if opening < DOUBTFUL:
+        height = np.linalg.norm(across, axis=1).mean() / EYES
+        line = find_line(_read(colours, corrected[top], corrected[bottom], LIPS)[:5], height)
+    if line:
+        corrected[[upper, lower]] = corrected[top] + line * across
+    else:
         middle = (landmarks[upper] + landmarks[lower]) / 2
-        usual = np.linalg.norm(landmarks[lower] - middle, axis=1).mean() / np.linalg.norm(outer - middle, axis=1).mean()
-        places = middle[:, None] + ACROSS[:, None] * (outer - middle)[:, None]
-        edge = find_inner_edge(_read(colours, places * len(picture)), usual)
-        corrected[lower] = middle + edge * (outer - middle)
+        half, down = landmarks[lower] - middle, corrected[bottom] - middle
+        usual = np.linalg.norm(half, axis=1).mean() / np.linalg.norm(down, axis=1).mean()
+        edge = find_inner_edge(_read(colours, middle, corrected[bottom], ACROSS), usual)
+        corrected[lower] = middle + edge * down
     return corrected
 
 
@@ -68,9 +87,10 @@ def opponent_colours(picture):
     return np.stack([red - green, blue - green, green], -1)
 
 
-def _read(colours, places):
-    """Colours (H, W, 3) at places (C, T, 2) in pixels, between pixels linearly."""
-    rows_columns = np.moveaxis(places[..., ::-1] - 0.5, -1, 0)
+def _read(colours, start, end, shares):
+    """Colours (H, W, 3) at shares (T,) of the C ways from start to end (C, 2), in units of the sides: (C, T, 3)."""
+    places = start[:, None] + shares[:, None] * (end - start)[:, None]
+    rows_columns = np.moveaxis(places[..., ::-1] * len(colours) - 0.5, -1, 0)
     return np.stack(
         [map_coordinates(one, rows_columns, order=1, mode="nearest") for one in np.moveaxis(colours, -1, 0)], -1
     )
@@ -108,3 +128,18 @@ def find_inner_edge(colours, usual):
         likelihood = -0.5 * SAMPLES * len(colours) * shares @ spreads
         best = max(best, (likelihood - 0.5 * ((place - usual) / (INNER_SPREAD * usual)) ** 2, place))
     return best[1]
+
+
+def find_line(colours, height):
+    """Where in `LIPS` closed lips meet, by colours (C, T, 3) of C columns across both; None where they are parted.
+
+    `height` is that of both lips, in distances between the eyes.
+    """
+    upper, lower = (colours[:, lip].reshape(-1, 3).mean(0) for lip in (UPPER, LOWER))
+    lips = np.outer(1 - LIPS, upper) + np.outer(LIPS, lower)
+    red, _, brightness = (np.median(colours, 0) - lips)[BETWEEN].T
+    step = height * (LIPS[1] - LIPS[0])
+    dark, teeth = brightness < -DARKER, (brightness > BRIGHTER) | (red < -LESS_RED)
+    if dark.sum() * step > WIDEST_LINE or teeth.sum() * step > FEWEST_TEETH:
+        return None
+    return LIPS[BETWEEN][brightness.argmin()]

@@ -226,8 +226,13 @@ def edge_vertices(face_model):
 
 def lips_closed(landmarks):
     """Whether landmarks (468, 2), in the framing of `CROP`, have closed lips."""
+    return parting(landmarks) < CLOSED
+
+
+def parting(landmarks):
+    """How far the lips of landmarks (468, 2), in the framing of `CROP`, are parted, in distances between the eyes."""
     upper, lower = (landmarks[rows, 1] for rows in PARTING)
-    return (lower - upper).mean() < CLOSED * EYES
+    return (lower - upper).mean() / EYES
 
 
 def meet(landmarks, relaxed):

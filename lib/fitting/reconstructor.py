@@ -25,6 +25,10 @@ from lib.training.regressor import Regressor
 PORTRAIT = Crop(320, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 PIXELS = Crop(640, PORTRAIT.points)
 """What textures are made of: between the eyes as many pixels as a texture has texels."""
+HEAD = Crop(320, ((0.375, 0.46), (0.625, 0.46), (0.4, 0.71), (0.6, 0.71)))
+"""Of the views: from the neck to the crown."""
+FINER = 2
+"""Views are drawn so many times as large, and averaged: edges are smooth."""
 EXPRESSIONS = 64
 VIEWS = (0.0, 35.0, 90.0)
 """Yaw in degrees of the views of a face: from the front, between, in profile."""
@@ -139,8 +143,9 @@ class Reconstructor:
             colours = texture.on_vertices(colours)
         scene, albedo = frontal_scene(len(VIEWS)), torch.from_numpy(colours)[None]
         scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))
-        images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, PIXELS)
-        images = F.avg_pool2d(images, PIXELS.size // PORTRAIT.size)  # smooth edges
+        crop = Crop(FINER * HEAD.size, HEAD.points)
+        images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, crop)
+        images = F.avg_pool2d(images, FINER)
         return Face(coefficients, vertices[0].numpy(), colours, texture, list(to_pictures(images)), fits)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lib.core.files import MADE_HERE, write_atomically
 from lib.core.pictures import to_pictures
-from lib.fitting.reconstructor import PORTRAIT
+from lib.fitting.reconstructor import HEAD
 from lib.rendering.camera import alignment_points, crop_projection, rotation_matrices
 from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import background_pictures, frontal_scene
@@ -25,7 +25,7 @@ def save_turntable(path, face, face_model):
     vertices, albedo = (torch.from_numpy(values)[None] for values in (face.vertices, face.albedo))
     scene = frontal_scene(FRAMES)
     corners = alignment_points(vertices, face_model.alignment_vertices)
-    front, _, origin = crop_projection(scene.angles[:1], scene.distance[:1], corners, PORTRAIT)
+    front, _, origin = crop_projection(scene.angles[:1], scene.distance[:1], corners, HEAD)
     # the face turns before a camera that stands still: a crop that follows the eyes would zoom and roll
     angles = FARTHEST * torch.sin(torch.arange(FRAMES) * (2 * math.pi / FRAMES))
     turn = rotation_matrices(torch.stack([angles, *(2 * [torch.zeros(FRAMES)])], 1))
@@ -33,10 +33,10 @@ def save_turntable(path, face, face_model):
     turned = (vertices - middle) @ turn.mT + middle
     meshes = turned, albedo.expand(FRAMES, -1, -1), face_model.triangles
     clip, attributes = vertex_stage(*meshes, front.expand(FRAMES, -1, -1))
-    fragments = rasterize(clip, face_model.triangles, attributes, PORTRAIT.size, PORTRAIT.size)
+    fragments = rasterize(clip, face_model.triangles, attributes, HEAD.size, HEAD.size)
     eye = origin + scene.distance[:, None] * torch.tensor([0.0, 0.0, 1.0])
     lights = scene.light_positions + origin, scene.light_colours, scene.ambient
-    images = shade(fragments, lights, eye, background_pictures(scene.background, PORTRAIT.size))
+    images = shade(fragments, lights, eye, background_pictures(scene.background, HEAD.size))
     first, *others = (Image.fromarray(picture) for picture in to_pictures(images))
     options = dict(save_all=True, append_images=others, duration=MILLISECONDS, loop=0, quality=85)
 

@@ -104,7 +104,7 @@ def _regions(place):
         "cheeks": place.bump(38, place.tip[1] - 2, 15, 13),
         "nose": place.bump(0, place.tip[1] + 1, 11, 10, nearest=place.tip[2] - 30),
         "chin": place.bump(0, place.mouth_y - 32, 14, 9),
-        "forehead": smooth_step(place.height, 25, 55) * (place.across < 60),
+        "forehead": smooth_step(place.height, 25, 55) * smooth_step(place.across, 75, 45),
         "flank": smooth_step(place.across, 30, 70),
         "under_eye": place.bump(eye_across - 1, eye_y - 11, 13, 5, nearest=30),
         "around_eye": place.bump(eye_across, eye_y + 2, 19, 13, nearest=30),

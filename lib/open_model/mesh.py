@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from lib.open_model.parts import Part, connected_parts, eye_piece, skin_piece, teeth_piece
 
-RIM_ROUNDING = 8.0  # how gently (mm) the three planes of the cut pass over into one another
+RIM_ROUNDING = 8.0  # how gently (mm) the two planes of the cut pass over into one another
 UV_MARGIN = 0.01  # between the islands of the texture, as a share of its width
 
 
@@ -87,9 +87,9 @@ def assemble(base):
 
 
 def _heights(points):
-    """How far inside the face's rim places on the base mesh lie (mm): behind the ears, at the hairline, on the neck."""
+    """How far inside the rim places on the base mesh lie (mm): at the back of the head and on the neck."""
     _, y, z = points.T
-    planes = np.stack([z + 26, 66 - y + 0.5 * z, y + 0.12 * z + 100])
+    planes = np.stack([z + 0.2 * y + 60, y + 0.12 * z + 100])
     least = planes.min(axis=0)
     return least - RIM_ROUNDING * np.log(np.exp((least - planes) / RIM_ROUNDING).sum(axis=0))
 

@@ -145,7 +145,7 @@ def _draw_hair(count, generator):
 
     long, covering, kind = uniform(0, 1) < LONG, uniform(0, 1) < COVERING, uniform(0, 1)
     side, opening = torch.where(long, uniform(90, 150), uniform(80, 88)), uniform(58, 100)
-    front = 62 + 4 * torch.randn(count, 1, generator=generator)
+    front = 55 + 4 * torch.randn(count, 1, generator=generator)
     ends = torch.cat([front, front + 1, uniform(74, 80), side, torch.full_like(side, 125)], 1)
     azimuth = torch.arange(GRID) / PER_DEGREE
     azimuth = torch.minimum(azimuth, 360 - azimuth)

@@ -11,10 +11,6 @@ import torch
 from torch import nn
 
 CLASSIFIER_PREFIX = "logits."
-LAYERS = (
-    *("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a", "conv2d_4b"),
-    *("repeat_1", "mixed_6a", "repeat_2", "mixed_7a", "repeat_3", "block8", "avgpool_1a"),
-)
 BLOCKS = dict(repeat_1="Block35", repeat_2="Block17", repeat_3="Block8")  # in Keras
 
 
@@ -30,9 +26,9 @@ class FaceNetNetwork(nn.Module):
 
     def forward(self, images):
         """Map images (B, 3, 160, 160), sRGB in [0, 1], to pooled features (B, 1792) and raw descriptors (B, E)."""
-        layers, maps = self.inception, self.normalised(images)
-        for name in LAYERS:
-            maps = getattr(layers, name)(maps)
+        maps = self.normalised(images)
+        for layer in list(self.inception.children())[:-3]:  # without dropout and the two of the head
+            maps = layer(maps)
         features = maps.flatten(1)
         return features, self.head(features)
 

@@ -105,8 +105,11 @@ def check_sha256(path, sha256):
 
 
 def download(url, path, sha256):
-    """Download into ``<path>.part`` until it is complete, resuming; StudyError: no network, another SHA-256 (hex)."""
+    """Download a file unless it is there, resuming ``<path>.part``; StudyError: no network, another SHA-256 (hex)."""
     path = Path(path)
+    if path.is_file():  # of an earlier run, or put there by hand
+        check_sha256(path, sha256)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:

@@ -76,9 +76,7 @@ find_face_mesh_files = partial(_find_human_files, FACE_MESH_SHA256)
 def find_facenet_file(folder):
     """Return the path of facenet-pytorch's VGGFace2 weights in `folder`; missing ones are downloaded (107 MB)."""
     path = Path(folder) / FACENET_FILE
-    if not path.is_file():
-        download(FACENET_URL, path, FACENET_SHA256)
-    check_sha256(path, FACENET_SHA256)
+    download(FACENET_URL, path, FACENET_SHA256)
     return path
 
 

@@ -40,7 +40,6 @@ CACHE_FOLDER = paths.CACHE / "photos"
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
 """Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
-FORMAT_VERSION = 2  # of the shards
 RECORD_COLUMNS = ("key", "reason", "faces", "shard", "shard_row")
 NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
@@ -145,16 +144,15 @@ def _describe(pictures, networks):
 
 def _index(photographs, keys, records, failed):
     """One line a file of the source, sorted by path, with the rows that the store will have."""
-    told = [(one.name, one.person, one.condition, one.scan, one.problem) for one in photographs]
-    index = pd.DataFrame(told, columns=["path", "person", "condition", "scan", "problem"])
+    told = [(one.name, one.person, one.condition, one.scan) for one in photographs]
+    index = pd.DataFrame(told, columns=["path", "person", "condition", "scan"])
     known = records.reindex(keys).reset_index(drop=True)
     index[list(MEASURE_COLUMNS)] = known[list(MEASURE_COLUMNS)].astype("float32")
     index["faces"] = known["faces"].fillna(0).astype("int64")
     index["shard"] = known["shard"]
     index["shard_row"] = known["shard_row"].fillna(SKIPPED_ROW).astype("int64")
-    failures = pd.Series(keys, dtype=object).map(failed)
-    reasons = known["reason"].fillna(failures).fillna(f"{pictures.NOT_READ} or found")
-    index["reason"] = index.pop("problem").where(lambda problem: problem != "", reasons)
+    reasons, unknown = failed | records["reason"].to_dict(), f"{pictures.NOT_READ} or found"
+    index["reason"] = [one.problem or reasons.get(key, unknown) for one, key in zip(photographs, keys, strict=True)]
     index = index.sort_values("path", ignore_index=True)
     used = index["shard_row"] != SKIPPED_ROW
     index.insert(0, "row", np.where(used, used.cumsum() - 1, SKIPPED_ROW))
@@ -191,7 +189,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder, recipe):
-        recipe = {"format": FORMAT_VERSION, **recipe}
+        recipe = {"format": 2, **recipe}  # the shards' format
         self.folder = Path(folder) / fingerprint(recipe)
         write_json(self.folder / "recipe.json", recipe)
 

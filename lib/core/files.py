@@ -14,7 +14,6 @@ from tqdm.utils import CallbackIOWrapper
 from lib.core.errors import StudyError
 from lib.core.progress import progress
 
-DOWNLOAD_TIMEOUT_SECONDS = 30
 MADE_BY = "made by lib."
 MADE_HERE = f"{MADE_BY}reconstruct"
 """Stands, or another name behind `MADE_BY`, within the first `HEAD_BYTES` of every result among people's own files."""
@@ -128,7 +127,7 @@ def _download_rest(url, part):
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT_SECONDS)
+        response = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is left to fetch: the digest decides
             return

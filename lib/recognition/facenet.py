@@ -10,7 +10,6 @@ import h5py
 import torch
 from torch import nn
 
-CLASSIFIER_PREFIX = "logits."
 BLOCKS = dict(repeat_1="Block35", repeat_2="Block17", repeat_3="Block8")  # in Keras
 
 
@@ -68,8 +67,8 @@ class FaceNet128Network(FaceNetNetwork):
 def convert_facenet_weights(path):
     """Turn facenet-pytorch's published weights into the state of `FaceNetNetwork`."""
     weights = torch.load(path, map_location="cpu", weights_only=True)
-    names = [name for name in weights if not name.startswith(CLASSIFIER_PREFIX)]
-    return {f"inception.{name}": weights[name].contiguous() for name in names}
+    body = {name: values for name, values in weights.items() if not name.startswith("logits.")}
+    return {f"inception.{name}": values.contiguous() for name, values in body.items()}
 
 
 def convert_keras_weights(path):

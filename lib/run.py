@@ -50,11 +50,10 @@ PROCESS_SETTINGS = {
 
 def notebook_of(stage):
     """Return the notebook of a stage, `notebooks/NN_stage.ipynb`."""
-    found = sorted(NOTEBOOKS.glob(f"[0-9][0-9]_{stage}.ipynb"))
-    if not found:
-        stages = ", ".join(path.stem[3:] for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")))
-        raise StudyError(f"there is no stage {stage!r}; stages: {stages}")
-    return found[0]
+    notebooks = {path.stem[3:]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    if stage not in notebooks:
+        raise StudyError(f"there is no stage {stage!r}; stages: {', '.join(notebooks)}")
+    return notebooks[stage]
 
 
 def run_notebook(stage, variant=None):
@@ -62,7 +61,7 @@ def run_notebook(stage, variant=None):
     source = notebook_of(stage)
     if ("variant" in papermill.inspect_notebook(str(source))) != bool(variant):
         raise StudyError(f"{stage} {'has no variants' if variant else 'needs --variant, a name under variants'}")
-    load_params(PARAMS_FILE)
+    load_params()
     paths.NOTEBOOKS.mkdir(parents=True, exist_ok=True)
     os.environ.update(PROCESS_SETTINGS | os.environ)
     target = paths.NOTEBOOKS / f"{source.stem}{f'-{variant}' if variant else ''}.ipynb"
@@ -165,18 +164,18 @@ def _write_params(document, path):
     write_atomically(path, write)
 
 
-def take_photographs(folder, path=PARAMS_FILE):
-    """Write a folder of photographs, if one is named, into a parameter file, and prepare DVC for all sources' files."""
+def take_photographs(folder):
+    """Write a folder of photographs, if one is named, into `params.yaml`, and prepare DVC for all sources' files."""
     if folder:
         folder = os.path.abspath(folder)
         if not os.path.isdir(folder) or printable(folder) != folder:
             raise StudyError(f"{printable(folder)} is no folder, or its name is no UTF-8")
-        document = ROUND_TRIP.load(Path(path).read_text(encoding="utf-8"))
+        document = ROUND_TRIP.load(Path(PARAMS_FILE).read_text(encoding="utf-8"))
         document["photos"]["path"] = folder
         if document["photos"]["source"] == "simulated":
             document["photos"]["source"] = "folder"
-        _write_params(document, path)
-    params = load_params(path)
+        _write_params(document, PARAMS_FILE)
+    params = load_params()
     # DVC looks into the folders of all sources, also where people are simulated
     unreadable, linked = ignore_unreadable(params.photos.path, *(s.path for s in params.evaluate.test_sources.values()))
     for file, problem in unreadable.items():

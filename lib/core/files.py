@@ -14,7 +14,6 @@ from tqdm.utils import CallbackIOWrapper
 from lib.core.errors import StudyError
 from lib.core.progress import progress
 
-DOWNLOAD_TIMEOUT_SECONDS = 30
 MADE_BY = "made by lib."
 MADE_HERE = f"{MADE_BY}reconstruct"
 """Stands, or another name behind `MADE_BY`, within the first `HEAD_BYTES` of every result among people's own files."""
@@ -105,8 +104,11 @@ def check_sha256(path, sha256):
 
 
 def download(url, path, sha256):
-    """Download into ``<path>.part`` until it is complete, resuming; StudyError: no network, another SHA-256 (hex)."""
+    """Download a file unless it is there, resuming ``<path>.part``; StudyError: no network, another SHA-256 (hex)."""
     path = Path(path)
+    if path.is_file():  # of an earlier run, or put there by hand
+        check_sha256(path, sha256)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
@@ -125,7 +127,7 @@ def _download_rest(url, part):
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT_SECONDS)
+        response = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is left to fetch: the digest decides
             return

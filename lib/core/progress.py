@@ -4,8 +4,6 @@ import sys
 
 from tqdm import tqdm
 
-LOG_INTERVAL_SECONDS = 10.0
-
 
 def progress(iterable=None, description="", total=None, unit="it", initial=0, silent=False):
     """Wrap an iterable in a progress bar (tqdm; None: moved by `.update`); `initial` items were done before."""
@@ -16,10 +14,9 @@ def progress(iterable=None, description="", total=None, unit="it", initial=0, si
         total=total,
         unit=unit,
         initial=initial,
-        mininterval=0.2 if terminal else LOG_INTERVAL_SECONDS,
+        mininterval=0.2 if terminal else 10.0,
         ncols=None if terminal else 100,
         dynamic_ncols=terminal,
-        leave=True,
         disable=silent,
         file=sys.stderr if terminal else _Lines(),
     )

@@ -11,13 +11,12 @@ from torch.utils.data import DataLoader
 
 from lib.core.pictures import to_tensor
 from lib.photos.detect import FaceDetector
-from lib.photos.read import Picture, UnreadablePictureError, read_picture
+from lib.photos.read import UnreadablePictureError, read_picture
 from lib.rendering.crop import POINT_NAMES, fit_similarity
 
 BOX_COLUMNS = ("box_left", "box_top", "box_right", "box_bottom")
 POINT_COLUMNS = tuple(f"{name}_{axis}" for name in POINT_NAMES for axis in "xy")
 MEASURE_COLUMNS = (*BOX_COLUMNS, *POINT_COLUMNS, "probability")
-NO_FACE = "no face found"
 
 
 def iterate_face_crops(photographs, crops, batch_size, workers, all_faces=False, work=None):
@@ -41,7 +40,7 @@ _detector = lru_cache(FaceDetector)  # made in the process that uses it, not sen
 
 
 def _cut_batch(photographs, crops, all_faces, work):
-    records, faces = _find_faces([photograph.path for photograph in photographs], _detector(), all_faces)
+    records, faces = _find_faces([photograph.path for photograph in photographs], all_faces)
     cut = {name: cut_faces(faces, crop) for name, crop in crops.items()}
     result = work(cut) if work else cut
     _return_free_memory()
@@ -55,14 +54,14 @@ def _return_free_memory():
         library.malloc_trim(0)
 
 
-def _find_faces(paths, detector, all_faces):
+def _find_faces(paths, all_faces):
     opened = [_read(path) for path in paths]
-    found = iter(detector.detect([picture.pixels for picture in opened if isinstance(picture, Picture)]))
+    found = iter(_detector().detect([picture.pixels for picture, _ in opened if picture]))
     records, faces = [], []
-    for picture in opened:
-        face = next(found) if isinstance(picture, Picture) else None
+    for picture, reason in opened:
+        face = next(found) if picture else None
         if face is None:
-            records.append({"reason": NO_FACE if isinstance(picture, Picture) else picture, "faces": 0, "number": 0})
+            records.append({"reason": reason or "no face found", "faces": 0, "number": 0})
             continue
         scale = np.array(picture.scale)
         for number, each in enumerate((face, *face.others) if all_faces else (face,), 1):
@@ -74,11 +73,11 @@ def _find_faces(paths, detector, all_faces):
 
 
 def _read(path):
-    """The picture, or why there is none."""
+    """The picture or None, and why there is none."""
     try:
-        return read_picture(path)
+        return read_picture(path), ""
     except UnreadablePictureError as error:
-        return str(error)
+        return None, str(error)
 
 
 def cut_faces(faces, crop):

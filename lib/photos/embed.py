@@ -40,7 +40,7 @@ CACHE_FOLDER = paths.CACHE / "photos"
 SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
 """Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
-FORMAT_VERSION = 2  # of the shards
+RECORD_COLUMNS = ("key", "reason", "faces", "shard", "shard_row")
 NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
@@ -77,12 +77,11 @@ def fill_cache(photographs, networks, cache_folder, process=0, processes=1):
     known = set(cache.read_records().index)
     # Whole batches in turn, whatever is done already: shares never overlap, and a photograph has the same neighbours in
     # its batch, so the same numbers to the last bit, on any number of processes.
-    worth_opening = [number for number, key in enumerate(keys) if key]
-    share = [number for place, number in enumerate(worth_opening) if place // BATCH_SIZE % processes == process]
-    missing = [number for number in share if keys[number] not in known]
-    files, file_keys = [photographs[number] for number in missing], [keys[number] for number in missing]
+    worth_opening = [(key, photograph) for key, photograph in zip(keys, photographs) if key]
+    share = [each for place, each in enumerate(worth_opening) if place // BATCH_SIZE % processes == process]
+    missing = [(key, photograph) for key, photograph in share if key not in known]
     with progress(description="photographs", total=len(share), unit="photo", initial=len(share) - len(missing)) as bar:
-        failed = _embed(files, file_keys, cache, networks, bar)
+        failed = _embed(missing, cache, networks, bar)
     return keys, cache, failed
 
 
@@ -104,30 +103,30 @@ def _key(photograph):
         return ""
 
 
-def _embed(photographs, keys, cache, networks, bar):
-    """Embed photographs into shards of the cache; -> why some could not be read, by key."""
+def _embed(missing, cache, networks, bar):
+    """Embed photographs, each behind its key, into shards of the cache; -> why some could not be read, by key."""
     framings = {name: network.crop for name, network in networks.items()}
     describe = partial(_describe, networks=networks)
     # each worker a core: networks share one out worse than photographs do
     in_workers = all(network.centre.device.type == "cpu" for network in networks.values())
     records, parts, done, failed = [], [], 0, {}
-    batches = iterate_face_crops(photographs, framings, BATCH_SIZE, WORKERS, work=describe if in_workers else None)
-    for batch_records, found in batches:
+    photographs, work = [photograph for _, photograph in missing], describe if in_workers else None
+    for batch_records, found in iterate_face_crops(photographs, framings, BATCH_SIZE, WORKERS, work=work):
         row = sum(len(part[CROPS]) for part in parts)
         for record in batch_records:
             record["shard_row"] = SKIPPED_ROW if record["reason"] else row
+            record["key"] = key = missing[done][0]
             row += not record["reason"]
+            done += 1
+            if record["reason"].startswith(pictures.NOT_READ):
+                # what the machine could not read today is tried again by the next run
+                record["key"], failed[key] = "", record["reason"]
         records += batch_records
         parts.append(found if in_workers else describe(found))
         bar.update(len(batch_records))
-        if len(records) >= SHARD_SIZE or done + len(records) == len(photographs):
-            for key, record in zip(keys[done : done + len(records)], records, strict=True):
-                record["key"] = key
-                if record["reason"].startswith(pictures.NOT_READ):
-                    # what the machine could not read today is tried again by the next run
-                    record["key"], failed[key] = "", record["reason"]
+        if len(records) >= SHARD_SIZE or done == len(missing):
             cache.add(records, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-            records, parts, done = [], [], done + len(records)
+            records, parts = [], []
     return failed
 
 
@@ -145,17 +144,15 @@ def _describe(pictures, networks):
 
 def _index(photographs, keys, records, failed):
     """One line a file of the source, sorted by path, with the rows that the store will have."""
-    columns = dict(path="name", person="person", condition="condition", scan="scan", problem="problem")
-    index = pd.DataFrame({column: [getattr(one, told) for one in photographs] for column, told in columns.items()})
+    told = [(one.name, one.person, one.condition, one.scan) for one in photographs]
+    index = pd.DataFrame(told, columns=["path", "person", "condition", "scan"])
     known = records.reindex(keys).reset_index(drop=True)
-    for column in MEASURE_COLUMNS:
-        index[column] = known[column].astype("float32") if column in known else np.float32("nan")
-    index["faces"] = known["faces"].fillna(0).astype("int64") if "faces" in known else 0
+    index[list(MEASURE_COLUMNS)] = known[list(MEASURE_COLUMNS)].astype("float32")
+    index["faces"] = known["faces"].fillna(0).astype("int64")
     index["shard"] = known["shard"]
     index["shard_row"] = known["shard_row"].fillna(SKIPPED_ROW).astype("int64")
-    told = failed | (records["reason"].to_dict() if "reason" in records else {})
-    reasons = pd.Series([told.get(key, f"{pictures.NOT_READ} or found") for key in keys], index=index.index, dtype=str)
-    index["reason"] = index.pop("problem").where(lambda problem: problem != "", reasons)
+    reasons, unknown = failed | records["reason"].to_dict(), f"{pictures.NOT_READ} or found"
+    index["reason"] = [one.problem or reasons.get(key, unknown) for one, key in zip(photographs, keys, strict=True)]
     index = index.sort_values("path", ignore_index=True)
     used = index["shard_row"] != SKIPPED_ROW
     index.insert(0, "row", np.where(used, used.cumsum() - 1, SKIPPED_ROW))
@@ -192,7 +189,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder, recipe):
-        recipe = {"format": FORMAT_VERSION, **recipe}
+        recipe = {"format": 2, **recipe}  # the shards' format
         self.folder = Path(folder) / fingerprint(recipe)
         write_json(self.folder / "recipe.json", recipe)
 
@@ -206,9 +203,9 @@ class EmbeddingCache:
             except (OSError, SafetensorError):  # a power cut left it without its content: it is made again
                 continue
             tables.append(pd.DataFrame(records).assign(shard=path.stem))
-        if not tables:
-            return pd.DataFrame(columns=["shard", "shard_row"])
-        records = pd.concat(tables, ignore_index=True).set_index("key")
+        records = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        # of photographs without a face there are no measures
+        records = records.reindex(columns=[*RECORD_COLUMNS, *MEASURE_COLUMNS]).set_index("key")
         return records[~records.index.duplicated(keep="last") & (records.index != "")]
 
     def add(self, records, arrays):

@@ -122,12 +122,10 @@ def list_folder(folder):
 
 def read_person(person, folder):
     """List the files of one person's folder, sorted, as `Photograph` of the source's folder."""
-    name, file = person_of(person.name), person.relative_to(folder).as_posix()
-    if person.is_symlink() and folder.resolve().is_relative_to(person.resolve()):
-        return [Photograph(str(folder), file, name, LINK_BACK)]
-    entries, problem = _entries(person)
+    name, back = person_of(person.name), person.is_symlink() and folder.resolve().is_relative_to(person.resolve())
+    entries, problem = ([], LINK_BACK) if back else _entries(person)
     if problem:
-        return [Photograph(str(folder), file, name, problem)]
+        return [Photograph(str(folder), person.relative_to(folder).as_posix(), name, problem)]
     return [inspect_file(entry, folder, name) for entry in entries]
 
 

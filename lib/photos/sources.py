@@ -16,7 +16,7 @@ import av
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.files import check_sha256, download, printable
+from lib.core.files import download, printable
 from lib.core.progress import progress
 from lib.core.tensors import fingerprint, write_json
 from lib.photos import files
@@ -81,10 +81,7 @@ def read_lfw(data_home):
     home = Path(data_home) / "lfw_home"
     folder, archive = home / "lfw_funneled", home / LFW_ARCHIVE
     if not folder.is_dir():
-        if archive.is_file():  # put there by hand
-            check_sha256(archive, LFW_SHA256)
-        else:
-            download(LFW_URL, archive, LFW_SHA256)
+        download(LFW_URL, archive, LFW_SHA256)
         with tarfile.open(archive) as content:
             # Python 3.11.0 to 3.11.3 have no filters; the archive is checked before
             content.extraction_filter = getattr(tarfile, "data_filter", None)

@@ -16,7 +16,6 @@ from torch import nn
 LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(channels, residual blocks, whether the first block halves the size), from the input to the output."""
 TAG_VERSION, INNERMOST_VERSION = 1, 3
-LEFT_BY_TRAINING = "bbbttt"
 FIELDS = {
     "input_rgb_image_sized": "fffii",  # mean of each channel, size
     "con_4": "tiiiiiiiaaffff",  # parameters; filters, kernel, stride, padding; shapes of weight and bias; multipliers
@@ -124,7 +123,7 @@ def _read_layers(path):
         if version == TAG_VERSION:
             continue
         layers.append(stream.layer())
-        stream.fields(LEFT_BY_TRAINING)
+        stream.fields("bbbttt")  # left by training
         if version == INNERMOST_VERSION:
             stream.integer()  # how many samples an input expands to
     return layers
@@ -135,14 +134,11 @@ class _Stream:
 
     def __init__(self, path):
         self.content, self.position = Path(path).read_bytes(), 0
-        self.readers = dict(b=self.boolean, f=self.float, i=self.integer, a=self.shape, t=self.tensor)
+        self.readers = dict(b=lambda: self.take(1), f=self.float, i=self.integer, a=self.shape, t=self.tensor)
 
     def take(self, count):
         self.position += count
         return self.content[self.position - count : self.position]
-
-    def boolean(self):
-        return self.take(1) == b"1"
 
     def integer(self):
         control = self.take(1)[0]

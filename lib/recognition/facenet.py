@@ -10,11 +10,6 @@ import h5py
 import torch
 from torch import nn
 
-CLASSIFIER_PREFIX = "logits."
-LAYERS = (
-    *("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a", "conv2d_4b"),
-    *("repeat_1", "mixed_6a", "repeat_2", "mixed_7a", "repeat_3", "block8", "avgpool_1a"),
-)
 BLOCKS = dict(repeat_1="Block35", repeat_2="Block17", repeat_3="Block8")  # in Keras
 
 
@@ -30,9 +25,9 @@ class FaceNetNetwork(nn.Module):
 
     def forward(self, images):
         """Map images (B, 3, 160, 160), sRGB in [0, 1], to pooled features (B, 1792) and raw descriptors (B, E)."""
-        layers, maps = self.inception, self.normalised(images)
-        for name in LAYERS:
-            maps = getattr(layers, name)(maps)
+        maps = self.normalised(images)
+        for layer in list(self.inception.children())[:-3]:  # without dropout and the two of the head
+            maps = layer(maps)
         features = maps.flatten(1)
         return features, self.head(features)
 
@@ -72,8 +67,8 @@ class FaceNet128Network(FaceNetNetwork):
 def convert_facenet_weights(path):
     """Turn facenet-pytorch's published weights into the state of `FaceNetNetwork`."""
     weights = torch.load(path, map_location="cpu", weights_only=True)
-    names = [name for name in weights if not name.startswith(CLASSIFIER_PREFIX)]
-    return {f"inception.{name}": weights[name].contiguous() for name in names}
+    body = {name: values for name, values in weights.items() if not name.startswith("logits.")}
+    return {f"inception.{name}": values.contiguous() for name, values in body.items()}
 
 
 def convert_keras_weights(path):

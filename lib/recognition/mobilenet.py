@@ -15,7 +15,8 @@ from torch import nn
 
 CHANNELS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 """MobileNet's, after the stem and after each of the 13 separable blocks."""
-HALVING_BLOCKS = (2, 4, 6, 12)
+BLOCKS = tuple(zip(CHANNELS, CHANNELS[1:], (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)))
+"""Channels in and out, and stride, of each block."""
 MEAN_BGR = (103.939, 116.779, 123.68)  # of FaceRes
 MAP_SIDE = 7  # of SFace
 CONVOLUTION_EPSILON, LAST_EPSILON = 0.001, 2e-5  # of the batch normalisations, as the file has them
@@ -31,12 +32,7 @@ class FaceResNetwork(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN_BGR).reshape(1, 3, 1, 1))
         self.stem = SamePaddedConvolution(3, CHANNELS[0], stride=2)
-        self.blocks = nn.Sequential(
-            *(
-                SeparableBlock(channels_in, channels_out, 2 if number in HALVING_BLOCKS else 1)
-                for number, (channels_in, channels_out) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False), 1)
-            )
-        )
+        self.blocks = nn.Sequential(*(SeparableBlock(*block) for block in BLOCKS))
 
     def forward(self, images):
         """Map images (B, 3, 224, 224), sRGB in [0, 1], to the pooled layer (B, 1024), returned twice."""
@@ -75,20 +71,20 @@ class SamePaddedConvolution(nn.Conv2d):
 def convert_faceres_weights(path):
     """Turn the TensorFlow.js model into the state of `FaceResNetwork`; its last layers are not needed."""
     arrays = read_tfjs_weights(path)
-    layers = {"stem": arrays["conv1/convolution/merged_input"]}
-    shifts = {"stem": arrays["conv1_bn/batchnorm_1/sub"]}
+    names = {"stem": "conv1"}
     for number in range(1, len(CHANNELS)):
-        depthwise, pointwise = f"blocks.{number - 1}.depthwise", f"blocks.{number - 1}.pointwise"
-        scale = arrays[f"conv_dw_{number}_bn/batchnorm_1/mul"]
-        # height, width, channels, 1, unlike the others, which are height, width, in, out
-        layers[depthwise] = arrays[f"conv_dw_{number}/depthwise_kernel"].swapaxes(2, 3) * scale
-        shifts[depthwise] = arrays[f"conv_dw_{number}_bn/batchnorm_1/sub"]
-        layers[pointwise] = arrays[f"conv_pw_{number}/convolution/merged_input"]
-        shifts[pointwise] = arrays[f"conv_pw_{number}_bn/batchnorm_1/sub"]
-    state = {f"{name}.weight": values.transpose(3, 2, 0, 1) for name, values in layers.items()}
-    state |= {f"{name}.bias": values for name, values in shifts.items()}
-    state = {name: torch.tensor(np.ascontiguousarray(values, np.float32)) for name, values in state.items()}
-    return state | {"mean": torch.tensor(MEAN_BGR).reshape(1, 3, 1, 1)}
+        names[f"blocks.{number - 1}.depthwise"] = f"conv_dw_{number}"
+        names[f"blocks.{number - 1}.pointwise"] = f"conv_pw_{number}"
+    state = {"mean": torch.tensor(MEAN_BGR).reshape(1, 3, 1, 1)}
+    for ours, theirs in names.items():
+        if ours.endswith("depthwise"):
+            # height, width, channels, 1, unlike the others, which are height, width, in, out
+            kernel = arrays[f"{theirs}/depthwise_kernel"].swapaxes(2, 3) * arrays[f"{theirs}_bn/batchnorm_1/mul"]
+        else:
+            kernel = arrays[f"{theirs}/convolution/merged_input"]
+        state[f"{ours}.weight"] = torch.tensor(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32))
+        state[f"{ours}.bias"] = torch.tensor(arrays[f"{theirs}_bn/batchnorm_1/sub"])
+    return state
 
 
 def read_tfjs_weights(path):
@@ -138,8 +134,7 @@ class SFaceNetwork(nn.Module):
     def __init__(self):
         super().__init__()
         layers = [nn.Conv2d(3, CHANNELS[0], 3, padding=1), FixedPReLU(CHANNELS[0])]
-        for number, (inputs, outputs) in enumerate(zip(CHANNELS, CHANNELS[1:]), 1):
-            stride = 2 if number in HALVING_BLOCKS else 1
+        for inputs, outputs, stride in BLOCKS:
             layers += [nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs), FixedPReLU(inputs)]
             layers += [nn.Conv2d(inputs, outputs, 1), FixedPReLU(outputs)]
         self.layers = nn.Sequential(*layers)

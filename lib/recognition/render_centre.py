@@ -35,18 +35,13 @@ class ReferenceRenders:
 @lru_cache(maxsize=4)
 def reference_renders(face_model, network):
     """Render `FACES` random faces, and the mean face; both arguments, and the results, are on one device."""
-    path = KEPT / f"{_recipe(face_model, network)}.safetensors"
-    seen = kept_tensors(path, lambda: _see(face_model, network), {})
-    device = face_model.triangles.device
-    return ReferenceRenders(seen["centre"].to(device), seen["mean_face"].to(device), seen["distance"].item())
-
-
-def _recipe(face_model, network):
-    """Digest of the model, the network, how many faces are drawn, where, and of the code that draws and looks."""
-    lib = Path(__file__).parents[1]
+    lib, device = Path(__file__).parents[1], face_model.triangles.device
+    # of what draws and looks
     code = digest_of_sources(*(lib / package for package in ("face_model", "rendering", "recognition")))
-    where = face_model.triangles.device.type
-    return fingerprint([digest_face_model(face_model), network.name, network.fingerprint, FACES, SEED, code, where])
+    made_of = [digest_face_model(face_model), network.name, network.fingerprint, FACES, SEED, code, device.type]
+    path = KEPT / f"{fingerprint(made_of)}.safetensors"
+    seen = kept_tensors(path, lambda: _see(face_model, network), {})
+    return ReferenceRenders(seen["centre"].to(device), seen["mean_face"].to(device), seen["distance"].item())
 
 
 @torch.no_grad()

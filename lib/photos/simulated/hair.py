@@ -105,7 +105,7 @@ def hair(style, radii, colour, random):
     flat = np.clip((1 - share) * line / 14, 0, 1)
     fullness = np.maximum(flat * (2 - flat), falls)
     bumps = _waves(azimuth, random, 5, 25) * np.sin(6 * polar + random.uniform(0, 6))
-    strands = gaussian_filter(random.normal(size=polar.shape), (6, 0.6), mode=("nearest", "wrap"))
+    strands = _blur(random.normal(size=polar.shape), (6, 0.6))
     away_from_crown = np.clip(5 * share - 0.3, 0, 1)  # there all strands meet
     strands = away_from_crown * style.strands * strands / strands.std()
     relief = style.waves * (away_from_crown * bumps + 0.35 * strands)

@@ -119,7 +119,7 @@ def test_the_exported_model_has_expressions_landmarks_and_texture(tmp_path, caps
         assert ((read(base["NORMAL"]) + read(target["NORMAL"])) * normals[rows]).sum(1).min() > 0.99
     assert trimesh.load_mesh(tmp_path / "out/some.glb", process=False).visual.kind == "texture"
     assert main(["export", "--out", str(tmp_path), "--model", "lost.h5"]) == 1
-    assert "lost.h5 is missing" in capsys.readouterr().err
+    assert "lost.h5: there is no such face model" in capsys.readouterr().err
 
 
 PHOTOGRAPH = Crop(300, ((0.38, 0.40), (0.62, 0.40), (0.40, 0.62), (0.60, 0.62)))

@@ -1,4 +1,4 @@
-"""Images as tensors, as bytes and as data URLs; the sRGB transfer function."""
+"""Images as tensors, as bytes and as data URLs; the sRGB transfer function; soft thresholds."""
 
 import base64
 import io
@@ -24,6 +24,12 @@ def encode_srgb(values):
 
 def _where(values):
     return torch.where if isinstance(values, torch.Tensor) else np.where
+
+
+def smooth_step(values, start, end):
+    """Rise smoothly from 0 at `start` to 1 at `end` (which may be the smaller one), for numbers and arrays."""
+    share = np.clip((values - start) / (end - start), 0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def to_tensor(pictures):

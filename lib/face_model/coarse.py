@@ -49,14 +49,9 @@ def _edges(vertices, triangles):
 def _spread(graph, first):
     """Choose vertices, `first` and then the others in their order, none of which is a neighbour of one before it."""
     free, chosen = np.ones(graph.shape[0], bool), list(first)
-    for vertex in chosen:
-        free[[vertex, *_neighbours(graph, vertex)]] = False
+    free[[*first, *graph[first].indices]] = False
     for vertex in range(graph.shape[0]):
         if free[vertex]:
             chosen.append(vertex)
-            free[_neighbours(graph, vertex)] = False
+            free[graph.indices[graph.indptr[vertex] : graph.indptr[vertex + 1]]] = False
     return np.sort(chosen)
-
-
-def _neighbours(graph, vertex):
-    return graph.indices[graph.indptr[vertex] : graph.indptr[vertex + 1]]

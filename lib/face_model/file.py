@@ -68,9 +68,9 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
     try:
         with h5py.File(path, "r") as file, np.errstate(over="ignore"):
             models = {name: _read_linear_model(file, path, name, dimension) for name, dimension in dimensions}
-            cells = _numbers(_dataset(file, path, "shape/representer/cells"), path)
-            points = _numbers(_dataset(file, path, "shape/representer/points"), path)
-            landmarks = _text(_dataset(file, path, "metadata/landmarks/json"), path)
+            cells = _numbers(file, path, "shape/representer/cells")[()]
+            points = _numbers(file, path, "shape/representer/points")[()]
+            landmarks = _text(file, path, "metadata/landmarks/json")
             layout = _read_texture_layout(file, path) if TEXTURE in file else None
     except StudyError:
         raise
@@ -97,8 +97,7 @@ def write_face_model(path, model):
 
     def fill(file):
         for name in GROUPS:
-            linear, group = getattr(model, name), file.create_group(f"{name}/model")
-            arrays = linear.mean, linear.basis, linear.variance, linear.noise_variance
+            group, arrays = file.create_group(f"{name}/model"), vars(getattr(model, name)).values()
             for part, values in zip(("mean", "pcaBasis", "pcaVariance", "noiseVariance"), arrays):
                 group[part] = values.astype(np.float32)
         file["shape/representer/cells"] = model.cells.astype(np.int32)
@@ -142,32 +141,27 @@ def _dataset(file, path, name):
     return file[name]
 
 
-def _numbers(dataset, path):
-    """Read a dataset of numbers."""
+def _numbers(file, path, name):
+    dataset = _dataset(file, path, name)
     if dataset.shape is None or dataset.dtype.kind not in "iuf":
-        raise StudyError(f"{path}: {dataset.name[1:]} has type {dataset.dtype}, expected numbers.")
-    return dataset[()]
+        raise StudyError(f"{path}: {name} has type {dataset.dtype}, expected numbers.")
+    return dataset
 
 
-def _text(dataset, path):
+def _text(file, path, name):
     """Decode a string dataset: writers store it as variable-length, fixed-length or an array of one entry."""
-    value = dataset[()]
     try:
-        value = value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.dtype.kind in "OS" else value
-        raw = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else value.tobytes()
-        return raw.rstrip(b"\0").decode()
-    except (UnicodeDecodeError, IndexError, AttributeError) as error:
-        raise StudyError(f"{path}: {dataset.name[1:]} cannot be read as UTF-8 text ({error}).") from error
+        return str(np.ravel(_dataset(file, path, name).asstr()[()])[0])
+    except (UnicodeDecodeError, IndexError, AttributeError, TypeError) as error:
+        raise StudyError(f"{path}: {name} cannot be read as UTF-8 text ({error}).") from error
 
 
 def _read_linear_model(file, path, name, dimension):
     mean, variance, noise = (
-        np.asarray(_numbers(_dataset(file, path, f"{name}/model/{part}"), path), np.float32)
+        np.asarray(_numbers(file, path, f"{name}/model/{part}")[()], np.float32)
         for part in ("mean", "pcaVariance", "noiseVariance")
     )
-    basis = _dataset(file, path, f"{name}/model/pcaBasis")
-    if basis.dtype.kind not in "iuf":
-        raise StudyError(f"{path}: {name}/model/pcaBasis has type {basis.dtype}, expected numbers.")
+    basis = _numbers(file, path, f"{name}/model/pcaBasis")
     if mean.ndim != 1 or mean.size % 3 or mean.size == 0:
         raise StudyError(f"{path}: {name}/model/mean is {mean.shape}, expected (3N,): x, y, z of vertex after vertex.")
     if basis.ndim != 2 or basis.shape[0] != mean.size:
@@ -194,7 +188,7 @@ def _read_linear_model(file, path, name, dimension):
 
 
 def _read_texture_layout(file, path):
-    coordinates, cells = (_numbers(_dataset(file, path, f"{TEXTURE}/{name}"), path) for name in ("points", "cells"))
+    coordinates, cells = (_numbers(file, path, f"{TEXTURE}/{name}")[()] for name in ("points", "cells"))
     if coordinates.ndim != 2 or len(coordinates) != 2 or not (coordinates >= 0).all() or not (coordinates <= 1).all():
         raise StudyError(f"{path}: {TEXTURE}/points is {coordinates.shape}, expected (2, U) with values in [0, 1].")
     if cells.dtype.kind not in "iu" or cells.min(initial=0) < 0 or cells.max(initial=0) >= coordinates.shape[1]:

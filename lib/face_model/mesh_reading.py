@@ -47,8 +47,9 @@ def read_mesh(path, with_colours=False, in_order=False):
     """
     path = Path(path)
     try:
-        read = _read_parts if path.suffix.lower() != ".obj" else lambda *of: [read_obj(*of)]
-        vertices, triangles, albedo = _joined(read(path, with_colours))
+        is_obj = path.suffix.lower() == ".obj"
+        parts = [read_obj(path, with_colours)] if is_obj else _read_parts(path, with_colours)
+        vertices, triangles, albedo = _joined(parts)
     except StudyError:
         raise
     except Exception as error:  # readers of damaged files raise nearly anything
@@ -142,8 +143,7 @@ def _check_texture(path):
     texture = re.search(rb"comment TextureFile (.+?)\s*\n", head[0] if head else b"")
     if texture:
         name = os.fsdecode(texture[1])
-        if not (path.parent / name).is_file():
-            raise _missing(path, name)
+        _beside(path, name)
         raise ValueError(f"its texture {name!r} is damaged, or it has no texture coordinates")
 
 
@@ -195,12 +195,14 @@ def read_obj(path, with_colours):
     return vertices, triangles, colours
 
 
-def _missing(path, name):
-    """The error for a file that another one names."""
-    return StudyError(
-        f"{path} names {printable(name)!r}, which is not there: put that file beside it, under a name without folders "
-        "or options, or take the line that names it away"
-    )
+def _beside(path, name, line=None):
+    """The place of a file that a line of another one names; StudyError where it is not there."""
+    if not (path.parent / name).is_file():
+        raise StudyError(
+            f"{path} names {printable(line or name)!r}, which is not there: put that file beside it, under a name "
+            "without folders or options, or take the line that names it away"
+        )
+    return path.parent / name
 
 
 def _obj_lines(path):
@@ -241,10 +243,8 @@ def _materials(path, libraries):
     materials = {}
     for library in libraries:
         for name in [library] if (path.parent / library).is_file() else library.split():
-            if not (path.parent / name).is_file():
-                raise _missing(path, library)
             material = {}
-            for line in _obj_lines(path.parent / name):
+            for line in _obj_lines(_beside(path, name, library)):
                 kind, rest = (*line.split(None, 1), "", "")[:2]
                 if kind == "newmtl":
                     material = materials.setdefault(rest.strip(), {})
@@ -254,12 +254,11 @@ def _materials(path, libraries):
 
 
 def _of_texture(path, name, coordinates, places):
-    if not (path.parent / name).is_file():
-        raise _missing(path, name)
+    picture = _beside(path, name)
     if None in places:
         raise ValueError(f"triangles of the texture {printable(name)!r} have no texture coordinates")
     places = np.array([coordinates[place] for place in places], np.float64).reshape(-1, 2)
     if not np.isfinite(places).all():
         raise ValueError("its texture coordinates are not finite numbers")
-    with Image.open(path.parent / name) as image:
+    with Image.open(picture) as image:
         return uv_to_color(places, image)[:, :3] / 255

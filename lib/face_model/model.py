@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lib.core.errors import StudyError
 from lib.core.tensors import Batch, digest
-from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices, read_face_model, write_face_model
+from lib.face_model.file import landmark_vertices, read_face_model, write_face_model
 from lib.face_model.texture import Atlas
 from lib.rendering.crop import POINT_NAMES
 
@@ -67,7 +67,7 @@ class FaceModel(torch.nn.Module):
 
     def __init__(self, data, source="the face model"):
         super().__init__()
-        self.source = str(source)
+        self.source, self._data = str(source), data
         self._shape = _Decoder(data.shape)
         self._texture = _Decoder(data.color, limits=(0.0, 1.0))
         self._expression = _Decoder(data.expression)
@@ -76,7 +76,7 @@ class FaceModel(torch.nn.Module):
         self.vertex_count = data.points.shape[1]
         triangles = torch.from_numpy(data.cells.astype("int64")).t().contiguous()
         self.register_buffer("triangles", triangles, persistent=False)
-        self._points, self._landmark_text, self.texture_layout = data.points, data.landmarks, data.texture_layout
+        self.texture_layout = data.texture_layout
         self.landmarks = landmark_vertices(self.source, data.landmarks, data.shape.mean.reshape(-1, 3))
 
     @classmethod
@@ -90,9 +90,7 @@ class FaceModel(torch.nn.Module):
 
     def save(self, path):
         """Write the model in the BFM 2017 layout; `load` gives back exactly the same values."""
-        cells = self.triangles.t().contiguous().cpu().numpy()
-        models = (decoder.data() for decoder in (self._shape, self._texture, self._expression))
-        write_face_model(path, FaceModelFile(*models, cells, self._points, self._landmark_text, self.texture_layout))
+        write_face_model(path, self._data)
 
     def vertices(self, shape, expression=None):
         """Decode shape (B, S) and expression (B, E): S(s, e) = mu_S + P_SS W_SS s + P_SE W_SE e (Eq. 1).
@@ -162,10 +160,10 @@ class _Decoder(torch.nn.Module):
 
     def __init__(self, model, limits=None):
         super().__init__()
-        self._noise_variance, self._limits = model.noise_variance, limits
+        self._limits = limits
         for name in ("mean", "basis", "variance"):
             self.register_buffer(name, torch.from_numpy(getattr(model, name)), persistent=False)
-        # the coefficients are scaled, not the basis: a round trip through `save` stays exact
+        # the coefficients are scaled, not the basis: a copy of it would take as much memory again
         self.register_buffer("deviation", self.variance.sqrt(), persistent=False)
 
     def modes(self, vertices=slice(None), count=None):
@@ -175,7 +173,3 @@ class _Decoder(torch.nn.Module):
     def forward(self, coefficients):
         values = F.linear(coefficients.to(self.deviation.device) * self.deviation, self.basis, self.mean)
         return values.clamp(*self._limits) if self._limits else values
-
-    def data(self):
-        arrays = (values.cpu().numpy() for values in (self.mean, self.basis, self.variance))
-        return LinearModel(*arrays, self._noise_variance)

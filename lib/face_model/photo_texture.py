@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lib.core.pictures import decode_srgb, encode_srgb, to_uint8
+from lib.core.pictures import decode_srgb, encode_srgb, smooth_step, to_uint8
 from lib.face_model.texture import Texture
 from lib.rendering.camera import clip_projection, project
 from lib.rendering.rasterize import rasterize
@@ -101,9 +101,9 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
         # what lies beyond the photograph's edge is black
         visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING) & (colour.max(2) > 0)
         share = _boxes(F.avg_pool2d, torch.from_numpy(visible).float()[None, None], 2 * FEATHER + 1)[0, 0].numpy()
-        weight = _ramp(share, 0.5, 1) * visible * _ramp(facing, GRAZING, FACING)
-        weight *= _ramp(light.min(2), DARKEST, 4 * DARKEST) * _ramp(colour.max(2), 1, BRIGHTEST) * inside
-        plain = 1 - _ramp(facing, *TURNED) * (1 - skin)
+        weight = smooth_step(share, 0.5, 1) * visible * smooth_step(facing, GRAZING, FACING)
+        weight *= smooth_step(light.min(2), DARKEST, 4 * DARKEST) * smooth_step(colour.max(2), 1, BRIGHTEST) * inside
+        plain = 1 - smooth_step(facing, *TURNED) * (1 - skin)
         return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight, plain
 
     own, other = taken(slice(None)), taken(places.mirror)
@@ -118,7 +118,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
         even = ((colours + DARK) / np.exp(_uneven_light(ratio, weight * like_skin)) - DARK).clip(0, 1)
         layers.append((encode_srgb(even), weight * like, like_skin))
     skin, texture = own[1] * own[2], encode_srgb(model)
-    trust = _ramp((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
+    trust = smooth_step((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
     for colours, weight, _ in reversed(layers):
         weight = trust * weight[..., None]
         texture = weight * colours + (1 - weight) * texture
@@ -160,19 +160,16 @@ def _likeness(ratio, plain):
     """
     brightness = np.einsum("hwc->hw", ratio) / 3
     hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))
-    any_part = _ramp(brightness, *BRIGHTER[::-1]) * _ramp(-brightness, *DARKER[::-1])
-    skin = _ramp(brightness, *PLAIN_BRIGHTER[::-1]) * _ramp(-brightness, *PLAIN_DARKER[::-1])
-    skin *= _ramp(hue, *PLAIN_HUE[::-1])
+    any_part = smooth_step(brightness, *BRIGHTER[::-1]) * smooth_step(-brightness, *DARKER[::-1])
+    skin = smooth_step(brightness, *PLAIN_BRIGHTER[::-1]) * smooth_step(-brightness, *PLAIN_DARKER[::-1])
+    skin *= smooth_step(hue, *PLAIN_HUE[::-1])
     like = plain * skin + (1 - plain) * any_part
     grown = _boxes(F.max_pool2d, torch.from_numpy(1 - like)[None, None], GROWTH)
     return like * (1 - _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()), skin
 
 
 def _uneven_light(ratio, weight):
-    """What nine harmonics leave of the light, such as soft shadows: the smooth part of the ratio (H, W, 3), over skin.
-
-    `weight` (H, W) says which pixels are skin.
-    """
+    """The light that nine harmonics leave, as soft shadows: the smooth part of ratios (H, W, 3), weighed by skin."""
     maps = torch.from_numpy(np.dstack([ratio * weight[..., None], weight])).movedim(2, 0)[None]
     # two boxes one after the other are nearly a Gaussian
     width = round(SMOOTH / POOLED * 6**0.5) | 1
@@ -188,9 +185,3 @@ def _boxes(pool, maps, width):
     for size in ((width, 1), (1, width)):
         maps = pool(maps, size, 1, [side // 2 for side in size])
     return maps
-
-
-def _ramp(values, start, end):
-    """Smoothly from 0 at `start` to 1 at `end`."""
-    share = ((values - start) / (end - start)).clip(0, 1)
-    return share * share * (3 - 2 * share)

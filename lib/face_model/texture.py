@@ -47,12 +47,10 @@ class Atlas:
 
 
 def _fill(values, known):
-    """Fill the gaps of (1, C, H, W) with means of what is known around: seams and mipmaps then show none.
-
-    `known` (1, 1, H, W); unknown values are 0. What is near counts: a gap asks copies of half the size.
-    """
+    """Fill the gaps of (1, C, H, W), 0 where not `known` (1, 1, H, W): seams and mipmaps then show none."""
     if known.all():
         return values
+    # the means of what is near: a gap asks copies of half the size
     share = F.avg_pool2d(known.float(), 4, 2, 1)
     around = _fill(F.avg_pool2d(values, 4, 2, 1) / share.clamp(min=1e-9), share > 0)
     return torch.where(known, values, around.repeat_interleave(2, 2).repeat_interleave(2, 3))

@@ -44,8 +44,6 @@ def main(arguments=None):
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
     try:
         path = Path(chosen.model or load_params(PARAMS_FILE).face_model.path)
-        if not path.is_file():
-            raise StudyError(f"{path} is missing: make it first (dvc repro face_model)")
         export(path, chosen.out)
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -77,24 +77,17 @@ def load_base_mesh():
 
 
 def target_names(folder):
-    """List the morph targets of a folder below `mpfb2/targets`, as names for `load_target`, sorted."""
-    files = (assets_folder() / "mpfb2/targets" / folder).glob("*.target.gz")
-    return sorted(f"{folder}/{file.name.removesuffix('.target.gz')}" for file in files)
-
-
-def face_unit_names():
-    """List the morph targets of single facial actions (ARKit's names), as names for `load_target`, sorted."""
-    files = (assets_folder() / "faceunits01/targets/faceunits").glob("*.target")
-    return sorted(f"faceunits/{file.stem}" for file in files)
+    """List a folder's morph targets, sorted, as names for `load_target`; those of `faceunits` have ARKit's names."""
+    folders = [assets_folder() / place / folder for place in ("mpfb2/targets", "faceunits01/targets")]
+    names = [file.name.partition(".target")[0] for place in folders for file in place.glob("*.target*")]
+    return sorted(f"{folder}/{name}" for name in names)
 
 
 def load_target(name, vertices):
     """Read a morph target's displacements (n, 3), float32 mm, of vertices (n,) of the base mesh."""
-    packed = assets_folder() / "mpfb2/targets" / f"{name}.target.gz"
-    if packed.is_file():
-        text = gzip.decompress(packed.read_bytes()).decode()
-    else:
-        text = (assets_folder() / "faceunits01/targets" / f"{name}.target").read_text(encoding="utf-8")
+    assets = assets_folder()
+    packed, plain = assets / f"mpfb2/targets/{name}.target.gz", assets / f"faceunits01/targets/{name}.target"
+    text = (gzip.decompress(packed.read_bytes()) if packed.is_file() else plain.read_bytes()).decode()
     while text.startswith("#"):
         text = text.partition("\n")[2]
     rows = np.fromstring(text, sep=" ").reshape(-1, 4)

@@ -12,11 +12,9 @@ import numpy as np
 
 from lib.core.progress import progress
 from lib.face_model.file import FaceModelFile, LinearModel, write_face_model
-from lib.open_model.generator import FaceGenerator, Person
+from lib.open_model.generator import FaceGenerator
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import MIRROR
-
-__all__ = ["FaceGenerator", "Person", "build_open_face_model", "light_mesh"]
 
 SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100  # as in the Basel Face Model 2017
 
@@ -51,29 +49,28 @@ def light_mesh(resolution):
 
 
 def _fit_shape(generator, count, random):
-    """Components of the refined shapes, worked out on the cage: refinement is linear and keeps mirror images."""
-    parts, mirror = generator.parts, generator.parts.mesh.cage_mirror
-    blocks = np.array_split(np.arange(count), 1 + count // 100)
+    parts, blocks = generator.parts, np.array_split(np.arange(count), 1 + count // 100)
     cages = np.concatenate([
         parts.neutral_cages(np.stack([parts.shapes.sample(random)[0] for _ in block]))
         for block in progress(blocks, "face shapes")
     ])  # fmt: skip
-    mirrored = cages[:, mirror] * MIRROR
-    even, odd = 0.5 * (cages + mirrored), 0.5 * (cages - mirrored)
-    mean = even.mean(axis=0)
-    return _fit_cage(generator, even - mean, odd, mean, max(len(cages) - 1, 1), SHAPE_COMPONENTS)
+    return _fit_cages(generator, cages, True, SHAPE_COMPONENTS)
 
 
 def _fit_expression(generator, count, random):
     """Components of the expressions about the neutral face: the mean displacement counts as variance."""
-    sampler, mirror = generator.parts.expressions, generator.parts.mesh.cage_mirror
-    samples = np.stack([sampler.sample(random) for _ in progress(range(count), "expressions")]).astype(np.float64)
-    mirrored = samples[:, mirror] * MIRROR
-    even, odd = 0.5 * (samples + mirrored), 0.5 * (samples - mirrored)
-    return _fit_cage(generator, even, odd, np.zeros(samples.shape[1:]), count, EXPRESSION_COMPONENTS)
+    sampler = generator.parts.expressions
+    samples = np.stack([sampler.sample(random) for _ in progress(range(count), "expressions")])
+    return _fit_cages(generator, samples.astype(np.float64), False, EXPRESSION_COMPONENTS)
 
 
-def _fit_cage(generator, even, odd, mean, even_freedom, components):
+def _fit_cages(generator, cages, centred, components):
+    """Components of refined cages (n, C, 3), worked out on these: refinement is linear and keeps mirror images."""
+    mirrored = cages[:, generator.parts.mesh.cage_mirror] * MIRROR
+    even, odd = 0.5 * (cages + mirrored), 0.5 * (cages - mirrored)
+    mean = even.mean(axis=0) if centred else np.zeros(even.shape[1:])
+    even -= mean
+    even_freedom = max(len(even) - 1, 1) if centred else len(even)
     operator = generator.operator.astype(np.float64)
     metric = (operator.T @ operator).tocsr()
     grams = [sum(part[:, :, axis] @ (metric @ part[:, :, axis].T) for axis in range(3)) for part in (even, odd)]
@@ -129,8 +126,8 @@ def _linear_model(mean, basis, modes):
 
 def _file(generator, shape, texture, expression):
     points = shape.mean.reshape(-1, 3).astype(np.float32)
-    places = {name: points[vertex].tolist() for name, vertex in sorted(generator.landmarks.items())}
-    landmarks = json.dumps([{"id": name, "coordinates": place} for name, place in places.items()])
+    places = sorted(generator.landmarks.items())
+    landmarks = json.dumps([{"id": name, "coordinates": points[vertex].tolist()} for name, vertex in places])
     layout = generator.texture_coordinates, generator.texture_triangles
     return FaceModelFile(shape, texture, expression, generator.triangles.T, points.T, landmarks, layout)
 
@@ -142,39 +139,39 @@ class Modes:
     A face and its mirror image are equally likely, so every sample counts twice. The covariance then splits into an
     even part (symmetric faces) and an odd part (asymmetries): two small eigenproblems instead of one twice as large, a
     mean that is exactly symmetric, and components each of which is symmetric or antisymmetric. `even` (n, E) and `odd`
-    (n, O) are weights of the samples, `order` (E + O,) their places in the falling order of `variance`.
+    (n, O) are weights of the samples; `from_even` (E + O,) tells which ones the components of falling `variance` have.
     """
 
     even: np.ndarray
     odd: np.ndarray
     variance: np.ndarray
-    order: np.ndarray
+    from_even: np.ndarray
     total_variance: float
 
     def assemble(self, even, odd):
         """Put bases (D, E) and (D, O) side by side in falling order of variance: (D, components)."""
         basis = np.zeros((len(even), len(self.variance)), np.float32)
-        basis[:, self.order[: even.shape[1]]] = even
-        basis[:, self.order[even.shape[1] :]] = odd
+        basis[:, np.flatnonzero(self.from_even)] = even
+        basis[:, np.flatnonzero(~self.from_even)] = odd
         return basis
 
 
 def mirrored_modes(even_gram, odd_gram, even_freedom, odd_freedom, components):
     """Find the leading `Modes` from inner products (n, n) of even and odd parts and their degrees of freedom."""
-    kinds = [_eigen(even_gram / even_freedom), _eigen(odd_gram / odd_freedom)]
-    values = np.concatenate([values for values, _ in kinds])
+    even_values, even_vectors = _eigen(even_gram / even_freedom)
+    odd_values, odd_vectors = _eigen(odd_gram / odd_freedom)
+    values = np.concatenate([even_values, odd_values])
     ranking = np.argsort(-values, kind="stable")[:components]
     ranking = ranking[values[ranking] > RELATIVE_TOLERANCE * values.max()]
     variance = np.zeros(components)
     variance[: len(ranking)] = values[ranking]
-    from_even = ranking < len(kinds[0][0])
-    places = np.arange(len(ranking))
-    even, odd = ranking[from_even], ranking[~from_even] - len(kinds[0][0])
+    from_even = ranking < len(even_values)
+    even, odd = ranking[from_even], ranking[~from_even] - len(even_values)
     return Modes(
-        even=kinds[0][1][:, even] / np.sqrt(even_freedom * kinds[0][0][even]),
-        odd=kinds[1][1][:, odd] / np.sqrt(odd_freedom * kinds[1][0][odd]),
+        even=even_vectors[:, even] / np.sqrt(even_freedom * even_values[even]),
+        odd=odd_vectors[:, odd] / np.sqrt(odd_freedom * odd_values[odd]),
         variance=variance,
-        order=np.concatenate([places[from_even], places[~from_even]]),
+        from_even=from_even,
         total_variance=float(np.clip(values, 0, None).sum()),
     )
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from lib.open_model.assets import face_unit_names, load_target, target_names
+from lib.open_model.assets import load_target, target_names
 from lib.open_model.shape import ANCESTRIES
 
 LEFT_OUT = {"tongueOut", "mouthClose"}  # there is no tongue, and neutral lips are closed already
@@ -44,7 +44,10 @@ class ExpressionSampler:
         amounts = np.zeros(len(self._directions), np.float32)
         smiles = random.random() < SMILES
         if smiles:
-            self._smile(amounts, random)
+            # open or closed, hardly less on one side
+            strength, opening = random.uniform(*SMILE_STRENGTH), max(0.0, random.uniform(-0.3, 1))
+            uneven = 1 + 0.3 * SIDE_DIFFERENCE * random.normal(size=len(amounts))
+            amounts += strength * uneven * (self.smile + opening * self.open_smile)
         fewest, most = (0, 3) if smiles else (2, 6)
         chosen = random.choice(len(self._actions), random.integers(fewest, most), replace=False, p=self._chances)
         for index in chosen:
@@ -60,17 +63,11 @@ class ExpressionSampler:
         moved = self._neutral + (amounts @ self._directions).reshape(self._neutral.shape)
         return (self._lips.separate(moved) - self._neutral).astype(np.float32)
 
-    def _smile(self, amounts, random):
-        """Add a smile to the amounts of the targets, open or closed, hardly less on one side."""
-        strength, opening = random.uniform(*SMILE_STRENGTH), max(0.0, random.uniform(-0.3, 1))
-        uneven = 1 + 0.3 * SIDE_DIFFERENCE * random.normal(size=len(amounts))
-        amounts += strength * uneven * (self.smile + opening * self.open_smile)
-
 
 def _face_unit_actions():
     """ARKit-like units, left and right joined: list of (name, one tuple of targets a side)."""
     actions = []
-    for target in face_unit_names():
+    for target in target_names("faceunits"):
         name = target.partition("/")[2]
         if name in LEFT_OUT or (name.endswith("Right") and name not in ONE_SIDED):
             continue

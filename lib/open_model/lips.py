@@ -25,15 +25,14 @@ class LipClosure:
         upper, lower = _lips(mesh, points)
         self._columns = np.arange(-22.0, 23.0, COLUMN_WIDTH)
         self._upper_rows, self._lower_rows = mesh.operator[upper], mesh.operator[lower]
-        self._upper_column = self._column(points[upper, 0])
-        self._lower_column = self._column(points[lower, 0])
+        self._upper_column, self._lower_column = (
+            np.abs(points[lip, :1] - self._columns).argmin(axis=1) for lip in (upper, lower)
+        )
         low, high = self._facing_edges(points[upper, 1], points[lower, 1])
-        line = 0.5 * (low + high)
-        height = np.interp(vertices[:, 0], self._columns, line)
-        self._side = np.sign(vertices[:, 1] - height)
-        depth = points[upper, 2].max() - 6
-        self._share = self._influence(mesh, vertices, line, height, depth)
+        line, depth = 0.5 * (low + high), points[upper, 2].max() - 6
         self._x = vertices[:, 0]
+        above = vertices[:, 1] - np.interp(self._x, self._columns, line)
+        self._moves = 0.5 * np.sign(above) * self._influence(mesh, vertices, line, depth, above)
 
     def gap(self, cage):
         """Return the gap between the lips of a cage (C, 3) in each column, mm; negative where they overlap."""
@@ -52,11 +51,8 @@ class LipClosure:
         cage = cage.copy()
         for _ in range(STEPS):
             gap = np.clip(self.gap(cage) + overlap, least, most)
-            cage[:, 1] -= 0.5 * self._side * self._share * np.interp(self._x, self._columns, gap)
+            cage[:, 1] -= self._moves * np.interp(self._x, self._columns, gap)
         return cage
-
-    def _column(self, x):
-        return np.abs(x[:, None] - self._columns).argmin(axis=1)
 
     def _facing_edges(self, upper_y, lower_y):
         """Lowest point of the upper lip and highest of the lower one, column by column."""
@@ -65,7 +61,7 @@ class LipClosure:
         np.maximum.at(high, self._lower_column, lower_y)
         return low, high
 
-    def _influence(self, mesh, vertices, line, height, depth):
+    def _influence(self, mesh, vertices, line, depth, above):
         """How far each cage vertex of the skin follows the lips: 1 at the line where they meet, fading around it."""
         x = np.linspace(-26, 26, 60)
         contact = np.c_[x, np.interp(x, self._columns, line), np.full(len(x), depth)]
@@ -75,18 +71,15 @@ class LipClosure:
         surface = mesh.triangles[mesh.parts <= Part.MOUTH]
         is_surface[np.unique(mesh.operator[np.unique(surface)].indices)] = True
         fade = np.exp(-0.5 * (distance / 6) ** 2) * np.clip((27 - np.abs(vertices[:, 0])) / 5, 0, 1)
-        on_line = np.abs(vertices[:, 1] - height) < 0.05
-        return np.where(is_surface & (distance < 20) & ~on_line, fade, 0.0)
+        return np.where(is_surface & (distance < 20) & (np.abs(above) >= 0.05), fade, 0.0)
 
 
 class Teeth:
     """Puts the teeth of cages where people have them: MakeHuman's are apart, too high, and deep in the mouth."""
 
     def __init__(self, base, cage):
-        def vertices(name):
-            return np.searchsorted(cage, np.intersect1d(base.faces[base.groups == f"helper-{name}-teeth"], cage))
-
-        self._jaws = vertices("upper"), vertices("lower")
+        quads = (base.faces[base.groups == f"helper-{jaw}-teeth"] for jaw in ("upper", "lower"))
+        self._jaws = [np.searchsorted(cage, np.intersect1d(each, cage)) for each in quads]
         self._front = [jaw[np.abs(base.vertices[cage[jaw], 0]) < FRONT_TEETH] for jaw in self._jaws]
         self._lips = np.searchsorted(cage, [IBUG[63], IBUG[67]])
 

@@ -10,14 +10,12 @@ import scipy.linalg
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from lib.core.pictures import smooth_step
 from lib.open_model.assets import load_target, sample_mask
 from lib.open_model.mesh import border, vertex_parts
 from lib.open_model.parts import Part
 from lib.rendering.vertices import unit_normals
 
-COARSE_LENGTH, COARSE_COUNT, COARSE_INDUCING = 34.0, 36, 200
-MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING = 13.0, 80, 600
-GRAIN_SEED = 9
 SIDES = ("right", "left")
 EYE_DISTANCE = 59.5  # mm between the pupils of the face that lengths in maps and paint refer to
 OCCLUSION_DIRECTIONS, OCCLUSION_CELL = 60, 2.2
@@ -55,9 +53,8 @@ def draw_maps(mesh, points, landmarks):
     place = _Places(points, landmarks, mouth_line)
     openness = ambient_occlusion(points, mesh.triangles)
     candidates = points[mesh.light_rows]
-    random = np.random.default_rng(GRAIN_SEED)
+    random = np.random.default_rng(9)
     values = {
-        "part": part,
         "across": place.across,
         "height": place.height,
         "lips": lips,
@@ -66,25 +63,23 @@ def draw_maps(mesh, points, landmarks):
         **_regions(place),
         **_folds(place, mesh),
         **_beard(place, lips),
-        **_lids(mesh, points, landmarks),
+        **_lids(mesh, part, points, landmarks),
         "cavity_depth": np.where(part == Part.MOUTH, cKDTree(points[mouth_line]).query(points)[0], 0.0),
         "openness": 0.5 * (openness + openness[mesh.mirror]),
         "grain": random.random(len(points)),
-        "freckles": fine_field(points, 1.5, 60, random),
-        "spots": fine_field(points, 3.0, 60, random),
+        "freckles": fine_field(points, 1.5, random),
+        "spots": fine_field(points, 3.0, random),
         "eye_angles": mesh.eye_angles[:, 1:],
-        "coarse": random_field_basis(points, candidates, COARSE_LENGTH, COARSE_COUNT, COARSE_INDUCING),
-        "medium": random_field_basis(points, candidates, MEDIUM_LENGTH, MEDIUM_COUNT, MEDIUM_INDUCING),
+        "coarse": random_field_basis(points, candidates, length=34.0, count=36, inducing_count=200),
+        "medium": random_field_basis(points, candidates, length=13.0, count=80, inducing_count=600),
     }
-    maps = {name: value if name == "part" else value.astype(np.float32) for name, value in values.items()}
-    return FaceMaps(**maps)
+    return FaceMaps(part=part, **{name: value.astype(np.float32) for name, value in values.items()})
 
 
 class _Places:
     """Coordinates relative to the features of the face."""
 
     def __init__(self, points, landmarks, mouth_line):
-        self.points = points
         self.x, self.y, self.z = points.T
         self.across = np.abs(self.x)
         corners = points[[landmarks[f"left.eye.corner_{end}"] for end in ("inner", "outer")]]
@@ -151,9 +146,9 @@ def _beard(place, lips):
     }
 
 
-def _lids(mesh, points, landmarks):
+def _lids(mesh, part, points, landmarks):
     """Distances to lids and eyeball of the same side, and whether a vertex lies above the axis of its eye."""
-    margin, ball = border(mesh, Part.LID_RIM), np.flatnonzero(vertex_parts(mesh) >= Part.RIGHT_EYE)
+    margin, ball = border(mesh, Part.LID_RIM), np.flatnonzero(part >= Part.RIGHT_EYE)
     (distance, eye_distance), upper = np.full((2, len(points)), 99.0), np.zeros(len(points))
     for side, sign in (("right", -1), ("left", 1)):
         here = points[:, 0] * sign > 0
@@ -164,12 +159,6 @@ def _lids(mesh, points, landmarks):
         axis = np.interp(points[here, 0] * sign, [inner[0] * sign, outer[0] * sign], [inner[1], outer[1]])
         upper[here] = points[here, 1] > axis
     return {"lid_distance": distance, "eye_distance": eye_distance, "upper_lid": upper}
-
-
-def smooth_step(values, start, end):
-    """Rise smoothly from 0 at `start` to 1 at `end` (which may be the smaller one)."""
-    t = np.clip((values - start) / (end - start), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def clipped_normal(random, mean, deviation, low=-np.inf, high=np.inf):
@@ -198,10 +187,10 @@ def random_field_basis(points, candidates, length, count, inducing_count):
     return (basis / np.sqrt((basis**2).sum(axis=1).mean())).astype(np.float32)
 
 
-def fine_field(points, length, count, random):
-    """One fixed fine-grained random field (N,) of variance 1: a sum of `count` random cosine waves."""
-    waves, phases = random.normal(0, 1 / length, (count, 3)), random.random(count) * 2 * np.pi
-    return np.sqrt(2 / count) * np.cos(points @ waves.T + phases).sum(axis=1)
+def fine_field(points, length, random):
+    """One fixed fine-grained random field (N,) of variance 1: a sum of 60 random cosine waves."""
+    waves, phases = random.normal(0, 1 / length, (60, 3)), random.random(60) * 2 * np.pi
+    return np.sqrt(2 / 60) * np.cos(points @ waves.T + phases).sum(axis=1)
 
 
 def ambient_occlusion(points, triangles):

@@ -144,17 +144,14 @@ def _pack(uv, triangles):
     # the base mesh's face lies on its side, its chin towards +u
     packed = np.where((island == face)[:, None], np.stack([uv[:, 1], -uv[:, 0]], axis=1), uv)
     boxes = {name: (packed[island == name].min(axis=0), np.ptp(packed[island == name], axis=0)) for name in names}
-    others = [name for name in names if name != face]
-    growth = (1 - UV_MARGIN * (len(others) + 1)) / sum(boxes[name][1][0] for name in others)
-    row_height = growth * max(boxes[name][1][1] for name in others)
-    face_growth = min(1 - 2 * UV_MARGIN, (1 - 3 * UV_MARGIN - row_height) / boxes[face][1][1] * boxes[face][1][0])
+    low, size = boxes.pop(face)
+    growth = (1 - UV_MARGIN * (len(boxes) + 1)) / sum(width for _, (width, _) in boxes.values())
+    row_height = growth * max(height for _, (_, height) in boxes.values())
     left = UV_MARGIN
-    for name in others:
-        low, size = boxes[name]
-        packed[island == name] = (packed[island == name] - low) * growth + [left, UV_MARGIN]
-        left += size[0] * growth + UV_MARGIN
-    low, size = boxes[face]
-    face_growth /= size[0]
+    for name, (corner, (width, _)) in boxes.items():
+        packed[island == name] = (packed[island == name] - corner) * growth + [left, UV_MARGIN]
+        left += width * growth + UV_MARGIN
+    face_growth = min(1 - 2 * UV_MARGIN, (1 - 3 * UV_MARGIN - row_height) / size[1] * size[0]) / size[0]
     corner = [0.5 - 0.5 * size[0] * face_growth, 1 - UV_MARGIN - size[1] * face_growth]
     packed[island == face] = (packed[island == face] - low) * face_growth + corner
     return packed

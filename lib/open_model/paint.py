@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.open_model.maps import clipped_normal, smooth_step
+from lib.core.pictures import smooth_step
+from lib.open_model.maps import clipped_normal, gaussian_bump
 from lib.open_model.parts import Part
 from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import look_up_skin_colour
@@ -101,7 +102,7 @@ def _paint_skin(maps, traits, complexion, random):
         + clipped_normal(random, 0.18, 0.2, 0, 0.7) * (1 - 0.6 * dark) * maps.under_eye
     )
     freckled = clipped_normal(random, -0.1, 0.7, 0) * (1 - dark) * (complexion.log_melanin < np.log(0.11))
-    freckle_region = np.exp(-0.5 * (((maps.across - 24) / 26) ** 2 + ((maps.height + 22) / 20) ** 2))
+    freckle_region = gaussian_bump(maps.across, maps.height, (24, -22), (26, 20))
     log_melanin += 0.4 * freckled * smooth_step(maps.freckles, 0.6, 1.6) * freckle_region
     log_melanin += traits.age * clipped_normal(random, 0.15, 0.2, 0) * smooth_step(maps.spots, 1.3, 2.2)
     log_blood = (

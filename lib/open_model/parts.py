@@ -143,18 +143,12 @@ def eye_piece(helper_points, cage_indices, cage_count, side):
 
 def _grid(rings, stride):
     """Triangles over some of the rings and every `stride`-th segment, counter-clockwise seen from the front."""
-    count = SEGMENTS // stride
-
-    def vertex(ring, segment):
-        return 1 + rings[ring] * SEGMENTS + (segment % count) * stride
-
-    triangles = [(0, vertex(0, s), vertex(0, s + 1)) for s in range(count)]
-    for ring in range(len(rings) - 1):
-        for s in range(count):
-            inner, outer = vertex(ring, s), vertex(ring + 1, s)
-            outer_next, inner_next = vertex(ring + 1, s + 1), vertex(ring, s + 1)
-            triangles += [(inner, outer, outer_next), (inner, outer_next, inner_next)]
-    return np.array(triangles)
+    vertices = 1 + SEGMENTS * np.array(rings)[:, None] + np.arange(0, SEGMENTS, stride)
+    following = np.roll(vertices, -1, axis=1)
+    middle = np.stack([np.zeros_like(vertices[0]), vertices[0], following[0]], axis=1)
+    (inner, outer), (inner_next, outer_next) = ((each[:-1], each[1:]) for each in (vertices, following))
+    quads = np.stack([inner, outer, outer_next, inner, outer_next, inner_next], axis=2)
+    return np.concatenate([middle, quads.reshape(-1, 3)])
 
 
 def open_edges(triangles, parts, part):

@@ -16,10 +16,7 @@ ANCESTRIES = ("african", "asian", "caucasian")  # MakeHuman's names of its three
 
 SLIDER_FOLDERS = "head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "ears", "eyebrows", "neck"
 NOT_SLIDERS = re.compile("head-trans|head-angle|neck-(trans|scale-vert|back)|measure-|eyebrows-trans-(back|for)")
-OPPOSITES = (
-    *(("incr", "decr"), ("up", "down"), ("out", "in")),
-    *(("forward", "backward"), ("convex", "concave"), ("compress", "uncompress")),
-)
+OPPOSITES = "incr decr", "up down", "out in", "forward backward", "convex concave", "compress uncompress"
 
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
 """How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see
@@ -171,7 +168,7 @@ class Slider(NamedTuple):
 def slider_pairs():
     """Pair MakeHuman's targets to sliders: list of `Slider`."""
     targets = [name for folder in SLIDER_FOLDERS for name in target_names(folder) if not NOT_SLIDERS.search(name)]
-    endings = [each for pair in OPPOSITES for each in (pair, pair[::-1])]
+    endings = [each for pair in map(str.split, OPPOSITES) for each in (pair, pair[::-1])]
     done, sliders = set(), []
     for target in targets:
         if target in done:

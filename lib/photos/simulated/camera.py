@@ -135,14 +135,8 @@ def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, 
 @torch.no_grad()
 def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
     """Draw a mesh as a perfect camera sees it: (crop.size, crop.size, 3) float32, sRGB in [0, 1]."""
-    image = render_meshes(
-        torch.as_tensor(vertices)[None],
-        torch.as_tensor(albedo)[None],
-        torch.as_tensor(triangles),
-        alignment_vertices,
-        scene,
-        Crop(OVERSAMPLING * crop.size, crop.points),
-    )
+    face = torch.as_tensor(vertices)[None], torch.as_tensor(albedo)[None], torch.as_tensor(triangles)
+    image = render_meshes(*face, alignment_vertices, scene, Crop(OVERSAMPLING * crop.size, crop.points))
     return F.avg_pool2d(image, OVERSAMPLING)[0].permute(1, 2, 0).numpy()
 
 
@@ -171,9 +165,8 @@ def smear(image, length, direction):
 def _camera(image, condition, rng):
     """Lens (blur, darker corners), motion, exposure and tone, sensor noise, and a first round of JPEG as on the web."""
     blur = rng.uniform(0, condition.blur)
-    image = smear(
-        gaussian_filter(image, (blur, blur, 0)), condition.motion * rng.uniform() ** 2, rng.uniform(0, math.pi)
-    )
+    image = gaussian_filter(image, (blur, blur, 0))
+    image = smear(image, condition.motion * rng.uniform() ** 2, rng.uniform(0, math.pi))
     y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j].astype(np.float32)
     image = image * (1 - rng.uniform(0, DARKEST_CORNER) * (x**2 + y**2) / 2)[..., None]
     gain = rng.uniform(0.93, 1.05) * rng.uniform(0.96, 1.04, 3)

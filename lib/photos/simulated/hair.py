@@ -69,8 +69,7 @@ def sample_covering(gender, random):
 
 def skull_radii(skin):
     """Fit a skull to skin (n, 3) without ears: radii (ROWS, COLUMNS) in mm, and where the face is, smoothly 1 to 0."""
-    polar, azimuth = np.meshgrid(*_angles(), indexing="ij")
-    directions = _direction(polar, azimuth)
+    directions = _direction(*_angles())
     temples = skin[(skin[:, 1] > 15) & (skin[:, 1] < 60) & (skin[:, 2] < 30)]
     side = np.quantile(np.abs(temples[:, 0]), 0.9) + 2 if len(temples) else 74.0
     ellipsoid = 1 / np.sqrt(((directions / [side, TOP, BACK]) ** 2).sum(-1))
@@ -90,7 +89,7 @@ def skull_radii(skin):
 
 def skull(radii, face, colour):
     """The skull as a mesh of one colour (3,): a little inside its radii, and well behind the face."""
-    return rolled_grid(_shell(radii - 1.0 - UNDER_THE_FACE * face, *np.meshgrid(*_angles(), indexing="ij")), colour)
+    return rolled_grid(_shell(radii - 1.0 - UNDER_THE_FACE * face, *_angles()), colour)
 
 
 def hair(style, radii, colour, random):
@@ -105,7 +104,7 @@ def hair(style, radii, colour, random):
     flat = np.clip((1 - share) * line / 14, 0, 1)
     fullness = np.maximum(flat * (2 - flat), falls)
     bumps = _waves(azimuth, random, 5, 25) * np.sin(6 * polar + random.uniform(0, 6))
-    strands = gaussian_filter(random.normal(size=polar.shape), (6, 0.6), mode=("nearest", "wrap"))
+    strands = _blur(random.normal(size=polar.shape), (6, 0.6))
     away_from_crown = np.clip(5 * share - 0.3, 0, 1)  # there all strands meet
     strands = away_from_crown * style.strands * strands / strands.std()
     relief = style.waves * (away_from_crown * bumps + 0.35 * strands)
@@ -142,7 +141,9 @@ def _curtain(edge, style, falls):
 
 
 def _angles():
-    return (np.arange(ROWS) + 0.5) / ROWS * np.pi, np.arange(COLUMNS) / COLUMNS * 2 * np.pi
+    """Polar angle and azimuth of the places of the map."""
+    row, column = np.indices((ROWS, COLUMNS))
+    return (row + 0.5) / ROWS * np.pi, column / COLUMNS * 2 * np.pi
 
 
 def _direction(polar, azimuth):

@@ -49,10 +49,9 @@ def tube(curve, radius, colour, sides=6):
     return Mesh(mesh.vertices, mesh.albedo, mesh.triangles[:, ::-1].copy())
 
 
-def loft(heights, half_widths, half_depths, middles, colour, columns=48):
+def loft(heights, half_widths, half_depths, middles, colour):
     """Stack ellipses about the vertical axis: heights, half widths, half depths and z of their middles (R,), mm."""
-    angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
-    x = np.outer(half_widths, np.sin(angle))
+    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    x, y = np.outer(half_widths, np.sin(angle)), np.outer(heights, np.ones(48))
     z = np.outer(half_depths, np.cos(angle)) + np.asarray(middles)[:, None]
-    y = np.repeat(np.asarray(heights, float)[:, None], columns, axis=1)
     return rolled_grid(np.stack([x, y, z], -1), colour)

@@ -22,6 +22,7 @@ from torch import nn
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of
+from lib.core.params import load_params
 from lib.photos import align as face_crops
 from lib.photos import embed as photo_embedding
 from lib.photos import read as picture_reading
@@ -901,3 +902,12 @@ def test_faces_of_lfw_are_found(detector):
     assert len(paths) == 20 and all(found)
     between = [np.linalg.norm(face.points[1] - face.points[0]) for face in found]
     assert 35 < np.median(between) < 47
+
+
+def test_started_by_hand_embedding_takes_the_networks_that_the_stage_looks_for(monkeypatch):
+    chosen = {}
+    monkeypatch.setattr(photo_embedding, "load_network", lambda name, folder: name)
+    monkeypatch.setattr(photo_embedding, "list_photographs", lambda source, folder: [])
+    monkeypatch.setattr(photo_embedding, "fill_cache", lambda files, networks, cache, **part: chosen.update(networks))
+    photo_embedding.main(["--source", "folder", "--path", "anywhere"])
+    assert [*chosen] == load_params().networks.embedding

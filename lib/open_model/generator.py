@@ -5,11 +5,12 @@ from functools import cache
 
 import numpy as np
 
+from lib.core.pictures import smooth_step
 from lib.open_model.assets import load_base_mesh
 from lib.open_model.expression import ExpressionSampler
 from lib.open_model.landmarks import find_landmarks
 from lib.open_model.lips import LipClosure, Teeth
-from lib.open_model.maps import draw_maps, smooth_step
+from lib.open_model.maps import draw_maps
 from lib.open_model.mesh import assemble
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import ShapeSampler

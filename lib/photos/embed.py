@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.files import sha256_of, write_atomically
+from lib.core.params import load_params
 from lib.core.pictures import to_tensor
 from lib.core.processes import launch
 from lib.core.progress import progress
@@ -236,9 +237,10 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="torchrun -m lib.photos.embed", description=__doc__.partition("\n")[0])
     parser.add_argument("--source", required=True)
     parser.add_argument("--path", required=True, help="the source's folder")
-    parser.add_argument("--networks", nargs="+", default=["dlib", "faceres"], help="the first one's crops are kept")
+    parser.add_argument("--networks", nargs="+", help="default: those of params.yaml; the first one's crops are kept")
     options = parser.parse_args(arguments)
-    networks = {name: load_network(name, paths.NETWORKS) for name in options.networks}
+    names = options.networks or load_params().networks.embedding
+    networks = {name: load_network(name, paths.NETWORKS) for name in names}
     # torchrun's contract: https://docs.pytorch.org/docs/stable/elastic/run.html
     part = dict(process=int(os.environ.get("RANK", 0)), processes=int(os.environ.get("WORLD_SIZE", 1)))
     fill_cache(list_photographs(options.source, options.path), networks, CACHE_FOLDER, **part)

@@ -38,9 +38,8 @@ class EvaluationSetup:
 
     def averaged(self, regressor):
         """Regress one shape per test person and condition, from the mean of all features: `AveragedShapes`."""
-        return averaged_features(
-            regressor, self.everything.features, self.everything.persons, self.everything.conditions
-        )
+        seen = self.everything
+        return averaged_features(regressor, seen.features, seen.persons, seen.conditions)
 
     def render_judges(self):
         """Return the networks that judge renders, by their part of the metrics; the first, `network`, has none: ""."""

@@ -183,8 +183,7 @@ def paper_table(name):
 def run_table(params):
     """List what a run was made of: model, networks, photographs and the sizes of both stages."""
     model, photos = (read_json(tables.METRICS / f"{stage}.json") for stage in ("face_model", "photos"))
-    stage1, stage2 = params.stage1, params.stage2
-    networks = params.networks
+    networks, stage1, stage2 = params.networks, params.stage1, params.stage2
     rows = {
         "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",
         "networks": f"{networks.training} trains, {networks.evaluation} and {networks.second_evaluation} judge",

@@ -85,6 +85,15 @@ def save_figure(figure, path):
     return path
 
 
+def _plots(rows, columns, size, labels=8, **options):
+    """A figure, `size` in inches, and its axes (rows, columns) without boxes, with numbers of `labels` points."""
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    for axis in axes.flat:
+        axis.tick_params(which="both", labelsize=labels)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
 def training_step():
     """One step of stage 2 as a graph in the names of the code (Fig. 2): blue real, red synthetic, yellow trained."""
     figure, axis = plt.subplots(figsize=(12, 4.6), layout="constrained")
@@ -110,10 +119,9 @@ def similarity_distributions(same, different, similarities, edges):
     `same` and `different` are histograms (K,) of all pairs of photographs, with the bins `edges` (K + 1,);
     `similarities` are the cosines (N,) of photograph and render by regressor.
     """
-    coarse = np.linspace(-0.6, 1.0, 65)
-    figure, axes = plt.subplots(
-        len(similarities) + 1, 1, figsize=(7, 0.9 + 0.95 * (len(similarities) + 1)), sharex=True, layout="constrained"
-    )
+    coarse, count = np.linspace(-0.6, 1.0, 65), len(similarities) + 1
+    figure, axes = _plots(count, 1, (7, 0.9 + 0.95 * count), labels=10, sharex=True)
+    axes = axes[:, 0]
     for mean, colour in zip(_draw_pairs(axes[0], same, different, edges, coarse), (SAME, DIFFERENT)):
         axes[0].axvline(mean, color=colour, linewidth=1)
     axes[0].set_title("all pairs of photographs", fontsize=9, loc="left")
@@ -126,7 +134,7 @@ def similarity_distributions(same, different, similarities, edges):
         axis.set_title(f"photograph and render: {title_of(name)} ({values.mean():.2f})", fontsize=9, loc="left")
     for axis in axes:
         axis.set_yticks([])
-        axis.spines[["top", "left", "right"]].set_visible(False)
+        axis.spines["left"].set_visible(False)
     axes[-1].set_xlabel("cosine similarity under the evaluation network (mean in brackets)", fontsize=9)
     return figure
 
@@ -135,11 +143,9 @@ def _draw_pairs(axis, same, different, edges, coarse):
     """Histograms of pairs of photographs in coarser bins; return their two means."""
     centres, means = (edges[:-1] + edges[1:]) / 2, []
     for counts, colour, label in ((same, SAME, "same person"), (different, DIFFERENT, "different people")):
-        mean = counts @ centres / counts.sum()
-        label = f"{label} ({mean:.2f})"
+        means.append(counts @ centres / counts.sum())
         look = dict(histtype="stepfilled", color=colour, alpha=0.6)  # one shape in place of each bin's own: seconds
-        axis.hist(centres, coarse, weights=counts, density=True, label=label, **look)
-        means.append(mean)
+        axis.hist(centres, coarse, weights=counts, density=True, label=f"{label} ({means[-1]:.2f})", **look)
     return means
 
 
@@ -149,9 +155,7 @@ def verification(networks, edges):
     By network: `raw` and `centred`, each (same, different) of histograms (K,) with the bins `edges`, and `roc`
     (false accepts, true accepts), arrays.
     """
-    figure, axes = plt.subplots(
-        len(networks), 3, figsize=(10, 2.7 * len(networks)), layout="constrained", squeeze=False
-    )
+    figure, axes = _plots(len(networks), 3, (10, 2.7 * len(networks)), labels=7)
     coarse = np.linspace(-0.6, 1.0, 81)
     for row, (name, results) in zip(axes, networks.items()):
         for axis, key, title in zip(row, ("raw", "centred"), ("as published", "mean descriptor subtracted")):
@@ -167,15 +171,12 @@ def verification(networks, edges):
         row[2].set_xlabel("false accepts", fontsize=8)
         row[2].set_ylabel("true accepts", fontsize=8)
         row[2].grid(color="#dddddd", linewidth=0.6)
-        for axis in row:
-            axis.tick_params(labelsize=7)
-            axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), logarithmic=True):
     """Each loss, a column of DataFrames by variant, over `step` or `epoch`; `logarithmic` where all are positive."""
-    figure, axes = plt.subplots(1, len(names), figsize=(3.1 * len(names), 2.7), layout="constrained", squeeze=False)
+    figure, axes = _plots(1, len(names), (3.1 * len(names), 2.7))
     for axis, name in zip(axes[0], names):
         for colour, (variant, history) in zip(COLOURS[1:], histories.items()):
             x = "step" if "step" in history else "epoch"
@@ -184,8 +185,6 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), log
             axis.set_yscale("log")
         axis.set_title(name.replace("_", " "), fontsize=9)
         axis.set_xlabel(x, fontsize=8)
-        axis.tick_params(which="both", labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     if len(histories) > 1:
         figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=len(histories), **_LEGEND_BELOW)
     return figure
@@ -193,7 +192,7 @@ def loss_curves(histories, names=("identity", "batch", "loop", "parameter"), log
 
 def interval_bars(table, titles):
     """Compare regressors on several measures: by name one {value, low, high} per measure, in the order of `titles`."""
-    figure, axes = plt.subplots(1, len(titles), figsize=(2.5 * len(titles), 2.4), layout="constrained", squeeze=False)
+    figure, axes = _plots(1, len(titles), (2.5 * len(titles), 2.4))
     for axis, title, column in zip(axes[0], titles, zip(*table.values())):
         _intervals(axis, list(zip(COLOURS, column)))
         axis.set_title(title, fontsize=9)
@@ -204,15 +203,13 @@ def interval_bars(table, titles):
 
 def validation_curves(curves, units):
     """Compactness, generalisation, specificity (`ValidationCurves` by linear model) over the number of components."""
-    figure, axes = plt.subplots(len(curves), 3, figsize=(9, 2.5 * len(curves)), layout="constrained", squeeze=False)
+    figure, axes = _plots(len(curves), 3, (9, 2.5 * len(curves)), labels=7)
     for row, colour, (name, curve) in zip(axes, COLOURS, curves.items()):
         for axis, measure in zip(row, ("compactness", "generalisation", "specificity")):
             axis.plot(curve.components, getattr(curve, measure), "o-", color=colour, linewidth=1.2, markersize=3)
             unit = "share of the variance" if measure == "compactness" else units[name]
             axis.set_title(f"{name}: {measure}", fontsize=9)
             axis.set_ylabel(unit, fontsize=8)
-            axis.tick_params(labelsize=7)
-            axis.spines[["top", "right"]].set_visible(False)
         row[2].axhline(curve.floor, color=DIFFERENT, linestyle="--", linewidth=1, label="of the people themselves")
         row[2].legend(fontsize=7, frameon=False)
         for axis in row[1:]:
@@ -230,8 +227,7 @@ def group_intervals(overall, groups):
     """
     heights = [len(by_group) for by_group in groups.values()]
     size = (2.6 * len(overall) + 1, 0.32 * sum(heights) + 0.5 * len(groups) + 0.4)
-    ratios = dict(height_ratios=heights, sharex="col")
-    figure, axes = plt.subplots(len(groups), len(overall), figsize=size, layout="constrained", squeeze=False, **ratios)
+    figure, axes = _plots(len(groups), len(overall), size, height_ratios=heights, sharex="col")
     for row, colour, (attribute, by_group) in zip(axes, COLOURS, groups.items()):
         for axis, (title, everyone) in zip(row, overall.items()):
             axis.axvline(everyone, color=DIFFERENT, linewidth=1)
@@ -251,9 +247,8 @@ def _intervals(axis, rows):
             axis.plot([cell["low"], cell["high"]], [y, y], color=colour, linewidth=3, alpha=0.45)
             axis.plot(cell["value"], y, "o", color=colour, markersize=5)
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.tick_params(labelsize=8)
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines["left"].set_visible(False)
 
 
 def stress_curves(changes, steps, consistency, between_people):
@@ -262,9 +257,7 @@ def stress_curves(changes, steps, consistency, between_people):
     `consistency` is what `lib.robustness.protocol.consistency` gives, by regressor (and `PHOTOGRAPHS`);
     `between_people` by regressor the mean cosine of two people's faces, the floor.
     """
-    figure, axes = plt.subplots(
-        1, len(changes), figsize=(2.3 * len(changes), 3.0), sharey=True, layout="constrained", squeeze=False
-    )
+    figure, axes = _plots(1, len(changes), (2.3 * len(changes), 3.0), sharey=True)
     names = [name for name in consistency if name != PHOTOGRAPHS]
     for axis, change in zip(axes[0], changes):
         for colour, name in zip(COLOURS, names):
@@ -276,13 +269,10 @@ def stress_curves(changes, steps, consistency, between_people):
         axis.axhline(floor, color=DIFFERENT, linestyle="--", linewidth=1, label="faces of two people (mean)")
         axis.set_title(change.name, fontsize=10)
         axis.set_xlabel(textwrap.fill(change.unit, 18), fontsize=8)
-        axis.tick_params(labelsize=8)
         axis.grid(axis="y", color="#dddddd", linewidth=0.6)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("cosine to the face of the\nunchanged photograph", fontsize=8)
     axes[0, 0].set_ylim(top=1.02)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=4, **_LEGEND_BELOW)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=4, **_LEGEND_BELOW)
     return figure
 
 
@@ -298,12 +288,11 @@ def _curve(axis, change, steps, cells, **style):
 
 def cumulative_errors(distances):
     """Share of points nearer than a distance: one line for each array of distances in mm, which are given by name."""
-    figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
+    figure, ((axis,),) = _plots(1, 1, (5, 3.5), labels=10)
     for colour, (name, values) in zip(COLOURS, distances.items()):
         label = f"scale {name} (median {np.median(values):.2f} mm)"
         axis.plot(np.quantile(values, SHARES), 100 * SHARES, color=colour, linewidth=1.5, label=label)
     axis.set(xlim=(0, 8), ylim=(0, 100), xlabel="distance in mm", ylabel="% of the points")
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.legend(fontsize=8, frameon=False, loc="lower right")
-    axis.spines[["top", "right"]].set_visible(False)
     return figure

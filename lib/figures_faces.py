@@ -19,12 +19,12 @@ def face_grid(rows, titles=None, row_titles=None, group=None):
     """
     columns, group = len(rows[0]), group or len(rows)
     groups = -(-len(rows) // group)
-    if titles is not None and isinstance(titles[0], str):
+    if titles is None or isinstance(titles[0], str):
         titles = [titles] + [None] * (groups - 1)
     # the longest line of the titles beside the rows, in steps of a tenth of an inch
     letters = max((len(line) for title in row_titles or () for line in title.split("\n")), default=0)
     left = round(0.25 + LETTER * GRID_TEXT * letters, 1) if row_titles else 0.0
-    above = [0.0] * groups if titles is None else [TITLE_HEIGHT if names else 0.0 for names in titles]
+    above = [TITLE_HEIGHT if names else 0.0 for names in titles]
     tops = [CELL * r + GAP * (r // group) + sum(above[: r // group + 1]) for r in range(len(rows))]
     width, height = left + CELL * columns, tops[-1] + CELL
     figure = plt.figure(figsize=(width, height))
@@ -41,7 +41,7 @@ def face_grid(rows, titles=None, row_titles=None, group=None):
                 axes.imshow(np.asarray(picture), extent=(x, x + CELL, top + CELL, top), aspect="auto")
         if row_titles:
             axes.text(left - 0.1, top + CELL / 2, row_titles[r], ha="right", va="center", fontsize=GRID_TEXT)
-        if titles is not None and r % group == 0 and titles[r // group]:
+        if r % group == 0 and titles[r // group]:
             size = min(GRID_TEXT, CELL / (LETTER * max(map(len, titles[r // group]))))
             for x, title in zip(lefts, titles[r // group]):
                 axes.text(x + CELL / 2, top - 0.07, title, ha="center", va="bottom", fontsize=size)
@@ -56,9 +56,8 @@ def stress_grid(changes, steps, pictures):
     rows, titles, names = [], [], []
     for change in changes:
         photographs, faces = zip(*pictures[change.name])
-        strengths = change.strengths(steps)
         rows += [photographs, faces]
-        titles.append(["unchanged", *(f"{strength:g}" for strength in strengths)])
+        titles.append(["unchanged", *(f"{strength:g}" for strength in change.strengths(steps))])
         names += [f"{change.name}\n{textwrap.fill(change.unit, 18)}", ""]
     return face_grid(rows, titles, names, group=2)
 

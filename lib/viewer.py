@@ -45,7 +45,7 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
 
 
 def _base64(values):
-    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+    return base64.b64encode(values.tobytes()).decode()
 
 
 def person_picker(sheets, row_titles):

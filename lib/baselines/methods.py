@@ -208,11 +208,6 @@ def few_table(setup, evaluations, which):
 
 def comparison_rows(store, rows, evaluations):
     """Lay out the comparison grid (Fig. 4): a photograph and each method's face of it (grey: none), uint8, a row."""
-    grid = []
-    for row in rows:
-        faces = []
-        for kept in evaluations.values():
-            place = np.flatnonzero(kept["rows"] == row)
-            faces.append(kept["pictures"][place[0]] if len(place) else np.full_like(kept["pictures"][0], EMPTY_GREY))
-        grid.append([store.crops[row], *faces])
-    return grid
+    methods = [dict(zip(kept["rows"], kept["pictures"])) for kept in evaluations.values()]
+    empty = np.full_like(next(iter(evaluations.values()))["pictures"][0], EMPTY_GREY)
+    return [[store.crops[row], *(faces.get(row, empty) for faces in methods)] for row in rows]

@@ -28,9 +28,10 @@ DISTANCE, PLACE, ZOOM, ROLL = 0.25, 0.02, 0.04, 0.03
 LAMP = (1500.0, 1200.0, 800.0)
 BRIGHTNESS, TINT = 0.5, 0.1
 LAMPS = 2
-VIEW_DIMENSION = len(TURN) + 5 + 3 * LAMPS + LAMPS + 1 + 3
+VIEW_PARTS = (2, 1, 4, 3 * LAMPS, LAMPS + 1, 3)
 """Yaw and pitch; distance; framing (right, up, growth, roll); positions of the lamps; their brightness and
 that of the light from everywhere; tint of the three channels."""
+VIEW_DIMENSION = sum(VIEW_PARTS)
 
 NOTHING = -1.0  # colour of the background that tells empty pixels from a face's, whose colours are in [0, 1]
 SMALLEST_DIFFERENCE = 1e-3  # below this a pixel's difference counts squared: a norm has no slope at zero
@@ -66,7 +67,7 @@ class Explanation(Batch):
 
 def scene_of(view):
     """Turn views (B, VIEW_DIMENSION) into pose, lights and an empty background (`NOTHING`): a differentiable Scene."""
-    turn, distance, framing, lamps, brightness, tint = view.split([2, 1, 4, 3 * LAMPS, LAMPS + 1, 3], 1)
+    turn, distance, framing, lamps, brightness, tint = view.split(VIEW_PARTS, 1)
     studio = frontal_scene(len(view)).to(view.device)
     yaw, pitch = (turn * turn.new_tensor(TURN)).unbind(1)
     bright = (BRIGHTNESS * brightness).exp()[..., None] * (TINT * tint).exp()[:, None]
@@ -85,11 +86,9 @@ def scene_of(view):
 
 def draw(face_model, explanation, crop):
     """Render B explanations: pictures (B, 3, size, size), sRGB or `NOTHING`, and places (B, 4, 2) of the landmarks."""
-    vertices = face_model.vertices(explanation.shape, explanation.expression)
-    scene = scene_of(explanation.view)
-    albedo = face_model.albedo(explanation.texture)
-    landmarks = face_model.alignment_vertices
-    return render_with_landmarks(vertices, albedo, face_model.triangles, landmarks, scene, crop)
+    mesh = face_model.vertices(explanation.shape, explanation.expression), face_model.albedo(explanation.texture)
+    topology = face_model.triangles, face_model.alignment_vertices
+    return render_with_landmarks(*mesh, *topology, scene_of(explanation.view), crop)
 
 
 @torch.no_grad()

@@ -58,13 +58,8 @@ class PixelAutoencoder(nn.Module):
     def forward(self, features, photographs):
         """Explain photographs: features (B, F) of the training network, crops (B, 3, H, W) in sRGB."""
         faces = self.regressor(features)
-        values = self.view_of(photographs)
-        return Explanation(
-            faces.shape[:, : self.shape_dimension],
-            faces.texture[:, : self.texture_dimension],
-            values[:, : self.expression_dimension],
-            values[:, self.expression_dimension :],
-        )
+        known = faces.shape[:, : self.shape_dimension], faces.texture[:, : self.texture_dimension]
+        return Explanation(*known, *self.view_of(photographs).split([self.expression_dimension, VIEW_DIMENSION], 1))
 
     def view_of(self, photographs):
         """Expression and view, side by side (B, E + VIEW_DIMENSION), of photographs (B, 3, H, W)."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-INTERVAL = (0.025, 0.975)
-
 
 @dataclass(frozen=True)
 class Resampling:
@@ -102,5 +100,5 @@ def difference(one, other, factor=1.0):
 
 def _interval(values, value):
     known = values[~np.isnan(values)]
-    low, high = np.quantile(known, INTERVAL) if len(known) else (value, value)
+    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (value, value)
     return dict(low=float(low), high=float(high))

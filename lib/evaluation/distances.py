@@ -120,12 +120,11 @@ def true_coefficients(face_model, truth):
 
 def component_columns(averaged, face_model, truth, resampling):
     """Correlate regressed with true shape over people, for `COMPONENT_GROUPS`; none for scans or another topology."""
-    rows = {name: row for row, name in enumerate(averaged.persons) if averaged.conditions[row] == EVERY_CONDITION}
-    known = [number for number, person in enumerate(truth.persons) if person in rows]
-    persons = [truth.persons[number] for number in known]
+    every = np.flatnonzero(averaged.conditions == EVERY_CONDITION)
+    persons, ours, known = np.intersect1d(averaged.persons[every], truth.persons, return_indices=True)
     if truth.scanned or len(known) < 3 or len(truth.read(persons[0])[0]) != face_model.vertex_count:
         return {}
-    x = averaged.shape[[rows[person] for person in persons]].double().numpy()
+    x = averaged.shape[every[ours]].double().numpy()
     y = true_coefficients(face_model, truth)[known].numpy()
     sums = resampling.sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], 1), persons)
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -66,8 +67,7 @@ def evaluate(pairs, protocol, folder, formats=()):
     counts = dict(people=people.person.nunique(), meshes=meshes.mesh.nunique(), failed=failed)
     summary = dict(made=MADE, protocol=asdict(protocol), **counts, results=results)
     for name, table in (("people.csv", people), ("meshes.csv", meshes)):
-        text = table.to_csv(index=False, float_format="%.6g")
-        write_atomically(folder / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+        write_atomically(folder / name, partial(table.to_csv, index=False, float_format="%.6g"))
     _write_figure(folder / "cumulative.png", cumulative_errors(distances))
     write_json(folder / "summary.json", summary)
     return summary

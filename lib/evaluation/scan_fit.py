@@ -61,10 +61,8 @@ def fit_scan(face_model, scan, components):
     tip = np.searchsorted(rows, face_model.landmarks[NOSE_TIP])
     shift = mean[tip] - scan.vertices[scan.vertices[:, 2].argmax()]
     pose, coefficients = Similarity(1.0, np.eye(3), shift), np.zeros(components)
-    for _ in range(RIGID_ROUNDS):
-        pose, _ = _improve(scan, *model, pose, coefficients, 0)
-    for _ in range(SHAPE_ROUNDS):
-        pose, coefficients = _improve(scan, *model, pose, coefficients, components)
+    for free in [0] * RIGID_ROUNDS + [components] * SHAPE_ROUNDS:
+        pose, coefficients = _improve(scan, *model, pose, coefficients, free)
     vertices = mean + np.tensordot(coefficients, directions, axes=1)
     return ScanFit(coefficients, pose, make_surface(vertices, triangles), scan.moved(pose), vertices[tip])
 
@@ -88,10 +86,7 @@ def outer_skin(face_model):
 
 
 def _improve(scan, mean, directions, normals, pose, coefficients, free):
-    """One round, of the model's mean (P, 3), directions (K, P, 3) and normals (P, 3) at chosen points.
-
-    The first `free` coefficients are found anew, the others stay 0.
-    """
+    """One round at P points of the model, whose directions are (K, P, 3): all but `free` coefficients stay 0."""
     face = mean + np.tensordot(coefficients, directions, axes=1)
     # the closest points are looked for in the scan's own frame, so that its tree is built once
     _, nearest = scan.tree.query((face - pose.shift) @ pose.rotation, workers=-1)

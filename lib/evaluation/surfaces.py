@@ -42,10 +42,6 @@ class Surface:
         """The k-d tree of the vertices."""
         return cKDTree(self.vertices)
 
-    def nearest(self, points, within=np.inf):
-        """Return the vertices that are nearest to points (M, 3): indices (M,), N where none is `within` so many mm."""
-        return self.tree.query(points, distance_upper_bound=within, workers=-1)[1]
-
     def shifted(self, shift):
         """The surface moved by (3,) mm."""
         return replace(self, vertices=self.vertices + shift)
@@ -96,7 +92,7 @@ class Similarity:
 IDENTITY = Similarity(1.0, np.eye(3), np.zeros(3))
 
 
-def register(source, target, start=None, scaled=True):
+def register(source, target, start=IDENTITY, scaled=True):
     """Iterative closest points with isotropic scale (paper 4.2): the `Similarity` that moves `source` onto `target`.
 
     Point to plane: each step minimises the distances of the target's points to the source's tangent planes over
@@ -106,10 +102,10 @@ def register(source, target, start=None, scaled=True):
     drifted apart.
     """
     points = target.vertices[:: max(1, len(target.vertices) // ICP_POINTS)]
-    moved = start or IDENTITY
+    moved = start
     for _ in range(ICP_STEPS):
         # the nearest neighbour is looked for in the source's own frame, so that its tree is built once
-        nearest = source.nearest(moved.undo(points))
+        _, nearest = source.tree.query(moved.undo(points), workers=-1)
         kept = ~source.border[nearest]
         if kept.sum() < LEAST_PAIRS:
             raise ValueError("the surfaces do not overlap: registration needs them roughly aligned and of a like size")
@@ -144,7 +140,7 @@ def point_to_plane(source, target):
 def vertex_distances(source, target, to_plane=True):
     """Distances (N,) in mm to the closest vertices of `target`, or to the planes there; nan without overlap."""
     # most of a head is far from a truth that is cropped to the face, where the search takes longest
-    nearest = target.nearest(source.vertices, 1.01 * FARTHEST_PAIR)
+    _, nearest = target.tree.query(source.vertices, distance_upper_bound=1.01 * FARTHEST_PAIR, workers=-1)
     found = nearest < len(target.vertices)
     nearest[~found] = 0
     offsets = source.vertices - target.vertices[nearest]

@@ -176,23 +176,19 @@ def group_table(metrics):
 
 
 def group_measures(metrics):
-    """Look up what `lib.figures.group_intervals` shows of one method.
-
-    Values of all people by title; and {value, low, high} or None by attribute, group and title.
-    """
+    """Look up what `lib.figures.group_intervals` takes of one method: values of all people, and cells of the groups."""
     every = _group_cells(metrics, "all")
     overall = {title: every[title]["value"] for title in GROUP_FIGURE if every[title] is not None}
     groups = {
-        attribute: {group: _group_cells(tables, group, overall) for group in tables["similarity"]}
+        attribute: {group: _group_cells(tables, group) for group in tables["similarity"]}
         for attribute, tables in metrics["groups"].items()
     }
     return overall, groups
 
 
-def _group_cells(tables, group, titles=None):
+def _group_cells(tables, group):
     """The measured values of a group, or None, by the titles of `GROUP_MEASURES`."""
-    cells = {title: look_up(tables, (table, group, column)) for (table, column), title in GROUP_MEASURES}
-    return {title: cells[title] for title in titles or cells}
+    return {title: look_up(tables, (table, group, column)) for (table, column), title in GROUP_MEASURES}
 
 
 def to_markdown(table):

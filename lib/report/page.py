@@ -29,10 +29,7 @@ from lib.core.files import write_atomically
 from lib.core.pictures import data_url, picture_url
 from lib.core.progress import progress
 
-TEMPLATE = Path("templates/page.html")
-REPORT = Path("reports/index.html")
 REPORT_NOTEBOOK = "11_report"
-WEBP_QUALITY = 90
 
 
 def figure(path, missing=""):
@@ -43,7 +40,7 @@ def figure(path, missing=""):
     if path.suffix == ".svg":
         return _plot_image(path.read_bytes())
     with Image.open(path) as image:
-        address = picture_url(np.asarray(image.convert("RGB")), "WEBP", quality=WEBP_QUALITY, method=5)
+        address = picture_url(np.asarray(image.convert("RGB")), "WEBP", quality=90, method=5)
         width, height = image.size
     return HTML(f'<img src="{address}" width="{width}" height="{height}" alt="described above">')
 
@@ -88,13 +85,13 @@ def notebook_links():
 
 def page_of(notebook, code=True):
     """Make a page of an executed notebook."""
-    body, _ = _Exporter(exclude_input=not code).from_notebook_node(notebook)
+    hidden = dict(exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
+    body, _ = _Exporter(template_name="basic", **hidden).from_notebook_node(notebook)
     lead, heading, rest = body.partition("<h2 ")
     contents = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
     style = {name: HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark")}
-    template = Template(TEMPLATE.read_text(encoding="utf-8"))
     page = dict(title=_title_of(notebook), lead=lead, rest=heading + rest, contents=contents, style=style)
-    return template.render(page)
+    return Template(Path("templates/page.html").read_text(encoding="utf-8")).render(page)
 
 
 def main():
@@ -105,16 +102,12 @@ def main():
         text = page_of(nbformat.read(path, 4), code=not is_report)
         if not is_report:  # links start in notebooks/, which is as deep as reports/
             text = text.replace('href="../', 'href="../../')
-        target = REPORT if is_report else paths.PAGES / f"{path.stem}.html"
+        target = "reports/index.html" if is_report else paths.PAGES / f"{path.stem}.html"
         write_atomically(target, lambda part, text=text: part.write_text(text, encoding="utf-8"))
 
 
 class _Exporter(HTMLExporter):
     """Notebooks to the inside of a page, formulas to MathML."""
-
-    def __init__(self, **settings):
-        prompts = dict(exclude_input_prompt=True, exclude_output_prompt=True)
-        super().__init__(template_name="basic", **prompts, **settings)
 
     @pass_context
     def markdown2html(self, context, source):

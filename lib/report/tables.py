@@ -19,11 +19,11 @@ GENOVA = "Genova et al. (the paper)"
 
 
 def _table(columns, rows):
-    return pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(columns))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_product(columns))
 
 
 GEOMETRY = _table(
-    [(condition, part) for condition in ("cooperative", "indoor", "outdoor") for part in ("mean", "std.")],
+    [("cooperative", "indoor", "outdoor"), ("mean", "std.")],
     {
         "Tran et al. [29]": ["1.93", "0.27", "2.02", "0.25", "1.86", "0.23"],
         GENOVA: ["1.50", "0.13", "1.50", "0.11", "1.48", "0.11"],
@@ -32,7 +32,7 @@ GEOMETRY = _table(
 """Table 1: mm on MICC, point to plane after ICP with isotropic scale."""
 
 EARTH_MOVERS_DISTANCE = _table(
-    [(data, part) for data in ("LFW", "MICC", "MoFA-Test") for part in ("same", "diff.")],
+    [("LFW", "MICC", "MoFA-Test"), ("same", "diff.")],
     {
         "MoFA [27]": [NOT_MEASURED] * 4 + ["0.30", "0.11"],
         "Tran et al. [29]": ["0.32", "0.09", "0.32", "0.09", "0.27", "0.14"],
@@ -43,7 +43,7 @@ EARTH_MOVERS_DISTANCE = _table(
 """Table 2: to the distributions of same-person and different-person pairs of LFW, under VGG-Face."""
 
 RECALL = _table(
-    [(data, part) for data in ("MoFA-Test", "LFW") for part in ("top-1", "top-5")],
+    [("MoFA-Test", "LFW"), ("top-1", "top-5")],
     {
         "random": ["0.01", "0.06", "0.0002", "0.001"],
         "MoFA [27]": ["0.19", "0.54", NOT_MEASURED, NOT_MEASURED],
@@ -110,15 +110,10 @@ def summary(methods):
 
 def geometry_table(methods):
     """Table 1: distance to the true face in mm by condition and test set, this run's methods above the paper's."""
-    keys = {
-        (condition, label): f"geometry.{condition}.{part}"
-        for condition in ("cooperative", "indoor", "outdoor")
-        for part, label in (("mean", "mean"), ("deviation", "std."))
-    }
-    blocks = {THIS_RUN: _measures(methods, keys)}
-    for source in _sources(methods):
-        there = {column: f"sources.{source}.{key}" for column, key in keys.items()}
-        blocks[f"{THIS_RUN}: {source}"] = _measures(methods, there)
+    names, blocks = {"mean": "mean", "std.": "deviation"}, {}
+    for title, at in _test_sets(methods).items():
+        keys = {(condition, part): f"{at}geometry.{condition}.{names[part]}" for condition, part in GEOMETRY}
+        blocks[THIS_RUN if title == HELD_OUT else f"{THIS_RUN}: {title}"] = _measures(methods, keys)
     blocks = {name: rows for name, rows in blocks.items() if rows is not None}
     return pd.concat(blocks | {PAPER: GEOMETRY}).fillna("") if blocks else None
 
@@ -188,8 +183,7 @@ def paper_table(name):
 def run_table(params):
     """List what a run was made of: model, networks, photographs and the sizes of both stages."""
     model, photos = (read_json(tables.METRICS / f"{stage}.json") for stage in ("face_model", "photos"))
-    stage1, stage2 = params.stage1, params.stage2
-    networks = params.networks
+    networks, stage1, stage2 = params.networks, params.stage1, params.stage2
     rows = {
         "face model": f"{params.face_model.source}, {model['vertices']:,} vertices",
         "networks": f"{networks.training} trains, {networks.evaluation} and {networks.second_evaluation} judge",
@@ -202,15 +196,15 @@ def run_table(params):
     return pd.DataFrame({"run": rows})
 
 
-def _sources(methods):
-    """The test sources that any of the methods was measured on."""
-    return list(dict.fromkeys(name for metrics in methods.values() for name in metrics.get("sources", {})))
+def _test_sets(methods):
+    """What keys begin with, by test set: the held-out people, and each source that any method was measured on."""
+    return {HELD_OUT: ""} | {name: f"sources.{name}." for each in methods.values() for name in each.get("sources", ())}
 
 
 def _by_test_set(methods, keys):
-    """Keys by (test set, column), of keys by column: the held-out people's and those of each test source."""
-    names = {HELD_OUT: "", **{name: f"sources.{name}." for name in _sources(methods)}}
-    return {(title, column): f"{at}{key}" for title, at in names.items() for column, key in keys.items()}
+    """Keys by (test set, column), of keys by column."""
+    sets = _test_sets(methods).items()
+    return {(title, column): f"{at}{key}" for title, at in sets for column, key in keys.items()}
 
 
 def _measures(methods, keys):

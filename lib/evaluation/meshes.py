@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from lib.rendering.rasterize import rasterize
 MADE = f"{MADE_BY}evaluation.meshes"
 TABLES = ("people.csv", "meshes.csv", "summary.json", "cumulative.png")
 SOME_FAILED = 3
+UNPLACED = (ValueError, np.linalg.LinAlgError)
+"""What `measure` and `place` raise for a mesh that does not lie on its scan."""
 MILLIMETRES = (1, 2, 3, 5, 10)  # of which the share of the points below is told
 LARGEST = 5.0  # mm at the end of the error maps' colours
 VIEWS, VIEW_SIZE = (-45, 0, 45), 320  # turns in degrees of the error maps; pixels a side
@@ -51,7 +54,7 @@ def evaluate(pairs, protocol, folder, formats=()):
             try:
                 face, scan = pair.prediction.read().scaled(factor), read_scan(pair.scan)
                 errors = measure(face, scan, protocol, scaling == "mesh")
-            except (ValueError, np.linalg.LinAlgError) as error:
+            except UNPLACED as error:
                 failed[pair.name] = f"{pair.prediction.path} cannot be measured against {pair.scan.path}: {error}"
                 continue
             counted = errors.distances[~np.isnan(errors.distances)]
@@ -74,11 +77,12 @@ def evaluate(pairs, protocol, folder, formats=()):
 
 
 def _global_scale(pairs, protocol, rows):
-    """The geometric mean of the meshes' own scales, which may stand in the rows."""
+    """The geometric mean of the scales of meshes that can be placed, which may stand in the rows."""
     scales = [row["scale"] for row in rows if row["scaling"] == "mesh"]
     for pair in [] if scales else progress(pairs, "scales", unit="mesh"):
-        scales.append(place(pair.prediction.read(), read_scan(pair.scan), protocol, True)[1].scale)
-    return float(np.exp(np.log(scales).mean()))
+        with suppress(*UNPLACED):  # `measure` will say why not
+            scales.append(place(pair.prediction.read(), read_scan(pair.scan), protocol, True)[1].scale)
+    return float(np.exp(np.log(scales).mean())) if scales else 1.0
 
 
 def _row(pair, scaling, errors, counted, factor):

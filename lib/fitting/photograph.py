@@ -68,13 +68,7 @@ class PhotographFit:
 
 
 class LandmarkFinder:
-    """Finds the landmarks in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`: ndarray (B, 468, 2) in units of the crop.
-
-    Raises
-    ------
-    StudyError
-        The network's files are missing or damaged.
-    """
+    """Finds the landmarks (B, 468, 2) in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`, in their units."""
 
     def __init__(self):
         self.network = load_face_mesh()

@@ -85,18 +85,10 @@ class Reconstructor:
         return framings | (dict(pixels=PIXELS) if self.photo_textured else {})
 
     def faces(self, records, pictures):
-        """Reconstruct the face on each of B photographs.
+        """Reconstruct the `Face` on each of B photographs: a list.
 
-        Parameters
-        ----------
-        records : list of dict
-            As `lib.photos.align.iterate_face_crops` gives them, of photographs with a face.
-        pictures : dict of str to uint8 ndarray (B, H, W, 3)
-            Crops by name in the `framings`.
-
-        Returns
-        -------
-        list of Face
+        `records` (dicts) are of photographs with a face, `pictures` their crops by name in the `framings`, uint8
+        (B, H, W, 3): both as of `lib.photos.align.iterate_face_crops`.
         """
         each = ({name: crops[number][None] for name, crops in pictures.items()} for number in range(len(records)))
         return [self.face_of_person([record], own) for record, own in zip(records, each)]
@@ -145,19 +137,10 @@ class Reconstructor:
 
 
 def load_reconstructor(regressor=None, fit=True, photo_textured=True):
-    """Load the `Reconstructor` of the parameters that stand in params.yaml.
+    """Load the `Reconstructor` of params.yaml; StudyError: as `Reconstructor.load`, or these parameters are wrong.
 
-    Parameters
-    ----------
-    regressor : path-like or None
-        None: `default_regressor`.
-    fit, photo_textured : bool
-        Whether photographs are fitted, and textures are made of their pixels.
-
-    Raises
-    ------
-    StudyError
-        As `Reconstructor.load`; wrong parameters.
+    `regressor` is a file, None that of `default_regressor`; `fit` and `photo_textured` tell whether photographs are
+    fitted, and textures made of their pixels.
     """
     params = load_params(PARAMS_FILE)
     regressor, model = regressor or default_regressor(params), params.face_model.path

@@ -16,26 +16,10 @@ USE = "not for identifying people, nor for deciding anything about them: docs/mo
 
 
 def write_face(path, face, portraits, sources, reconstructor, formats, turntable=False):
-    """Write everything about one face, under `path` and an ending each; a file of the user's is never replaced.
+    """Write everything about one `Face` of a `Reconstructor`, under `path`, which has no ending, and an ending each.
 
-    Parameters
-    ----------
-    path : Path
-        Without an ending.
-    face : lib.fitting.reconstructor.Face
-    portraits : list of ndarray (H, W, 3)
-        uint8: its photographs in the framing of `lib.fitting.reconstructor.PORTRAIT`.
-    sources : list of dict
-        What is told of each photograph.
-    reconstructor : lib.fitting.reconstructor.Reconstructor
-    formats : sequence of {"glb", "ply", "obj"}
-    turntable : bool
-        Whether an animation of the face is made too.
-
-    Raises
-    ------
-    StudyError
-        A file would be replaced that is no result, or no disc space is left.
+    `portraits` (H, W, 3), uint8, are its photographs in the framing `PORTRAIT`, `sources` the dicts of what is told of
+    each; `formats` are of the meshes. StudyError: a file would be replaced that is no result, or no disc space is left.
     """
     refuse_to_replace(files_of_faces(path.parent, [path.name], formats, turntable))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,8 @@ class PhotographFitter:
 
     def _blend(self, albedo, share):
         """Blend a share (N,) of the average skin's pattern, in the colour of this face, into an albedo (N, 3)."""
-        mean, skin = self._mean_albedo, self.points.plain * self.points.inside > 0.5
+        mean = decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
+        skin = self.points.plain * self.points.inside > 0.5
         average = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
         return (albedo + share[:, None] * (average - albedo)).astype(albedo.dtype)
 
@@ -131,11 +132,6 @@ class PhotographFitter:
         albedo = self._blend(albedo, EVEN * self.points.plain * self.points.inside)
         scene = fit.vertices, camera, pixels, fit.irradiance(triangles), albedo
         return photo_texture(self.face_model.atlas, *scene, self._places)
-
-    @cached_property
-    def _mean_albedo(self):
-        """Of the face model, linear: (N, 3)."""
-        return decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
 
     @cached_property
     def _places(self):

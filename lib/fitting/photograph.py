@@ -46,10 +46,6 @@ class PhotographFit:
         """The vertices (N, 3) as the camera sees them: turned, mm from the centre of the face."""
         return ((self.vertices - self.pose.centre) @ self.pose.rotation.T).astype(np.float32)
 
-    def irradiance(self, triangles):
-        """Light that reaches each vertex, linear: ndarray (N, 3)."""
-        return irradiance(unit_normals(self.posed, triangles), self.light)
-
     def facts(self, face_model):
         """All that is worth telling, JSON-compatible; docs/faces.md describes it."""
         rows = face_model.landmark_vertices(IBUG_LANDMARKS)
@@ -128,10 +124,10 @@ class PhotographFitter:
 
         `albedo` (N, 3) is the model's, evened; `pixels`, `crop` and `detected` are as the portrait of `explain`.
         """
-        camera, triangles = np.linalg.inv(similarity(crop, detected)) @ fit.camera, self.face_model.triangles.numpy()
+        camera = np.linalg.inv(similarity(crop, detected)) @ fit.camera
+        received = irradiance(unit_normals(fit.posed, self.face_model.triangles), fit.light)
         albedo = self._blend(albedo, EVEN * self.points.plain * self.points.inside)
-        scene = fit.vertices, camera, pixels, fit.irradiance(triangles), albedo
-        return photo_texture(self.face_model.atlas, *scene, self._places)
+        return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, self._places)
 
     @cached_property
     def _places(self):

@@ -83,9 +83,8 @@ def _crops(reconstructor, photographs, skipped, all_faces=False):
 
     Those without a face are put into `skipped`, with the reason.
     """
-    names = list(photographs)
     files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
-    waiting, groups = iter(names), {}
+    waiting, groups = iter(photographs), {}
     workers = int(len(files) > BATCH)  # a process of its own costs seconds to start, which a few photographs do not
     with progress(description="photographs", total=len(files), unit="photo", silent=len(files) < 2) as bar:
         for records, pictures in iterate_face_crops(files, reconstructor.framings, BATCH, workers, all_faces):

@@ -28,23 +28,11 @@ ROUNDS = 3  # of light and texture in turn
 
 
 def fit_colours(modes, surface, normals, pixels, lips, irises):
-    """Find the light and what the photograph's pixels change of the texture.
+    """Find what P pixels of a photograph change of the texture's coefficients, (K,), and the light of `fit_light`.
 
-    Parameters
-    ----------
-    modes : ndarray (K, P, 3)
-        Of the texture at each pixel: sRGB per standard deviation.
-    surface, pixels : ndarray (P, 3)
-        sRGB in [0, 1] of the face as it is known so far, and of the photograph.
-    normals : ndarray (P, 3)
-        In the camera's frame.
-    lips, irises : ndarray (P,), bool
-        Which pixels are which. These are no outliers where all of them differ alike.
-
-    Returns
-    -------
-    tuple of (ndarray (K,), ndarray (9, 3))
-        The change of the coefficients, and the light as of `lib.fitting.light.fit_light`.
+    `modes` (K, P, 3) are the texture's at each pixel, sRGB per standard deviation; `surface` and `pixels` (P, 3) sRGB
+    in [0, 1] of the face as it is known so far, and of the photograph; `normals` (P, 3) those in the camera's frame.
+    The pixels of `lips` and of `irises` (P,), bool, are no outliers where all of them differ alike.
     """
     light, change, mean = fit_light(surface, normals, pixels), np.zeros(len(modes)), modes.mean(1)
     received = irradiance(normals, light).mean(0).clip(1e-3)

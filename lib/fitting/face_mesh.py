@@ -28,13 +28,8 @@ class FaceMesh(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = nn.Sequential(SamePaddedConvolution(3, CHANNELS[0], stride=2), nn.PReLU(CHANNELS[0]))
-        sizes = zip(CHANNELS, CHANNELS[1:], strict=False)
-        self.blocks = nn.Sequential(
-            *(
-                ResidualBlock(*channels, 2 if number in HALVING_BLOCKS else 1)
-                for number, channels in enumerate(sizes, 1)
-            )
-        )
+        strides = [2 if number in HALVING_BLOCKS else 1 for number in range(1, len(CHANNELS))]
+        self.blocks = nn.Sequential(*map(ResidualBlock, CHANNELS, CHANNELS[1:], strides))
         self.narrow = nn.Sequential(nn.Conv2d(CHANNELS[-1], 32, 1), nn.PReLU(32))
         self.last, self.head = ResidualBlock(32, 32), nn.Conv2d(32, 3 * POINTS, 3)
 
@@ -59,13 +54,7 @@ class ResidualBlock(nn.Module):
 
 
 def load_face_mesh(folder=paths.RAW / "networks"):
-    """Load the network from its published files, which are fetched when they are missing.
-
-    Raises
-    ------
-    StudyError
-        There are none and they cannot be fetched, or they are damaged.
-    """
+    """Load the network from its published files, fetched where missing; StudyError: they cannot be, or are damaged."""
     path = find_face_mesh_files(folder)
     network = FaceMesh()
     try:

@@ -44,17 +44,8 @@ WIDEST_LINE, FEWEST_TEETH = 0.032, 0.005
 def correct_lips(landmarks, picture):
     """Move the outer edges of lips, and the inner edge of a lower lip below teeth, to where the colour changes.
 
-    Lips that show nothing between them but a line meet at that line.
-
-    Parameters
-    ----------
-    landmarks : ndarray (468, 2)
-        Of FaceMesh, in units of the picture's sides.
-    picture : uint8 ndarray (S, S, 3)
-
-    Returns
-    -------
-    ndarray (468, 2)
+    Lips that show nothing between them but a line meet at that line. The landmarks (468, 2), those given and those
+    returned, are FaceMesh's in units of the sides of the picture (S, S, 3), uint8.
     """
     corrected, colours = landmarks.copy(), opponent_colours(picture)
     for middle, sides in zip(MIDDLE, SIDES, strict=True):
@@ -91,9 +82,8 @@ def _read(colours, start, end, shares):
     """Colours (H, W, 3) at shares (T,) of the C ways from start to end (C, 2), in units of the sides: (C, T, 3)."""
     places = start[:, None] + shares[:, None] * (end - start)[:, None]
     rows_columns = np.moveaxis(places[..., ::-1] * len(colours) - 0.5, -1, 0)
-    return np.stack(
-        [map_coordinates(one, rows_columns, order=1, mode="nearest") for one in np.moveaxis(colours, -1, 0)], -1
-    )
+    channels = np.moveaxis(colours, -1, 0)
+    return np.stack([map_coordinates(one, rows_columns, order=1, mode="nearest") for one in channels], -1)
 
 
 def find_edge(colours):

@@ -46,10 +46,6 @@ class PhotographFit:
         """The vertices (N, 3) as the camera sees them: turned, mm from the centre of the face."""
         return ((self.vertices - self.pose.centre) @ self.pose.rotation.T).astype(np.float32)
 
-    def irradiance(self, triangles):
-        """Light that reaches each vertex, linear: ndarray (N, 3)."""
-        return irradiance(unit_normals(self.posed, triangles), self.light)
-
     def facts(self, face_model):
         """All that is worth telling, JSON-compatible; docs/faces.md describes it."""
         rows = face_model.landmark_vertices(IBUG_LANDMARKS)
@@ -68,13 +64,7 @@ class PhotographFit:
 
 
 class LandmarkFinder:
-    """Finds the landmarks in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`: ndarray (B, 468, 2) in units of the crop.
-
-    Raises
-    ------
-    StudyError
-        The network's files are missing or damaged.
-    """
+    """Finds the landmarks (B, 468, 2) in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`, in their units."""
 
     def __init__(self):
         self.network = load_face_mesh()
@@ -124,7 +114,8 @@ class PhotographFitter:
 
     def _blend(self, albedo, share):
         """Blend a share (N,) of the average skin's pattern, in the colour of this face, into an albedo (N, 3)."""
-        mean, skin = self._mean_albedo, self.points.plain * self.points.inside > 0.5
+        mean = decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
+        skin = self.points.plain * self.points.inside > 0.5
         average = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
         return (albedo + share[:, None] * (average - albedo)).astype(albedo.dtype)
 
@@ -133,15 +124,10 @@ class PhotographFitter:
 
         `albedo` (N, 3) is the model's, evened; `pixels`, `crop` and `detected` are as the portrait of `explain`.
         """
-        camera, triangles = np.linalg.inv(similarity(crop, detected)) @ fit.camera, self.face_model.triangles.numpy()
+        camera = np.linalg.inv(similarity(crop, detected)) @ fit.camera
+        received = irradiance(unit_normals(fit.posed, self.face_model.triangles), fit.light)
         albedo = self._blend(albedo, EVEN * self.points.plain * self.points.inside)
-        scene = fit.vertices, camera, pixels, fit.irradiance(triangles), albedo
-        return photo_texture(self.face_model.atlas, *scene, self._places)
-
-    @cached_property
-    def _mean_albedo(self):
-        """Of the face model, linear: (N, 3)."""
-        return decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
+        return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, self._places)
 
     @cached_property
     def _places(self):

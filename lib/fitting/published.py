@@ -36,17 +36,9 @@ def probe(face_model):
 
 
 def publish(regressor, face_model, networks, path, **facts):
-    """Write a regressor with what it needs.
+    """Write a regressor to `path`, ``.safetensors``, and beside it (`facts_file`) what it was trained with.
 
-    Parameters
-    ----------
-    regressor : Regressor
-    face_model : FaceModel
-    networks : lib.core.params.NetworksParams
-    path : Path
-        ``.safetensors``; the facts get the same name.
-    facts
-        What else is worth telling of the training, JSON-compatible.
+    `networks` are `lib.core.params.NetworksParams`; `facts`, JSON-compatible, tell what else there is of the training.
     """
     regressor.save(path)
     facts = dict(training=networks.training, second=networks.second, **facts, face_model=probe(face_model))

@@ -1,6 +1,6 @@
 """All that turns photographs into one face: what reads them, the regressor, the face model and the fit."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -89,18 +89,10 @@ class Reconstructor:
         return framings | (dict(pixels=PIXELS) if self.photo_textured else {})
 
     def faces(self, records, pictures):
-        """Reconstruct the face on each of B photographs.
+        """Reconstruct the `Face` on each of B photographs: a list.
 
-        Parameters
-        ----------
-        records : list of dict
-            As `lib.photos.align.iterate_face_crops` gives them, of photographs with a face.
-        pictures : dict of str to uint8 ndarray (B, H, W, 3)
-            Crops by name in the `framings`.
-
-        Returns
-        -------
-        list of Face
+        `records` (dicts) are of photographs with a face, `pictures` their crops by name in the `framings`, uint8
+        (B, H, W, 3): both as of `lib.photos.align.iterate_face_crops`.
         """
         each = ({name: crops[number][None] for name, crops in pictures.items()} for number in range(len(records)))
         return [self.face_of_person([record], own) for record, own in zip(records, each)]
@@ -112,34 +104,23 @@ class Reconstructor:
         The landmarks of each photograph correct the regressor's shape; the face has the mean of these shapes. Every
         `step`-th photograph is fitted (`Face.fits`) and gives its pixels to the texture (`mean_texture`).
         """
+        model, fitter, fits, texture = self.face_model, self.fitter, [], None
         coefficients = self.regressor(self.reader.of_crops(pictures).mean(0, keepdim=True))[0]
-        if not self.fitter:
-            return self._face(coefficients)
-        points, landmarks = self.fitter.points, self.fitter.landmarks(pictures["landmarks"])
-        shape = np.mean([points.rest(each, coefficients.shape.double().numpy()) for each in landmarks], 0)
-        poses = [points.fit(each, shape, variance=0) for each in landmarks[::step]]
-        coefficients = replace(coefficients, shape=torch.from_numpy(shape).float())
-        explained = {name: crops[::step] for name, crops in pictures.items()}
-        return self._face(coefficients, poses, records[::step], explained)
-
-    def _face(self, coefficients, poses=(), records=(), pictures=None):
-        """Explain the photographs whose poses are known, which corrects the texture, decode the face and draw it."""
-        model, points, fits, textures = self.face_model, [_points(record) for record in records], [], []
-        for number, pose in enumerate(poses):
-            portrait = pictures["portrait"][number]
-            fit, texture = self.fitter.explain(pose, coefficients.texture, portrait, PORTRAIT, points[number])
-            fits.append(fit)
-            textures.append(texture)
-        if fits:
-            coefficients = replace(coefficients, texture=torch.stack(textures).mean(0))
+        if fitter:
+            points, landmarks = fitter.points, fitter.landmarks(pictures["landmarks"])
+            shape = np.mean([points.rest(each, coefficients.shape.double().numpy()) for each in landmarks], 0)
+            # what the photographs were cropped by
+            detected = [np.array([each[name] for name in POINT_COLUMNS]).reshape(-1, 2) for each in records[::step]]
+            poses = (points.fit(each, shape, variance=0) for each in landmarks[::step])
+            shown = zip(poses, pictures["portrait"][::step], detected, strict=True)
+            explained = [fitter.explain(pose, coefficients.texture, seen, PORTRAIT, at) for pose, seen, at in shown]
+            fits, textures = map(list, zip(*explained))
+            coefficients = Coefficients(torch.from_numpy(shape).float(), torch.stack(textures).mean(0))
         vertices, albedo = model.vertices(coefficients.shape[None]), model.albedo(coefficients.texture[None])
-        colours, texture = albedo[0].numpy(), None
-        if fits:
-            colours = self.fitter.even(colours)
-        if fits and self.photo_textured:
-            scenes = zip(fits, pictures["pixels"], points, strict=True)
-            made = (self.fitter.texture(fit, colours, pixels, PIXELS, at) for fit, pixels, at in scenes)
-            texture = mean_texture(made)
+        colours = fitter.even(albedo[0].numpy()) if fitter else albedo[0].numpy()
+        if self.photo_textured:
+            shown = zip(fits, pictures["pixels"][::step], detected, strict=True)
+            texture = mean_texture(fitter.texture(fit, colours, seen, PIXELS, at) for fit, seen, at in shown)
             colours = texture.on_vertices(colours)
         scene, albedo = frontal_scene(len(VIEWS)), torch.from_numpy(colours)[None]
         scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))
@@ -150,19 +131,10 @@ class Reconstructor:
 
 
 def load_reconstructor(regressor=None, fit=True, photo_textured=True):
-    """Load the `Reconstructor` of the parameters that stand in params.yaml.
+    """Load the `Reconstructor` of params.yaml; StudyError: as `Reconstructor.load`, or these parameters are wrong.
 
-    Parameters
-    ----------
-    regressor : path-like or None
-        None: `default_regressor`.
-    fit, photo_textured : bool
-        Whether photographs are fitted, and textures are made of their pixels.
-
-    Raises
-    ------
-    StudyError
-        As `Reconstructor.load`; wrong parameters.
+    `regressor` is a file, None that of `default_regressor`; `fit` and `photo_textured` tell whether photographs are
+    fitted, and textures made of their pixels.
     """
     params = load_params(PARAMS_FILE)
     regressor, model = regressor or default_regressor(params), params.face_model.path
@@ -178,8 +150,3 @@ def default_regressor(params):
     if (model.source, model.resolution) == ("open", "full") and is_meant_for(PUBLISHED, params.networks):
         return PUBLISHED
     return paths.REGRESSORS / f"{RECOMMENDED if RECOMMENDED in params.variants else FULL}.safetensors"
-
-
-def _points(record):
-    """The landmarks (4, 2) that a photograph was cropped by."""
-    return np.array([record[name] for name in POINT_COLUMNS]).reshape(-1, 2)

@@ -16,41 +16,24 @@ USE = "not for identifying people, nor for deciding anything about them: docs/mo
 
 
 def write_face(path, face, portraits, sources, reconstructor, formats, turntable=False):
-    """Write everything about one face, under `path` and an ending each; a file of the user's is never replaced.
+    """Write everything about one `Face` of a `Reconstructor`, under `path`, which has no ending, and an ending each.
 
-    Parameters
-    ----------
-    path : Path
-        Without an ending.
-    face : lib.fitting.reconstructor.Face
-    portraits : list of ndarray (H, W, 3)
-        uint8: its photographs in the framing of `lib.fitting.reconstructor.PORTRAIT`.
-    sources : list of dict
-        What is told of each photograph.
-    reconstructor : lib.fitting.reconstructor.Reconstructor
-    formats : sequence of {"glb", "ply", "obj"}
-    turntable : bool
-        Whether an animation of the face is made too.
-
-    Raises
-    ------
-    StudyError
-        A file would be replaced that is no result, or no disc space is left.
+    `portraits` (H, W, 3), uint8, are its photographs in the framing `PORTRAIT`, `sources` the dicts of what is told of
+    each; `formats` are of the meshes. StudyError: a file would be replaced that is no result, or no disc space is left.
     """
     refuse_to_replace(files_of_faces(path.parent, [path.name], formats, turntable))
     path.parent.mkdir(parents=True, exist_ok=True)
-    model, fits = reconstructor.face_model, face.fits
+    files, model, fits = _results(path, formats, turntable), reconstructor.face_model, face.fits
     triangles, texture = model.triangles.numpy(), face.texture
     if model.atlas and not texture:
         texture = model.atlas.bake(face.albedo)
     for kind in formats:
-        save_mesh(_with_ending(path, kind), face.vertices, face.albedo, triangles, texture)
+        save_mesh(files[kind], face.vertices, face.albedo, triangles, texture)
     if "glb" in formats and len(fits) == 1:
-        posed = path.parent / POSED / f"{path.name}.glb"
-        posed.parent.mkdir(exist_ok=True)
-        save_mesh(posed, fits[0].posed, face.albedo, triangles, texture)
+        files[POSED].parent.mkdir(exist_ok=True)
+        save_mesh(files[POSED], fits[0].posed, face.albedo, triangles, texture)
     if turntable:
-        save_turntable(_turntable(path), face, model)
+        save_turntable(files[TURNTABLE], face, model)
     told = [dict(source) for source in sources]
     for one, fit in zip(told, fits):
         one["fit"] = fit.facts(model)
@@ -63,26 +46,26 @@ def write_face(path, face, portraits, sources, reconstructor, formats, turntable
         shape=face.coefficients.shape.tolist(),
         texture=face.coefficients.texture.tolist(),
     )
-    write_json(_with_ending(path, "json"), content)
+    write_json(files["json"], content)
     card = Image.fromarray(np.concatenate([*portraits, *(fit.overlay for fit in fits), *face.views], axis=1))
     info = PngInfo()
     info.add_text("Software", MADE_HERE)
     # stronger compression would take longer than all else that is done for a face
     options = dict(pnginfo=info, compress_level=1)
-    write_atomically(_with_ending(path, "png"), lambda part: card.save(part, "PNG", **options))
+    write_atomically(files["png"], lambda part: card.save(part, "PNG", **options))
 
 
 def files_of_faces(folder, names, formats, turntable=False):
     """All files that `write_face` may replace for faces of these names."""
-    results = [_with_ending(folder / name, kind) for name in names for kind in (*formats, "json", "png")]
-    results += [folder / POSED / f"{name}.glb" for name in names if "glb" in formats]
-    results += [_turntable(folder / name) for name in names if turntable]
+    results = [path for name in names for path in _results(folder / name, formats, turntable).values()]
     return [path for result in results for path in files_of(result)]
 
 
-def _with_ending(path, kind):
-    return path.with_name(f"{path.name}.{kind}")
-
-
-def _turntable(path):
-    return path.parent / TURNTABLE / f"{path.name}.webp"
+def _results(path, formats, turntable):
+    """Where each kind of result of a face lies."""
+    files = {kind: path.with_name(f"{path.name}.{kind}") for kind in (*formats, "json", "png")}
+    if "glb" in formats:
+        files[POSED] = path.parent / POSED / f"{path.name}.glb"
+    if turntable:
+        files[TURNTABLE] = path.parent / TURNTABLE / f"{path.name}.webp"
+    return files

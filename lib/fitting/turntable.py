@@ -27,10 +27,9 @@ def save_turntable(path, face, face_model):
     corners = alignment_points(vertices, face_model.alignment_vertices)
     front, _, origin = crop_projection(scene.angles[:1], scene.distance[:1], corners, HEAD)
     # the face turns before a camera that stands still: a crop that follows the eyes would zoom and roll
-    angles = FARTHEST * torch.sin(torch.arange(FRAMES) * (2 * math.pi / FRAMES))
-    turn = rotation_matrices(torch.stack([angles, *(2 * [torch.zeros(FRAMES)])], 1))
+    scene.angles[:, 0] = FARTHEST * torch.sin(torch.arange(FRAMES) * (2 * math.pi / FRAMES))
     middle = vertices.mean(1)
-    turned = (vertices - middle) @ turn.mT + middle
+    turned = (vertices - middle) @ rotation_matrices(scene.angles).mT + middle
     meshes = turned, albedo.expand(FRAMES, -1, -1), face_model.triangles
     clip, attributes = vertex_stage(*meshes, front.expand(FRAMES, -1, -1))
     fragments = rasterize(clip, face_model.triangles, attributes, HEAD.size, HEAD.size)

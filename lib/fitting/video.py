@@ -54,15 +54,13 @@ def reconstruct_video(clip, folder, reconstructor):
 
 def smooth(poses, deviation):
     """Filter poses over time, None where there is no face, by a Gaussian of a deviation in frames."""
-    there = np.array([float(pose is not None) for pose in poses])
-    rows = {number: _numbers(pose) for number, pose in enumerate(poses) if pose}
-    values = np.zeros((len(poses), len(next(iter(rows.values())))))
-    values[[*rows]] = [*rows.values()]
-    weight = gaussian_filter1d(there, deviation, mode="constant").clip(1e-9)
-    values = gaussian_filter1d(values, deviation, axis=0, mode="constant") / weight[:, None]
+    known = {number: _numbers(pose) for number, pose in enumerate(poses) if pose}
+    values = np.zeros((len(poses), len(next(iter(known.values())))))
+    values[[*known]] = [*known.values()]
+    values = gaussian_filter1d(values, deviation, axis=0, mode="constant")
     smoothed = list(poses)
-    for number in rows:
-        turn, place, (scale, distance), expression = np.split(values[number], (9, 11, 13))
+    for number in known:
+        turn, place, (scale, distance), expression = np.split(values[number, 1:] / values[number, 0], (9, 11, 13))
         smoothed[number] = replace(
             poses[number],
             rotation=Rotation.from_matrix(turn.reshape(3, 3)).as_matrix(),  # the nearest one to their mean
@@ -75,13 +73,13 @@ def smooth(poses, deviation):
 
 
 def _numbers(pose):
-    return np.hstack([pose.rotation.ravel(), pose.place, np.log([pose.scale, pose.distance]), pose.expression])
+    """A pose as what can be averaged, behind its weight."""
+    return np.hstack([1, pose.rotation.ravel(), pose.place, np.log([pose.scale, pose.distance]), pose.expression])
 
 
 def _read(clip, reconstructor):
     """Find the landmarks in each frame, with what maps their crop to it, or None; and the `Face`."""
-    detector, fitter = FaceDetector(), reconstructor.fitter
-    framings = reconstructor.framings
+    detector, fitter, framings = FaceDetector(), reconstructor.fitter, reconstructor.framings
     step = -(-_about(clip)[1] // MOST_READ) or 1
     landmarks, read, last = [], [], None
     for number, (_, picture) in enumerate(_frames(clip, "faces")):

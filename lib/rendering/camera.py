@@ -46,19 +46,15 @@ def alignment_points(vertices, alignment_vertices):
 
 
 def crop_projection(angles, distance, points, crop, framing=None):
-    """Build the projections that put faces into a crop.
+    """Build the projections that put faces into a crop; return projection, rotation, centre.
 
     `angles` (S, 3) are as of `rotation_matrices` (a roll only turns the lights: the crop turns it back), `points`
     (S, 4, 3) the landmarks `POINT_NAMES` in the model's frame, mm, `distance` (S,) mm to their mean; `framing` (S, 4)
     is as in `lib.rendering.scenes.Scene`; None puts the landmarks on the crop's canonical points.
 
-    Returns
-    -------
-    projection : Tensor (S, 4, 4)
-        From homogeneous model coordinates (columns) to clip coordinates (x, y, z, w): y up, w the distance along the
-        view axis in mm, z / w from -1 at the near to 1 at the far plane. Differentiable; finite in profile too.
-    rotation, centre : Tensor (S, 3, 3), Tensor (S, 3)
-        `rotation_matrices`, and the model's point at the origin of the camera's frame.
+    Projections (S, 4, 4) lead from homogeneous model coordinates (columns) to clip coordinates (x, y, z, w): y up, w
+    the distance along the view axis in mm, z / w from -1 at the near to 1 at the far plane; differentiable, finite in
+    profile too. Rotations are `rotation_matrices`, centres (S, 3) the model's point at the camera frame's origin.
     """
     rotation, centre = rotation_matrices(angles), points.mean(1)
     shift = -(rotation @ centre.unsqueeze(2))

@@ -74,14 +74,9 @@ def rasterize(clip_vertices, triangles, attributes, height, width, backend="auto
 
 
 def _rasterize_on_cpu(clip_vertices, triangles, attributes, height, width, cull_backfaces):
-    ids, image = RasterizeOnCpu.apply(
-        clip_vertices.cpu().contiguous(),
-        checked_triangles(triangles.cpu(), clip_vertices.shape[1]),
-        attributes.cpu().contiguous(),
-        height,
-        width,
-        cull_backfaces,
-    )
+    triangles = checked_triangles(triangles.cpu(), clip_vertices.shape[1])
+    tensors = clip_vertices.cpu().contiguous(), triangles, attributes.cpu().contiguous()
+    ids, image = RasterizeOnCpu.apply(*tensors, height, width, cull_backfaces)
     return ids.to(clip_vertices.device), image.to(clip_vertices.device)
 
 

@@ -5,6 +5,7 @@ that reach behind the camera or beyond the near or the far plane, which the CPU 
 """
 
 import importlib
+from functools import partial
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -25,11 +26,7 @@ def rasterize_by(find, clip_vertices, triangles, attributes, height, width, cull
     parts = clip_vertices.detach().split(PICTURES_AT_ONCE)
     ids = torch.cat([find(part, triangles, height, width, cull_backfaces) for part in parts])
     which = torch.arange(len(ids), device=ids.device) % len(attributes)
-
-    def draw(clip_vertices, which, ids):
-        return blend(clip_vertices, triangles, attributes, which, ids)
-
-    return ids.int(), in_parts(draw, clip_vertices, which, ids)
+    return ids.int(), in_parts(partial(blend, triangles, attributes), clip_vertices, which, ids)
 
 
 def in_parts(draw, *tensors):
@@ -137,7 +134,7 @@ def nearest_in_kaolin(clip_vertices, triangles, height, width, cull_backfaces, b
     return ids[:, :height, :width]
 
 
-def blend(clip_vertices, triangles, attributes, which, ids):
+def blend(triangles, attributes, clip_vertices, which, ids):
     """Blend the attributes, for picture i the set `which[i]`, where `ids` (B, H, W) show a triangle: (B, H, W, C)."""
     (_, height, width), (_, vertices, channels) = ids.shape, attributes.shape
     picture, row, column = (ids >= 0).nonzero(as_tuple=True)

@@ -6,8 +6,6 @@ batch size and on any number of processes.
 
 import torch
 
-from lib.face_model.model import Coefficients
-
 
 def parameter_loss(predicted, true, shape_weight, texture_weight):
     """Squared distance of predicted and true `Coefficients` of B faces (paper 3.3.1, Eq. 3): Tensor ().
@@ -53,8 +51,8 @@ def loopback_loss(reread, predicted, shape_weight, texture_weight):
     `reread` are the `Coefficients` of V * B renders, view v of face b in row v * B + b, `predicted` those of the B
     photographs behind them. The gradient reaches the regressor through both: neither is detached.
     """
-    views = len(reread.shape) // len(predicted.shape)
-    target = Coefficients(predicted.shape.repeat(views, 1), predicted.texture.repeat(views, 1))
+    views = len(reread) // len(predicted)
+    target = predicted.each(lambda values: values.repeat(views, 1))
     return parameter_loss(reread, target, shape_weight, texture_weight)
 
 

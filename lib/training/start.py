@@ -38,13 +38,12 @@ def load_stage2(params, variant):
     second = load_centred(params.networks.second, store) if stage2.features == "all" else None
     faces, start = paths.stage1_files(stage2.features)
 
-    def embed(name, rows, network=network):
-        return MappedRows(store.descriptors[name], rows, network.embed)
+    def embed(network, rows, suffix=""):
+        return MappedRows(store.descriptors[network.name + suffix], rows, network.embed)
 
     def embed_both(network):
         # of a photograph and of its mirror image
-        both = (embed(name, trained, network)[:] for name in (network.name, network.name + MIRRORED))
-        return F.normalize(sum(both), dim=1)
+        return F.normalize(sum(embed(network, trained, suffix)[:] for suffix in ("", MIRRORED)), dim=1)
 
     # what enters the digest of a checkpoint is computed on the CPU: another device's last bits differ
     metric = front_metric(face_model, network.crop).to(device) if stage2.metric_weight or stage2.anchor_weight else None
@@ -53,7 +52,7 @@ def load_stage2(params, variant):
     seconds = embed_both(second) if stage2.second_identity_weight else None
     reader = FeatureReader(*(centred_on_renders(one, face_model) for one in (network, second) if one))
     features, mirrored = reader.of_store(store, trained)
-    embeddings = embed(network.name, trained) if mirrored is None else embed_both(network)
+    embeddings = embed(network, trained) if mirrored is None else embed_both(network)
     synthetic = SyntheticFaces.load(faces)
     regressor = _own_start(params, variant, network, synthetic) or Regressor.load(start)
     means = features if mirrored is None else (features + mirrored) / 2
@@ -71,7 +70,7 @@ def load_stage2(params, variant):
     )
     monitor = Monitor(
         features=reader.mean_of_store(store, validation).to(device),
-        embeddings=embed(judge.name, validation, judge)[:].to(device),
+        embeddings=embed(judge, validation)[:].to(device),
         photographs=store.crops[validation[:PICTURES]],
         crop=network.crop,
         face_model=face_model,

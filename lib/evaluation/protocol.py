@@ -21,7 +21,6 @@ from lib.evaluation.distances import EVERY_CONDITION, SurfaceErrors
 from lib.evaluation.likeness import pair_distributions
 from lib.evaluation.tables import PAIRED, look_up
 from lib.face_model.model import Coefficients
-from lib.photos.people import groups_of
 from lib.recognition.render_centre import reference_renders
 from lib.rendering.renderer import frontal_scene, render_meshes, sample_scenes
 
@@ -126,8 +125,7 @@ def evaluate_pictures(setup, reconstructed):
 
     Tables that need what is None or empty are left out.
     """
-    photographed, compared, protocol = setup.photographed, setup.compared, setup.protocol
-    groups = groups_of(setup.people, photographed.persons, protocol.smallest_group)
+    photographed, compared, protocol, groups = setup.photographed, setup.compared, setup.protocol, setup.groups()
     resampling = resample_people(photographed.persons, protocol.bootstrap_samples, protocol.seed)
     pairs = pair_distributions(photographed.embeddings, photographed.persons).kinds(resampling.weights)
     reference = pairs

@@ -11,7 +11,7 @@ from lib.core.processes import on_best_device
 from lib.evaluation.distances import averaged_features
 from lib.evaluation.protocol import evaluate_faces
 from lib.face_model.model import FaceModel
-from lib.photos.people import GroundTruth, load_truth, read_people
+from lib.photos.people import GroundTruth, groups_of, load_truth, read_people
 from lib.photos.store import Photographs, load_feature_store, load_photographs
 from lib.recognition.network import IdentityNetwork, load_centred
 from lib.recognition.reader import FeatureReader, load_reader
@@ -46,6 +46,10 @@ class EvaluationSetup:
         face_model = on_best_device(self.face_model)
         judges = {"": self.network, **self.further_judges}.items()
         return {name: centred_on_renders(judge, face_model) for name, judge in judges}
+
+    def groups(self):
+        """Return the groups of people that are large enough (`lib.photos.people.groups_of`)."""
+        return groups_of(self.people, self.photographed.persons, self.protocol.smallest_group)
 
 
 def load_evaluation_setup(params, store, feature_dimension=None):

@@ -320,18 +320,19 @@ def test_missing_files_and_landmarks_are_named_before_the_work(study, capsys):
     assert not any((study / "out").iterdir())
 
 
-@pytest.mark.parametrize("scaling", ["none", "global"])
-def test_a_mesh_that_does_not_overlap_fails_alone(study, capsys, scaling):
+def test_a_mesh_that_does_not_overlap_fails_alone(study, capsys):
     vertices, triangles, seven = egg()
     write(study / "mine/bob/1.obj", vertices + [0, 0, 5000], triangles, seven)
-    assert run(study, "--align", "none", "--distance", "point-to-plane", "--scale", scaling) == SOME_FAILED
+    assert run(study, "--align", "none", "--distance", "point-to-plane") == SOME_FAILED
     assert "bob/1.obj cannot be measured" in capsys.readouterr().err
     assert [*json.loads((study / "out/summary.json").read_text())["failed"]] == ["bob/1"]
 
 
-def test_where_no_mesh_overlaps_the_first_ones_reason_is_told(study, capsys):
-    vertices, triangles, seven = egg()
-    for mesh in (study / "mine").rglob("*.obj"):
-        write(mesh, vertices + [0, 0, 5000], triangles, seven)
-    assert run(study, "--align", "none", "--distance", "point-to-plane", "--scale", "global") == 1
-    assert "cannot be measured" in capsys.readouterr().err
+@pytest.mark.parametrize("scaling", ["mesh", "global"])
+@pytest.mark.parametrize("bad", [["bob/1"], ["ann/1", "ann/2", "bob/1"]])
+def test_meshes_that_cannot_be_registered_are_named_at_any_scale(study, capsys, bad, scaling):
+    for name in bad:
+        write(study / f"mine/{name}.obj", *grid(step=60.0, side=3))  # nearly all of it is an open border
+        (study / f"mine/{name}.txt").unlink()
+    assert run(study, "--scale", scaling) == (1 if len(bad) == 3 else SOME_FAILED)
+    assert f"{bad[0]}.obj cannot be measured" in capsys.readouterr().err

@@ -31,14 +31,15 @@ INNER_SPREAD = 0.5
 """Standard deviation of the inner edge about the landmarks', in half openings of the mouth."""
 DOUBTFUL = 0.09
 """Lips that the landmarks part by less, in distances between the eyes, may be closed."""
-LIPS = np.linspace(0.05, 0.95, 73)
-"""Where colours are read from the outer edge of the upper lip (0) to that of the lower one (1)."""
+MIDDLE_COLUMNS, BOTH_LIPS = slice(5), np.linspace(0.05, 0.95, 73)
+"""Of the `MIDDLE` the columns that show teeth first, and where in them colours are read from the outer edge of the
+upper lip (0) to that of the lower one (1)."""
 UPPER, LOWER, BETWEEN = slice(5, 16), slice(54, 68), slice(17, 56)
-"""Of these places those that show lips, and those where lips meet."""
+"""Which of these places show the upper lip, which the lower one, and at which the lips can meet."""
 DARKER, BRIGHTER, LESS_RED = 0.5, 0.72, 0.12
-"""Than lips, in opponent colours: the dark between lips, and teeth, which are one of the latter."""
+"""Differences of opponent colours: a gap is so much darker than the lips; teeth are so much brighter or less red."""
 WIDEST_LINE, FEWEST_TEETH = 0.032, 0.005
-"""Of closed lips the line between them is no wider, in distances between the eyes; of teeth more is seen than that."""
+"""In distances between the eyes: a wider gap, or more teeth than this, show that lips are parted."""
 
 
 def correct_lips(landmarks, picture):
@@ -60,7 +61,7 @@ def correct_lips(landmarks, picture):
     across, line = corrected[bottom] - corrected[top], None
     if opening < DOUBTFUL:
         height = np.linalg.norm(across, axis=1).mean() / EYES
-        line = find_line(_read(colours, corrected[top], corrected[bottom], LIPS)[:5], height)
+        line = find_line(_read(colours, corrected[top], corrected[bottom], BOTH_LIPS)[MIDDLE_COLUMNS], height)
     if line:
         corrected[[upper, lower]] = corrected[top] + line * across
     else:
@@ -121,15 +122,15 @@ def find_inner_edge(colours, usual):
 
 
 def find_line(colours, height):
-    """Where in `LIPS` closed lips meet, by colours (C, T, 3) of C columns across both; None where they are parted.
+    """Where in `BOTH_LIPS` closed lips meet, by colours (C, T, 3) of C columns across both; None where they are parted.
 
     `height` is that of both lips, in distances between the eyes.
     """
     upper, lower = (colours[:, lip].reshape(-1, 3).mean(0) for lip in (UPPER, LOWER))
-    lips = np.outer(1 - LIPS, upper) + np.outer(LIPS, lower)
+    lips = np.outer(1 - BOTH_LIPS, upper) + np.outer(BOTH_LIPS, lower)
     red, _, brightness = (np.median(colours, 0) - lips)[BETWEEN].T
-    step = height * (LIPS[1] - LIPS[0])
+    step = height * (BOTH_LIPS[1] - BOTH_LIPS[0])
     dark, teeth = brightness < -DARKER, (brightness > BRIGHTER) | (red < -LESS_RED)
     if dark.sum() * step > WIDEST_LINE or teeth.sum() * step > FEWEST_TEETH:
         return None
-    return LIPS[BETWEEN][brightness.argmin()]
+    return BOTH_LIPS[BETWEEN][brightness.argmin()]

@@ -64,7 +64,10 @@ class PhotographFit:
 
 
 class LandmarkFinder:
-    """Finds the landmarks (B, 468, 2) in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`, in their units."""
+    """Finds the landmarks (B, 468, 2) in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`, in their units.
+
+    StudyError: the network's files are missing or damaged.
+    """
 
     def __init__(self):
         self.network = load_face_mesh()
@@ -114,8 +117,7 @@ class PhotographFitter:
 
     def _blend(self, albedo, share):
         """Blend a share (N,) of the average skin's pattern, in the colour of this face, into an albedo (N, 3)."""
-        mean = decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
-        skin = self.points.plain * self.points.inside > 0.5
+        mean, skin = self._mean_albedo, self.points.plain * self.points.inside > 0.5
         average = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
         return (albedo + share[:, None] * (average - albedo)).astype(albedo.dtype)
 
@@ -128,6 +130,11 @@ class PhotographFitter:
         received = irradiance(unit_normals(fit.posed, self.face_model.triangles), fit.light)
         albedo = self._blend(albedo, EVEN * self.points.plain * self.points.inside)
         return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, self._places)
+
+    @cached_property
+    def _mean_albedo(self):
+        """Of the face model, linear: (N, 3)."""
+        return decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
 
     @cached_property
     def _places(self):

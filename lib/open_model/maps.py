@@ -18,6 +18,7 @@ from lib.rendering.vertices import unit_normals
 
 SIDES = ("right", "left")
 EYE_DISTANCE = 59.5  # mm between the pupils of the face that lengths in maps and paint refer to
+WAVES = 60  # of a fine field
 OCCLUSION_DIRECTIONS, OCCLUSION_CELL = 60, 2.2
 
 
@@ -188,9 +189,9 @@ def random_field_basis(points, candidates, length, count, inducing_count):
 
 
 def fine_field(points, length, random):
-    """One fixed fine-grained random field (N,) of variance 1: a sum of 60 random cosine waves."""
-    waves, phases = random.normal(0, 1 / length, (60, 3)), random.random(60) * 2 * np.pi
-    return np.sqrt(2 / 60) * np.cos(points @ waves.T + phases).sum(axis=1)
+    """One fixed fine-grained random field (N,) of variance 1: a sum of random cosine waves."""
+    waves, phases = random.normal(0, 1 / length, (WAVES, 3)), random.random(WAVES) * 2 * np.pi
+    return np.sqrt(2 / WAVES) * np.cos(points @ waves.T + phases).sum(axis=1)
 
 
 def ambient_occlusion(points, triangles):

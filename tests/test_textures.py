@@ -267,6 +267,39 @@ def test_a_dark_face_beyond_the_photographs_edge_is_the_models(model):
     assert np.abs(made - 0.25).max(2).mean() < 0.02 and (made.mean(2) < 0.15).mean() < 0.01
 
 
+def test_the_colour_at_the_edge_of_what_is_seen_continues_beyond_it(model):
+    """Else a band in another tone would end where the landmarks do, on the forehead."""
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    albedo[y > 15] = 0.4
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    where, places = model.atlas.spread(vertices), places_of(mirror_vertices(np.stack([x, y, 0 * x], 1)))
+    places = places._replace(inside=(y < 35).astype(float))
+    made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.6, places)[0].picture / 255
+    middle, y = np.abs(where[..., 0]) < 25, where[..., 1]
+    cheeks, forehead, beyond = (
+        made[middle & (y > low) & (y < high)].mean() for low, high in ((-25, 5), (20, 33), (37, 45))
+    )
+    assert cheeks - forehead > 0.04
+    assert abs(beyond - forehead) < 0.25 * (cheeks - forehead)
+
+
+def test_beside_what_cannot_be_of_the_face_parts_are_kept_and_skin_is_not(model):
+    """Lids beside eyes are the photograph's; mixed pixels beside a lock of hair are the model's."""
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    albedo[np.hypot(x - 30, y) < 5] = 1.0
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    mirror, where = mirror_vertices(np.stack([x, y, 0 * x], 1)), model.atlas.spread(vertices)
+    far, own = np.hypot(where[..., 0] - 30, where[..., 1]), {}
+    for plain in (0.0, 1.0):
+        scene = vertices, camera, photograph, light, albedo * 0 + 0.6, places_of(mirror, plain)
+        own[plain] = photo_texture(model.atlas, *scene)[1]
+    beside, there = (far > 5) & (far < 7), far < 1
+    assert max(own[plain][there].mean() for plain in own) < 0.05
+    assert own[1.0][beside].mean() < 0.6 < 0.7 < own[0.0][beside].mean()
+
+
 def test_soft_shadows_that_the_light_does_not_explain_go_and_small_things_stay(model):
     albedo = np.full((model.vertex_count, 3), 0.6)
     x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T

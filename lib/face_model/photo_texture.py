@@ -28,10 +28,12 @@ TURNED = 0.5, 0.8
 """Cosines as above: up to the first one all must be plain skin, since it may be the background that is seen; from the
 second one only what `Places` says."""
 GROWTH, SOFTNESS = 9, 15
-"""Texels, odd: what is left out grows by half of the first, and its edge is blurred over the second."""
+"""Texels, odd: what is left out of plain skin grows by half of the first, and its edge is blurred over the second."""
 TRUSTED = 0.5, 0.85
 """Shares of the plain skin that looks like skin: up to the first one, light or a cap spoil the whole photograph, and
 the texture is the model's."""
+SURE = 4
+"""Power of a colour's weight where it is continued to places without one: what is doubtful does not spread."""
 SMOOTH, POOLED = 40, 4
 """Texels: standard deviation of what is too smooth to be anything but light; it is computed on so much smaller maps."""
 DARK = 0.02  # linear: what two colours differ by at least counts little
@@ -58,8 +60,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
 
     Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance and by what
     this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
-    than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, whose
-    colour is first scaled to the photograph's. So does the whole texture where little skin looks like skin (`TRUSTED`).
+    than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo in the
+    tone of the places around (`_fill`). The whole texture does where little skin looks like skin (`TRUSTED`).
     Returns a `Texture`, and the weight (H, W), from 0 to 1, of the photograph's own pixels in it.
 
     Parameters
@@ -115,14 +117,15 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     for colours, weight, plain in (own, other):
         ratio = np.log((colours + DARK) / (model + DARK))
         like, like_skin = _likeness(ratio, plain)
-        even = ((colours + DARK) / np.exp(_uneven_light(ratio, weight * like_skin)) - DARK).clip(0, 1)
-        layers.append((encode_srgb(even), weight * like, like_skin))
-    skin, texture = own[1] * own[2], encode_srgb(model)
+        layers.append((ratio - _uneven_light(ratio, weight * like_skin), weight * like, like_skin))
+    skin = own[1] * own[2]
     trust = smooth_step((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
-    for colours, weight, _ in reversed(layers):
-        weight = trust * weight[..., None]
-        texture = weight * colours + (1 - weight) * texture
-    return Texture(atlas, to_uint8(texture)), trust * layers[0][1]
+    ratios, weights, like_skin = map(np.stack, zip(*layers))
+    weights[1] *= 1 - weights[0]
+    filled = _fill(ratios, weights**SURE * like_skin)
+    ratio = np.einsum("lhw,lhwc->hwc", weights, ratios) + (1 - weights.sum(0))[..., None] * filled
+    texture = encode_srgb(((model + DARK) * np.exp(trust * ratio) - DARK).clip(0, 1))
+    return Texture(atlas, to_uint8(texture)), trust * weights[0]
 
 
 def mean_texture(textures):
@@ -156,7 +159,8 @@ def _look_up(picture, seen, mode):
 def _likeness(ratio, plain):
     """How far colours may be the face's own, and may be plain skin: two of (H, W), from 0 to 1.
 
-    `ratio` (H, W, 3) is the logarithm of what they have of the model's; where `plain` (H, W) is 1 all must be skin.
+    `ratio` (H, W, 3) is the logarithm of what they have of the model's; where `plain` (H, W) is 1 all must be skin, and
+    what is not takes its surroundings with it: the edges of hair are mixed with skin.
     """
     brightness = np.einsum("hwc->hw", ratio) / 3
     hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))
@@ -165,7 +169,26 @@ def _likeness(ratio, plain):
     skin *= smooth_step(hue, *PLAIN_HUE[::-1])
     like = plain * skin + (1 - plain) * any_part
     grown = _boxes(F.max_pool2d, torch.from_numpy(1 - like)[None, None], GROWTH)
-    return like * (1 - _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()), skin
+    return like * (1 - plain * _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()), skin
+
+
+def _fill(values, weights):
+    """Continue the weighted mean of maps (L, H, W, 3) to where their weights (L, H, W) are small: (H, W, 3).
+
+    Each place takes what the places around it have, from the nearest scale at which there is something (pull-push,
+    Gortler et al., The Lumigraph, 1996).
+    """
+    total = np.einsum("lhw,lhwc->hwc", weights, values)
+    maps = torch.from_numpy(np.dstack([total, weights.sum(0)])).movedim(2, 0)[None]
+    levels = [maps]
+    while min(maps.shape[2:]) > 1:
+        maps = 4 * F.avg_pool2d(maps, 2, ceil_mode=True)
+        levels.append(maps := maps / maps[:, 3:].clip(1))
+    filled = maps[:, :3] / maps[:, 3:].clip(1e-6)
+    for maps in reversed(levels[:-1]):
+        filled = F.interpolate(filled, maps.shape[2:], mode="bilinear", align_corners=False)
+        filled = maps[:, :3] + (1 - maps[:, 3:]) * filled
+    return filled[0].movedim(0, 2).numpy()
 
 
 def _uneven_light(ratio, weight):

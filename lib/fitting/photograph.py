@@ -26,9 +26,6 @@ EVERY = 5
 """Colours are fitted to one of so many pixels."""
 FINER = 2
 """Overlays are drawn so many times finer than the picture and averaged, so that edges of lids and teeth are smooth."""
-EVEN = 0.5
-"""Under a photograph's pixels, the share of how plain skin differs from the average skin's pattern that is taken for
-light: the pixels show the rest."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +109,13 @@ class PhotographFitter:
         return PhotographFit(pose, camera, seen.vertices, light, overlay), texture
 
     def even(self, albedo):
-        """Give the skin under hair, to which regressors give the hair's colour, the face's: albedo (N, 3), sRGB."""
-        return self._blend(albedo, self.points.under_hair)
+        """Give the skin under hair, to which regressors give the hair's colour, the face's: albedo (N, 3), sRGB.
 
-    def _blend(self, albedo, share):
-        """Blend a share (N,) of the average skin's pattern, in the colour of this face, into an albedo (N, 3)."""
+        It gets the average skin's pattern, in the median colour of this face's plain skin.
+        """
         mean, skin = self._mean_albedo, self.points.plain * self.points.inside > 0.5
         average = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
-        return (albedo + share[:, None] * (average - albedo)).astype(albedo.dtype)
+        return (albedo + self.points.under_hair[:, None] * (average - albedo)).astype(albedo.dtype)
 
     def texture(self, fit, albedo, pixels, crop, detected):
         """Make the `Texture` of a fitted photograph's own pixels, and its weights: see `photo_texture`.
@@ -128,7 +124,6 @@ class PhotographFitter:
         """
         camera = np.linalg.inv(similarity(crop, detected)) @ fit.camera
         received = irradiance(unit_normals(fit.posed, self.face_model.triangles), fit.light)
-        albedo = self._blend(albedo, EVEN * self.points.plain * self.points.inside)
         return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, self._places)
 
     @cached_property

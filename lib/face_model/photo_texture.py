@@ -60,8 +60,9 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
 
     Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance and by what
     this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
-    than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo in the
-    tone of the places around (`_fill`). The whole texture does where little skin looks like skin (`TRUSTED`).
+    than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, scaled to
+    the colours of the photograph and of the places around (`_fill`). Where little skin looks like skin (`TRUSTED`), the
+    whole texture fades into the scaled albedo.
     Returns a `Texture`, and the weight (H, W), from 0 to 1, of the photograph's own pixels in it.
 
     Parameters
@@ -183,7 +184,8 @@ def _fill(values, weights):
     levels = [maps]
     while min(maps.shape[2:]) > 1:
         maps = 4 * F.avg_pool2d(maps, 2, ceil_mode=True)
-        levels.append(maps := maps / maps[:, 3:].clip(1))
+        maps = maps / maps[:, 3:].clip(1)
+        levels.append(maps)
     filled = maps[:, :3] / maps[:, 3:].clip(1e-6)
     for maps in reversed(levels[:-1]):
         filled = F.interpolate(filled, maps.shape[2:], mode="bilinear", align_corners=False)

@@ -113,7 +113,8 @@ class PhotographFitter:
 
         It gets the average skin's pattern, in the median colour of this face's plain skin.
         """
-        mean, skin = self._mean_albedo, self.points.plain * self.points.inside > 0.5
+        mean = decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
+        skin = self.points.plain * self.points.inside > 0.5
         average = encode_srgb((mean * np.median(decode_srgb(albedo)[skin] / mean[skin], axis=0)).clip(0, 1))
         return (albedo + self.points.under_hair[:, None] * (average - albedo)).astype(albedo.dtype)
 
@@ -125,11 +126,6 @@ class PhotographFitter:
         camera = np.linalg.inv(similarity(crop, detected)) @ fit.camera
         received = irradiance(unit_normals(fit.posed, self.face_model.triangles), fit.light)
         return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, self._places)
-
-    @cached_property
-    def _mean_albedo(self):
-        """Of the face model, linear: (N, 3)."""
-        return decode_srgb(self.face_model.albedo(torch.zeros(1, self.face_model.texture_dimension))[0].numpy())
 
     @cached_property
     def _places(self):

@@ -23,7 +23,7 @@ from lib.core.pictures import decode_srgb, encode_srgb, to_pictures
 from lib.core.tensors import read_json
 from lib.face_model.model import IBUG_LANDMARKS, FaceModel
 from lib.fitting import video
-from lib.fitting.colours import fit_colours
+from lib.fitting.colours import Parts, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, harmonics, irradiance
 from lib.fitting.photograph import PhotographFitter
@@ -358,8 +358,7 @@ def test_pixels_correct_the_texture_but_not_the_mean_colour(model, photograph, r
     assert corrected < 0.75 * regressed
 
 
-NEITHER = np.zeros((2, 6000), bool)
-"""Lips and irises."""
+NO_PART = Parts(*np.zeros((5, 6000), bool))
 
 
 def test_hidden_pixels_do_not_colour_the_face():
@@ -370,7 +369,7 @@ def test_hidden_pixels_do_not_colour_the_face():
     true, light = random.normal(size=8), np.array([[0.8], [0.2], [-0.1], [0.2], *[[0.0]] * 5]) * np.ones(3)
     pixels = encode_srgb(decode_srgb(surface + np.tensordot(true, modes, 1)) * irradiance(normals, light))
     pixels[:900] = 0.05
-    change, found = fit_colours(modes, surface, normals, pixels, *NEITHER)
+    change, found = fit_colours(modes, surface, normals, pixels, NO_PART)
     assert np.abs(change - true).max() < 0.1
     assert np.abs(irradiance(normals, found) / irradiance(normals, light) - 1).mean() < 0.03
 
@@ -386,7 +385,7 @@ def test_pixels_of_a_photograph_that_nothing_explains_count_less():
     for error in (0.0, 0.15):
         spoilt = (shown + error * random.normal(size=(6000, 1))).clip(0.05, 0.95)
         pixels = encode_srgb(decode_srgb(spoilt) * irradiance(normals, light))
-        shares.append(fit_colours(modes, surface, normals, pixels, *NEITHER)[0] @ true / (true @ true))
+        shares.append(fit_colours(modes, surface, normals, pixels, NO_PART)[0] @ true / (true @ true))
     assert 0.6 < shares[0] < 0.85 and shares[1] < 0.75 * shares[0]
 
 
@@ -400,7 +399,7 @@ def test_hue_and_brightness_of_a_photograph_are_shared_by_skin_and_light():
     for hue, bright in (((1.1, 1.0, 1 / 1.1), 1.0), ((1.0, 1.0, 1.0), 0.6)):
         shining = irradiance(normals, bright * up * hue)
         pixels = encode_srgb((decode_srgb(surface) * shining).clip(0, 1))
-        change, light = fit_colours(modes, surface, normals, pixels, *NEITHER)
+        change, light = fit_colours(modes, surface, normals, pixels, NO_PART)
         found = decode_srgb((surface + np.tensordot(change, modes, 1)).mean(0)) / decode_srgb(surface.mean(0))
         share = 0.4 * np.log(np.exp(np.log(shining.mean(0)).mean()) / 0.9)
         np.testing.assert_allclose(np.log(found), 0.5 * np.log(hue) + share, atol=0.02)
@@ -420,9 +419,9 @@ def test_lips_take_the_colour_of_the_photograph():
     hidden = pixels.copy()
     hidden[:40] = 0.9  # teeth
     for each in (pixels, hidden):
-        change, _ = fit_colours(modes, surface, normals, each, lips, NEITHER[1])
+        change, _ = fit_colours(modes, surface, normals, each, NO_PART._replace(lips=lips))
         assert np.abs(change - true).max() < 0.4
-    forgotten, _ = fit_colours(modes, surface, normals, pixels, *NEITHER)
+    forgotten, _ = fit_colours(modes, surface, normals, pixels, NO_PART)
     assert abs(forgotten[0] - true[0]) > 1
 
 
@@ -436,10 +435,27 @@ def test_irises_take_the_colour_of_the_photograph_without_what_they_mirror():
     shown = surface + np.tensordot(true, modes, 1)
     pixels = encode_srgb(decode_srgb(shown.clip(0, 1)) * irradiance(normals, light))
     pixels[:20] = 0.85  # a window
-    found, _ = fit_colours(modes, surface, normals, pixels, NEITHER[0], irises)
-    forgotten, _ = fit_colours(modes, surface, normals, pixels, *NEITHER)
+    found, _ = fit_colours(modes, surface, normals, pixels, NO_PART._replace(irises=irises))
+    forgotten, _ = fit_colours(modes, surface, normals, pixels, NO_PART)
     assert abs(found[0] - true[0]) < 0.8 and abs(found[1] - true[1]) < 0.2
     assert abs(forgotten[0] - true[0]) > 1.5
+
+
+@pytest.mark.parametrize("covered", [True, False])
+def test_what_covers_the_forehead_colours_neither_it_nor_the_brows(covered):
+    """A dark forehead beside other skin is a cap or hair, under which brows are dark too; brows alone are seen."""
+    random, places = np.random.default_rng(8), np.arange(6000) // 100  # a fifth is forehead, a sixtieth brows
+    normals, surface = np.array([[0, 0, 1.0]]).repeat(6000, 0), random.uniform(0.55, 0.6, (6000, 3))
+    forehead, brows = places < 12, places == 12
+    parts = NO_PART._replace(plain=~brows, forehead=forehead, brows=brows)
+    modes = np.stack([np.where(part[:, None], 0.05, 0.0) * np.ones(3) for part in (forehead, brows, places >= 0)])
+    light = np.array([[0.8], *[[0.0]] * 8]) * np.ones(3)
+    darkness = np.select([brows, covered & forehead], [0.12, 0.3], 0.0)
+    shown = surface - darkness[:, None] + 0.04 * random.normal(size=(6000, 1))
+    pixels = encode_srgb(decode_srgb(shown) * irradiance(normals, light))
+    change, _ = fit_colours(modes, surface, normals, pixels, parts)
+    assert abs(change[0]) < 0.5
+    assert abs(change[1]) < 1 if covered else change[1] < -1.5
 
 
 def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):

@@ -150,7 +150,7 @@ def symmetric_paint(model):
 
 
 def places_of(mirror, plain=0.0):
-    return Places(mirror, np.ones(len(mirror)), np.full(len(mirror), plain))
+    return Places(mirror, np.ones(len(mirror)), np.full(len(mirror), plain), np.zeros(len(mirror)))
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.9, -0.9])
@@ -298,6 +298,24 @@ def test_beside_what_cannot_be_of_the_face_parts_are_kept_and_skin_is_not(model)
     beside, there = (far > 5) & (far < 7), far < 1
     assert max(own[plain][there].mean() for plain in own) < 0.05
     assert own[1.0][beside].mean() < 0.6 < 0.7 < own[0.0][beside].mean()
+
+
+def test_what_hangs_over_brows_is_left_out_and_brows_below_skin_are_the_photographs(model):
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    albedo = np.full((model.vertex_count, 3), 0.6)
+    albedo[(x < -12) & (y > 14)] = 0.25  # a fringe, which reaches into the band of the brows
+    albedo[(x > 12) & (y > 14) & (y < 22)] = 0.25  # a brow
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    mirror, where = mirror_vertices(np.stack([x, y, 0 * x], 1)), model.atlas.spread(vertices)
+    brows = (y > 5) & (y < 30)
+    places = places_of(mirror)._replace(plain=(y > 30).astype(float), brows=brows.astype(float))
+    own = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.6, places)[1]
+    across, up = where[..., 0], where[..., 1]
+    fringe, brow, lower = (
+        own[(sign * across > 16) & (sign * across < 30) & (up > low) & (up < high)].mean()
+        for sign, low, high in ((-1, 17, 28), (1, 16, 20), (-1, -5, 3))
+    )
+    assert fringe < 0.05 and min(brow, lower) > 0.8
 
 
 def test_soft_shadows_that_the_light_does_not_explain_go_and_small_things_stay(model):

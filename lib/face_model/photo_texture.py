@@ -46,6 +46,7 @@ class Places(NamedTuple):
     mirror: np.ndarray  # the vertex at the mirror image
     inside: np.ndarray  # from 0 to 1: how far it belongs to the face, not to hair or neck
     plain: np.ndarray  # from 0 to 1: skin, without brows, eyes, lips and beards
+    brows: np.ndarray  # from 0 to 1: the band in which brows are
 
 
 def mirror_vertices(points):
@@ -88,8 +89,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     eye = -np.linalg.solve(camera[:, :3], camera[:, 3])
     seen = vertices @ camera[:, :3].T + camera[:, 3]
     pixel = np.ptp(vertices, axis=0).max() / np.ptp(seen[:, :2] / seen[:, 2:] * picture.shape[1::-1], axis=0).max()
-    model, inside = decode_srgb(atlas.spread(albedo)), np.stack([places.inside, places.plain], 1)
-    inside, skin = np.moveaxis(atlas.spread(inside), 2, 0)
+    model, parts = decode_srgb(atlas.spread(albedo)), np.stack([places.inside, places.plain, places.brows], 1)
+    inside, skin, brows = np.moveaxis(atlas.spread(parts), 2, 0)
 
     def taken(rows):
         """Colour (linear), weight and plainness of all texels, from the places of other vertices."""
@@ -117,7 +118,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     layers = []
     for colours, weight, plain in (own, other):
         ratio = np.log((colours + DARK) / (model + DARK))
-        like, like_skin = _likeness(ratio, plain)
+        like, like_skin = _likeness(ratio, plain, brows)
         layers.append((ratio - _uneven_light(ratio, weight * like_skin), weight * like, like_skin))
     skin = own[1] * own[2]
     trust = smooth_step((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
@@ -157,20 +158,34 @@ def _look_up(picture, seen, mode):
     return F.grid_sample(values, places[None], mode, align_corners=False)[0].movedim(0, -1).numpy()
 
 
-def _likeness(ratio, plain):
+def _likeness(ratio, plain, brows):
     """How far colours may be the face's own, and may be plain skin: two of (H, W), from 0 to 1.
 
     `ratio` (H, W, 3) is the logarithm of what they have of the model's; where `plain` (H, W) is 1 all must be skin, and
-    what is not takes its surroundings with it: the edges of hair are mixed with skin.
+    what is not takes its surroundings with it: the edges of hair are mixed with skin. Where `brows` (H, W) is 1, what
+    hangs down from there is left out too.
     """
     brightness = np.einsum("hwc->hw", ratio) / 3
     hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))
     any_part = smooth_step(brightness, *BRIGHTER[::-1]) * smooth_step(-brightness, *DARKER[::-1])
     skin = smooth_step(brightness, *PLAIN_BRIGHTER[::-1]) * smooth_step(-brightness, *PLAIN_DARKER[::-1])
     skin *= smooth_step(hue, *PLAIN_HUE[::-1])
-    like = plain * skin + (1 - plain) * any_part
-    grown = _boxes(F.max_pool2d, torch.from_numpy(1 - like)[None, None], GROWTH)
-    return like * (1 - plain * _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()), skin
+    hanging = brows * _hanging(1 - skin, plain)
+    like = (plain * skin + (1 - plain) * any_part) * (1 - hanging)
+    beside, grown = (_boxes(F.max_pool2d, torch.from_numpy(each)[None, None], GROWTH) for each in (hanging, 1 - like))
+    soft = _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()
+    return like * (1 - np.maximum(plain, beside[0, 0].numpy()) * soft), skin
+
+
+def _hanging(covering, plain):
+    """How far what covers plain skin goes on below it without a gap, (H, W): hair and caps hang over brows.
+
+    Rows of a texture run down the face.
+    """
+    hanging = covering.copy()
+    for row, (above, skin) in enumerate(zip(hanging, plain[1:]), 1):
+        hanging[row] *= skin + (1 - skin) * above
+    return hanging
 
 
 def _fill(values, weights):

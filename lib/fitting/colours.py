@@ -5,6 +5,8 @@ regression on the leading components of the face model. Skin and light cannot be
 cameras balance white and choose the exposure, so that part of what is unusual in the light is the skin's.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lib.core.pictures import decode_srgb, encode_srgb
@@ -24,21 +26,36 @@ FACING, LIT = 0.3, 0.05
 """Pixels count whose normal has this share towards the camera, and that receive so much light."""
 LIPS, IRISES = 4.0, 8.0
 """Their pixels count so many times: they are few, and training for likeness makes lips redder than they are."""
+STRANGE = 0.25
+"""Difference (sRGB) from the median of plain skin, beyond which a pixel is hair, a cap or a shadow: the skin there is
+taken to be like the rest."""
 ROUNDS = 3  # of light and texture in turn
 
 
-def fit_colours(modes, surface, normals, pixels, lips, irises):
+class Parts(NamedTuple):
+    """What pixels or vertices (P,) are of, bool each."""
+
+    plain: np.ndarray  # skin, without brows, eyes, lips and beards
+    forehead: np.ndarray  # above the brows
+    brows: np.ndarray  # the band in which brows are
+    lips: np.ndarray
+    irises: np.ndarray
+
+
+def fit_colours(modes, surface, normals, pixels, parts):
     """Find what P pixels of a photograph change of the texture's coefficients, (K,), and the light of `fit_light`.
 
     `modes` (K, P, 3) are the texture's at each pixel, sRGB per standard deviation; `surface` and `pixels` (P, 3) sRGB
     in [0, 1] of the face as it is known so far, and of the photograph; `normals` (P, 3) those in the camera's frame.
-    The pixels of `lips` and of `irises` (P,), bool, are no outliers where all of them differ alike.
+    The pixels of lips and of irises are no outliers where all of them differ alike. Brows count as far as the forehead
+    is skin: a cap or a fringe that hides it hides them too, or darkens them.
     """
     light, change, mean = fit_light(surface, normals, pixels), np.zeros(len(modes)), modes.mean(1)
     received = irradiance(normals, light).mean(0).clip(1e-3)
     brightness, middle = np.exp(np.log(received).mean()), surface.mean(0)
     given = (brightness / USUAL) ** EXPOSURE * (received / brightness) ** BALANCE
     light, expected = light / given, encode_srgb((decode_srgb(middle) * given).clip(0, 1)) - middle
+    irises = parts.irises
     if irises.any():  # eyes mirror what is before them: the darker half tells more
         brightness = pixels.mean(1)
         irises = irises & (brightness <= np.median(brightness[irises]))
@@ -47,14 +64,20 @@ def fit_colours(modes, surface, normals, pixels, lips, irises):
     for _ in range(ROUNDS):
         received = irradiance(normals, light)
         wanted = encode_srgb((decode_srgb(pixels) / received.clip(1e-3)).clip(0, 1)) - surface
-        rest = wanted - (change @ columns).reshape(-1, 3)
         counted = (normals[:, 2] > FACING) & (received.min(1) > LIT)
         if not counted.any():
             break
+        skin = counted & parts.plain
+        usual = np.median(wanted[skin if skin.any() else counted], axis=0)
+        strange = skin & (np.linalg.norm(wanted - usual, axis=1) > STRANGE)
+        wanted[strange] = usual
+        rest = wanted - (change @ columns).reshape(-1, 3)
         weights = counted * robust_weights(np.linalg.norm(rest, axis=1), counted)
-        for own, share in ((counted & lips, LIPS), (counted & irises, IRISES)):
+        for own, share in ((counted & parts.lips, LIPS), (counted & irises, IRISES)):
             if own.any():
                 weights[own] = share * robust_weights(np.linalg.norm(rest[own] - np.median(rest[own], 0), axis=1))
+        forehead = skin & parts.forehead
+        weights[parts.brows] *= 1 - strange[forehead].sum() / max(1, forehead.sum())
         weights = weights / weights.sum()
         excess = max(1.0, weights @ (rest**2).mean(1) / USUAL_ERROR**2)
         weighted = columns * np.repeat(weights, 3)

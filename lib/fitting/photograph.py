@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lib.core.pictures import decode_srgb, encode_srgb, to_tensor, to_uint8
 from lib.face_model.model import IBUG_LANDMARKS
 from lib.face_model.photo_texture import Places, mirror_vertices, photo_texture
-from lib.fitting.colours import COMPONENTS, fit_colours
+from lib.fitting.colours import COMPONENTS, Parts, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
 from lib.fitting.lips import correct_lips
@@ -95,12 +95,12 @@ class PhotographFitter:
         seen = self._see(pose, albedo, portrait, np.linalg.inv(from_portrait) @ camera)
         # some pixels are enough; their modes are those of one corner of the triangle, which is as small as a pixel
         counted = np.arange(len(seen.sure)) % EVERY == 0
-        counted |= self.points.irises[seen.corners[:, 0]]
+        counted |= self.points.parts.irises[seen.corners[:, 0]]
         sure = np.flatnonzero(seen.sure & counted)
         vertices = seen.corners[sure, 0]
-        modes, parts = self.face_model.modes_at(vertices, COMPONENTS)[1].numpy(), (self.points.lips, self.points.irises)
+        modes, parts = self.face_model.modes_at(vertices, COMPONENTS)[1].numpy(), self.points.parts
         pixels = seen.surface[sure], seen.normals[sure], seen.shown[sure]
-        change, light = fit_colours(modes, *pixels, *(part[vertices] for part in parts))
+        change, light = fit_colours(modes, *pixels, Parts(*(part[vertices] for part in parts)))
         texture = texture.clone()
         texture[: len(change)] += torch.from_numpy(change).float()
         albedo, fine = self.face_model.albedo(texture[None])[0], portrait.repeat(FINER, 0).repeat(FINER, 1)
@@ -130,7 +130,8 @@ class PhotographFitter:
     @cached_property
     def _places(self):
         mean = self.face_model.vertices(torch.zeros(1, self.face_model.shape_dimension))[0].numpy()
-        return Places(mirror_vertices(mean), self.points.inside, self.points.plain)
+        brows = self.points.parts.brows.astype(np.float64)
+        return Places(mirror_vertices(mean), self.points.inside, self.points.plain, brows)
 
     def draw(self, pose, albedo, picture, camera):
         """Fit the light to a picture (H, W, 3), uint8, that `camera` (3, 4) maps to in units of its sides.

@@ -13,6 +13,7 @@ import torch
 
 from lib.core.errors import StudyError
 from lib.face_model.model import IBUG_LANDMARKS
+from lib.fitting.colours import Parts
 from lib.fitting.face_mesh import CROP
 from lib.rendering.camera import rotation_matrices
 
@@ -111,7 +112,7 @@ class LandmarkModel:
 
     For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge,
     `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye, `under_hair` (N,) beyond the landmarks and
-    above beards. `lips` and `irises` (N,) tell which vertices are those.
+    above beards; `parts` (`Parts`) tells what the vertices are of.
     """
 
     @torch.no_grad()
@@ -128,10 +129,12 @@ class LandmarkModel:
         self.spread[[*EDGES]], self.spread[[*INNER_LIPS]] = EDGE_SPREAD, INNER_LIP_SPREAD
         self.spread[[*BESIDE_EDGES]] = np.inf
         self.inside = (-_beyond(mean, places) / FADE).clamp(0, 1).numpy()
-        self.lips = (_beyond(mean, mean[self.vertices[[*OUTER_LIPS]]]) < 0).numpy()
+        lips = (_beyond(mean, mean[self.vertices[[*OUTER_LIPS]]]) < 0).numpy()
         apart = torch.cdist(mean, mean[face_model.landmark_vertices(PUPILS)]).min(1).values
-        self.irises = ((apart > IRIS[0]) & (apart < IRIS[1])).numpy()
-        self.plain = _plain(mean, places)
+        irises = ((apart > IRIS[0]) & (apart < IRIS[1])).numpy()
+        self.plain, above = _plain(mean, places), _above_brows(mean, places)
+        brows = (above > -BELOW_BROW[0]) & (self.plain < 0.5)
+        self.parts = Parts(self.plain > 0.5, above > ABOVE_BROW[1], brows, lips, irises)
         height = mean[:, 1] - places[UNDER_NOSE, 1]
         self.under_hair = (1 - self.inside) * np.interp(height, ABOVE_BEARD, (0, 1))
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
@@ -211,12 +214,17 @@ def _beyond(points, others):
 
 def _plain(mean, places):
     """How far vertices (N, 3) of the mean face are plain skin, by where the landmarks (468, 3) are: (N,)."""
-    height = mean[:, 1] - torch.from_numpy(np.interp(mean[:, 0].abs(), *places[[*BROW], :2].T))
+    height = _above_brows(mean, places)
     above_mouth = mean[:, 1] - places[UNDER_NOSE, 1]
     plain = np.interp(-height, BELOW_BROW, (0, 1)) * np.interp(above_mouth, ABOVE_MOUSTACHE, (0, 1))
     for eye in np.array_split([*LIDS], 2):
         plain *= np.interp(_beyond(mean, places[eye]), BESIDE_LIDS, (0, 1))
     return plain.clip(np.interp(height, ABOVE_BROW, (0, 1)))
+
+
+def _above_brows(mean, places):
+    """How far vertices (N, 3) of the mean face lie above the upper edges of its brows: (N,) mm."""
+    return (mean[:, 1] - torch.from_numpy(np.interp(mean[:, 0].abs(), *places[[*BROW], :2].T))).numpy()
 
 
 def edge_vertices(face_model):

@@ -66,11 +66,6 @@ def averaged_features(regressor, features, persons, conditions):
     return AveragedShapes(persons, conditions, regressor(means).shape)
 
 
-def averaged_shapes(shape, persons, conditions):
-    """Average the shapes (N, S) themselves, as for Tran et al. in the paper's Table 1: an `AveragedShapes`."""
-    return AveragedShapes(*average_by_condition(shape, persons, conditions))
-
-
 def shape_errors(averaged, face_model, truth):
     """Measure faces of the model (`AveragedShapes`) against the truth: `SurfaceErrors`."""
     rows, triangles = np.arange(face_model.vertex_count), face_model.triangles.numpy()

@@ -133,7 +133,7 @@ def metrics(tmp_path, monkeypatch):
 def test_comparison_puts_regressors_side_by_side(metrics):
     metrics("stage1", 0.3)
     metrics("full", 0.5, recall=dict(all=dict(top1=dict(value=0.75, low=0.7, high=0.8, n=3))))
-    table = tables.comparison(["stage1", "full"])
+    table = tables.comparison_table({name: tables.read_metrics(name) for name in ("stage1", "full")})
     assert list(table.columns) == ["stage1", "full"]
     assert table.loc["similarity of photograph and frontal render"].tolist() == [
         "0.300 [0.200, 0.400]",

@@ -42,10 +42,6 @@ class Surface:
         """The k-d tree of the vertices."""
         return cKDTree(self.vertices)
 
-    def shifted(self, shift):
-        """The surface moved by (3,) mm."""
-        return replace(self, vertices=self.vertices + shift)
-
     def moved(self, similarity):
         """The surface moved by a `Similarity`."""
         return replace(self, vertices=similarity.apply(self.vertices), normals=self.normals @ similarity.rotation.T)

@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from derivations.claim_variants import keep_variant
 from lib.core.params import load_params
 from lib.core.strict import read_yaml
 from lib.evaluation import tables
@@ -176,7 +177,7 @@ def test_whether_a_claim_holds_is_told_by_the_intervals(study):
     methods = report_tables.read_methods(NAMES)
     assert methods["mean_face"]["skin"]["all"]["delta_e"]["value"] == 9
     methods["fit_regressed"] = evaluation(0.3) | dict(skin=dict(all=dict(delta_e=cell(2.0))))
-    table = claims.claims_table(methods)
+    table = claims.claims_table(methods, {})
     assert table.loc["skin nearer to the truth than fits regressed", "verdict"] == claims.FAILS
     assert table.loc["half its deviation over people", "verdict"] == claims.FAILS
     pairs = table.loc["nearer to same-person than to different-person pairs"]
@@ -190,9 +191,9 @@ def test_whether_a_claim_holds_is_told_by_the_intervals(study):
 def test_variants_measured_once_count_with_the_same_parameters_alone(study):
     params, metrics = load_params(), evaluation(0.3)
     assert claims.read_variants(params) == {}
-    claims.keep_variant(params, "embedding_input", {"features": "embedding"}, metrics)
+    keep_variant(params, "embedding_input", {"features": "embedding"}, metrics)
     kept = claims.read_variants(replace(params, variants={"full": {}}, robustness=replace(params.robustness, steps=1)))
-    table = claims.claims_table(kept | {"full": evaluation(0.9)})
+    table = claims.claims_table({"full": evaluation(0.9)}, kept)
     about = [claim.text for claim in claims.CLAIMS if claim.smaller[0] == "embedding_input"]
     assert list(kept) == ["embedding_input"] and table.loc[about, "verdict"].tolist() == [claims.HOLDS]
     assert claims.read_variants(replace(params, stage2=replace(params.stage2, steps=7))) == {}

@@ -10,18 +10,16 @@ from conftest import ROOT
 from histograms import histogram
 from PIL import Image
 
+from derivations.training_step import ARROWS, STEP, training_step
 from lib.core.errors import StudyError
 from lib.evaluation import tables
 from lib.evaluation.likeness import EDGES
 from lib.figures import (
-    ARROWS,
-    STEP,
     interval_bars,
     loss_curves,
     save_figure,
     similarity_distributions,
     title_of,
-    training_step,
     verification,
 )
 from lib.figures_faces import face_grid
@@ -115,6 +113,8 @@ def test_the_graph_of_a_step_has_the_names_of_the_code_and_every_term_of_eq_2(tm
     assert {end for start, end, *_ in ARROWS} | {start for start, *_ in ARROWS} == STEP.keys()
     first, second = (save_figure(training_step(), tmp_path / name / "step.svg") for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+    drawn, kept = (re.findall("<!-- (.*) -->", path.read_text()) for path in (first, ROOT / "docs/training_step.svg"))
+    assert drawn == kept, "run python -m derivations.training_step"
 
 
 @pytest.fixture

@@ -69,9 +69,9 @@ def robustness():
 def finished_run(tmp_path_factory):
     """A folder as a run leaves it, with small figures and made-up numbers."""
     folder = tmp_path_factory.mktemp("run")
-    (folder / "templates").symlink_to(ROOT / "templates")
+    for name in ("docs", "lib", "templates"):
+        (folder / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
-    (folder / "lib").symlink_to(ROOT / "lib")
     metrics, figures = folder / "reports/metrics", folder / "reports/figures"
     (metrics / "evaluate").mkdir(parents=True)
     (metrics / "methods").mkdir()
@@ -92,7 +92,7 @@ def finished_run(tmp_path_factory):
     (folder / "dvc.lock").write_text("stages: {a: {outs: [{path: data/x.h5, md5: abc}]}}")
     frame = pd.DataFrame(dict(step=[1, 2], identity=[0.5, 0.4], batch=[3, 2], loop=[9, 8], parameter=[5, 4]))
     curves = save_figure(loss_curves({"full": frame}), figures / "losses.svg")
-    plots = "similarity", "likeness", "robustness_curves", "methods_similarity", "sources_similarity", "training_step"
+    plots = "similarity", "likeness", "robustness_curves", "methods_similarity", "sources_similarity"
     for name in plots:
         shutil.copy(curves, figures / f"{name}.svg")
     plt.close("all")

@@ -214,7 +214,7 @@ def test_the_strongest_change_in_which_a_face_was_found_is_told(study):
 
 def header_of(frame):
     """The names of a table's header and how many columns each spans."""
-    head = re.search("<thead>.*?(?=<tbody>)", page.table(frame).data)[0]
+    head = re.search("<thead>.*</thead>", page.table(frame).data, re.S)[0]
     rows = [re.findall(r'<th colspan="(\d)">(.*?)</th>', row) for row in head.split("<tr>")[1:]]
     return [[(name, int(span)) for span, name in row] for row in rows]
 

@@ -47,7 +47,7 @@ study: setup ## run the whole study: dvc repro
 	$(RUN) dvc repro
 
 claims: setup ## (after study) train and measure the variants behind the paper's last claims; results in reports/claims.json
-	$(RUN) python -m lib.report.claim_variants
+	$(RUN) python -m derivations.claim_variants
 
 # the parameters that differ, and three measures of one variant: `make experiments VARIANT=no_batch`
 VARIANT ?= full

@@ -25,8 +25,8 @@ import torch
 
 from lib.core import paths
 from lib.core.params import load_params
-from lib.evaluation.scan_fit import fit_scan
-from lib.evaluation.surfaces import make_surface
+from lib.evaluation.scan_fit import NOSE_TIP, fit_scan, outer_skin
+from lib.evaluation.surfaces import crop_to_sphere, make_surface, symmetric_distance
 from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import Coefficients, FaceModel
 from lib.open_model.build import build_open_face_model
@@ -121,10 +121,23 @@ def scans(model, folder):
     paths = sorted(Path(folder).glob("*.ply"))
     meshes = {path.stem: read_mesh(path) for path in paths}
     scans = {name: make_surface(mesh.vertices, mesh.triangles) for name, mesh in meshes.items()}
-    distances = {name: [fit_scan(model, scan, k).error for k in COMPONENTS] for name, scan in scans.items()}
+    distances = {
+        name: [fit_error(model, scan, *fit_scan(model, scan, k)) for k in COMPONENTS] for name, scan in scans.items()
+    }
     if distances:
         distances["mean"] = np.mean(list(distances.values()), axis=0).tolist()
     return {name: dict(zip(map(str, COMPONENTS), values, strict=True)) for name, values in distances.items()}
+
+
+def fit_error(model, scan, coefficients, pose):
+    """Mean distance in mm, both ways, of scan and fitted face within 95 mm of the nose tip (paper Table 1)."""
+    shape = torch.zeros(1, model.shape_dimension)
+    shape[0, : len(coefficients)] = torch.from_numpy(coefficients)
+    vertices = model.vertices(shape)[0].numpy()
+    tip = vertices[model.landmarks[NOSE_TIP]]
+    rows, triangles = outer_skin(model)
+    surfaces = make_surface(vertices[rows], triangles), scan.moved(pose)
+    return symmetric_distance(*(crop_to_sphere(surface, tip) for surface in surfaces))
 
 
 def _seconds(function):

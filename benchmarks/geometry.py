@@ -14,6 +14,7 @@ scans      real scans, photographed and reconstructed: mm by condition (left out
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from benchmarks.scan_study import load_scans, study_scans
 from lib.core import paths
 from lib.core.params import load_params
 from lib.evaluation.scan_fit import NOSE_TIP
-from lib.evaluation.surfaces import Similarity, crop_to_sphere, make_surface, reconstruction_error, register
+from lib.evaluation.surfaces import IDENTITY, Similarity, crop_to_sphere, make_surface, reconstruction_error, register
 from lib.face_model.model import FaceModel
 from lib.recognition.network import load_network
 from lib.training.regressor import Regressor
@@ -91,7 +92,7 @@ def speed(model):
     truth, seconds = crop_to_sphere(surfaces[0], tips[0]), []
     for surface, tip in zip(surfaces[1:], tips[1:]):
         start = time.perf_counter()
-        reconstruction_error(surface.shifted(tips[0] - tip), truth)
+        reconstruction_error(surface.moved(replace(IDENTITY, shift=tips[0] - tip)), truth)
         seconds.append(time.perf_counter() - start)
     result = {"vertices": len(surfaces[0].vertices), "vertices_of_truth": len(truth.vertices)}
     return result | {"best_seconds": min(seconds), "median_seconds": float(np.median(seconds))}

@@ -120,14 +120,15 @@ def coloured_scan(name, scan, albedo, face_model):
         Of its vertices.
     face_model : FaceModel
     """
-    fit = fit_scan(face_model, scan, min(FIT_COMPONENTS, face_model.shape_dimension))
+    coefficients, pose = fit_scan(face_model, scan, min(FIT_COMPONENTS, face_model.shape_dimension))
+    scan = scan.moved(pose)
     with torch.no_grad():
-        coefficients = torch.zeros(1, face_model.shape_dimension)
-        coefficients[0, : len(fit.coefficients)] = torch.from_numpy(fit.coefficients)
-        fitted = face_model.vertices(coefficients)[0].numpy()
+        shape = torch.zeros(1, face_model.shape_dimension)
+        shape[0, : len(coefficients)] = torch.from_numpy(coefficients)
+        fitted = face_model.vertices(shape)[0].numpy()
     landmarks = [[face_model.landmarks[landmark] for landmark in names] for names in ALIGNMENT_LANDMARKS]
-    nearest = [fit.scan.tree.query(fitted[vertices])[1].tolist() for vertices in landmarks]
-    return ColouredScan(name, fit.scan, albedo, nearest)
+    nearest = [scan.tree.query(fitted[vertices])[1].tolist() for vertices in landmarks]
+    return ColouredScan(name, scan, albedo, nearest)
 
 
 def photograph_scans(scans, folder, photographs, size, seed):

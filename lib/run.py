@@ -95,6 +95,9 @@ def execute_notebook(source, target, parameters):
             stderr_file=sys.stderr,
             config=Config(KernelManager=connection),
             kernel_manager_class=_OwnKernel,
+            record_timing=False,
+            # the error stream, which is left out, may have cut the other one in pieces anywhere
+            coalesce_streams=True,
             # nothing is left to do after the last cell, and a kernel that leaves by itself may print a traceback:
             # one of its threads says that it is idle while another closes what it says it through
             shutdown_kernel="immediate",
@@ -112,29 +115,15 @@ class _OwnKernel(AsyncKernelManager):
 
 
 def without_traces(notebook):
-    """Take out of an executed notebook what differs between equal runs: times, progress, papermill's random ids."""
+    """Take out of an executed notebook what differs between equal runs: progress, papermill's times and random ids."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"
         if cell.cell_type == "code":
-            cell.outputs = _without_progress(cell.outputs)
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
-
-
-def _without_progress(outputs):
-    """Leave out the error stream, to which progress goes; it may have cut the other one in pieces anywhere."""
-    kept = []
-    for output in outputs:
-        if output.get("name") == "stderr":
-            continue
-        if kept and output.output_type == kept[-1].output_type == "stream":
-            kept[-1].text += output.text
-        else:
-            kept.append(output)
-    return kept
 
 
 def apply_preset(preset, path=PARAMS_FILE):

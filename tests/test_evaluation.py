@@ -25,13 +25,14 @@ from lib.evaluation.setup import EvaluationSetup
 from lib.evaluation.tables import (
     PAIRED,
     ROWS,
-    comparison,
+    comparison_table,
     group_measures,
     group_table,
     leaves,
     long_table,
     look_up,
     metrics_table,
+    read_metrics,
 )
 from lib.face_model.model import Coefficients
 from lib.figures import group_intervals
@@ -272,7 +273,7 @@ def test_the_long_table_has_every_number(written):
 
 
 def test_tables_show_what_was_measured(written):
-    table = comparison(["stage1", "full"])
+    table = comparison_table({name: read_metrics(name) for name in ("stage1", "full")})
     assert table.loc["top-1 recall", "full"] == "1.000 [1.000, 1.000]"
     assert "… from cooperative photographs" not in table.index and "… from indoor photographs" in table.index
     assert paper_table("full").loc["top-1 recall", "this run"] == "1.000 [1.000, 1.000]"

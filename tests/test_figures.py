@@ -10,18 +10,16 @@ from conftest import ROOT
 from histograms import histogram
 from PIL import Image
 
+from derivations.training_step import ARROWS, STEP, training_step
 from lib.core.errors import StudyError
 from lib.evaluation import tables
 from lib.evaluation.likeness import EDGES
 from lib.figures import (
-    ARROWS,
-    STEP,
     interval_bars,
     loss_curves,
     save_figure,
     similarity_distributions,
     title_of,
-    training_step,
     verification,
 )
 from lib.figures_faces import face_grid
@@ -115,6 +113,8 @@ def test_the_graph_of_a_step_has_the_names_of_the_code_and_every_term_of_eq_2(tm
     assert {end for start, end, *_ in ARROWS} | {start for start, *_ in ARROWS} == STEP.keys()
     first, second = (save_figure(training_step(), tmp_path / name / "step.svg") for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+    drawn, kept = (re.findall("<!-- (.*) -->", path.read_text()) for path in (first, ROOT / "docs/training_step.svg"))
+    assert drawn == kept, "run python -m derivations.training_step"
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def metrics(tmp_path, monkeypatch):
 def test_comparison_puts_regressors_side_by_side(metrics):
     metrics("stage1", 0.3)
     metrics("full", 0.5, recall=dict(all=dict(top1=dict(value=0.75, low=0.7, high=0.8, n=3))))
-    table = tables.comparison(["stage1", "full"])
+    table = tables.comparison_table({name: tables.read_metrics(name) for name in ("stage1", "full")})
     assert list(table.columns) == ["stage1", "full"]
     assert table.loc["similarity of photograph and frontal render"].tolist() == [
         "0.300 [0.200, 0.400]",

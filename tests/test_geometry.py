@@ -137,7 +137,6 @@ def test_a_moved_surface_is_the_one_made_anew():
     moved = surface.moved(similarity)
     assert np.allclose(moved.vertices, anew.vertices) and np.allclose(moved.normals, anew.normals)
     assert (moved.border == anew.border).all()
-    assert np.allclose(surface.shifted([1, 2, 3]).vertices, surface.vertices + [1, 2, 3])
 
 
 def test_vertices_without_triangles_are_dropped_and_the_others_are_named():
@@ -152,4 +151,4 @@ def test_vertices_without_triangles_are_dropped_and_the_others_are_named():
 def test_surfaces_that_do_not_overlap_are_refused():
     truth = crop_to_sphere(bump(), NOSE)
     with pytest.raises(ValueError, match="do not overlap"):
-        reconstruction_error(bump().shifted([1000.0, 0, 0]), truth)
+        reconstruction_error(bump(shift=(1000.0, 0.0)), truth)

@@ -12,7 +12,6 @@ from lib.evaluation.distances import (
     AveragedShapes,
     average_by_condition,
     averaged_features,
-    averaged_shapes,
     shape_errors,
     surface_errors,
     true_face,
@@ -120,8 +119,8 @@ def test_features_are_averaged_before_one_reconstruction():
         ("a", "outdoor"): 49,
     }
     # averaging the shapes is another thing
-    meshes = averaged_shapes(features**2, persons, conditions)
-    assert meshes.shape[(meshes.persons == "a") & (meshes.conditions == "indoor")].item() == 5
+    persons, conditions, shapes = average_by_condition(features**2, persons, conditions)
+    assert shapes[(persons == "a") & (conditions == "indoor")].item() == 5
 
 
 def test_averages_of_many_rows_keep_their_precision():

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -215,6 +216,26 @@ def test_continuous_integration_runs_what_a_user_runs():
     commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
     assert commands == ["bash .ci/run"]
     assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make lint test"
+
+
+def test_pictures_of_real_people_are_kept_out_of_git(tmp_path):
+    (repository,) = YAML(typ="safe").load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = {hook["id"]: hook for hook in repository["hooks"]}
+    for folder in ("data", "reports"):
+        hook = hooks[f"pictures-in-{folder}"]
+        assert f"git restore --staged {folder}" in hook["name"]
+        for file in ("a.jpg", "a/b.PNG", "a.jpeg", "a.webp", "index.html", "notebooks/a.ipynb"):
+            assert re.search(hook["files"], f"{folder}/{file}")
+        for file in (f"{folder}/losses.svg", f"{folder}/png", f"docs/{folder}/a.jpg", "lib/photos/files.py"):
+            assert not re.search(hook["files"], file)
+    assert hooks["pictures-in-data"]["language"] == "fail"
+    command, params = shlex.split(hooks["pictures-in-reports"]["entry"]), tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    for change, refused in (("simulated", 0), ("folder", 1), ("lfw", 1)):
+        params.write_text(text.replace("source: simulated", f"source: {change}", 1))
+        assert subprocess.run(command, cwd=tmp_path).returncode == refused
+    params.unlink()
+    assert subprocess.run(command, cwd=tmp_path).returncode
 
 
 def test_no_command_depends_on_the_terminals_letters_nor_on_the_locales_encoding():

@@ -79,7 +79,7 @@ def test_a_method_of_few_photographs_stands_beside_the_others_with_its_number(wo
     methods.evaluate_method(setup, "mean_face", Coefficients(torch.zeros(16, 1), torch.zeros(16, 1)))
     methods.evaluate_method(replace(setup, photographed=setup.photographed[which]), "few", faces[which])
     assert "groups" not in read_metrics("few")  # the four are of one group
-    table = methods.method_table(["mean_face", "few"])
+    table = methods.method_table({name: read_metrics(name) for name in ("mean_face", "few")})
     assert table.loc["photographs"].tolist() == ["16", "4"]
 
 

@@ -240,6 +240,6 @@ def _fitted_landmarks(vertices, triangles, target, face_model):
         distance = point_to_plane(target, moved).mean()
         if distance < least:
             best, least = moved, distance
-    fit = fit_scan(face_model, best, min(FIT_COMPONENTS, face_model.shape_dimension))
-    _, nearest = fit.scan.tree.query(_landmark_places(_face(face_model, fit.coefficients), face_model))
-    return {name: (int(vertex),) for name, vertex in zip(LANDMARK_NAMES, fit.scan.used[nearest])}
+    coefficients, pose = fit_scan(face_model, best, min(FIT_COMPONENTS, face_model.shape_dimension))
+    _, nearest = best.moved(pose).tree.query(_landmark_places(_face(face_model, coefficients), face_model))
+    return {name: (int(vertex),) for name, vertex in zip(LANDMARK_NAMES, best.used[nearest])}

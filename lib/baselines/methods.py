@@ -17,7 +17,7 @@ from lib.evaluation import protocol
 from lib.evaluation.bootstrap import resample_people
 from lib.evaluation.distances import average_by_condition
 from lib.evaluation.setup import evaluate_sources
-from lib.evaluation.tables import ROWS, comparison, comparison_table, interval_text, look_up, read_metrics
+from lib.evaluation.tables import ROWS, comparison_table, interval_text, look_up
 from lib.face_model.model import Coefficients
 from lib.figures import title_of
 from lib.photos.simulated.camera import alignment_vertices_of, true_person
@@ -157,11 +157,10 @@ def held_out_people(persons):
     return np.isin(persons, people[-max(1, int(len(people) * VALIDATION_SHARE)) :])
 
 
-def method_table(names):
-    """Compare all measures of all methods, with the numbers of photographs and people in front: a DataFrame."""
-    table = comparison(names)
-    seen = {name: read_metrics(name)["similarity"]["all"]["frontal"]["n"] for name in names}
-    return pd.concat([pd.DataFrame({name: str(count) for name, count in seen.items()}, index=["photographs"]), table])
+def method_table(metrics):
+    """Compare all measures of metrics by method, with the number of photographs in front: a DataFrame of text."""
+    seen = {name: str(look_up(one, "similarity.all.frontal.n")) for name, one in metrics.items()}
+    return pd.concat([pd.DataFrame(seen, index=["photographs"]), comparison_table(metrics)])
 
 
 def conclusions(metrics):

@@ -1,7 +1,7 @@
 """True faces of the people on the photographs, and the distance to them in millimetres (paper 4.2, Table 1)."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 
 from lib.core.progress import progress
 from lib.evaluation.scan_fit import NOSE_TIP, outer_skin
-from lib.evaluation.surfaces import crop_to_sphere, make_surface, reconstruction_error
+from lib.evaluation.surfaces import IDENTITY, crop_to_sphere, make_surface, reconstruction_error
 
 EVERY_CONDITION = "all"
 COMPONENT_GROUPS = ((0, 10), (10, 20), (20, 50))
@@ -66,11 +66,6 @@ def averaged_features(regressor, features, persons, conditions):
     return AveragedShapes(persons, conditions, regressor(means).shape)
 
 
-def averaged_shapes(shape, persons, conditions):
-    """Average the shapes (N, S) themselves, as for Tran et al. in the paper's Table 1: an `AveragedShapes`."""
-    return AveragedShapes(*average_by_condition(shape, persons, conditions))
-
-
 def shape_errors(averaged, face_model, truth):
     """Measure faces of the model (`AveragedShapes`) against the truth: `SurfaceErrors`."""
     rows, triangles = np.arange(face_model.vertex_count), face_model.triangles.numpy()
@@ -104,7 +99,8 @@ def surface_errors(faces, truth, total=None):
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         for person, face, nose_tip in progress(faces, "geometry", total=total, unit="face"):
             true, true_tip = true_face(truth, person)
-            measured.append(pool.submit(reconstruction_error, face.shifted(true_tip - nose_tip), true))
+            face = face.moved(replace(IDENTITY, shift=true_tip - nose_tip))
+            measured.append(pool.submit(reconstruction_error, face, true))
             if len(measured) > SIDE_BY_SIDE:  # few faces are in memory
                 measured[-SIDE_BY_SIDE - 1].result()
     return np.array([one.result() for one in measured])

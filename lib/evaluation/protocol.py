@@ -102,7 +102,7 @@ def evaluate_faces(setup, coefficients, averaged=None):
     reconstructed, components = reconstruct_all(setup, coefficients), {}
     if setup.truth is not None:
         people = setup.photographed.persons, setup.photographed.conditions
-        averaged = averaged or distances.averaged_shapes(coefficients.shape, *people)
+        averaged = averaged or distances.AveragedShapes(*distances.average_by_condition(coefficients.shape, *people))
         errors = distances.shape_errors(averaged, setup.face_model, setup.truth)
         reconstructed = replace(reconstructed, errors=errors)
         resampling = resample_people(averaged.persons, setup.protocol.bootstrap_samples, setup.protocol.seed)

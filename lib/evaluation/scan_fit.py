@@ -1,12 +1,10 @@
-"""Fit the face model to a 3D scan: how near the model comes to a real face, in millimetres."""
-
-from dataclasses import dataclass
+"""Fit the face model to a 3D scan: its pose and the nearest face."""
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from lib.evaluation.surfaces import Similarity, Surface, crop_to_sphere, make_surface, symmetric_distance
+from lib.evaluation.surfaces import Similarity, make_surface
 from lib.rendering.rasterize import rasterize
 
 NOSE_TIP = "center.nose.tip"
@@ -24,32 +22,15 @@ VIEW_RADIUS, VIEW_SIZE, COVER = 250.0, 512, 1.0
 """Half the side of a view and the depth below the visible surface that still counts as it, mm; pixels a side."""
 
 
-@dataclass(frozen=True)
-class ScanFit:
-    """A scan that `pose` (of scale 1) moved, and the outer skin of the face fitted to it, both in the model's frame."""
-
-    coefficients: np.ndarray
-    pose: Similarity
-    face: Surface
-    scan: Surface
-    nose_tip: np.ndarray
-
-    @property
-    def error(self):
-        """Mean distance in mm, both ways, where the surfaces overlap within 95 mm of the nose tip (paper Table 1)."""
-        face, scan = (crop_to_sphere(surface, self.nose_tip) for surface in (self.face, self.scan))
-        return symmetric_distance(face, scan)
-
-
 def fit_scan(face_model, scan, components):
-    """Fit pose and shape: closest points, alternating with ridge regression of all unknowns at once.
+    """Fit shape coefficients (K,) and the scan's pose, a `Similarity` of scale 1 into the model's frame.
 
-    Each round pairs points of the model with the closest ones of the scan and minimises, in closed form,
-    ``sum of squared distances / NOISE² + |coefficients|²`` over the coefficients and a small rigid motion of the scan
-    (distances to tangent planes, Chen and Medioni 1992; the second term is the model's own prior). The first rounds
-    move the scan only. The model has a landmark `center.nose.tip`; the scan is a `Surface` in mm, upright and frontal
-    within some 20 degrees (+y up, +z out of the face), its foremost vertex taken for the nose tip; `components` is how
-    many leading shape components may be used.
+    Closest points alternate with ridge regression of all unknowns at once: each round pairs points of the model with
+    the closest ones of the scan and minimises, in closed form, ``sum of squared distances / NOISE² + |coefficients|²``
+    over the coefficients and a small rigid motion of the scan (distances to tangent planes, Chen and Medioni 1992; the
+    second term is the model's own prior). The first rounds move the scan only. The model has a landmark
+    `center.nose.tip`; the scan is a `Surface` in mm, upright and frontal within some 20 degrees (+y up, +z out of the
+    face), its foremost vertex taken for the nose tip; K = `components`, the leading shape components that may be used.
     """
     rows, triangles = outer_skin(face_model)
     mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows].double().numpy()
@@ -63,8 +44,7 @@ def fit_scan(face_model, scan, components):
     pose, coefficients = Similarity(1.0, np.eye(3), shift), np.zeros(components)
     for free in [0] * RIGID_ROUNDS + [components] * SHAPE_ROUNDS:
         pose, coefficients = _improve(scan, *model, pose, coefficients, free)
-    vertices = mean + np.tensordot(coefficients, directions, axes=1)
-    return ScanFit(coefficients, pose, make_surface(vertices, triangles), scan.moved(pose), vertices[tip])
+    return coefficients, pose
 
 
 def outer_skin(face_model):

@@ -42,10 +42,6 @@ class Surface:
         """The k-d tree of the vertices."""
         return cKDTree(self.vertices)
 
-    def shifted(self, shift):
-        """The surface moved by (3,) mm."""
-        return replace(self, vertices=self.vertices + shift)
-
     def moved(self, similarity):
         """The surface moved by a `Similarity`."""
         return replace(self, vertices=similarity.apply(self.vertices), normals=self.normals @ similarity.rotation.T)
@@ -84,10 +80,6 @@ class Similarity:
         """Map points (..., 3)."""
         return self.scale * points @ self.rotation.T + self.shift
 
-    def undo(self, points):
-        """Map points (..., 3) back."""
-        return (points - self.shift) @ self.rotation / self.scale
-
 
 IDENTITY = Similarity(1.0, np.eye(3), np.zeros(3))
 
@@ -105,7 +97,7 @@ def register(source, target, start=IDENTITY, scaled=True):
     moved = start
     for _ in range(ICP_STEPS):
         # the nearest neighbour is looked for in the source's own frame, so that its tree is built once
-        _, nearest = source.tree.query(moved.undo(points), workers=-1)
+        _, nearest = source.tree.query((points - moved.shift) @ moved.rotation / moved.scale, workers=-1)
         kept = ~source.border[nearest]
         if kept.sum() < LEAST_PAIRS:
             raise ValueError("the surfaces do not overlap: registration needs them roughly aligned and of a like size")

@@ -114,11 +114,6 @@ def summary(metrics):
     return {name: measured["value"] for name, measured in found.items() if measured is not None}
 
 
-def comparison(names):
-    """Compare all measures of several regressors, as `comparison_table`."""
-    return comparison_table({name: read_metrics(name) for name in names})
-
-
 def comparison_table(metrics):
     """Compare all measures of metrics by method: text such as `0.41 [0.38, 0.44]`, a row per measure that is there."""
     rows = {title: [interval_text(look_up(one, key)) for one in metrics.values()] for key, title in ROWS.items()}
@@ -198,10 +193,6 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def interval_text(value):
-    """Write a measured value as `0.41 [0.38, 0.44]`; nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-    return f"{value:.3f}"
+def interval_text(cell):
+    """Write a measured {value, low, high} as `0.41 [0.38, 0.44]`; nothing for None."""
+    return "" if cell is None else f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"

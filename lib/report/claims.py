@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lib.core.tensors import fingerprint, read_json, write_json
+from lib.core.tensors import fingerprint, read_json
 from lib.evaluation.bootstrap import difference
 from lib.evaluation.tables import interval_text, look_up
 from lib.figures import title_of
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "cannot be told", "not run"
 MEASURED = Path("reports/claims.json")
-"""Of the variants that no default run trains (`lib.report.claim_variants`): measured once, kept by git."""
+"""Of the variants that no default run trains (`derivations/claim_variants.py`): measured once, kept by git."""
 UNRELATED = ("methods", "robustness", "variants")
 TRAN, MOFA = "fit_regressed", "pixel_autoencoder"
 
@@ -69,12 +69,17 @@ def verdict(between):
     return HOLDS if between["high"] < 0 else FAILS if between["low"] > 0 else OPEN
 
 
-def claims_table(methods):
-    """Put the claims of the paper beside this run: a DataFrame of text, from the metrics of methods by name."""
+def claims_table(methods, variants):
+    """Put the claims of the paper beside this run: a DataFrame of text.
+
+    From the metrics of methods by name, and the cells of variants that are not among them, as of `read_variants`.
+    """
     rows = []
     for claim in CLAIMS:
         sides = claim.smaller, claim.larger
-        cells = [look_up(methods.get(name, {}), key) for name, key in sides]
+        cells = [
+            look_up(methods[name], key) if name in methods else variants.get(name, {}).get(key) for name, key in sides
+        ]
         shown, between = "", None
         if all(cells):
             shown = " · ".join(f"{title_of(name)} {interval_text(cell)}" for cell, (name, _) in zip(cells, sides))
@@ -84,29 +89,17 @@ def claims_table(methods):
     return pd.DataFrame(rows, index=[claim.text for claim in CLAIMS])
 
 
-def keep_variant(params, name, changes, metrics):
-    """Add to `MEASURED` what the claims compare of a variant, with the parameters that it was made with."""
-    keys = {key for claim in CLAIMS for method, key in (claim.smaller, claim.larger) if method == name}
-    cells = {key: cell for key in sorted(keys) if (cell := look_up(metrics, key))}
-    entry = dict(parameters=_fingerprint(params), changes=changes, cells=cells)
-    write_json(MEASURED, _measured() | {name: entry})
-
-
 def read_variants(params):
-    """Read the metrics of variants in `MEASURED`, by name, if they were made with these parameters."""
-    found = {}
-    for name, entry in _measured().items():
-        if entry["parameters"] == _fingerprint(params):
-            for key, cell in entry["cells"].items():
-                table, row, column = key.split(".")
-                found.setdefault(name, {}).setdefault(table, {}).setdefault(row, {})[column] = cell
-    return found
+    """Read the measured cells of variants in `MEASURED`, by name and measure, if made with these parameters."""
+    made_with = claim_parameters(params)
+    return {name: entry["cells"] for name, entry in read_measured().items() if entry["parameters"] == made_with}
 
 
-def _measured():
+def read_measured():
+    """Read `MEASURED`; empty where no variant has been measured."""
     return read_json(MEASURED) if MEASURED.is_file() else {}
 
 
-def _fingerprint(params):
-    """A hash of the parameters that a variant and what it is compared with depend on."""
+def claim_parameters(params):
+    """Return a hash of the parameters that a variant and what it is compared with depend on."""
     return fingerprint({name: values for name, values in params.sections().items() if name not in UNRELATED})

@@ -63,10 +63,13 @@ def table(frame, missing="", folded=""):
     frame = pd.DataFrame({"": frame}) if isinstance(frame, dict) else frame
     if frame is None or frame.empty:
         return note(missing)
-    kind = ' class="facts"' if frame.shape[1] == 1 else ""
-    text = f"<table{kind}>{_grid(frame)}</table>"
-    text = f'<div class="scroll" tabindex="0" role="region" aria-label="table">{text}</div>'
-    return HTML(f"<details><summary>{html.escape(folded)}</summary>{text}</details>" if folded else text)
+    columns = [name if isinstance(name, tuple) else (name,) for name in frame.columns]
+    headers = [_spans(columns, level) for level in range(len(columns[0]))] if any(columns[0]) else []
+    labels = [label if isinstance(label, tuple) else (None, label) for label in frame.index]
+    rows = [(*label, map(_parts, values)) for label, values in zip(labels, frame.to_numpy())]
+    template = Template(Path("templates/table.html").read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
+    blocks = groupby(rows, lambda row: row[0])
+    return HTML(template.render(width=len(columns), headers=headers, blocks=blocks, folded=folded))
 
 
 def note(text, kind="missing"):
@@ -142,22 +145,6 @@ def _plot_image(content):
     return HTML(f'<img class="plot" src="{data_url(content, "image/svg+xml")}" alt="described above">')
 
 
-def _grid(frame):
-    """The rows of a table: a header row per level of the columns, a body per block of the index."""
-    columns = [name if isinstance(name, tuple) else (name,) for name in frame.columns]
-    parts = ["<thead>"] if any(columns[0]) else []
-    for level in range(len(columns[0]) if parts else 0):
-        cells = [f'<th colspan="{span}">{html.escape(str(name))}</th>' for name, span in _spans(columns, level)]
-        parts.append(f"<tr><th></th>{''.join(cells)}</tr>")
-    labels = [label if isinstance(label, tuple) else (None, label) for label in frame.index]
-    for block, rows in groupby(zip(labels, frame.to_numpy()), lambda row: row[0][0]):
-        title = f'<tr><th class="block" colspan="{len(columns) + 1}">{html.escape(str(block))}</th></tr>'
-        parts.append(f"<tbody>{title if block is not None else ''}")
-        parts += [f'<tr><th scope="row">{html.escape(str(name))}</th>{_cells(row)}</tr>' for (_, name), row in rows]
-        parts.append("</tbody>")
-    return "".join(parts)
-
-
 def _spans(columns, level):
     """The names on one level of the columns, with the number of columns of each; only groups are joined."""
     last = level == len(columns[0]) - 1
@@ -165,10 +152,10 @@ def _spans(columns, level):
     return [(names[-1], len(list(same))) for (names, _), same in groupby(keys)]
 
 
-def _cells(values):
-    """The cells of a row, the interval of `0.41 [0.38, 0.44]` apart from the value."""
-    text = "".join(f"<td>{html.escape(str(value))}</td>" for value in values)
-    return re.sub(r" (\[[^]]*\])</td>", r' <span class="interval">\1</span></td>', text)
+def _parts(value):
+    """The value and the interval of `0.41 [0.38, 0.44]`; other text has no interval."""
+    found = re.fullmatch(r"(.*) (\[[^]]*\])", str(value))
+    return found.groups() if found else (value, "")
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def verification_table():
         return None
     titles = dict(same="cosine, same person", different="cosine, different people")
     titles |= dict(auc="area under the ROC curve", raw_auc="… before centring")
-    rows = {name: [interval_text(values.get(key)) for key in titles] for name, values in networks.items()}
+    rows = {name: [f"{values[key]:.3f}" for key in titles] for name, values in networks.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(titles.values()))
 
 

@@ -1,7 +1,9 @@
-"""Trains and measures the variants behind the paper's last claims: `python -m lib.report.claim_variants`.
+"""Train and measure the variants behind the paper's last claims: `reports/claims.json`.
 
-They start from stage 1 and the photographs of the study. What `lib.report.claims` compares is kept in
-``reports/claims.json``; a stopped run resumes.
+They start from stage 1 and the photographs of the study; what `lib.report.claims` compares is kept. A stopped run
+resumes.
+
+    python -m derivations.claim_variants
 """
 
 from dataclasses import replace
@@ -13,11 +15,12 @@ from lib.baselines.methods import TRUTH, skin_differences
 from lib.core import paths
 from lib.core.params import load_params
 from lib.core.strict import read_yaml
-from lib.core.tensors import read_json
+from lib.core.tensors import write_json
 from lib.evaluation.protocol import evaluate_faces, load_evaluation
 from lib.evaluation.setup import load_evaluation_setup
+from lib.evaluation.tables import look_up
 from lib.photos.store import load_feature_store
-from lib.report.claims import MEASURED, keep_variant, read_variants
+from lib.report.claims import CLAIMS, MEASURED, claim_parameters, read_measured, read_variants
 from lib.training.stage2 import train_stage2
 from lib.training.start import load_stage2
 
@@ -43,12 +46,20 @@ def measure_variant(params, name):
     return metrics
 
 
+def keep_variant(params, name, changes, metrics):
+    """Add to `MEASURED` what the claims compare of a variant, with the parameters that it was made with."""
+    keys = {key for claim in CLAIMS for method, key in (claim.smaller, claim.larger) if method == name}
+    cells = {key: cell for key in sorted(keys) if (cell := look_up(metrics, key))}
+    entry = dict(parameters=claim_parameters(params), changes=changes, cells=cells)
+    write_json(MEASURED, read_measured() | {name: entry})
+
+
 def main():
     """Measure the variants of `PRESET` that have not been measured with these parameters."""
     params, variants = load_params(), read_yaml(PRESET)["variants"]
     params = replace(params, variants=variants)
     for name, changes in variants.items():
-        if name in read_variants(params) and read_json(MEASURED)[name]["changes"] == changes:
+        if name in read_variants(params) and read_measured()[name]["changes"] == changes:
             print(f"{name}: measured before")
             continue
         keep_variant(params, name, changes, measure_variant(params, name))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from derivations.skin_colours import colour_table, skin_colour
 from derivations.survey import TRAGION
 from lib.core.errors import StudyError
 from lib.core.pictures import encode_srgb
@@ -15,7 +16,7 @@ from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_
 from lib.open_model.lips import LARGEST_OVERLAP
 from lib.open_model.parts import Part, open_edges
 from lib.open_model.shape import slider_pairs
-from lib.open_model.skin import look_up_skin_colour, skin_colour
+from lib.open_model.skin import COLOURS, look_up_skin_colour
 from lib.open_model.subdivision import clip_quads, subdivide
 from lib.rendering.camera import alignment_points, crop_projection
 from lib.rendering.crop import POINT_NAMES, Crop
@@ -381,6 +382,12 @@ def test_skin_darkens_with_melanin_and_reddens_with_blood():
     np.testing.assert_allclose(encode_srgb(np.array([0.0, 0.002, 0.5])), [0, 0.02584, 0.735357], atol=1e-5)
     table = look_up_skin_colour(np.log([0.02, 0.2]), np.array([0.02, 0.05]))
     np.testing.assert_allclose(table, skin_colour([0.02, 0.2], [0.02, 0.05]), atol=2e-3)
+
+
+def test_the_table_of_skin_colours_is_what_its_derivation_gives():
+    with np.load(COLOURS) as file:
+        # the exponential function rounds differently on some processors
+        np.testing.assert_allclose(file["colours"], colour_table(), atol=1e-6)
 
 
 def test_sliders_join_opposite_targets():

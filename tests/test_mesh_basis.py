@@ -153,14 +153,14 @@ DAMAGES = {
     "other order": (landmarks(RIGHT[::-1]), "are no face's"),
     "other size": (mesh("generic_neutral_mesh.obj", 2.5 * abroad(SHEET)), "identity000.obj: its vertices lie far"),
     "no mode": (lambda folder: [path.unlink() for path in folder.glob("identity*")], "no identity*.obj"),
-    "fewer vertices": (mesh("identity001.obj", abroad(SHEET)[:-1]), "identity001.obj: 960 vertices, but"),
+    "fewer vertices": (mesh("identity001.obj", abroad(SHEET)[:-1], QUADS[:-1]), "identity001.obj: 960 vertices, but"),
     "other vertices": (mesh("identity001.obj", abroad(SHEET)[SHUFFLED]), "identity001.obj: its vertices lie far"),
-    "not finite": (mesh("jawOpen.obj", np.full((961, 3), np.nan)), "jawOpen.obj cannot be used: vertices that"),
-    "empty": (other_text("jawOpen.obj", ""), "jawOpen.obj cannot be used: no vertices"),
-    "no numbers": (other_text("jawOpen.obj", "v a b c\n"), "jawOpen.obj cannot be used: "),
-    "too few numbers": (other_text("jawOpen.obj", "v 1 2\n"), "jawOpen.obj cannot be used: "),
-    "no polygons": (mesh("generic_neutral_mesh.obj", abroad(SHEET), []), "no polygons"),
-    "unknown corner": (mesh("generic_neutral_mesh.obj", abroad(SHEET), [[0, 1, 961]]), "of vertices that it lacks"),
+    "not finite": (mesh("jawOpen.obj", np.full((961, 3), np.nan)), "jawOpen.obj: 961 of its vertices are not finite"),
+    "empty": (other_text("jawOpen.obj", ""), "jawOpen.obj holds no triangles"),
+    "no numbers": (other_text("jawOpen.obj", "v a b c\n"), "jawOpen.obj cannot be read as a mesh: "),
+    "too few numbers": (other_text("jawOpen.obj", "v 1 2\n"), "jawOpen.obj cannot be read as a mesh: "),
+    "no polygons": (mesh("generic_neutral_mesh.obj", abroad(SHEET), []), "generic_neutral_mesh.obj holds no triangles"),
+    "unknown corner": (mesh("generic_neutral_mesh.obj", abroad(SHEET), [[0, 1, 961]]), "of vertices up to 961"),
 }
 
 

@@ -48,7 +48,7 @@ def read_mesh(path, with_colours=False, in_order=False):
     path = Path(path)
     try:
         is_obj = path.suffix.lower() == ".obj"
-        parts = [read_obj(path, with_colours)] if is_obj else _read_parts(path, with_colours)
+        parts = [_read_obj(path, with_colours)] if is_obj else _read_parts(path, with_colours)
         vertices, triangles, albedo = _joined(parts)
     except StudyError:
         raise
@@ -162,7 +162,7 @@ def _check_gltf(path, scene):
         raise ValueError("its texture is damaged, or of a kind that is not read")
 
 
-def read_obj(path, with_colours):
+def _read_obj(path, with_colours):
     """Read Wavefront OBJ: vertices (N, 3), triangles (T, 3) and sRGB colours (N, 3), None where they are not asked for.
 
     Vertices stay in the file's order: trimesh mixes them up where there are seams, or several materials. Polygons

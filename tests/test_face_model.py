@@ -75,7 +75,7 @@ def test_decoding_is_equation_1(arrays, tmp_path):
     unclamped = linear("color", 20 * texture)
     assert (unclamped < 0).any() and (unclamped > 1).any()
     np.testing.assert_allclose(albedo, unclamped.clip(0, 1), atol=1e-5)
-    for name, modes in (("shape", model.shape_modes), ("color", model.texture_modes)):
+    for name, modes in (("shape", model.modes("shape")), ("color", model.modes("texture"))):
         steps = linear(name, np.eye(len(modes))) - linear(name, np.zeros((1, len(modes))))
         np.testing.assert_allclose(modes, steps, rtol=1e-5, atol=1e-5)
     assert (model.shape_dimension, model.texture_dimension, model.expression_dimension) == (SHAPE, TEXTURE, EXPRESSION)

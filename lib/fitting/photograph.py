@@ -98,7 +98,8 @@ class PhotographFitter:
         counted |= self.points.irises[seen.corners[:, 0]]
         sure = np.flatnonzero(seen.sure & counted)
         vertices = seen.corners[sure, 0]
-        modes, parts = self.face_model.modes_at(vertices, COMPONENTS)[1].numpy(), (self.points.lips, self.points.irises)
+        modes = self.face_model.modes("texture", vertices, COMPONENTS).numpy()
+        parts = self.points.lips, self.points.irises
         pixels = seen.surface[sure], seen.normals[sure], seen.shown[sure]
         change, light = fit_colours(modes, *pixels, *(part[vertices] for part in parts))
         texture = texture.clone()

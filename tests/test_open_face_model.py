@@ -26,7 +26,7 @@ from lib.rendering.vertices import unit_normals, vertex_stage
 CROP = Crop(256, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 MIRROR = np.array([-1.0, 1.0, 1.0])
 LID = (0.0, 1.5), (5.0, 8.0)  # mm from the eyeball: the edge of the upper lid, and above it
-SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20, "resolutions": ("light",)}
+SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20}
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def generator():
 
 @pytest.fixture(scope="module")
 def built(generator, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("open_face_model")
-    build_open_face_model(folder, seed=3, **SMALL)
-    return folder / "light.h5"
+    path = tmp_path_factory.mktemp("open_face_model") / "light.h5"
+    build_open_face_model(path, "light", seed=3, **SMALL)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_triangles_face_outwards(model, mean):
 
 
 def test_the_same_seed_gives_the_same_bytes(built, generator, tmp_path):
-    build_open_face_model(tmp_path, seed=3, **SMALL)
+    build_open_face_model(tmp_path / "light.h5", "light", seed=3, **SMALL)
     names = []
     with h5py.File(built) as first, h5py.File(tmp_path / "light.h5") as second:
         first.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)

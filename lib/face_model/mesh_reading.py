@@ -26,9 +26,10 @@ PLY_COLOURS = [[f"{prefix}{name}" for name in ("red", "green", "blue")] for pref
 
 @dataclass(frozen=True)
 class Mesh:
-    """A face or scan as its file has it: vertices (N, 3) in the file's unit, triangles (T, 3).
+    """A face or scan: vertices (N, 3), triangles (T, 3).
 
-    `albedo` (N, 3), sRGB in [0, 1], are colours of vertices, of the texture there, or `GREY`; None: not asked for.
+    What is read of a file has its unit, and as `albedo` (N, 3), sRGB in [0, 1], the colours of vertices, of the texture
+    there, or `GREY`; None: not asked for.
     """
 
     vertices: np.ndarray

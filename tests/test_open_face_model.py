@@ -72,6 +72,13 @@ def test_both_resolutions_show_the_same_person(generator):
     assert whole.group == light.group
 
 
+def test_the_mesh_is_mirror_symmetric(generator):
+    mesh = generator.parts.mesh
+    points = mesh.operator @ load_base_mesh().vertices[mesh.cage]
+    assert np.linalg.norm(points[mesh.mirror] - points * MIRROR, axis=1).max() <= 1e-6
+    np.testing.assert_array_equal(mesh.mirror[mesh.mirror], np.arange(len(points)))
+
+
 def test_the_mean_is_mirror_symmetric(model, mean, generator):
     assert np.abs(mean[generator.mirror] * MIRROR - mean).max() < 0.1
     albedo = model.albedo(torch.zeros(1, model.texture_dimension))[0].numpy()

@@ -48,13 +48,6 @@ class Places(NamedTuple):
     plain: np.ndarray  # from 0 to 1: skin, without brows, eyes, lips and beards
 
 
-def mirror_vertices(points):
-    """For each vertex (N, 3) of a symmetric face the one nearest to its mirror image: (N,)."""
-    from scipy.spatial import cKDTree  # takes a quarter of a second
-
-    return cKDTree(points).query(points * [-1, 1, 1])[1]
-
-
 def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, places):
     """Make the texture of a face from its photograph.
 

@@ -67,7 +67,7 @@ def _find_faces(paths, all_faces):
         for number, each in enumerate((face, *face.others) if all_faces else (face,), 1):
             values = [*(each.box * np.tile(scale, 2)), *(each.points * scale).ravel(), each.probability]
             measures = dict(zip(MEASURE_COLUMNS, map(float, values), strict=True))
-            records.append({"reason": "", "faces": face.count, "number": number, **measures})
+            records.append({"reason": "", "faces": 1 + len(face.others), "number": number, **measures})
             faces.append((picture.pixels, each.points))
     return records, faces
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import maximum_filter, uniform_filter
 
 from lib.core.pictures import decode_srgb, encode_srgb, smooth_step, to_uint8
 from lib.face_model.texture import Texture
@@ -96,7 +97,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
         behind = seen[..., 2] - _look_up(depth, seen, "nearest")[..., 0]
         # what lies beyond the photograph's edge is black
         visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING) & (colour.max(2) > 0)
-        share = _boxes(F.avg_pool2d, torch.from_numpy(visible).float()[None, None], 2 * FEATHER + 1)[0, 0].numpy()
+        share = uniform_filter(visible.astype(np.float32), 2 * FEATHER + 1, mode="constant")
         weight = smooth_step(share, 0.5, 1) * visible * smooth_step(facing, GRAZING, FACING)
         weight *= smooth_step(light.min(2), DARKEST, 4 * DARKEST) * smooth_step(colour.max(2), 1, BRIGHTEST) * inside
         plain = 1 - smooth_step(facing, *TURNED) * (1 - skin)
@@ -162,8 +163,8 @@ def _likeness(ratio, plain):
     skin = smooth_step(brightness, *PLAIN_BRIGHTER[::-1]) * smooth_step(-brightness, *PLAIN_DARKER[::-1])
     skin *= smooth_step(hue, *PLAIN_HUE[::-1])
     like = plain * skin + (1 - plain) * any_part
-    grown = _boxes(F.max_pool2d, torch.from_numpy(1 - like)[None, None], GROWTH)
-    return like * (1 - plain * _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()), skin
+    grown = maximum_filter(1 - like, GROWTH, mode="constant")
+    return like * (1 - plain * uniform_filter(grown, SOFTNESS, mode="constant")), skin
 
 
 def _fill(values, weights):
@@ -193,13 +194,6 @@ def _uneven_light(ratio, weight):
     width = round(SMOOTH / POOLED * 6**0.5) | 1
     small = F.avg_pool2d(maps, POOLED)
     for _ in range(2):
-        small = _boxes(F.avg_pool2d, small, width)
+        small = torch.from_numpy(uniform_filter(small.numpy(), (1, 1, width, width), mode="constant"))
     smooth = F.interpolate(small, ratio.shape[:2], mode="bilinear", align_corners=False)[0].movedim(0, 2).numpy()
     return smooth[..., :3] / (smooth[..., 3:] + DARK)
-
-
-def _boxes(pool, maps, width):
-    """Pool maps (B, C, H, W) over a box of an odd width about each place: along one axis after the other."""
-    for size in ((width, 1), (1, width)):
-        maps = pool(maps, size, 1, [side // 2 for side in size])
-    return maps

@@ -112,7 +112,8 @@ def build(params):
     """Seconds to build the model of these parameters."""
     samples = params.shape_samples, params.texture_samples, params.expression_samples
     with tempfile.TemporaryDirectory() as folder:
-        seconds = _seconds(lambda: build_open_face_model(folder, params.seed, *samples, (params.resolution,)))
+        path = Path(folder) / "model.h5"
+        seconds = _seconds(lambda: build_open_face_model(path, params.resolution, params.seed, *samples))
     return {"build_seconds": seconds}
 
 

@@ -32,7 +32,7 @@ from lib.open_model.shape import ANCESTRIES, LARGEST_DEVIATION, STATISTICS, Trai
 from lib.photos.align import cut_faces
 from lib.photos.detect import FaceDetector
 from lib.photos.read import read_picture
-from lib.photos.simulated.camera import alignment_vertices_of, draw_mesh
+from lib.photos.simulated.camera import draw_mesh
 from lib.rendering.renderer import frontal_scene
 
 PROPORTIONS = ("upper lip", "lower lip", "mouth", "nose", "brow", "open eye")
@@ -126,7 +126,7 @@ class ModelPeople:
         shapes.set_sliders(amounts, effects @ traits.effects + deviations)
         vertices = self.generator.operator @ self.parts.neutral_cages(amounts[None])[0].astype(np.float32)
         albedo = paint_person(self.generator.maps, traits, random)
-        meshes = vertices, albedo, self.generator.triangles, alignment_vertices_of(self.generator)
+        meshes = vertices, albedo, self.generator.triangles, self.generator.alignment_vertices
         return to_uint8(draw_mesh(*meshes, frontal_scene(1), PIXELS))
 
 

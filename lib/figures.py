@@ -143,15 +143,17 @@ def interval_bars(table, titles):
 
 
 def validation_curves(curves, units):
-    """Compactness, generalisation, specificity (`ValidationCurves` by linear model) over the number of components."""
+    """Compactness, generalisation, specificity (`validate` of each linear model) over the number of components."""
     figure, axes = _plots(len(curves), 3, (9, 2.5 * len(curves)), labels=7)
     for row, colour, (name, curve) in zip(axes, COLOURS, curves.items()):
         for axis, measure in zip(row, ("compactness", "generalisation", "specificity")):
-            axis.plot(curve.components, getattr(curve, measure), "o-", color=colour, linewidth=1.2, markersize=3)
+            axis.plot(curve[measure], "o-", color=colour, linewidth=1.2, markersize=3)
             unit = "share of the variance" if measure == "compactness" else units[name]
             axis.set_title(f"{name}: {measure}", fontsize=9)
             axis.set_ylabel(unit, fontsize=8)
-        row[2].axhline(curve.floor, color=DIFFERENT, linestyle="--", linewidth=1, label="of the people themselves")
+        row[2].axhline(
+            curve["floor"].max(), color=DIFFERENT, linestyle="--", linewidth=1, label="of the people themselves"
+        )
         row[2].legend(fontsize=7, frameon=False)
         for axis in row[1:]:
             axis.set_ylim(bottom=0)

@@ -25,7 +25,6 @@ from lib.face_model.mesh_reading import Mesh
 from lib.face_model.model import Coefficients
 from lib.open_model.generator import FaceGenerator
 from lib.photos.embed import _describe
-from lib.photos.simulated.camera import person_name
 from lib.recognition import network as recognition
 from lib.recognition.reader import FeatureReader
 from lib.rendering.crop import POINT_NAMES
@@ -124,7 +123,7 @@ def test_the_evaluation_gives_the_numbers_of_the_cpu(tmp_path, generator, regres
 
 def test_true_faces_are_drawn_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    persons = np.array([person_name(number // 2) for number in range(8)], object)
+    persons = np.array([f"person-{number // 2:04d}" for number in range(8)], object)
     embeddings = np.eye(6, dtype=np.float32)[np.arange(8) % 6]
     photographed = photographed_as(embeddings, persons, np.full(8, "", object))
 

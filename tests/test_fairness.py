@@ -8,7 +8,7 @@ from conftest import SHARED
 
 from lib.core.errors import StudyError
 from lib.photos.files import read_folder
-from lib.photos.people import age_band, groups_of, read_people
+from lib.photos.people import groups_of, read_people
 
 
 def test_people_are_read_from_a_table(tmp_path):
@@ -86,9 +86,18 @@ def test_small_groups_and_single_ones_are_left_out():
 
 
 def test_bands_meet_without_gap():
-    assert [age_band(age) for age in (0, 29.9, 30, 44, 45, 59, 60, 101)] == [
-        "under 30", "under 30", "30 to 44", "30 to 44", "45 to 59", "45 to 59", "60 and over", "60 and over",
-    ]  # fmt: skip
+    people = {str(age): dict(age=age) for age in (0, 29.9, 30, 44, 45, 59, 60, 101)}
+    groups = groups_of(people, np.array(list(people), object), 1)["age"]
+    assert {name: np.flatnonzero(which).tolist() for name, which in groups.items()} == {
+        "under 30": [0, 1], "30 to 44": [2, 3], "45 to 59": [4, 5], "60 and over": [6, 7],
+    }  # fmt: skip
+
+
+def test_what_nobody_tells_makes_no_groups():
+    people = {name: dict(gender=gender) for name, gender in zip("ab", "yx")}
+    assert {key: list(groups) for key, groups in groups_of(people, np.array(["a", "b"], object), 1).items()} == {
+        "gender": ["x", "y"]
+    }
 
 
 @pytest.mark.skipif(not (SHARED / "photos/london").is_dir(), reason="needs the London set beside the repository")

@@ -63,8 +63,7 @@ def study(tmp_path_factory):
     for name in (names.training, names.second):
         prepare_network(name, folder / "data/networks", folder / "data/raw/networks")
     samples = dict(shape_samples=90, texture_samples=30, expression_samples=80)
-    build_open_face_model(folder / "data/face_model", seed=3, resolutions=("light",), **samples)
-    (folder / "data/face_model/light.h5").rename(folder / "data/face_model/full.h5")
+    build_open_face_model(folder / "data/face_model/full.h5", "light", seed=3, **samples)
     return folder
 
 

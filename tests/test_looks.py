@@ -48,7 +48,7 @@ def test_expressions_move_vertices_by_the_models_modes_up_to_their_scale(model, 
     half, whole = (vertices - still for vertices, _ in moved)
     assert torch.equal(moved[0][1], model.albedo(faces.texture))
     assert torch.allclose(2 * half, whole, atol=1e-4)
-    modes = model.expression_modes.flatten(1)
+    modes = model.modes("expression").flatten(1)
     amounts = torch.linalg.lstsq(modes.T.double(), whole.flatten(1).T.double()).solution
     assert torch.allclose(amounts.T @ modes.double(), whole.flatten(1).double(), atol=1e-3)
     # a uniform share of a standard normal: variance 1 / 3

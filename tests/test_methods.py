@@ -20,7 +20,6 @@ from lib.evaluation.setup import EvaluationSetup
 from lib.evaluation.tables import METRICS, ROWS, read_metrics
 from lib.face_model.model import Coefficients
 from lib.open_model.generator import FaceGenerator
-from lib.photos.simulated.camera import alignment_vertices_of, person_name
 from lib.photos.store import Photographs
 from lib.recognition.reader import FeatureReader
 from lib.rendering.renderer import frontal_scene, render_meshes
@@ -217,7 +216,7 @@ def test_the_true_faces_are_measured_as_every_method_where_they_are_known(world)
     setup, _ = world
     assert methods.evaluate_truth(setup, None, 0) == [] and read_metrics("ground_truth") == {}
     generator = FaceGenerator("light")
-    persons = np.repeat([person_name(number) for number in range(8)], 2).astype(object)
+    persons = np.repeat([f"person-{number:04d}" for number in range(8)], 2).astype(object)
     people = [generator.person(np.random.default_rng([5, number])) for number in range(8)]
     frontal = methods.evaluate_truth(
         replace(setup, photographed=replace(setup.photographed, persons=persons)), generator, 5
@@ -229,7 +228,7 @@ def test_the_true_faces_are_measured_as_every_method_where_they_are_known(world)
         torch.from_numpy(people[3].vertices)[None],
         torch.from_numpy(people[3].albedo)[None],
         torch.as_tensor(generator.triangles),
-        alignment_vertices_of(generator),
+        generator.alignment_vertices,
         frontal_scene(1),
         setup.reader.network.crop,
     )

@@ -60,12 +60,12 @@ def test_specificity_is_the_distance_to_the_nearest(model):
 def test_curves_and_their_floor(model):
     held_out = moved(model, (0, 0, 0), (3, 0, 0), (3, 4, 0))
     curves = validate(model, held_out, [1, 2], seed=1)
-    assert curves.floor == pytest.approx((3 + 3 + 4) / 3)
-    assert curves.at(2)["compactness"] == pytest.approx(20 / 24, abs=1e-5)
-    assert curves.at(1)["generalisation"] == pytest.approx(4 / 3, abs=1e-5)
-    assert validate(model, held_out, [1, 2], seed=1).specificity.tolist() == curves.specificity.tolist()
-    with pytest.raises(ValueError):
-        curves.at(3)
+    np.testing.assert_allclose(curves["floor"], (3 + 3 + 4) / 3, rtol=1e-6)
+    assert curves.loc[2, "compactness"] == pytest.approx(20 / 24, abs=1e-5)
+    assert curves.loc[1, "generalisation"] == pytest.approx(4 / 3, abs=1e-5)
+    assert validate(model, held_out, [1, 2], seed=1).equals(curves)
+    with pytest.raises(KeyError):
+        curves.loc[3]
 
 
 def test_the_curves_are_drawn_with_the_floor(model):
@@ -74,7 +74,7 @@ def test_the_curves_are_drawn_with_the_floor(model):
     axes = np.array(figure.axes).reshape(2, 3)
     for axis, name in zip(axes[0], ("compactness", "generalisation", "specificity"), strict=True):
         assert axis.get_title() == f"shape: {name}"
-        np.testing.assert_allclose(axis.lines[0].get_xydata(), np.stack([[1, 2], getattr(curves, name)], 1))
-    assert set(axes[1, 2].lines[1].get_ydata()) == {curves.floor}
+        np.testing.assert_allclose(axis.lines[0].get_xydata(), np.stack([[1, 2], curves[name]], 1))
+    assert set(axes[1, 2].lines[1].get_ydata()) == set(curves["floor"])
     assert axes[1, 1].get_ylabel() == "sRGB"
     plt.close(figure)

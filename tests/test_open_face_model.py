@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from derivations.skin_colours import colour_table, skin_colour
 from derivations.survey import TRAGION
 from lib.core.errors import StudyError
 from lib.core.pictures import encode_srgb
@@ -15,7 +16,7 @@ from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_
 from lib.open_model.lips import LARGEST_OVERLAP
 from lib.open_model.parts import Part, open_edges
 from lib.open_model.shape import slider_pairs
-from lib.open_model.skin import look_up_skin_colour, skin_colour
+from lib.open_model.skin import COLOURS, look_up_skin_colour
 from lib.open_model.subdivision import clip_quads, subdivide
 from lib.rendering.camera import alignment_points, crop_projection
 from lib.rendering.crop import POINT_NAMES, Crop
@@ -25,7 +26,7 @@ from lib.rendering.vertices import unit_normals, vertex_stage
 CROP = Crop(256, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
 MIRROR = np.array([-1.0, 1.0, 1.0])
 LID = (0.0, 1.5), (5.0, 8.0)  # mm from the eyeball: the edge of the upper lid, and above it
-SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20, "resolutions": ("light",)}
+SMALL = {"shape_samples": 120, "texture_samples": 20, "expression_samples": 20}
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,9 @@ def generator():
 
 @pytest.fixture(scope="module")
 def built(generator, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("open_face_model")
-    build_open_face_model(folder, seed=3, **SMALL)
-    return folder / "light.h5"
+    path = tmp_path_factory.mktemp("open_face_model") / "light.h5"
+    build_open_face_model(path, "light", seed=3, **SMALL)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,13 @@ def test_both_resolutions_show_the_same_person(generator):
     # products of matrices of another size round differently on some processors
     np.testing.assert_allclose(whole.albedo[generator.rows], light.albedo, atol=1e-6)
     assert whole.group == light.group
+
+
+def test_the_mesh_is_mirror_symmetric(generator):
+    mesh = generator.parts.mesh
+    points = mesh.operator @ load_base_mesh().vertices[mesh.cage]
+    assert np.linalg.norm(points[mesh.mirror] - points * MIRROR, axis=1).max() <= 1e-6
+    np.testing.assert_array_equal(mesh.mirror[mesh.mirror], np.arange(len(points)))
 
 
 def test_the_mean_is_mirror_symmetric(model, mean, generator):
@@ -208,7 +216,7 @@ def test_triangles_face_outwards(model, mean):
 
 
 def test_the_same_seed_gives_the_same_bytes(built, generator, tmp_path):
-    build_open_face_model(tmp_path, seed=3, **SMALL)
+    build_open_face_model(tmp_path / "light.h5", "light", seed=3, **SMALL)
     names = []
     with h5py.File(built) as first, h5py.File(tmp_path / "light.h5") as second:
         first.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
@@ -381,6 +389,12 @@ def test_skin_darkens_with_melanin_and_reddens_with_blood():
     np.testing.assert_allclose(encode_srgb(np.array([0.0, 0.002, 0.5])), [0, 0.02584, 0.735357], atol=1e-5)
     table = look_up_skin_colour(np.log([0.02, 0.2]), np.array([0.02, 0.05]))
     np.testing.assert_allclose(table, skin_colour([0.02, 0.2], [0.02, 0.05]), atol=2e-3)
+
+
+def test_the_table_of_skin_colours_is_what_its_derivation_gives():
+    with np.load(COLOURS) as file:
+        # the exponential function rounds differently on some processors
+        np.testing.assert_allclose(file["colours"], colour_table(), atol=1e-6)
 
 
 def test_sliders_join_opposite_targets():

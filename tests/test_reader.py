@@ -132,7 +132,7 @@ def test_similarity_motions_cost_nothing_in_the_front_metric():
         shape_dimension=4,
         triangles=triangles,
         alignment_vertices=[torch.stack(points) for points in eyes],
-        shape_modes=modes,
+        modes=lambda kind: modes,
         vertices=lambda shape: mean + torch.einsum("bk,knc->bnc", shape, modes),
     )
     metric = front_metric(model, SmallNetwork.crop)

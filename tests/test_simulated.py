@@ -11,7 +11,7 @@ from PIL import Image
 from lib.open_model.build import FaceGenerator
 from lib.photos.people import save_truth
 from lib.photos.simulated import camera as simulated
-from lib.photos.simulated.camera import CONDITIONS, person_name, simulate_photographs, true_faces
+from lib.photos.simulated.camera import CONDITIONS, simulate_photographs, true_faces
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_people_of_one_photograph_each_take_the_conditions_in_turn(generator, tm
 
 
 def test_groups_are_told(folder):
-    assert set(folder[1]) == {person_name(number) for number in range(3)}
+    assert set(folder[1]) == {f"person-{number:04d}" for number in range(3)}
     assert all({"age", "gender", "ancestry"} <= set(group) for group in folder[1].values())
 
 
@@ -55,8 +55,8 @@ def test_more_people_leave_the_first_ones_as_they_were(generator, folder, tmp_pa
 
 def test_nobody_of_an_earlier_larger_run_is_left(generator, tmp_path):
     for person in (0, 7):
-        (tmp_path / person_name(person)).mkdir()
-        (tmp_path / person_name(person) / "3-cooperative.jpg").touch()
+        (tmp_path / f"person-{person:04d}").mkdir()
+        (tmp_path / f"person-{person:04d}" / "3-cooperative.jpg").touch()
     (tmp_path / "notes.txt").touch()
     simulate_photographs(generator, tmp_path, 1, 1, 96, 5)
     assert {path.name for path in tmp_path.iterdir()} == {"person-0000", "notes.txt"}

@@ -38,7 +38,7 @@ def test_meshes_look_outwards():
     assert volume(cylinder) == pytest.approx(np.pi * 100 * 20, rel=0.01)
     line = np.linspace([-15, 3, 5], [15, 3, 5], 20)
     middle = tube(line, 2.0, np.ones(3), sides=24)
-    moved = Mesh(middle.vertices - [0, 3, 5], middle.albedo, middle.triangles)
+    moved = Mesh(middle.vertices - [0, 3, 5], middle.triangles, middle.albedo)
     assert volume(moved) == pytest.approx(np.pi * 4 * 30, rel=0.35) and volume(moved) > 0  # its ends are open
 
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from skimage.color import rgb2lab
 
+from derivations.skin_colours import skin_colour
 from derivations.skin_survey import TABLES, lip_contrast, measure_skin, model_groups, outside_gamut, published_groups
 from lib.open_model.build import _fit_texture
 from lib.open_model.generator import FaceGenerator
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import ANCESTRIES
-from lib.open_model.skin import skin_colour
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from lib.core.pictures import decode_srgb, to_pictures
 from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.meshes import files_of, save_mesh
 from lib.face_model.model import FaceModel
-from lib.face_model.photo_texture import Places, mean_texture, mirror_vertices, photo_texture
+from lib.face_model.photo_texture import Places, mean_texture, photo_texture
 from lib.face_model.texture import SIDE
 from lib.open_model.__main__ import TARGETS, main
 from lib.rendering.camera import alignment_points, crop_projection
 from lib.rendering.crop import Crop
 from lib.rendering.renderer import frontal_scene, render_meshes
-from lib.rendering.vertices import vertex_normals
+from lib.rendering.vertices import mirror_vertices, vertex_normals
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from lib.evaluation.setup import evaluate_sources
 from lib.evaluation.tables import ROWS, comparison_table, interval_text, look_up
 from lib.face_model.model import Coefficients
 from lib.figures import title_of
-from lib.photos.simulated.camera import alignment_vertices_of, true_person
+from lib.photos.simulated.camera import true_person
 from lib.rendering.renderer import render_meshes
 from lib.training.stage1 import VALIDATION_SHARE, SyntheticFaces, train_stage1
 
@@ -73,7 +73,7 @@ def evaluate_truth(setup, generator, seed):
         return []
     photographed = setup.photographed
     people = {name: true_person(generator, name, seed) for name in set(photographed.persons)}
-    triangles, points = torch.as_tensor(generator.triangles).to(best_device()), alignment_vertices_of(generator)
+    triangles, points = torch.as_tensor(generator.triangles).to(best_device()), generator.alignment_vertices
 
     def drawing(rows):
         faces = [people[name] for name in photographed.persons[rows]]

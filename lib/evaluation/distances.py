@@ -108,7 +108,7 @@ def surface_errors(faces, truth, total=None):
 
 def true_coefficients(face_model, truth):
     """Shape coefficients (P, S) of the nearest faces of the model to the true ones, which have its topology."""
-    modes = face_model.shape_modes.flatten(1)
+    modes = face_model.modes("shape").flatten(1)
     mean = face_model.vertices(torch.zeros(1, len(modes)))[0]
     true = torch.stack([torch.from_numpy(truth.read(person)[0]).float() - mean for person in truth.persons]).flatten(1)
     return torch.linalg.solve((modes @ modes.T).double(), (modes @ true.T).double()).T

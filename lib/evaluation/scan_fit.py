@@ -34,7 +34,7 @@ def fit_scan(face_model, scan, components):
     """
     rows, triangles = outer_skin(face_model)
     mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows].double().numpy()
-    directions = face_model.shape_modes[:components, rows].double().numpy()  # a standard deviation long
+    directions = face_model.modes("shape")[:components, rows].double().numpy()  # a standard deviation long
     average = make_surface(mean, triangles)
     chosen = np.flatnonzero(~average.border)
     chosen = chosen[:: max(1, len(chosen) // FIT_POINTS)]

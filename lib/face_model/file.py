@@ -70,7 +70,8 @@ def read_face_model(path, shape_dimension, texture_dimension, expression_dimensi
             models = {name: _read_linear_model(file, path, name, dimension) for name, dimension in dimensions}
             cells = _numbers(file, path, "shape/representer/cells")[()]
             points = _numbers(file, path, "shape/representer/points")[()]
-            landmarks = _text(file, path, "metadata/landmarks/json")
+            # writers store it as variable-length, fixed-length or an array of one entry
+            landmarks = str(np.ravel(_dataset(file, path, "metadata/landmarks/json").asstr()[()])[0])
             layout = _read_texture_layout(file, path) if TEXTURE in file else None
     except StudyError:
         raise
@@ -148,14 +149,6 @@ def _numbers(file, path, name):
     return dataset
 
 
-def _text(file, path, name):
-    """Decode a string dataset: writers store it as variable-length, fixed-length or an array of one entry."""
-    try:
-        return str(np.ravel(_dataset(file, path, name).asstr()[()])[0])
-    except (UnicodeDecodeError, IndexError, AttributeError, TypeError) as error:
-        raise StudyError(f"{path}: {name} cannot be read as UTF-8 text ({error}).") from error
-
-
 def _read_linear_model(file, path, name, dimension):
     mean, variance, noise = (
         np.asarray(_numbers(file, path, f"{name}/model/{part}")[()], np.float32)
@@ -225,10 +218,6 @@ def _check_cells(path, cells, vertex_count):
     if cells.dtype.kind not in "iu":
         raise StudyError(f"{name} has type {cells.dtype}, expected integers.")
     smallest, largest = int(cells.min()), int(cells.max())
-    if smallest >= 1 and largest == vertex_count:
-        raise StudyError(
-            f"{name} counts from 1 ({smallest} to {largest} with {vertex_count} vertices), expected indices from 0: "
-            "subtract 1."
-        )
     if smallest < 0 or largest >= vertex_count:
-        raise StudyError(f"{name} runs from {smallest} to {largest}, expected 0 to {vertex_count - 1}.")
+        hint = " (counted from 1? subtract 1)" if smallest >= 1 and largest == vertex_count else ""
+        raise StudyError(f"{name} runs from {smallest} to {largest}{hint}, expected 0 to {vertex_count - 1}.")

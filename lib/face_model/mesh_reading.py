@@ -26,9 +26,10 @@ PLY_COLOURS = [[f"{prefix}{name}" for name in ("red", "green", "blue")] for pref
 
 @dataclass(frozen=True)
 class Mesh:
-    """A face or scan as its file has it: vertices (N, 3) in the file's unit, triangles (T, 3).
+    """A face or scan: vertices (N, 3), triangles (T, 3).
 
-    `albedo` (N, 3), sRGB in [0, 1], are colours of vertices, of the texture there, or `GREY`; None: not asked for.
+    What is read of a file has its unit, and as `albedo` (N, 3), sRGB in [0, 1], the colours of vertices, of the texture
+    there, or `GREY`; None: not asked for.
     """
 
     vertices: np.ndarray
@@ -48,7 +49,7 @@ def read_mesh(path, with_colours=False, in_order=False):
     path = Path(path)
     try:
         is_obj = path.suffix.lower() == ".obj"
-        parts = [read_obj(path, with_colours)] if is_obj else _read_parts(path, with_colours)
+        parts = [_read_obj(path, with_colours)] if is_obj else _read_parts(path, with_colours)
         vertices, triangles, albedo = _joined(parts)
     except StudyError:
         raise
@@ -162,7 +163,7 @@ def _check_gltf(path, scene):
         raise ValueError("its texture is damaged, or of a kind that is not read")
 
 
-def read_obj(path, with_colours):
+def _read_obj(path, with_colours):
     """Read Wavefront OBJ: vertices (N, 3), triangles (T, 3) and sRGB colours (N, 3), None where they are not asked for.
 
     Vertices stay in the file's order: trimesh mixes them up where there are seams, or several materials. Polygons

@@ -110,24 +110,14 @@ class FaceModel(torch.nn.Module):
         """
         return self._texture(texture).unflatten(-1, (-1, 3))
 
-    @property
-    def shape_modes(self):
-        """Displacements (S, N, 3) in mm of all vertices by one standard deviation of each shape coefficient."""
-        return self._shape.modes()
+    def modes(self, kind, vertices=slice(None), count=None):
+        """What a standard deviation of each of the first `count` coefficients changes at some vertices: (count, V, 3).
 
-    @property
-    def texture_modes(self):
-        """Differences (K, N, 3) of the colours, sRGB, by one standard deviation of each texture coefficient."""
-        return self._texture.modes()
-
-    @property
-    def expression_modes(self):
-        """Displacements (E, N, 3) in mm of all vertices by one standard deviation of each expression coefficient."""
-        return self._expression.modes()
-
-    def modes_at(self, vertices, count=None):
-        """The first `count` modes of shape, texture and expression at some vertices: three tensors (count, V, 3)."""
-        return tuple(part.modes(vertices, count) for part in (self._shape, self._texture, self._expression))
+        `kind` is "shape" or "expression" (displacements in mm), or "texture" (differences of the colours, sRGB).
+        """
+        part = {"shape": self._shape, "texture": self._texture, "expression": self._expression}[kind]
+        rows = part.basis.unflatten(0, (-1, 3))[vertices, :, :count]
+        return (rows * part.deviation[:count]).movedim(-1, 0)
 
     @cached_property
     def atlas(self):
@@ -165,10 +155,6 @@ class _Decoder(torch.nn.Module):
             self.register_buffer(name, torch.from_numpy(getattr(model, name)), persistent=False)
         # the coefficients are scaled, not the basis: a copy of it would take as much memory again
         self.register_buffer("deviation", self.variance.sqrt(), persistent=False)
-
-    def modes(self, vertices=slice(None), count=None):
-        rows = self.basis.unflatten(0, (-1, 3))[vertices, :, :count]
-        return (rows * self.deviation[:count]).movedim(-1, 0)
 
     def forward(self, coefficients):
         values = F.linear(coefficients.to(self.deviation.device) * self.deviation, self.basis, self.mean)

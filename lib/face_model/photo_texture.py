@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import maximum_filter, uniform_filter
 
 from lib.core.pictures import decode_srgb, encode_srgb, smooth_step, to_uint8
 from lib.face_model.texture import Texture
@@ -47,13 +48,6 @@ class Places(NamedTuple):
     inside: np.ndarray  # from 0 to 1: how far it belongs to the face, not to hair or neck
     plain: np.ndarray  # from 0 to 1: skin, without brows, eyes, lips and beards
     brows: np.ndarray  # from 0 to 1: the band in which brows are
-
-
-def mirror_vertices(points):
-    """For each vertex (N, 3) of a symmetric face the one nearest to its mirror image: (N,)."""
-    from scipy.spatial import cKDTree  # takes a quarter of a second
-
-    return cKDTree(points).query(points * [-1, 1, 1])[1]
 
 
 def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, places):
@@ -104,7 +98,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
         behind = seen[..., 2] - _look_up(depth, seen, "nearest")[..., 0]
         # what lies beyond the photograph's edge is black
         visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING) & (colour.max(2) > 0)
-        share = _boxes(F.avg_pool2d, torch.from_numpy(visible).float()[None, None], 2 * FEATHER + 1)[0, 0].numpy()
+        share = uniform_filter(visible.astype(np.float32), 2 * FEATHER + 1, mode="constant")
         weight = smooth_step(share, 0.5, 1) * visible * smooth_step(facing, GRAZING, FACING)
         weight *= smooth_step(light.min(2), DARKEST, 4 * DARKEST) * smooth_step(colour.max(2), 1, BRIGHTEST) * inside
         plain = 1 - smooth_step(facing, *TURNED) * (1 - skin)
@@ -172,9 +166,9 @@ def _likeness(ratio, plain, brows):
     skin *= smooth_step(hue, *PLAIN_HUE[::-1])
     hanging = brows * _hanging(1 - skin, plain)
     like = (plain * skin + (1 - plain) * any_part) * (1 - hanging)
-    beside, grown = (_boxes(F.max_pool2d, torch.from_numpy(each)[None, None], GROWTH) for each in (hanging, 1 - like))
-    soft = _boxes(F.avg_pool2d, grown, SOFTNESS)[0, 0].numpy()
-    return like * (1 - np.maximum(plain, beside[0, 0].numpy()) * soft), skin
+    beside, grown = (maximum_filter(each, GROWTH, mode="constant") for each in (hanging, 1 - like))
+    soft = uniform_filter(grown, SOFTNESS, mode="constant")
+    return like * (1 - np.maximum(plain, beside) * soft), skin
 
 
 def _hanging(covering, plain):
@@ -215,13 +209,6 @@ def _uneven_light(ratio, weight):
     width = round(SMOOTH / POOLED * 6**0.5) | 1
     small = F.avg_pool2d(maps, POOLED)
     for _ in range(2):
-        small = _boxes(F.avg_pool2d, small, width)
+        small = torch.from_numpy(uniform_filter(small.numpy(), (1, 1, width, width), mode="constant"))
     smooth = F.interpolate(small, ratio.shape[:2], mode="bilinear", align_corners=False)[0].movedim(0, 2).numpy()
     return smooth[..., :3] / (smooth[..., 3:] + DARK)
-
-
-def _boxes(pool, maps, width):
-    """Pool maps (B, C, H, W) over a box of an odd width about each place: along one axis after the other."""
-    for size in ((width, 1), (1, width)):
-        maps = pool(maps, size, 1, [side // 2 for side in size])
-    return maps

@@ -4,46 +4,32 @@ Three curves over the number of components: how few components a model needs, ho
 whether its random faces resemble people.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+import pandas as pd
 
 COMPARED_POINTS = 2000  # points, spread evenly over the mesh, that distances are means over
-
-
-@dataclass(frozen=True)
-class ValidationCurves:
-    """Curves over numbers of leading `components` (C,), in the model's unit: mm for shape, sRGB in [0, 1] for texture.
-
-    `compactness` is the share of the variance (explained and noise) that they explain; higher is better.
-    `generalisation` is the mean distance of held-out samples to their best description, `specificity` that of random
-    faces of the model to the nearest held-out sample; lower is better, and as low as `floor`, that of a held-out sample
-    to another, is of use.
-    """
-
-    components: np.ndarray
-    compactness: np.ndarray
-    generalisation: np.ndarray
-    specificity: np.ndarray
-    floor: float
-
-    def at(self, components):
-        """Return the measures at one of the numbers of components as a dict of floats, for a report."""
-        (index,) = np.flatnonzero(self.components == components)
-        names = ("compactness", "generalisation", "specificity")
-        return {name: round(float(getattr(self, name)[index]), 5) for name in names}
 
 
 def validate(model, held_out, components, seed):
     """Measure a linear model against samples (n, N, 3) it was not made from, at rising numbers of leading components.
 
     `seed` is that of the n random faces that specificity draws, the same ones at any number of components. Distances
-    are means over points of Euclidean lengths; colours are not clamped. Returns `ValidationCurves`.
+    are means over points of Euclidean lengths; colours are not clamped.
+
+    Returns a DataFrame, a line for each number of components, in the model's unit: mm for shape, sRGB in [0, 1] for
+    texture. `compactness` is the share of the variance (explained and noise) that they explain; higher is better.
+    `generalisation` is the mean distance of held-out samples to their best description, `specificity` that of random
+    faces of the model to the nearest held-out sample; lower is better, and as low as `floor`, that of a held-out sample
+    to another, is of use.
     """
-    components, samples = np.array(components), _thinned(held_out)
-    curves = compactness(model)[components - 1], generalisation(model, held_out, components)
-    random_faces = specificity(model, held_out, components, np.random.default_rng(seed))
-    return ValidationCurves(components, *curves, random_faces, _nearest(samples, samples, leave_out_same=True))
+    samples = _thinned(held_out)
+    curves = dict(
+        compactness=compactness(model)[np.array(components) - 1],
+        generalisation=generalisation(model, held_out, components),
+        specificity=specificity(model, held_out, components, np.random.default_rng(seed)),
+        floor=_nearest(samples, samples, leave_out_same=True),
+    )
+    return pd.DataFrame(curves, pd.Index(components, name="components"), dtype=float)
 
 
 def compactness(model):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lib.core.pictures import decode_srgb, encode_srgb, to_tensor, to_uint8
 from lib.face_model.model import IBUG_LANDMARKS
-from lib.face_model.photo_texture import Places, mirror_vertices, photo_texture
+from lib.face_model.photo_texture import Places, photo_texture
 from lib.fitting.colours import COMPONENTS, Parts, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
@@ -18,7 +18,7 @@ from lib.fitting.pose import LandmarkModel, Pose
 from lib.rendering.camera import clip_projection
 from lib.rendering.crop import Crop, fit_similarity
 from lib.rendering.rasterize import rasterize
-from lib.rendering.vertices import unit_normals, vertex_stage
+from lib.rendering.vertices import mirror_vertices, unit_normals, vertex_stage
 
 LANDMARK_CROP = Crop(2 * CROP.size, CROP.points)
 """The landmarks are found in half of its pixels, the edges of lips in all."""
@@ -98,9 +98,10 @@ class PhotographFitter:
         counted |= self.points.parts.irises[seen.corners[:, 0]]
         sure = np.flatnonzero(seen.sure & counted)
         vertices = seen.corners[sure, 0]
-        modes, parts = self.face_model.modes_at(vertices, COMPONENTS)[1].numpy(), self.points.parts
+        modes = self.face_model.modes("texture", vertices, COMPONENTS).numpy()
+        parts = Parts(*(part[vertices] for part in self.points.parts))
         pixels = seen.surface[sure], seen.normals[sure], seen.shown[sure]
-        change, light = fit_colours(modes, *pixels, Parts(*(part[vertices] for part in parts)))
+        change, light = fit_colours(modes, *pixels, parts)
         texture = texture.clone()
         texture[: len(change)] += torch.from_numpy(change).float()
         albedo, fine = self.face_model.albedo(texture[None])[0], portrait.repeat(FINER, 0).repeat(FINER, 1)

@@ -140,8 +140,8 @@ class LandmarkModel:
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean = relaxed[self.vertices]
         self.mean[[*EDGES], 1] += file["heights"]
-        modes = (each.numpy().astype(np.float64) for each in face_model.modes_at(self.vertices))
-        self.shape_modes, _, self.expression_modes = modes
+        modes = (face_model.modes(kind, self.vertices) for kind in ("shape", "expression"))
+        self.shape_modes, self.expression_modes = (each.numpy().astype(np.float64) for each in modes)
 
     def fit(self, landmarks, shape, variance=SHAPE_VARIANCE):
         """Find the `Pose` behind landmarks (468, 2), in units of the crop, x to the right and y downwards.

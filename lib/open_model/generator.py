@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 
 from lib.core.pictures import smooth_step
+from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.open_model.assets import load_base_mesh
 from lib.open_model.expression import ExpressionSampler
 from lib.open_model.landmarks import find_landmarks
@@ -37,7 +38,8 @@ class FaceGenerator:
     """Draws people and expressions from MakeHuman's sliders and a model of skin, not from principal components.
 
     Their mesh is that of the open model's file of this `resolution`, "full" or "light": `triangles` (T, 3), `landmarks`
-    (vertices by name), `texture_coordinates` (U, 2) and `texture_triangles` (T, 3) are as a `FaceModel` has them.
+    (vertices by name), `texture_coordinates` (U, 2) and `texture_triangles` (T, 3) are as a `FaceModel` has them, and
+    `alignment_vertices` as `lib.rendering.camera.alignment_points` takes them.
     """
 
     def __init__(self, resolution="full"):
@@ -55,6 +57,7 @@ class FaceGenerator:
         self.operator = mesh.operator[self.rows].astype(np.float32)
         self.mirror = np.searchsorted(self.rows, mesh.mirror[self.rows])
         self.landmarks = {name: int(np.searchsorted(self.rows, row)) for name, row in self.parts.landmarks.items()}
+        self.alignment_vertices = [[self.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
         self.maps = self.parts.maps.take(self.rows)
 
     def person(self, random):
@@ -108,10 +111,7 @@ class GeneratorParts:
         return reference
 
 
-@cache
-def generator_parts():
-    """Build the shared parts once a process (some ten seconds)."""
-    return GeneratorParts()
+generator_parts = cache(GeneratorParts)  # built once a process, in some ten seconds
 
 
 def rigid_align(points, reference, weights):

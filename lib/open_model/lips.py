@@ -3,7 +3,7 @@
 import numpy as np
 
 from lib.open_model.assets import sample_mask
-from lib.open_model.landmarks import IBUG
+from lib.open_model.landmarks import NAMED_POINTS
 from lib.open_model.parts import Part, connected_parts
 
 # mm
@@ -81,7 +81,7 @@ class Teeth:
         quads = (base.faces[base.groups == f"helper-{jaw}-teeth"] for jaw in ("upper", "lower"))
         self._jaws = [np.searchsorted(cage, np.intersect1d(each, cage)) for each in quads]
         self._front = [jaw[np.abs(base.vertices[cage[jaw], 0]) < FRONT_TEETH] for jaw in self._jaws]
-        self._lips = np.searchsorted(cage, [IBUG[63], IBUG[67]])
+        self._lips = np.searchsorted(cage, NAMED_POINTS.loc[["ibug.63", "ibug.67"], "vertex"])
 
     def place(self, cage):
         """Return a copy of the cage (C, 3), whose lips are closed, with its teeth behind them."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sparse
-from scipy.spatial import cKDTree
 
 from lib.open_model.parts import Part, connected_parts, eye_piece, skin_piece, teeth_piece
+from lib.rendering.vertices import mirror_vertices
 
 RIM_ROUNDING = 8.0  # how gently (mm) the two planes of the cut pass over into one another
 UV_MARGIN = 0.01  # between the islands of the texture, as a share of its width
@@ -82,7 +82,7 @@ def assemble(base):
         light_rows=light_rows,
         light_triangles=light_corners.reshape(-1, 3),
         light_uv_triangles=joined("light_uv_triangles", "uv")[light_order],
-        mirror=_mirror_map(operator[used] @ base.vertices[cage]),
+        mirror=mirror_vertices(operator[used] @ base.vertices[cage]),
     )
 
 
@@ -155,13 +155,6 @@ def _pack(uv, triangles):
     corner = [0.5 - 0.5 * size[0] * face_growth, 1 - UV_MARGIN - size[1] * face_growth]
     packed[island == face] = (packed[island == face] - low) * face_growth + corner
     return packed
-
-
-def _mirror_map(points):
-    distances, mirror = cKDTree(points).query(points * [-1, 1, 1])
-    if distances.max() > 1e-6 or not np.array_equal(mirror[mirror], np.arange(len(points))):
-        raise ValueError(f"the mesh is not mirror-symmetric: a vertex is {distances.max():.3g} mm off its mirror image")
-    return mirror
 
 
 def vertex_parts(mesh):

@@ -15,10 +15,10 @@ from scipy.spatial.transform import Rotation
 from lib.core.errors import StudyError
 from lib.core.progress import progress
 from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices
-from lib.face_model.mesh_reading import read_obj
+from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import IBUG_LANDMARKS
 from lib.open_model.build import EXPRESSION_COMPONENTS, SHAPE_COMPONENTS
-from lib.open_model.landmarks import BASEL_NAMES
+from lib.open_model.landmarks import NAMED_POINTS
 from lib.rendering.vertices import unit_normals
 
 NEUTRAL, INDICES, LANDMARKS = "generic_neutral_mesh.obj", "vertex_indices.json", "idx_to_landmark_verts"
@@ -50,11 +50,12 @@ def read_mesh_basis(folder):
     if missing := [name for name in (NEUTRAL, INDICES) if not (folder / name).is_file()]:
         lacking = " and ".join(missing)
         raise StudyError(f"{folder}: {lacking} missing. Put ICT-FaceKit's FaceXModel there (docs/face-model.md).")
-    mean, triangles = _read_obj(folder / NEUTRAL, polygons=True)
+    neutral = read_mesh(folder / NEUTRAL, in_order=True)
+    mean = neutral.vertices
     kept = np.setdiff1d(np.arange(len(mean)), ICT_LEFT_OUT if len(mean) == ICT_VERTICES else [])
     landmarks, moved = _read_landmarks(folder / INDICES, kept), {"identity": [], "expression": []}
     for path in progress(sorted({*folder.glob("*.obj")} - {folder / NEUTRAL}), "meshes"):
-        vertices, _ = _read_obj(path)
+        vertices = read_mesh(path, in_order=True).vertices
         if len(vertices) != len(mean):
             raise StudyError(f"{path}: {len(vertices)} vertices, but {NEUTRAL} has {len(mean)}. Export both alike.")
         move = (vertices - mean)[kept]
@@ -67,7 +68,7 @@ def read_mesh_basis(folder):
     if not moved["identity"]:
         raise StudyError(f"{folder}: no identity*.obj. Put the mean there, moved by a standard deviation of each mode.")
     modes = (np.array(moves).reshape(-1, len(kept), 3) for moves in moved.values())
-    triangles = triangles[np.isin(triangles, kept).all(axis=1)]
+    triangles = neutral.triangles[np.isin(neutral.triangles, kept).all(axis=1)]
     return MeshBasis(folder, mean[kept], *(np.searchsorted(kept, each) for each in (triangles, landmarks)), *modes)
 
 
@@ -96,7 +97,7 @@ def dress_mesh_basis(basis, open_model):
     warp = RBFInterpolator(mean[basis.landmarks[PLACED]], goal, kernel="linear", degree=1, smoothing=SMOOTHING)
     skin = _nearest(warp(mean), basis.triangles, target, open_model.cells.T)
     places = dict(zip(IBUG_LANDMARKS, mean[basis.landmarks].tolist()))
-    places |= {name: places[IBUG_LANDMARKS[number - 1]] for name, number in BASEL_NAMES.items()}
+    places |= {basel: places[name] for name, basel in NAMED_POINTS["basel"].dropna().items()}
     return FaceModelFile(
         LinearModel(mean.ravel(), *_components(identities, SHAPE_COMPONENTS), np.zeros(1)),
         open_model.color.take(skin),
@@ -105,21 +106,6 @@ def dress_mesh_basis(basis, open_model):
         mean.T,
         json.dumps([{"id": name, "coordinates": place} for name, place in places.items()]),
     )
-
-
-def _read_obj(path, polygons=False):
-    """Vertices (N, 3) and triangles (T, 3) of an OBJ file."""
-    try:
-        vertices, triangles, _ = read_obj(path, with_colours=False)
-        if not len(vertices):
-            raise ValueError("no vertices")
-        if not np.isfinite(vertices).all():
-            raise ValueError("vertices that are not finite numbers")
-        if polygons and (not triangles.size or triangles.max() >= len(vertices)):
-            raise ValueError("no polygons, or some of vertices that it lacks")
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be used: {error}. Export it as OBJ, or copy it, again.") from None
-    return vertices, triangles
 
 
 def _read_landmarks(path, known):

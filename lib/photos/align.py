@@ -67,7 +67,7 @@ def _find_faces(paths, all_faces):
         for number, each in enumerate((face, *face.others) if all_faces else (face,), 1):
             values = [*(each.box * np.tile(scale, 2)), *(each.points * scale).ravel(), each.probability]
             measures = dict(zip(MEASURE_COLUMNS, map(float, values), strict=True))
-            records.append({"reason": "", "faces": face.count, "number": number, **measures})
+            records.append({"reason": "", "faces": 1 + len(face.others), "number": number, **measures})
             faces.append((picture.pixels, each.points))
     return records, faces
 
@@ -97,14 +97,12 @@ def warp_to_crop(image, points, crop):
     image, left, top = _surroundings(image, a, b, shift_x, shift_y, crop.size, margin=3 * shrink + 2)
     shift_x, shift_y = shift_x - left, shift_y - top
     picture = to_tensor(np.ascontiguousarray(image))[None]
+    height, width = picture.shape[2:]
     if shrink > 1.5:
-        height, width = picture.shape[2:]
         smaller = (max(1, round(height * 1.25 / shrink)), max(1, round(width * 1.25 / shrink)))
         picture = F.interpolate(picture, smaller, mode="bilinear", antialias=True, align_corners=False)
-        # one scale an axis, since rounding to whole pixels makes the two differ slightly
-        scale = torch.tensor([smaller[1] / width, smaller[0] / height])
-    else:
-        scale = torch.ones(2)
+    # one scale an axis, since rounding to whole pixels makes the two differ slightly
+    scale = torch.tensor([picture.shape[3] / width, picture.shape[2] / height])
     matrix = torch.stack([torch.stack([a, -b, shift_x]), torch.stack([b, a, shift_y])]) * scale[:, None]
     centres = torch.arange(crop.size, dtype=torch.float32) + 0.5
     y, x = torch.meshgrid(centres, centres, indexing="ij")

@@ -40,11 +40,6 @@ class Face:
     probability: float  # the detector's score
     others: tuple = ()
 
-    @property
-    def count(self):
-        """How many faces the picture shows."""
-        return 1 + len(self.others)
-
 
 class FaceDetector:
     """MTCNN over batches of pictures, on the CPU."""
@@ -73,6 +68,7 @@ class FaceDetector:
                 faces[number] = face or self._search(*again)[0]
         return faces
 
+    @torch.inference_mode()
     def _search(self, pictures, longest_side, smallest):
         """Search pictures (B, H, W, 3) of one size, shrunk to `longest_side` at most, for faces of so many pixels."""
         height, width = pictures.shape[1:3]
@@ -82,21 +78,12 @@ class FaceDetector:
             size = (round(height * shrink), round(width * shrink))
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         scale = np.array([width / images.shape[3], height / images.shape[2]])
-        found = self.search(images, smallest)
+        candidates = zip(images, self._propose(images, smallest), strict=True)
+        found = [self._refine(image[None], boxes) for image, boxes in candidates]
         return [_rank(*map(np.float64, each), scale, (width, height)) if len(each[0]) else None for each in found]
 
-    @torch.inference_mode()
-    def search(self, images, smallest):
-        """Find all faces of `smallest` pixels or more in images (B, 3, H, W), 0 to 255.
-
-        Returns a tuple for each image: boxes (F, 4), left, top, right, bottom; scores (F,); landmarks (F, 5, 2),
-        eyes, nose and corners of the mouth, from the subject's right to the left.
-        """
-        candidates = self._propose(images, smallest)
-        return [self._refine(image[None], boxes) for image, boxes in zip(images, candidates, strict=True)]
-
     def _propose(self, images, smallest):
-        """Candidates of each image by P-Net: square boxes (C, 4)."""
+        """Candidates of each image (B, 3, H, W), 0 to 255, by P-Net: square boxes (C, 4)."""
         height, width = images.shape[2:]
         scale, found = CELL / smallest, [[] for _ in images]
         while min(height, width) * scale >= CELL:
@@ -116,7 +103,11 @@ class FaceDetector:
             yield _square(_regress(boxes, offsets, 0)[kept])
 
     def _refine(self, image, boxes):
-        """Boxes, scores and landmarks of one image by R-Net and O-Net."""
+        """Faces of one image by R-Net and O-Net: boxes (F, 4), scores (F,) and landmarks (F, 5, 2).
+
+        Boxes are left, top, right, bottom; landmarks are eyes, nose and corners of the mouth, the subject's right ones
+        first.
+        """
         boxes, scores, offsets = self._classify("rnet", image, boxes)
         kept = _non_maximum_suppression(boxes, scores, SAME_FACE)
         boxes = _square(_regress(boxes, offsets)[kept])

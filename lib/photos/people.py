@@ -18,7 +18,7 @@ from lib.core.files import write_hdf5
 from lib.face_model.mesh_reading import read_mesh
 from lib.photos.files import PEOPLE_FILES, person_of
 
-AGE_BANDS = ((0, "under 30"), (30, "30 to 44"), (45, "45 to 59"), (60, "60 and over"))
+AGE_BANDS = {"under 30": 0, "30 to 44": 30, "45 to 59": 45, "60 and over": 60}  # the years that each begins with
 ATTRIBUTES = ("age", "gender", "ethnicity")
 SAME_AS = {"ancestry": "ethnicity"}  # the simulated people have an ancestry
 
@@ -49,20 +49,14 @@ def groups_of(people, persons, smallest):
     """
     result = {}
     for attribute in ATTRIBUTES:
-        label = np.array([people.get(person, {}).get(attribute, "") for person in persons], dtype=object)
+        labels = pd.Series([people.get(person, {}).get(attribute) for person in persons])
         if attribute == "age":
-            label = np.array([age if age == "" else age_band(age) for age in label], dtype=object)
-        names = [name for _, name in AGE_BANDS] if attribute == "age" else sorted(set(label) - {""})
-        groups = {name: label == name for name in names}
+            labels = pd.cut(labels.astype(float), [*AGE_BANDS.values(), np.inf], right=False, labels=[*AGE_BANDS])
+        groups = {name: (labels == name).to_numpy() for name in labels.astype("category").cat.categories}
         groups = {name: which for name, which in groups.items() if len(set(persons[which])) >= smallest}
         if len(groups) > 1:
             result[attribute] = groups
     return result
-
-
-def age_band(age):
-    """Return the band of an age in years."""
-    return [name for start, name in AGE_BANDS if age >= start][-1]
 
 
 def _read_csv(path):
@@ -119,26 +113,19 @@ class GroundTruth:
 
 def save_truth(path, persons, vertices, triangles):
     """Write true faces of one topology: P names, vertices (P, N, 3) in mm in the model's frame, triangles (T, 3)."""
-
-    def fill(file):
-        file["vertices"] = np.asarray(vertices, np.float32)
-        file["triangles"] = np.asarray(triangles, np.int32)
-        file["persons"] = list(persons)
-
-    write_hdf5(path, fill)
+    content = dict(vertices=np.asarray(vertices, np.float32), triangles=np.asarray(triangles, np.int32))
+    content["persons"] = list(persons)
+    write_hdf5(path, lambda file: file.update(content))
 
 
 def save_scans(path, scans):
     """Write scans, mesh files in mm by person, +y up, +z out of the face, as true faces; StudyError: one is no mesh."""
-
-    def fill(file):
-        file["persons"] = list(scans)
-        for number, scan in enumerate(scans.values()):
-            mesh = read_mesh(scan)
-            file[f"faces/{number}/vertices"] = mesh.vertices.astype(np.float32)
-            file[f"faces/{number}/triangles"] = mesh.triangles.astype(np.int32)
-
-    write_hdf5(path, fill)
+    content = {"persons": list(scans)}
+    for number, scan in enumerate(scans.values()):
+        mesh = read_mesh(scan)
+        content[f"faces/{number}/vertices"] = mesh.vertices.astype(np.float32)
+        content[f"faces/{number}/triangles"] = mesh.triangles.astype(np.int32)
+    write_hdf5(path, lambda file: file.update(content))
 
 
 def load_truth(path, people):

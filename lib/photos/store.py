@@ -69,17 +69,15 @@ def load_feature_store(folder):
     if not (folder / INDEX_FILE).is_file():
         raise StudyError(f"{folder} is not a feature store ({INDEX_FILE} is missing): run the photos stage.")
     index = pd.read_parquet(folder / INDEX_FILE)
-    prefixes = CROPS, FEATURES_PREFIX, DESCRIPTORS_PREFIX
-    files = [path for path in folder.glob("*.npy") if path.stem.startswith(prefixes)]
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in files}
-    features, descriptors = (
-        {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-        for prefix in (FEATURES_PREFIX, DESCRIPTORS_PREFIX)
-    )
-    same_rows = {len(values) for values in arrays.values()} == {(index["row"] != SKIPPED_ROW).sum()}
-    if not (same_rows and CROPS in arrays and features and features.keys() == descriptors.keys()):
+    kinds = [
+        {path.stem.removeprefix(prefix): np.load(path, mmap_mode="r") for path in folder.glob(f"{prefix}*.npy")}
+        for prefix in (CROPS, FEATURES_PREFIX, DESCRIPTORS_PREFIX)
+    ]
+    crops, features, descriptors = kinds
+    same_rows = {len(array) for kind in kinds for array in kind.values()} == {(index["row"] != SKIPPED_ROW).sum()}
+    if not (same_rows and "" in crops and features and features.keys() == descriptors.keys()):
         raise StudyError(f"{folder} is an incomplete feature store: run the photos stage again.")
-    return FeatureStore(index, features, descriptors, arrays[CROPS])
+    return FeatureStore(index, features, descriptors, crops[""])
 
 
 @dataclass(frozen=True)

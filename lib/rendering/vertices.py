@@ -1,4 +1,4 @@
-"""From decoded faces to the rasteriser's input: clip coordinates per view, surface attributes per face."""
+"""From decoded faces to the rasteriser's input: clip coordinates per view, surface attributes per face; mirroring."""
 
 import numpy as np
 import torch
@@ -44,3 +44,10 @@ def unit_normals(vertices, triangles):
     """Do the same as `vertex_normals` for one mesh (N, 3) in NumPy and float64, to build and measure meshes."""
     vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles)
     return vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(triangles))[0].numpy()
+
+
+def mirror_vertices(points):
+    """For each vertex (N, 3) of a symmetric face the one nearest to its mirror image: (N,)."""
+    from scipy.spatial import cKDTree  # takes a quarter of a second
+
+    return cKDTree(points).query(points * [-1, 1, 1])[1]

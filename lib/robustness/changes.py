@@ -18,7 +18,7 @@ from skimage.transform import resize
 from sklearn.cluster import KMeans
 
 from lib.open_model.generator import FaceGenerator
-from lib.photos.simulated.camera import FACE_POINTS, alignment_vertices_of, draw_mesh, simulated_person
+from lib.photos.simulated.camera import FACE_POINTS, draw_mesh, simulated_person
 from lib.photos.simulated.looks import dress
 from lib.rendering.crop import Crop
 from lib.rendering.scenes import frontal_scene
@@ -126,8 +126,8 @@ class SimulatedSubject:
         if kind == LIGHT.name:
             scene = _turn_lamps(scene, strength)
         crop = Crop(self.size, tuple(map(tuple, (self.points / self.size).tolist())))
-        points = alignment_vertices_of(self.generator)
-        image = draw_mesh(whole.vertices, whole.albedo, whole.triangles, points, scene, crop)
+        mesh = whole.vertices, whole.albedo, whole.triangles, self.generator.alignment_vertices
+        image = draw_mesh(*mesh, scene, crop)
         if kind in (OCCLUSION.name, BLUR.name, RESOLUTION.name):
             image = change_pixels(image, self.points, kind, strength)
         return image.astype(np.float32)

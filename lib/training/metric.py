@@ -23,7 +23,7 @@ def front_metric(face_model, crop):
     normals = torch.nn.functional.normalize(torch.linalg.cross(second - first, third - first), dim=1)
     middle = (first + second + third) / 3
     arms = middle - middle.mean(0)
-    moved = torch.stack([mode[corners].double().mean(1) for mode in face_model.shape_modes])
+    moved = torch.stack([mode[corners].double().mean(1) for mode in face_model.modes("shape")])
     along = (moved * normals).sum(2).T
     motions = [torch.linalg.cross(arms, normals), normals, (arms * normals).sum(1, keepdim=True)]
     free, _ = torch.linalg.qr(torch.cat(motions, 1))
@@ -35,7 +35,7 @@ def front_metric(face_model, crop):
 def front_colour(face_model, crop):
     """Mean colour of a face's front (`front_metric`) per unit of texture coefficients: Tensor (3, K), sRGB."""
     corners = _front(face_model, crop)[1].flatten()
-    return torch.stack([mode[corners].mean(0) for mode in face_model.texture_modes], 1)
+    return torch.stack([mode[corners].mean(0) for mode in face_model.modes("texture")], 1)
 
 
 @torch.no_grad()

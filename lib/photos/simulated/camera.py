@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 
 from lib.core.pictures import to_uint8
 from lib.core.progress import progress
-from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.photos.files import read_folder
 from lib.photos.simulated.looks import dress, sample_looks
 from lib.rendering.crop import Crop
@@ -76,15 +75,15 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
 
 def _draw_person(generator, folder, photographs, size, seed, number):
     """Photograph one person into their folder, and return their name and group."""
-    name = person_name(number)
+    name = f"person-{number:04d}"
     person, looks, rng = simulated_person(generator, seed, number)
-    points = alignment_vertices_of(generator)
     for index in range(photographs):
         turn = index if photographs > 1 else number  # a photograph each: people take the conditions in turn
         condition = CONDITIONS[turn % len(CONDITIONS)]
         vertices = person.vertices + condition.expression * generator.expression(rng)
         whole = dress(generator, person, looks, vertices, condition.sunglasses, rng)
-        picture = photograph_mesh(whole.vertices, whole.albedo, whole.triangles, points, condition, size, rng)
+        mesh = whole.vertices, whole.albedo, whole.triangles, generator.alignment_vertices
+        picture = photograph_mesh(*mesh, condition, size, rng)
         save_photograph(picture, folder / name / f"{index}-{condition.name}.jpg", condition, rng)
     return name, person.group
 
@@ -109,16 +108,6 @@ def simulated_person(generator, seed, number):
     rng = np.random.default_rng([seed, number])
     person = generator.person(rng)
     return person, sample_looks(generator, person, rng), rng
-
-
-def person_name(number):
-    """Return the folder name of a simulated person."""
-    return f"person-{number:04d}"
-
-
-def alignment_vertices_of(generator):
-    """Return the vertices of `lib.rendering.crop.POINT_NAMES` in the generator's mesh."""
-    return [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
 
 
 def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, size, rng):

@@ -116,7 +116,7 @@ def hair(style, radii, colour, random):
     colours = np.concatenate([colours, np.tile(colours[-1:], (HAIR_ROWS, 1, 1))])
     outside = rolled_grid(np.concatenate([points, _curtain(points[-1], style, falls)]), colours)
     # what hangs behind the neck is seen from within
-    return join([outside, Mesh(outside.vertices, 0.6 * outside.albedo, outside.triangles[:, ::-1])])
+    return join([outside, Mesh(outside.vertices, outside.triangles[:, ::-1], 0.6 * outside.albedo)])
 
 
 def _hairline(style, azimuth, from_front, random):

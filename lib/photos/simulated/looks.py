@@ -44,7 +44,7 @@ def sample_looks(generator, person, random):
 
 def dress(generator, person, looks, vertices, sunglasses, random):
     """Put a face with its expression (`vertices`, mm) on a body for one photograph: a Mesh, its vertices first."""
-    parts = [Mesh(vertices, person.albedo, generator.triangles), looks.bare]
+    parts = [Mesh(vertices, generator.triangles, person.albedo), looks.bare]
     # a grey with a tint
     cloth, fabric = (np.clip(random.uniform(0.04, 0.75) + random.normal(0, 0.1, 3), 0.02, 0.85) for _ in range(2))
     neck_colour = None

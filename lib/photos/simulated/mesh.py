@@ -1,17 +1,11 @@
-"""Small meshes of the things that simulated people wear: rolled-up grids, tubes and lofts, joined to the face."""
+"""Small meshes of the things that simulated people wear: rolled-up grids, tubes and lofts, joined to the face.
 
-from dataclasses import dataclass
+Each is a `Mesh` with an albedo, in mm in the face model's frame.
+"""
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Mesh:
-    """A coloured mesh: vertices (N, 3), mm in the face model's frame, albedo (N, 3), sRGB, int64 triangles (T, 3)."""
-
-    vertices: np.ndarray
-    albedo: np.ndarray
-    triangles: np.ndarray
+from lib.face_model.mesh_reading import Mesh
 
 
 def join(meshes):
@@ -19,8 +13,8 @@ def join(meshes):
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
     return Mesh(
         np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32),
-        np.concatenate([mesh.albedo for mesh in meshes]).astype(np.float32),
         np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts)]),
+        np.concatenate([mesh.albedo for mesh in meshes]).astype(np.float32),
     )
 
 
@@ -31,7 +25,7 @@ def rolled_grid(points, albedo):
     a, b = number[:-1], np.roll(number, -1, axis=1)[:-1]
     c, d = number[1:], np.roll(number, -1, axis=1)[1:]
     triangles = np.concatenate([np.stack([a, c, d], -1).reshape(-1, 3), np.stack([a, d, b], -1).reshape(-1, 3)])
-    return Mesh(points.reshape(-1, 3), np.broadcast_to(albedo, points.shape).reshape(-1, 3).copy(), triangles)
+    return Mesh(points.reshape(-1, 3), triangles, np.broadcast_to(albedo, points.shape).reshape(-1, 3).copy())
 
 
 def tube(curve, radius, colour, sides=6):
@@ -46,7 +40,7 @@ def tube(curve, radius, colour, sides=6):
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)
     ring = np.cos(angle)[None, :, None] * across[:, None] + np.sin(angle)[None, :, None] * other[:, None]
     mesh = rolled_grid(curve[:, None] + radius * ring, colour)
-    return Mesh(mesh.vertices, mesh.albedo, mesh.triangles[:, ::-1].copy())
+    return Mesh(mesh.vertices, mesh.triangles[:, ::-1].copy(), mesh.albedo)
 
 
 def loft(heights, half_widths, half_depths, middles, colour):

@@ -13,35 +13,11 @@ from lib.core.errors import StudyError
 from lib.fitting.reconstructor import load_reconstructor
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
-from lib.viewer import face_viewer
+from lib.viewer import TEMPLATES, face_viewer
 
 LOOPBACK, PORT = "127.0.0.1", 8000
 LARGEST_UPLOAD = 50_000_000  # bytes
 PATIENCE = 30  # seconds that a connection may be silent
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A face from a photograph</title>
-<style>body { font: 16px sans-serif; margin: 2rem; } iframe { border: 0; width: 100%; height: 30rem; }
-label { display: block; padding: 2rem; border: 2px dashed gray; text-align: center; }</style>
-<h1>A face from a photograph</h1>
-<label>Drop a photograph here, or choose one: <input type="file"></label>
-<p role="status">It stays on this machine and is not kept. Not for identifying people: docs/model-card.md</p>
-<iframe title="The face" hidden></iframe>
-<script>
-const [input, status, frame] = ["input", "p", "iframe"].map(name => document.querySelector(name));
-async function show(file) {
-  if (!file) return;
-  status.textContent = "Working ...";
-  frame.hidden = true;
-  try {
-    const answer = await fetch("face", { method: "POST", body: file }), text = await answer.text();
-    status.textContent = answer.ok ? file.name : text;
-    if (answer.ok) { frame.srcdoc = text; frame.hidden = false; }
-  } catch (error) { status.textContent = "No answer: " + error.message; }
-}
-input.onchange = () => show(input.files[0]);
-document.ondragover = event => event.preventDefault();
-document.ondrop = event => { event.preventDefault(); show(event.dataTransfer.files[0]); };
-</script></html>"""
 
 
 def page_of_face(reconstructor, content):
@@ -68,7 +44,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         """Give the page."""
-        self._answer(*((200, PAGE, "text/html") if self.path == "/" else (404, "there is one page: /")))
+        page = TEMPLATES.get_template("demo.html").render()
+        self._answer(*((200, page, "text/html") if self.path == "/" else (404, "there is one page: /")))
 
     def do_POST(self):
         """Give the face of the photograph that was sent."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.core.files import SKIPPED_HEADING, check_writable, printable, refuse_to_replace
 from lib.core.progress import progress
 from lib.face_model.meshes import FORMATS
@@ -132,22 +132,18 @@ def _parse(arguments):
     return parser.parse_args(arguments)
 
 
+@command(OSError)
 def main(arguments=None):
     """Reconstruct what the command line names; return the exit code."""
     chosen = _parse(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
-    try:
-        photographs, others = find_photographs(chosen.photographs)
-        check_writable(chosen.out)
-        names = ["person"] if chosen.same_person else photographs
-        refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats, chosen.turntable), chosen.out / SKIPPED])
-        reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit, not chosen.model_texture)
-        work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
-        work = partial(work, turntable=chosen.turntable)
-        skipped = work(reconstructor, photographs, chosen.out, chosen.formats)
-    except (StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    photographs, others = find_photographs(chosen.photographs)
+    check_writable(chosen.out)
+    names = ["person"] if chosen.same_person else photographs
+    refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats, chosen.turntable), chosen.out / SKIPPED])
+    reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit, not chosen.model_texture)
+    work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
+    work = partial(work, turntable=chosen.turntable)
+    skipped = work(reconstructor, photographs, chosen.out, chosen.formats)
     made = len(photographs) - len(skipped)
     print(f"{made} of {len(photographs)} photographs gave a face; results in {printable(chosen.out)}")
     reasons = {photographs[name]: reason for name, reason in skipped.items()} | others

@@ -6,10 +6,11 @@ It listens on this machine alone. A photograph is deleted as soon as it is read;
 import argparse
 import sys
 import tempfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.fitting.reconstructor import load_reconstructor
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
@@ -81,23 +82,17 @@ class DemoServer(ThreadingHTTPServer):
         self.reconstructor, self.lock = reconstructor, Lock()
 
 
+@command(OSError)
 def main(arguments=None):
     """Serve the page until it is interrupted; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.fitting.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--regressor", metavar="FILE", help="a trained regressor (default: as lib.reconstruct)")
     chosen = parser.parse_args(arguments)
-    try:
-        server = DemoServer(load_reconstructor(chosen.regressor), chosen.port)
-    except (StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    server = DemoServer(load_reconstructor(chosen.regressor), chosen.port)
     print(f"open http://{LOOPBACK}:{server.server_port} (Ctrl+C ends it)", flush=True)
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 if __name__ == "__main__":

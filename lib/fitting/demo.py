@@ -29,7 +29,7 @@ def page_of_face(reconstructor, content):
         ((records, pictures),) = iterate_face_crops([photograph], reconstructor.framings, 1, 0)
     if records[0]["reason"]:
         raise StudyError(records[0]["reason"])
-    (face,) = reconstructor.faces(records, pictures)
+    face = reconstructor.face_of_person(records, pictures)
     fits, names = face.fits, ["neutral", "as photographed"]
     vertices = [face.vertices, *(fit.vertices for fit in fits)]
     beside = [pictures["portrait"][0], *(fit.overlay for fit in fits)]

@@ -84,22 +84,16 @@ class Reconstructor:
 
     @property
     def framings(self):
-        """How photographs must be cropped for `faces`: dict of str to Crop."""
+        """How photographs must be cropped for `face_of_person`: dict of str to Crop."""
         framings = self.reader.framings | (self.fitter.framings if self.fitter else {}) | dict(portrait=PORTRAIT)
         return framings | (dict(pixels=PIXELS) if self.photo_textured else {})
-
-    def faces(self, records, pictures):
-        """Reconstruct the `Face` on each of B photographs: a list.
-
-        `records` (dicts) are of photographs with a face, `pictures` their crops by name in the `framings`, uint8
-        (B, H, W, 3): both as of `lib.photos.align.iterate_face_crops`.
-        """
-        each = ({name: crops[number][None] for name, crops in pictures.items()} for number in range(len(records)))
-        return [self.face_of_person([record], own) for record, own in zip(records, each)]
 
     @torch.inference_mode()
     def face_of_person(self, records, pictures, step=1):
         """Reconstruct one `Face` from B photographs of one person, from the mean of their features (paper 4.2).
+
+        `records` (dicts) are of photographs with a face, `pictures` their crops by name in the `framings`, uint8
+        (B, H, W, 3): both as of `lib.photos.align.iterate_face_crops`.
 
         The landmarks of each photograph correct the regressor's shape; the face has the mean of these shapes. Every
         `step`-th photograph is fitted (`Face.fits`) and gives its pixels to the texture (`mean_texture`).

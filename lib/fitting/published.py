@@ -12,7 +12,7 @@ import torch
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.tensors import read_json, write_json
+from lib.core.tensors import read_json
 from lib.face_model.model import IBUG_LANDMARKS
 
 PUBLISHED = Path("models/photographs.safetensors")
@@ -33,16 +33,6 @@ def probe(face_model):
     moved, coloured, _ = face_model.modes_at(rows, COMPONENTS)
     numbers = dict(mean=mean, shape=moved, texture=coloured)
     return {name: values.double().numpy().round(4).tolist() for name, values in numbers.items()}
-
-
-def publish(regressor, face_model, networks, path, **facts):
-    """Write a regressor to `path`, ``.safetensors``, and beside it (`facts_file`) what it was trained with.
-
-    `networks` are `lib.core.params.NetworksParams`; `facts`, JSON-compatible, tell what else there is of the training.
-    """
-    regressor.save(path)
-    facts = dict(training=networks.training, second=networks.second, **facts, face_model=probe(face_model))
-    write_json(facts_file(path), facts)
 
 
 def is_meant_for(regressor, networks):

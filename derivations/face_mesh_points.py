@@ -18,13 +18,15 @@ import torch
 from lib.core.progress import progress
 from lib.face_model.model import FaceModel
 from lib.fitting.face_mesh import CROP, load_face_mesh
-from lib.fitting.pose import CORNERS, EDGES, OUTER_LIPS, POINTS_FILE, edge_vertices, meet
+from lib.fitting.pose import EDGES, OUTER_LIPS, POINTS_FILE, edge_vertices, meet
 from lib.rendering.camera import alignment_points, crop_projection, picture_points
 from lib.rendering.rasterize import rasterize
 from lib.rendering.renderer import SceneDistribution, frontal_scene, render_meshes, sample_scenes
 from lib.rendering.vertices import vertex_stage
 
 FACES, EDGE_FACES, BATCH, SEED = 600, 200, 10, 5
+CORNERS = (78, 308, 61, 291, 33, 133, 362, 263)
+"""Of mouth and eyes, among the `EDGES`: the landmark is the vertex."""
 EXPRESSION = 0.8
 """Of the model's deviations."""
 SEEN = 0.3

@@ -24,7 +24,8 @@ from derivations.survey import PRONASALE, SUBNASALE
 from lib.core.pictures import to_uint8
 from lib.core.progress import progress
 from lib.face_model.model import IBUG_LANDMARKS
-from lib.fitting.photograph import LANDMARK_CROP, LandmarkFinder
+from lib.fitting.face_mesh import load_face_mesh
+from lib.fitting.photograph import LANDMARK_CROP, find_landmarks
 from lib.fitting.reconstructor import PIXELS
 from lib.open_model.generator import FaceGenerator, generator_parts
 from lib.open_model.paint import paint_person
@@ -68,12 +69,13 @@ class Sight:
     """Finds the proportions that pictures show."""
 
     def __init__(self):
-        self.detector, self.finder = FaceDetector(), LandmarkFinder()
+        self.detector, self.network = FaceDetector(), load_face_mesh()
 
     def see(self, pixels):
         """`PROPORTIONS` (6,) of the face in a picture (H, W, 3), uint8."""
         (face,) = self.detector.detect([pixels])
-        return proportions(self.finder(cut_faces([(pixels, face.points)], LANDMARK_CROP))[:, list(FACE_MESH)])[0]
+        landmarks = find_landmarks(self.network, cut_faces([(pixels, face.points)], LANDMARK_CROP))
+        return proportions(landmarks[:, list(FACE_MESH)])[0]
 
 
 def read_traits(people):

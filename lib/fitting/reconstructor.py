@@ -14,7 +14,7 @@ from lib.core.pictures import to_pictures
 from lib.face_model.model import Coefficients, FaceModel
 from lib.face_model.photo_texture import mean_texture
 from lib.face_model.texture import Texture
-from lib.fitting.photograph import PhotographFit, PhotographFitter
+from lib.fitting.photograph import PhotographFit, PhotographFitter, find_landmarks
 from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for
 from lib.photos.align import POINT_COLUMNS
 from lib.recognition.reader import FeatureReader, load_reader
@@ -101,7 +101,7 @@ class Reconstructor:
         model, fitter, fits, texture = self.face_model, self.fitter, [], None
         coefficients = self.regressor(self.reader.of_crops(pictures).mean(0, keepdim=True))[0]
         if fitter:
-            points, landmarks = fitter.points, fitter.landmarks(pictures["landmarks"])
+            points, landmarks = fitter.points, find_landmarks(fitter.network, pictures["landmarks"])
             shape = np.mean([points.rest(each, coefficients.shape.double().numpy()) for each in landmarks], 0)
             # what the photographs were cropped by
             detected = [np.array([each[name] for name in POINT_COLUMNS]).reshape(-1, 2) for each in records[::step]]

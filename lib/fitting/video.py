@@ -15,7 +15,7 @@ from lib.core.files import MADE_HERE, check_writable, printable, refuse_to_repla
 from lib.core.progress import progress
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
-from lib.fitting.photograph import LANDMARK_CROP, PhotographFit, in_picture, similarity
+from lib.fitting.photograph import LANDMARK_CROP, PhotographFit, find_landmarks, in_picture, similarity
 from lib.fitting.reconstructor import load_reconstructor
 from lib.fitting.results import USE
 from lib.photos.align import POINT_COLUMNS, cut_faces
@@ -88,7 +88,7 @@ def _read(clip, reconstructor):
             landmarks.append(None)
             continue
         last, face = points, [(picture.pixels, points)]
-        found = fitter.landmarks(cut_faces(face, LANDMARK_CROP))[0]
+        found = find_landmarks(fitter.network, cut_faces(face, LANDMARK_CROP))[0]
         landmarks.append((found, similarity(LANDMARK_CROP, points)))
         if len(read) < MOST_READ and (not read or number % step == 0):
             crops = {name: cut_faces(face, crop) for name, crop in framings.items()}

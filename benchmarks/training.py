@@ -106,7 +106,7 @@ def run(repeats):
     regressor, inputs, monitor = small_study(params)
     exact = replace(params.stage2, photographs=PHOTOGRAPHS, views=VIEWS, precision="float32")
     rough = replace(exact, precision="bfloat16")
-    network, generator = inputs.network, torch.Generator().manual_seed(0)
+    network, generator = inputs.reader.network, torch.Generator().manual_seed(0)
     optimizer = make_optimizer(regressor, exact)
     size = (PHOTOGRAPHS * VIEWS, 3, network.image_size, network.image_size)
     images = torch.rand(size, device=best_device()).requires_grad_()

@@ -33,8 +33,8 @@ from lib.open_model.shape import ANCESTRIES, LARGEST_DEVIATION, STATISTICS, Trai
 from lib.photos.align import cut_faces
 from lib.photos.detect import FaceDetector
 from lib.photos.read import read_picture
-from lib.photos.simulated.camera import alignment_vertices_of, draw_mesh
-from lib.rendering.renderer import frontal_scene
+from lib.photos.simulated.camera import alignment_vertices_of
+from lib.rendering.renderer import draw_mesh, frontal_scene
 
 PROPORTIONS = ("upper lip", "lower lip", "mouth", "nose", "brow", "open eye")
 """Heights of the lips' red, of mouth, end of the nose and brows beside the corners of the eyes, and of open eyes, in
@@ -129,7 +129,7 @@ class ModelPeople:
         vertices = self.generator.operator @ self.parts.neutral_cages(amounts[None])[0].astype(np.float32)
         albedo = paint_person(self.generator.maps, traits, random)
         meshes = vertices, albedo, self.generator.triangles, alignment_vertices_of(self.generator)
-        return to_uint8(draw_mesh(*meshes, frontal_scene(1), PIXELS))
+        return to_uint8(draw_mesh(*meshes, frontal_scene(1), PIXELS)[0])
 
 
 def correct(effects, covariance, off, traits, slopes, surveyed):

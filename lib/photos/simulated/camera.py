@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 from torch.utils.data import DataLoader
@@ -24,7 +23,7 @@ from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.photos.files import read_folder
 from lib.photos.simulated.looks import dress, sample_looks
 from lib.rendering.crop import Crop
-from lib.rendering.renderer import SceneDistribution, render_meshes, sample_scenes
+from lib.rendering.renderer import SceneDistribution, draw_mesh, sample_scenes
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ CONDITIONS = (
     Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 5.0, 0.045, (40, 85), 0.06),
 )
 
-OVERSAMPLING = 2  # rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel
 BACKGROUND_COLOUR = 0.45
 DARKEST_CORNER = 0.35  # share of the light that a lens may lose in the corners
 SMEAR_STEPS = 8  # of a moving face
@@ -129,15 +127,7 @@ def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, 
     grey = scene.background.mean(1, keepdim=True)
     scene = replace(scene, background=grey + BACKGROUND_COLOUR * (scene.background - grey))
     crop = Crop(size, _framing(condition, rng))
-    return _camera(draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop), condition, rng)
-
-
-@torch.no_grad()
-def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
-    """Draw a mesh as a perfect camera sees it: (crop.size, crop.size, 3) float32, sRGB in [0, 1]."""
-    face = torch.as_tensor(vertices)[None], torch.as_tensor(albedo)[None], torch.as_tensor(triangles)
-    image = render_meshes(*face, alignment_vertices, scene, Crop(OVERSAMPLING * crop.size, crop.points))
-    return F.avg_pool2d(image, OVERSAMPLING)[0].permute(1, 2, 0).numpy()
+    return _camera(draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop)[0], condition, rng)
 
 
 def save_photograph(picture, path, condition, rng):

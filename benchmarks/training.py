@@ -73,7 +73,7 @@ def small_study(params):
     regressor = Regressor(network.feature_dimension, model.shape_dimension, model.texture_dimension)
     regressor.standardise(photographs.features)
     seen = torch.nn.functional.normalize(torch.randn(VALIDATION, judge.embedding_dimension), dim=1)
-    augmentation = Augmentation.from_degrees(**asdict(params.augmentation))
+    augmentation = Augmentation(**asdict(params.augmentation))
     watched = photographs.features[:VALIDATION].to(device)
     monitor = Monitor(watched, seen.to(device), torch.zeros(8, 1), network.crop, model, judge)
     inputs = Stage2Inputs(model, FeatureReader(network), photographs, synthetic, SceneDistribution(), augmentation)

@@ -10,7 +10,6 @@ the built open model of full resolution, in two minutes:
 """
 
 import argparse
-import math
 
 import numpy as np
 import torch
@@ -66,7 +65,7 @@ def main():
     parser.add_argument("face_model")
     model, network = FaceModel.load(parser.parse_args().face_model), load_face_mesh()
     generator = torch.Generator().manual_seed(SEED)
-    scenes = SceneDistribution(math.radians(40), math.radians(20), crop_shift=0.03, crop_scale=0.05, crop_roll=0.05)
+    scenes = SceneDistribution(40.0, 20.0, crop_shift=0.03, crop_scale=0.05, crop_roll=0.05)
     places, found, seen = [], [], torch.zeros(model.vertex_count)
     for _ in progress(range(FACES // BATCH), "faces", total=FACES // BATCH, unit="batch"):
         sizes = model.shape_dimension, model.texture_dimension, model.expression_dimension

@@ -116,7 +116,7 @@ def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
     again = make_synthetic_faces(model, FeatureReader(network), 60, 1, distribution, tmp_path / "elsewhere")
     assert torch.equal(again.features, more.features)
     assert torch.equal(again.coefficients.shape, more.coefficients.shape)
-    for scenes, looks in ((SceneDistribution(yaw=0.0), None), (distribution, Looks(expression=1.0))):
+    for scenes, looks in ((SceneDistribution(yaw_degrees=0.0), None), (distribution, Looks(expression=1.0))):
         other = make_synthetic_faces(model, FeatureReader(network), 40, 1, scenes, folder, looks=looks)
         assert not torch.equal(other.features, first.features)
         assert torch.equal(other.coefficients.shape, first.coefficients.shape)

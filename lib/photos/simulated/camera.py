@@ -31,9 +31,9 @@ class Condition:
     """How hard a photograph is: ranges of pose, expression and camera."""
 
     name: str
-    yaw: float  # radians, at most
-    pitch: float
-    roll: float
+    yaw_degrees: float  # at most
+    pitch_degrees: float
+    roll: float  # of the camera: radians, at most
     expression: float  # scale of the generator's expressions
     blur: float  # pixels, at most
     motion: float  # of the face during the exposure: pixels, at most
@@ -43,9 +43,9 @@ class Condition:
 
 
 CONDITIONS = (
-    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.5, 0.01, (80, 95), 0.0),
-    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 3.0, 0.03, (60, 90), 0.0),
-    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 5.0, 0.045, (40, 85), 0.06),
+    Condition("cooperative", 8.0, 5.0, 0.05, 0.3, 0.4, 0.5, 0.01, (80, 95), 0.0),
+    Condition("indoor", 22.0, 10.0, 0.12, 0.8, 0.9, 3.0, 0.03, (60, 90), 0.0),
+    Condition("outdoor", 35.0, 14.0, 0.2, 1.0, 1.3, 5.0, 0.045, (40, 85), 0.06),
 )
 
 BACKGROUND_COLOUR = 0.45
@@ -121,7 +121,8 @@ def alignment_vertices_of(generator):
 
 def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, size, rng):
     """Photograph any mesh of a face in one condition: light, pose, framing, lens, sensor."""
-    distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
+    angles = condition.yaw_degrees, condition.pitch_degrees
+    distribution = SceneDistribution(*angles, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
     # walls and gardens are less colourful than the backgrounds that train a network to ignore them
     grey = scene.background.mean(1, keepdim=True)

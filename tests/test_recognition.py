@@ -331,8 +331,10 @@ def fake_npm(monkeypatch, action):
 
 
 def test_faceres_offline_says_what_to_do(tmp_path, monkeypatch):
-    failed = subprocess.CompletedProcess([], 1, "", "npm error ENOTFOUND registry")
-    fake_npm(monkeypatch, lambda *arguments, **options: failed)
+    def fail(arguments, check, **options):
+        raise subprocess.CalledProcessError(1, arguments, "", "npm error ENOTFOUND registry")
+
+    fake_npm(monkeypatch, fail)
     with pytest.raises(StudyError, match="ENOTFOUND") as error:
         network_files.find_faceres_files(tmp_path)
     assert "faceres.bin" in str(error.value) and str(tmp_path) in str(error.value)

@@ -213,7 +213,7 @@ def check_stages(params, tiny):
         stage2 = replace(stage2, steps=1, photographs=2, synthetic_faces=4, distribution_batch=8, validation_people=2)
         params = replace(params, stage2=replace(params.stage2, validation_people=2))
     started, start, monitor = load_stage2(params, VARIANT)
-    model, network, device = start.face_model, start.network, best_device()
+    model, network, device = start.face_model, start.reader.network, best_device()
     scenes, changes = start.distribution, start.augmentation
     say("earlier run", watched=monitor.measure(started), of="stage 1")
     began, reader = time.perf_counter(), FeatureReader(network)

@@ -360,7 +360,7 @@ def main():
     options = parser.parse_args()
     model = FaceModel.load(FACE_MODEL)
     if options.memory:
-        augmentation = Augmentation.from_degrees(**asdict(load_params().augmentation))
+        augmentation = Augmentation(**asdict(load_params().augmentation))
         print(f"192 views of 160 pixels: {step_memory_mb(model, augmentation):.0f} MB")
         return
     results, renders = run(options.repeats, options.peer), run_renders(options.repeats, model)

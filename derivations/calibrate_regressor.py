@@ -19,6 +19,7 @@ from lib.core.errors import StudyError
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.progress import progress
 from lib.core.tensors import read_json, write_json
+from lib.fitting.photograph import find_landmarks
 from lib.fitting.published import PUBLISHED, facts_file
 from lib.fitting.reconstructor import load_reconstructor
 from lib.photos.align import iterate_face_crops
@@ -42,8 +43,8 @@ def read_shapes(reconstructor, photographs):
     with progress(description="photographs", total=len(photographs), unit="photo") as bar:
         for records, pictures in iterate_face_crops(photographs, reconstructor.framings, BATCH, workers=1):
             if any(not record["reason"] for record in records):
-                features, landmarks = reconstructor.reader.of_crops(pictures), fitter.landmarks(pictures["landmarks"])
-                shapes = reconstructor.regressor(features).shape.double().numpy()
+                shapes = reconstructor.regressor(reconstructor.reader.of_crops(pictures)).shape.double().numpy()
+                landmarks = find_landmarks(fitter.network, pictures["landmarks"])
                 read.extend(shapes)
                 corrected.extend(fitter.points.fit(*pair, VARIANCE).shape for pair in zip(landmarks, shapes))
             bar.update(len(records))

@@ -10,7 +10,6 @@ the built open model of full resolution, in two minutes:
 """
 
 import argparse
-import math
 
 import numpy as np
 import torch
@@ -18,13 +17,15 @@ import torch
 from lib.core.progress import progress
 from lib.face_model.model import FaceModel
 from lib.fitting.face_mesh import CROP, load_face_mesh
-from lib.fitting.pose import CORNERS, EDGES, OUTER_LIPS, POINTS_FILE, edge_vertices, meet
+from lib.fitting.pose import EDGES, OUTER_LIPS, POINTS_FILE, edge_vertices, meet
 from lib.rendering.camera import alignment_points, crop_projection, picture_points
 from lib.rendering.rasterize import rasterize
 from lib.rendering.renderer import SceneDistribution, frontal_scene, render_meshes, sample_scenes
 from lib.rendering.vertices import vertex_stage
 
 FACES, EDGE_FACES, BATCH, SEED = 600, 200, 10, 5
+CORNERS = (78, 308, 61, 291, 33, 133, 362, 263)
+"""Of mouth and eyes, among the `EDGES`: the landmark is the vertex."""
 EXPRESSION = 0.8
 """Of the model's deviations."""
 SEEN = 0.3
@@ -64,7 +65,7 @@ def main():
     parser.add_argument("face_model")
     model, network = FaceModel.load(parser.parse_args().face_model), load_face_mesh()
     generator = torch.Generator().manual_seed(SEED)
-    scenes = SceneDistribution(math.radians(40), math.radians(20), crop_shift=0.03, crop_scale=0.05, crop_roll=0.05)
+    scenes = SceneDistribution(40.0, 20.0, crop_shift=0.03, crop_scale=0.05, crop_roll=0.05)
     places, found, seen = [], [], torch.zeros(model.vertex_count)
     for _ in progress(range(FACES // BATCH), "faces", total=FACES // BATCH, unit="batch"):
         sizes = model.shape_dimension, model.texture_dimension, model.expression_dimension

@@ -24,7 +24,8 @@ from derivations.survey import PRONASALE, SUBNASALE
 from lib.core.pictures import to_uint8
 from lib.core.progress import progress
 from lib.face_model.model import IBUG_LANDMARKS
-from lib.fitting.photograph import LANDMARK_CROP, LandmarkFinder
+from lib.fitting.face_mesh import load_face_mesh
+from lib.fitting.photograph import LANDMARK_CROP, find_landmarks
 from lib.fitting.reconstructor import PIXELS
 from lib.open_model.generator import FaceGenerator, generator_parts
 from lib.open_model.paint import paint_person
@@ -32,8 +33,7 @@ from lib.open_model.shape import ANCESTRIES, LARGEST_DEVIATION, STATISTICS, Trai
 from lib.photos.align import cut_faces
 from lib.photos.detect import FaceDetector
 from lib.photos.read import read_picture
-from lib.photos.simulated.camera import draw_mesh
-from lib.rendering.renderer import frontal_scene
+from lib.rendering.renderer import draw_mesh, frontal_scene
 
 PROPORTIONS = ("upper lip", "lower lip", "mouth", "nose", "brow", "open eye")
 """Heights of the lips' red, of mouth, end of the nose and brows beside the corners of the eyes, and of open eyes, in
@@ -68,12 +68,13 @@ class Sight:
     """Finds the proportions that pictures show."""
 
     def __init__(self):
-        self.detector, self.finder = FaceDetector(), LandmarkFinder()
+        self.detector, self.network = FaceDetector(), load_face_mesh()
 
     def see(self, pixels):
         """`PROPORTIONS` (6,) of the face in a picture (H, W, 3), uint8."""
         (face,) = self.detector.detect([pixels])
-        return proportions(self.finder(cut_faces([(pixels, face.points)], LANDMARK_CROP))[:, list(FACE_MESH)])[0]
+        landmarks = find_landmarks(self.network, cut_faces([(pixels, face.points)], LANDMARK_CROP))
+        return proportions(landmarks[:, list(FACE_MESH)])[0]
 
 
 def read_traits(people):
@@ -127,7 +128,7 @@ class ModelPeople:
         vertices = self.generator.operator @ self.parts.neutral_cages(amounts[None])[0].astype(np.float32)
         albedo = paint_person(self.generator.maps, traits, random)
         meshes = vertices, albedo, self.generator.triangles, self.generator.alignment_vertices
-        return to_uint8(draw_mesh(*meshes, frontal_scene(1), PIXELS))
+        return to_uint8(draw_mesh(*meshes, frontal_scene(1), PIXELS)[0])
 
 
 def correct(effects, covariance, off, traits, slopes, surveyed):

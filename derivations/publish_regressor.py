@@ -11,11 +11,21 @@ from dataclasses import asdict
 
 from lib.core import paths
 from lib.core.params import PARAMS_FILE, load_params
-from lib.core.tensors import read_json
+from lib.core.tensors import read_json, write_json
 from lib.face_model.model import FaceModel
-from lib.fitting.published import PUBLISHED, publish
+from lib.fitting.published import PUBLISHED, facts_file, probe
 from lib.photos.store import TRAIN, load_feature_store
 from lib.training.regressor import Regressor
+
+
+def publish(regressor, face_model, networks, path, **facts):
+    """Write a regressor to `path`, ``.safetensors``, and beside it (`facts_file`) what it was trained with.
+
+    `networks` are `lib.core.params.NetworksParams`; `facts`, JSON-compatible, tell what else there is of the training.
+    """
+    regressor.save(path)
+    facts = dict(training=networks.training, second=networks.second, **facts, face_model=probe(face_model))
+    write_json(facts_file(path), facts)
 
 
 def main():

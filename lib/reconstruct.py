@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.core.files import SKIPPED_HEADING, check_writable, printable, refuse_to_replace
 from lib.core.progress import progress
 from lib.face_model.meshes import FORMATS
@@ -43,31 +43,28 @@ def reconstruct(reconstructor, photographs, folder, formats=FORMATS, all_faces=F
     NAME-face1, NAME-face2, ... in this order. `options` are those of `write_face`.
     """
     skipped = {}
-    for names, records, pictures in _crops(reconstructor, photographs, skipped, all_faces):
-        faces = reconstructor.faces(records, pictures)
-        for name, record, face, portrait in zip(names, records, faces, pictures["portrait"], strict=True):
-            source, target = [_told(photographs[name], record)], name
-            if all_faces and record["faces"] > 1:
-                target = f"{name}-face{record['number']}"
-                while target in photographs:
-                    target += "-"
-            try:
-                write_face(folder / target, face, [portrait], source, reconstructor, formats, **options)
-            except (OSError, StudyError) as error:
-                skipped[name] = f"its results cannot be written: {error}"
+    for name, record, pictures in _crops(reconstructor, photographs, skipped, all_faces):
+        face, portraits = reconstructor.face_of_person([record], pictures), list(pictures["portrait"])
+        source, target = [_told(photographs[name], record)], name
+        if all_faces and record["faces"] > 1:
+            target = f"{name}-face{record['number']}"
+            while target in photographs:
+                target += "-"
+        try:
+            write_face(folder / target, face, portraits, source, reconstructor, formats, **options)
+        except (OSError, StudyError) as error:
+            skipped[name] = f"its results cannot be written: {error}"
     return skipped
 
 
 def reconstruct_person(reconstructor, photographs, folder, formats=FORMATS, **options):
     """As `reconstruct`: one face, `person`, of photographs of one person, from the mean of their features (4.2)."""
-    used, crops, sources, skipped = [], [], [], {}
-    for names, records, pictures in _crops(reconstructor, photographs, skipped):
-        used += records
-        sources += [_told(photographs[name], record) for name, record in zip(names, records)]
-        crops.append(pictures)
-    if used:
-        pictures = {name: np.concatenate([each[name] for each in crops]) for name in reconstructor.framings}
-        face, portraits = reconstructor.face_of_person(used, pictures), list(pictures["portrait"])
+    skipped = {}
+    if found := [*_crops(reconstructor, photographs, skipped)]:
+        names, records, crops = zip(*found)
+        sources = [_told(photographs[name], record) for name, record in zip(names, records)]
+        pictures = {framing: np.concatenate([each[framing] for each in crops]) for framing in reconstructor.framings}
+        face, portraits = reconstructor.face_of_person(records, pictures), list(pictures["portrait"])
         write_face(folder / "person", face, portraits, sources, reconstructor, formats, **options)
     return skipped
 
@@ -79,7 +76,7 @@ def _told(path, record):
 
 
 def _crops(reconstructor, photographs, skipped, all_faces=False):
-    """Yield names, records and crops of faces, batch by batch; say at the end which photographs show several.
+    """Yield name, record and crops (of one) of each face; say at the end which photographs show several.
 
     Those without a face are put into `skipped`, with the reason.
     """
@@ -94,9 +91,8 @@ def _crops(reconstructor, photographs, skipped, all_faces=False):
             groups |= {name: record["faces"] for name, record in zip(here, records) if record["faces"] > 1}
             skipped |= {name: record["reason"] for name, record in zip(here, records) if record["reason"]}
             found = [pair for pair in zip(here, records) if not pair[1]["reason"]]
-            if found:
-                used, kept = zip(*found)
-                yield used, kept, pictures
+            for number, (name, record) in enumerate(found):
+                yield name, record, {framing: crops[number : number + 1] for framing, crops in pictures.items()}
             bar.update(sum(first))
     if groups and not all_faces:
         shown = ", ".join(f"{photographs[name].name} ({count} faces)" for name, count in [*groups.items()][:5])
@@ -132,22 +128,18 @@ def _parse(arguments):
     return parser.parse_args(arguments)
 
 
+@command(OSError)
 def main(arguments=None):
     """Reconstruct what the command line names; return the exit code."""
     chosen = _parse(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
-    try:
-        photographs, others = find_photographs(chosen.photographs)
-        check_writable(chosen.out)
-        names = ["person"] if chosen.same_person else photographs
-        refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats, chosen.turntable), chosen.out / SKIPPED])
-        reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit, not chosen.model_texture)
-        work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
-        work = partial(work, turntable=chosen.turntable)
-        skipped = work(reconstructor, photographs, chosen.out, chosen.formats)
-    except (StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    photographs, others = find_photographs(chosen.photographs)
+    check_writable(chosen.out)
+    names = ["person"] if chosen.same_person else photographs
+    refuse_to_replace([*files_of_faces(chosen.out, names, chosen.formats, chosen.turntable), chosen.out / SKIPPED])
+    reconstructor = load_reconstructor(chosen.regressor, not chosen.no_fit, not chosen.model_texture)
+    work = reconstruct_person if chosen.same_person else partial(reconstruct, all_faces=chosen.all_faces)
+    work = partial(work, turntable=chosen.turntable)
+    skipped = work(reconstructor, photographs, chosen.out, chosen.formats)
     made = len(photographs) - len(skipped)
     print(f"{made} of {len(photographs)} photographs gave a face; results in {printable(chosen.out)}")
     reasons = {photographs[name]: reason for name, reason in skipped.items()} | others

@@ -26,7 +26,7 @@ from traitlets.config import Config
 from zmq import IPC_PATH_MAX_LEN
 
 from lib.core import paths
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.core.files import printable, write_atomically
 from lib.core.params import PARAMS_FILE, load_params
 from lib.core.strict import read_yaml, unknown
@@ -221,6 +221,7 @@ def _overlay(old, new):
             old[name] = value
 
 
+@command()
 def main(arguments=None):
     """Run one stage, or write a preset into `params.yaml`; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.run", description=__doc__)
@@ -232,18 +233,12 @@ def main(arguments=None):
     )
     parser.add_argument("--variant", help="of a stage that has several")
     chosen = parser.parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
-    try:
-        if chosen.preset is not None:
-            apply_preset(chosen.preset)
-        elif chosen.photos is not None:
-            take_photographs(chosen.photos)
-        else:
-            print(f"executed: {run_notebook(chosen.stage, chosen.variant)}")
-    except StudyError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if chosen.preset is not None:
+        apply_preset(chosen.preset)
+    elif chosen.photos is not None:
+        take_photographs(chosen.photos)
+    else:
+        print(f"executed: {run_notebook(chosen.stage, chosen.variant)}")
 
 
 if __name__ == "__main__":

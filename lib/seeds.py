@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 from scipy import stats
 
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.core.params import PARAMS_FILE, STAGE1
 from lib.evaluation.tables import METRICS, ROWS, SUMMARY, to_markdown
 
@@ -92,21 +92,16 @@ def _interval(values):
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]{star}"
 
 
+@command()
 def main(arguments=None):
     """Print both tables as Markdown; return the exit code."""
     style = argparse.RawDescriptionHelpFormatter
     argparse.ArgumentParser("python -m lib.seeds", description=__doc__, formatter_class=style).parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # for terminals without ±
-    try:
-        runs = runs_of(read_experiments())
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    runs = runs_of(read_experiments())
     seeds = ", ".join("/".join(map(str, each)) for each in runs)
     print(f"{len(runs)} runs, seeds of stage 1/stage 2: {seeds}")
     print(f"\nMean ± standard deviation\n\n{to_markdown(spread_table(runs))}")
     print(f"\nDifference from {REFERENCE}, 95 % interval of its mean\n\n{to_markdown(difference_table(runs))}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def moved(inputs, device):
     """Stage 2's inputs (`Stage2Inputs`) as `load_stage2` leaves them."""
     reader = FeatureReader(SmallNetwork().to(device))
     model = on_best_device(inputs.face_model)
-    return replace(inputs, face_model=model, reader=reader, augmentation=Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
+    return replace(inputs, face_model=model, reader=reader, augmentation=Augmentation(0.03, 0.03, 3.0, 1.0, 0.02, 0.2))
 
 
 def test_synthetic_faces_are_those_of_the_cpu(tmp_path, world, cuda):  # noqa: F811
@@ -259,7 +259,7 @@ def test_memory_is_the_gpus_where_a_backend_draws_there(monkeypatch):
 
 
 def test_the_memory_of_a_steps_renders_is_counted_without_a_gpu(tmp_path):
-    model, changes = small_face_model(tmp_path), Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2)
+    model, changes = small_face_model(tmp_path), Augmentation(0.03, 0.03, 3.0, 1.0, 0.02, 0.2)
     some, more = (rasterize.step_memory_mb(model, changes, faces, 3, 40) for faces in (16, 32))
     # nine attributes and three colours of each pixel at the least; what only 16 pictures at a time need does not grow
     assert 4 * (9 + 3) < (more - some) * 2**20 / (48 * 40 * 40) < 4 * 50

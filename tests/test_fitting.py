@@ -15,6 +15,7 @@ from PIL import Image
 from skimage import data
 
 from derivations.calibrate_regressor import CALIBRATION, VARIANCE, recalibrate
+from derivations.publish_regressor import publish
 from lib import reconstruct
 from lib.core.errors import StudyError
 from lib.core.files import made_here
@@ -39,7 +40,7 @@ from lib.fitting.pose import (
     _project,
     _turning,
 )
-from lib.fitting.published import PUBLISHED, check_face_model, facts_file, is_meant_for, publish
+from lib.fitting.published import PUBLISHED, check_face_model, facts_file, is_meant_for
 from lib.open_model.build import build_open_face_model
 from lib.photos.align import POINT_COLUMNS, iterate_face_crops
 from lib.photos.files import Photograph

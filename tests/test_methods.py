@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from small_world import FEATURES, SHAPE, TEXTURE, SmallNetwork, small_face_model, small_protocol
@@ -114,19 +113,13 @@ def test_the_grid_has_a_place_for_every_face(world):
     assert (empty == methods.EMPTY_GREY).all() and (face == 1).all() and (one == 0).all()
 
 
-class Store:
-    """Photographs of people of the training set."""
-
-    def rows(self, split):
-        return np.array([2, 3, 5, 6, 8, 9])
-
-    def persons(self, rows):
-        return pd.Series(dict(zip(self.rows(""), "bbbaac"))).loc[rows].to_numpy()
-
-
 def test_photographs_of_the_first_people_are_chosen():
-    assert methods.photographs_of_people(Store(), "train", 2, 2).tolist() == [2, 3, 6, 8]
-    assert methods.photographs_of_people(Store(), "train", 9, 9).tolist() == [2, 3, 5, 6, 8, 9]
+    """As for the fits that are regressed."""
+    rows, persons = np.array([2, 3, 5, 6, 8, 9]), np.array([*"bbbaac"], object)
+    crops = Photographs(torch.zeros(6, 1), persons=persons, rows=rows)
+    for people, photographs, wanted in ((2, 2, [2, 5, 6, 8]), (9, 9, rows.tolist())):
+        chosen = np.isin(crops.persons, np.unique(crops.persons)[:people])
+        assert crops[np.flatnonzero(chosen)].at_most(photographs).rows.tolist() == wanted
 
 
 def test_the_decoder_learns_the_average_of_a_persons_fits(tmp_path):

@@ -159,7 +159,7 @@ def test_a_fit_finds_pose_and_light_again(fine_model, generator):
     truth.view[:, 0] = torch.tensor([-1.0, -0.5, 0.6, 1.1])  # yaw
     truth.view[:, 13:16] = torch.tensor([0.8, -0.6, 0.3])  # brightness of the lamps and of the light from everywhere
     crops = crops_of(fine_model, truth)
-    neutral = Explanation.neutral(fine_model, 4)
+    neutral = random_explanation(4, generator, 0.0)
     with torch.no_grad():
         before = pixel_energy(fine_model, neutral, crops.images(), crops.landmarks, CROP, FIT)["photometric"]
     found, after = fit(fine_model, crops, CROP, FIT)

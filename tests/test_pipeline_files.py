@@ -107,7 +107,7 @@ def test_a_stage_declares_exactly_the_sections_it_reads(stage):
         read |= {"face_model", "networks", "scenes", "augmentation", "stage1"}
     if "load_evaluation_setup(params" in code:
         read |= {"face_model", "networks", "scenes", "evaluate"}
-    if "params.sections()" in code:
+    if "asdict(params)" in code:
         read = sections
     declared = {param.split(".")[0] for param in body(stage)["params"]}
     assert declared == read

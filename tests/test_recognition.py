@@ -94,14 +94,11 @@ def test_a_centre_makes_a_new_network_with_the_same_weights(random_networks):
         network.with_centre(np.ones(127))
 
 
-def test_training_mode_changes_nothing(random_networks):
-    """Frozen means frozen: no batch statistics, no dropout, whatever a training loop asks for."""
-    network = random_networks["facenet"]
-    images = torch.rand(2, 3, 160, 160)
-    with torch.no_grad():
-        before = network(images).embedding
-        after = network.train()(images).embedding
-    assert not network.training and torch.equal(before, after)
+def test_networks_are_frozen(random_networks):
+    """No batch statistics, no dropout, no gradients of weights."""
+    for network in random_networks.values():
+        assert not any(module.training for module in network.modules())
+        assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_wrong_image_sizes_are_refused(random_networks):
@@ -129,7 +126,7 @@ def test_gradients_agree_with_finite_differences(dlib_folder):
 def test_missing_unknown_and_damaged_files_are_named(tmp_path):
     with pytest.raises(StudyError, match=r"dlib\.safetensors is missing"):
         load_network("dlib", tmp_path)
-    with pytest.raises(StudyError, match="'vgg'"):
+    with pytest.raises(StudyError, match="vgg"):
         load_network("vgg", tmp_path)
     (tmp_path / "dlib.safetensors").write_bytes(b"nonsense")
     with pytest.raises(StudyError, match="does not hold the dlib network"):
@@ -334,8 +331,10 @@ def fake_npm(monkeypatch, action):
 
 
 def test_faceres_offline_says_what_to_do(tmp_path, monkeypatch):
-    failed = subprocess.CompletedProcess([], 1, "", "npm error ENOTFOUND registry")
-    fake_npm(monkeypatch, lambda *arguments, **options: failed)
+    def fail(arguments, check, **options):
+        raise subprocess.CalledProcessError(1, arguments, "", "npm error ENOTFOUND registry")
+
+    fake_npm(monkeypatch, fail)
     with pytest.raises(StudyError, match="ENOTFOUND") as error:
         network_files.find_faceres_files(tmp_path)
     assert "faceres.bin" in str(error.value) and str(tmp_path) in str(error.value)

@@ -112,7 +112,8 @@ def test_photographs_of_one_person_average_their_features(tmp_path):
     regressor = "data/regressors/recommended.safetensors"
     loaded = Reconstructor.load(NETWORKS, regressor, "data/face_model/full.h5")
     photographs, _ = reconstruct.find_photographs(["photographs/eileen.png", "photographs/other"])
-    ((_, records, crops),) = reconstruct._crops(loaded, photographs, {}, 0)
+    _, records, crops = zip(*reconstruct._crops(loaded, photographs, {}))
+    crops = {framing: np.concatenate([each[framing] for each in crops]) for framing in loaded.framings}
     mean = loaded.regressor(loaded.reader.of_crops(crops).mean(0, keepdim=True))
     assert np.allclose(mean.shape[0].detach().numpy(), content["shape"], atol=1e-5)
     assert np.array_equal(loaded.face_of_person(records, crops).coefficients.shape, content["shape"])

@@ -331,11 +331,11 @@ def test_a_scene_can_be_kept_and_drawn_again(generator, tmp_path):
 
 
 def test_random_scenes_stay_in_their_ranges_and_repeat():
-    ranges = SceneDistribution(yaw=0.4, pitch=0.1, roll=0.0, distance=(500.0, 600.0))
+    ranges = SceneDistribution(20.0, 5.0, roll_degrees=0.0, distance_mm=(500.0, 600.0))
     first, second = (sample_scenes(500, torch.Generator().manual_seed(3), ranges) for _ in range(2))
     assert all(torch.equal(vars(first)[name], vars(second)[name]) for name in vars(first))
-    yaw, pitch, roll = first.angles.abs().amax(0).tolist()
-    assert 0.39 < yaw <= 0.4 and 0.09 < pitch <= 0.1 and roll == 0
+    yaw, pitch, roll = first.angles.rad2deg().abs().amax(0).tolist()
+    assert 19.5 < yaw <= 20 and 4.5 < pitch <= 5 and roll == 0
     assert first.distance.min() >= 500 and first.distance.max() <= 600
     assert first.light_positions.norm(dim=-1).min() > 1500 and first.light_positions.shape == (500, 2, 3)
     total = first.light_colours.sum(1) + first.ambient
@@ -348,7 +348,7 @@ def test_random_scenes_stay_in_their_ranges_and_repeat():
 def test_backgrounds_are_random_by_choice(generator):
     state = generator.get_state()
     random = sample_scenes(5, generator)
-    ranges = SceneDistribution.from_degrees(30.0, 15.0, [600.0, 1500.0], random_backgrounds=False)
+    ranges = SceneDistribution(30.0, 15.0, distance_mm=[600.0, 1500.0], random_backgrounds=False)
     plain = sample_scenes(5, generator.set_state(state), ranges)
     assert (plain.background == 0.5).all() and not (random.background == 0.5).all()
     assert torch.equal(plain.angles, random.angles) and torch.equal(plain.light_colours, random.light_colours)

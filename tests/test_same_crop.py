@@ -26,7 +26,7 @@ def render():
     """-> a function from a crop to renders (PEOPLE, 3, size, size) of the same people in the same scenes."""
     generator = FaceGenerator("light")
     people = [generator.person(np.random.default_rng([7, number])) for number in range(PEOPLE)]
-    scenes = sample_scenes(PEOPLE, torch.Generator().manual_seed(7), SceneDistribution(yaw=0.35, pitch=0.15))
+    scenes = sample_scenes(PEOPLE, torch.Generator().manual_seed(7), SceneDistribution(20.0, 8.6))
     vertices, albedo = (torch.tensor(np.stack(values)) for values in zip(*((p.vertices, p.albedo) for p in people)))
     points = [[generator.landmarks[name] for name in names] for names in ALIGNMENT_LANDMARKS]
     triangles = torch.as_tensor(generator.triangles)

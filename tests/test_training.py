@@ -106,7 +106,8 @@ def test_regressor_round_trip(tmp_path, regressor):
 
 def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
     monkeypatch.setattr("lib.training.stage1.FACES_PER_SHARD", 20)
-    folder, model, network, distribution = tmp_path / "pairs", world.face_model, world.network, world.distribution
+    model, network, distribution = world.face_model, world.reader.network, world.distribution
+    folder = tmp_path / "pairs"
     first = make_synthetic_faces(model, FeatureReader(network), 40, 1, distribution, folder)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     more = make_synthetic_faces(model, FeatureReader(network), 60, 1, distribution, folder)
@@ -115,7 +116,7 @@ def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
     again = make_synthetic_faces(model, FeatureReader(network), 60, 1, distribution, tmp_path / "elsewhere")
     assert torch.equal(again.features, more.features)
     assert torch.equal(again.coefficients.shape, more.coefficients.shape)
-    for scenes, looks in ((SceneDistribution(yaw=0.0), None), (distribution, Looks(expression=1.0))):
+    for scenes, looks in ((SceneDistribution(yaw_degrees=0.0), None), (distribution, Looks(expression=1.0))):
         other = make_synthetic_faces(model, FeatureReader(network), 40, 1, scenes, folder, looks=looks)
         assert not torch.equal(other.features, first.features)
         assert torch.equal(other.coefficients.shape, first.coefficients.shape)
@@ -124,10 +125,10 @@ def test_synthetic_faces_are_made_once_and_grow(tmp_path, world, monkeypatch):
 @pytest.mark.parametrize(("faces", "second_faces"), [(80, 64), (64, 80), (64, 64)])
 def test_faces_of_stage_1_that_two_networks_read_are_rendered_once(tmp_path, world, faces, second_faces):
     params = replace(STAGE1, faces=faces, second_faces=second_faces)
-    given = world.face_model, world.network, SmallNetwork(), params, world.distribution, Augmentation(), tmp_path
+    given = world.face_model, world.reader.network, SmallNetwork(), params, world.distribution, Augmentation(), tmp_path
     alone, both = make_faces_of_stage1(*given)
     assert (len(alone), len(both)) == (faces, second_faces)
-    shared, size = min(faces, second_faces), world.network.feature_dimension
+    shared, size = min(faces, second_faces), world.reader.network.feature_dimension
     assert alone.features.shape[1] == size < both.features.shape[1]
     assert torch.equal(alone.features[:shared], both.features[:shared, :size])
     assert torch.equal(alone.coefficients.cat()[:shared], both.coefficients.cat()[:shared])
@@ -171,9 +172,9 @@ def test_each_way_of_the_loopback_gradient_alone_reaches_the_decoder(world, regr
     faces, still = regressor(world.photographs.features[:2]), copy_of(regressor).requires_grad_(False)
     fixed = Coefficients(faces.shape.detach(), faces.texture.detach())
     scene = sample_scenes(6, torch.Generator().manual_seed(2), world.distribution)
-    images = render(world.face_model, faces if path == "image" else fixed, scene, world.network.crop)
+    images = render(world.face_model, faces if path == "image" else fixed, scene, world.reader.network.crop)
     reader = regressor if path == "reader" else still
-    reread = reader(world.network(images).features)
+    reread = reader(world.reader.network(images).features)
     loopback_loss(reread, faces if path == "target" else fixed, 0.4, 0.002).backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in regressor.parameters())
 
@@ -211,7 +212,7 @@ def test_the_single_view_limits_the_identity_loss_alone(world, regressor):
     terms = stage2_losses(regressor, world, batch, params, STAGE1)
     rendered = batch.photographs[batch.rendered]
     faces = regressor(rendered.features)
-    seen = world.network(render(world.face_model, faces, batch.scene, world.network.crop))
+    seen = world.reader.network(render(world.face_model, faces, batch.scene, world.reader.network.crop))
     reread = regressor(seen.features[:-count])
     loop = loopback_loss(reread, faces, STAGE1.shape_weight, STAGE1.texture_weight)
     assert torch.allclose(terms["identity"], identity_loss(seen.embedding[-count:], rendered.embeddings), atol=1e-5)
@@ -232,7 +233,7 @@ def test_the_recommended_terms_reach_a_regressor_that_reads_more(world, generato
     """Mirrored photographs, a second network and colours, the metric and the bound, in one step."""
     other = SmallNetwork()
     other.name = "other"
-    reader = FeatureReader(world.network, other)
+    reader = FeatureReader(world.reader.network, other)
     features, mirrored = torch.randn(2, 20, reader.feature_dimension, generator=generator)
     skin = torch.rand(20, 3, generator=generator)
     seconds = torch.nn.functional.normalize(torch.randn(20, other.embedding_dimension, generator=generator), dim=1)
@@ -240,9 +241,9 @@ def test_the_recommended_terms_reach_a_regressor_that_reads_more(world, generato
     more = dict(mirrored=mirrored, skin=skin, second_embeddings=seconds, shape=shape)
     photographs = replace(world.photographs, features=features, **more)
     synthetic = replace(world.synthetic, features=torch.randn(120, reader.feature_dimension, generator=generator))
-    metric = front_metric(world.face_model, world.network.crop)
+    metric = front_metric(world.face_model, world.reader.network.crop)
     inputs = replace(world, reader=reader, photographs=photographs, synthetic=synthetic, metric=metric)
-    inputs = replace(inputs, colour=front_colour(world.face_model, world.network.crop))
+    inputs = replace(inputs, colour=front_colour(world.face_model, world.reader.network.crop))
     weights = dict(metric_weight=2.0, skin_weight=3.0, second_identity_weight=4.0, anchor_weight=5.0)
     params = replace(STAGE2, features="all", eigenvalue_bound=0.01, **weights)
     batch = draw_batch(inputs, params, torch.Generator().manual_seed(3))
@@ -278,11 +279,11 @@ def few_steps():
 def test_a_regressor_may_read_the_embedding_and_be_deeper(tmp_path, world, few_steps):
     torch.manual_seed(0)
     regressor = Regressor(FEATURES, SHAPE, TEXTURE, hidden_layers=3, embedding_dimension=EMBEDDING)
-    regressor.head.load_state_dict(world.network.last.state_dict())
+    regressor.head.load_state_dict(world.reader.network.last.state_dict())
     regressor.standardise(world.synthetic.features)
     assert [layer.out_features for layer in regressor.layers[::2]] == [1024, 1024, 1024, SHAPE + TEXTURE]
     with torch.no_grad():
-        read = torch.nn.functional.normalize(world.network.last(world.synthetic.features))
+        read = torch.nn.functional.normalize(world.reader.network.last(world.synthetic.features))
     assert torch.allclose(regressor.feature_mean, read.mean(0)) and regressor.feature_dimension == FEATURES
     before = {name: values.clone() for name, values in regressor.state_dict().items()}
     train_stage2(regressor, world, few_steps, STAGE1, tmp_path / "run")
@@ -456,7 +457,7 @@ def test_a_checkpoint_of_other_scenes_is_refused_and_one_of_the_same_is_not(tmp_
 
 def test_augmentation_reaches_synthetic_faces_and_the_renders_of_photographs(tmp_path, world, regressor):
     augmentation = Augmentation(blur=3.0, contrast=0.5)
-    model, network, distribution = world.face_model, world.network, world.distribution
+    model, network, distribution = world.face_model, world.reader.network, world.distribution
     rough = make_synthetic_faces(model, FeatureReader(network), 10, 1, distribution, tmp_path, augmentation)
     clean = make_synthetic_faces(model, FeatureReader(network), 10, 1, distribution, tmp_path / "clean")
     assert torch.equal(rough.coefficients.shape, clean.coefficients.shape)

@@ -45,7 +45,7 @@ def small_study(folder):
 
 def first_step(regressor, inputs):
     """Loss and gradients of the first step, over all processes."""
-    inputs = replace(inputs, augmentation=Augmentation(0.03, 0.03, 0.05, 1.0, 0.02, 0.2))
+    inputs = replace(inputs, augmentation=Augmentation(0.03, 0.03, 3.0, 1.0, 0.02, 0.2))
     batch = draw_batch(inputs, STAGE2, torch.Generator().manual_seed(7))
     terms = stage2_losses(regressor, inputs, batch, STAGE2, STAGE1)
     terms["total"].backward()

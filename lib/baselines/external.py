@@ -127,20 +127,18 @@ def _read_pictures(results, judges, picture_crop):
     """Renders go the way of photographs: detected, cropped, embedded."""
     files = [Photograph(str(path.parent), path.name, path.stem) for path in results.values()]
     crops = dict(picture=picture_crop) | {name: judge.crop for name, judge in judges.items()}
-    numbers, embeddings, pictures = [], {name: [] for name in judges}, []
-    waiting = iter(results)
+    found, waiting = [], iter(results)
     with progress(description="pictures", total=len(files), unit="picture") as bar:
         for records, cut in iterate_face_crops(files, crops, DETECTION_BATCH, workers=0):
-            numbers += [number for record, number in zip(records, waiting) if not record["reason"]]
-            if len(cut["picture"]):
-                for name, judge in judges.items():
-                    embeddings[name].append(judge(to_tensor(cut[name])).embedding.cpu().numpy())
-                pictures.append(cut["picture"])
+            numbers = [number for record, number in zip(records, waiting) if not record["reason"]]
+            if numbers:
+                embedded = {name: judge(to_tensor(cut[name])).embedding.cpu().numpy() for name, judge in judges.items()}
+                found.append(dict(numbers=numbers, pictures=cut["picture"]) | embedded)
             bar.update(len(records))
-    if not numbers:
+    if not found:
         raise StudyError(f"no face was found in any of the {len(files)} pictures, such as {files[0].path}")
-    judged = {name: np.concatenate(parts) for name, parts in embeddings.items()}
-    return np.array(numbers), Reconstructed(judged.pop(""), np.concatenate(pictures), {}, judged=judged)
+    judged = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+    return judged.pop("numbers"), Reconstructed(judged.pop(""), judged.pop("pictures"), {}, judged=judged)
 
 
 def _errors(faces, photographed, truth):

@@ -133,14 +133,6 @@ def evaluation_file(name):
     return found[0]
 
 
-def photographs_of_people(store, split, people, photographs_per_person):
-    """Choose at most this many photographs of each of the first people of a split: rows of the store, ascending."""
-    rows = store.rows(split)
-    persons = pd.Series(store.persons(rows), index=rows)
-    persons = persons[persons.isin(sorted(persons.unique())[:people])]
-    return np.sort(persons.groupby(persons).head(photographs_per_person).index.to_numpy())
-
-
 def regress_fits(regressor, crops, persons, fits, params, checkpoint):
     """Train stage 1's regressor, in place, to give each photograph the mean fit of its person (Tran et al. 2017)."""
     people, _, means = average_by_condition(fits.cat(), persons, np.full(len(persons), ""))

@@ -57,13 +57,6 @@ class Explanation(Batch):
         """Who it is: shape and texture alone."""
         return Coefficients(self.shape, self.texture)
 
-    @classmethod
-    def neutral(cls, face_model, count):
-        """Return `count` times the mean face, without expression, in the neutral studio."""
-        device = face_model.triangles.device
-        sizes = (face_model.shape_dimension, face_model.texture_dimension, face_model.expression_dimension)
-        return cls(*(torch.zeros(count, size, device=device) for size in (*sizes, VIEW_DIMENSION)))
-
 
 def scene_of(view):
     """Turn views (B, VIEW_DIMENSION) into pose, lights and an empty background (`NOTHING`): a differentiable Scene."""
@@ -144,7 +137,9 @@ def fit(face_model, crops, crop, params):
     """Fit one batch of photographs: as `fit_photographs`, keeping nothing."""
     face_model, crops = on_best_device(face_model), crops.to(best_device())
     count, images = len(crops), crops.images()
-    current = Explanation.neutral(face_model, count * len(STARTS))
+    # the mean face, without expression, in the neutral studio
+    sizes = (face_model.shape_dimension, face_model.texture_dimension, face_model.expression_dimension, VIEW_DIMENSION)
+    current = Explanation(*(images.new_zeros(count * len(STARTS), size) for size in sizes))
     current.view[:, 0] = torch.tensor(STARTS).repeat_interleave(count)
     current, energy, _ = _descend(face_model, current, crops, images, SIZES[0], crop, params, ("view",))
     best = energy.cpu().view(len(STARTS), count).argmin(0) * count + torch.arange(count)

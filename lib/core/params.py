@@ -284,10 +284,6 @@ class Params:
             if source.source == self.photos.source == "simulated" and source.seed == self.photos.seed:
                 raise ValueError(f"evaluate.test_sources.{name} has the seed of photos: its people would be the same")
 
-    def sections(self):
-        """All values as nested dicts, to be shown."""
-        return asdict(self)
-
     def variant(self, name):
         """Return stage 2's parameters with the overrides of one variant (Fig. 3); StudyError: it does not exist."""
         if name not in self.variants:

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from scipy.spatial.transform import Rotation
 
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.core.files import MADE_BY, check_writable, refuse_to_replace, write_atomically
 from lib.core.progress import progress
 from lib.core.tensors import write_json
@@ -155,24 +155,20 @@ def _unit(text):
     return UNITS[text] if text in UNITS else float(text)
 
 
+@command(OSError)
 def main(arguments=None):
     """Evaluate what the command line names; return the exit code."""
     chosen = _parse(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")
     asked = {name: value for name, value in vars(chosen).items() if name in Protocol.__dataclass_fields__}
     protocol = replace(PROTOCOLS[chosen.protocol], **asked)
     formats = [] if "none" in chosen.maps else chosen.maps
-    try:
-        if any(chosen.out.resolve().is_relative_to(place.resolve()) for place in (chosen.predictions, chosen.truth)):
-            raise StudyError(f"{chosen.out} lies among the meshes that are read: give another --out")
-        check_writable(chosen.out)
-        pairs = find_pairs(chosen.predictions, chosen.truth, protocol, chosen.unit, chosen.truth_unit)
-        maps = [f"maps/{pair.name}.{kind}" for pair in pairs if formats for kind in (*formats, "png")]
-        refuse_to_replace([chosen.out / name for name in (*TABLES, *maps)])
-        summary = evaluate(pairs, protocol, chosen.out, formats)
-    except (StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if any(chosen.out.resolve().is_relative_to(place.resolve()) for place in (chosen.predictions, chosen.truth)):
+        raise StudyError(f"{chosen.out} lies among the meshes that are read: give another --out")
+    check_writable(chosen.out)
+    pairs = find_pairs(chosen.predictions, chosen.truth, protocol, chosen.unit, chosen.truth_unit)
+    maps = [f"maps/{pair.name}.{kind}" for pair in pairs if formats for kind in (*formats, "png")]
+    refuse_to_replace([chosen.out / name for name in (*TABLES, *maps)])
+    summary = evaluate(pairs, protocol, chosen.out, formats)
     for scaling, result in summary["results"].items():
         people, points = result["over_people"], result["over_points"]
         print(

@@ -65,7 +65,7 @@ def load_evaluation_setup(params, store, feature_dimension=None):
         FaceModel.load(params.face_model.path),
         network,
         reader,
-        SceneDistribution.from_degrees(**asdict(params.scenes)),
+        SceneDistribution(**asdict(params.scenes)),
         protocol,
         load_truth(paths.PHOTOS / "truth.h5", protocol.geometry_people),
         further_judges=further_judges,

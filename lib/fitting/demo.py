@@ -6,42 +6,19 @@ It listens on this machine alone. A photograph is deleted as soon as it is read;
 import argparse
 import sys
 import tempfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.fitting.reconstructor import load_reconstructor
 from lib.photos.align import iterate_face_crops
 from lib.photos.files import Photograph
-from lib.viewer import face_viewer
+from lib.viewer import TEMPLATES, face_viewer
 
 LOOPBACK, PORT = "127.0.0.1", 8000
 LARGEST_UPLOAD = 50_000_000  # bytes
 PATIENCE = 30  # seconds that a connection may be silent
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A face from a photograph</title>
-<style>body { font: 16px sans-serif; margin: 2rem; } iframe { border: 0; width: 100%; height: 30rem; }
-label { display: block; padding: 2rem; border: 2px dashed gray; text-align: center; }</style>
-<h1>A face from a photograph</h1>
-<label>Drop a photograph here, or choose one: <input type="file"></label>
-<p role="status">It stays on this machine and is not kept. Not for identifying people: docs/model-card.md</p>
-<iframe title="The face" hidden></iframe>
-<script>
-const [input, status, frame] = ["input", "p", "iframe"].map(name => document.querySelector(name));
-async function show(file) {
-  if (!file) return;
-  status.textContent = "Working ...";
-  frame.hidden = true;
-  try {
-    const answer = await fetch("face", { method: "POST", body: file }), text = await answer.text();
-    status.textContent = answer.ok ? file.name : text;
-    if (answer.ok) { frame.srcdoc = text; frame.hidden = false; }
-  } catch (error) { status.textContent = "No answer: " + error.message; }
-}
-input.onchange = () => show(input.files[0]);
-document.ondragover = event => event.preventDefault();
-document.ondrop = event => { event.preventDefault(); show(event.dataTransfer.files[0]); };
-</script></html>"""
 
 
 def page_of_face(reconstructor, content):
@@ -52,7 +29,7 @@ def page_of_face(reconstructor, content):
         ((records, pictures),) = iterate_face_crops([photograph], reconstructor.framings, 1, 0)
     if records[0]["reason"]:
         raise StudyError(records[0]["reason"])
-    (face,) = reconstructor.faces(records, pictures)
+    face = reconstructor.face_of_person(records, pictures)
     fits, names = face.fits, ["neutral", "as photographed"]
     vertices = [face.vertices, *(fit.vertices for fit in fits)]
     beside = [pictures["portrait"][0], *(fit.overlay for fit in fits)]
@@ -68,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         """Give the page."""
-        self._answer(*((200, PAGE, "text/html") if self.path == "/" else (404, "there is one page: /")))
+        page = TEMPLATES.get_template("demo.html").render()
+        self._answer(*((200, page, "text/html") if self.path == "/" else (404, "there is one page: /")))
 
     def do_POST(self):
         """Give the face of the photograph that was sent."""
@@ -104,23 +82,17 @@ class DemoServer(ThreadingHTTPServer):
         self.reconstructor, self.lock = reconstructor, Lock()
 
 
+@command(OSError)
 def main(arguments=None):
     """Serve the page until it is interrupted; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.fitting.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--regressor", metavar="FILE", help="a trained regressor (default: as lib.reconstruct)")
     chosen = parser.parse_args(arguments)
-    try:
-        server = DemoServer(load_reconstructor(chosen.regressor), chosen.port)
-    except (StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    server = DemoServer(load_reconstructor(chosen.regressor), chosen.port)
     print(f"open http://{LOOPBACK}:{server.server_port} (Ctrl+C ends it)", flush=True)
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 if __name__ == "__main__":

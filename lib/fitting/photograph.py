@@ -60,18 +60,10 @@ class PhotographFit:
         )
 
 
-class LandmarkFinder:
-    """Finds the landmarks (B, 468, 2) in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`, in their units.
-
-    StudyError: the network's files are missing or damaged.
-    """
-
-    def __init__(self):
-        self.network = load_face_mesh()
-
-    def __call__(self, pictures):
-        found = self.network(F.avg_pool2d(to_tensor(pictures), 2)).double().numpy()
-        return np.stack([correct_lips(*pair) for pair in zip(found, pictures, strict=True)])
+def find_landmarks(network, pictures):
+    """Find the landmarks (B, 468, 2) in crops uint8 (B, 384, 384, 3), `LANDMARK_CROP`, in their units, by FaceMesh."""
+    found = network(F.avg_pool2d(to_tensor(pictures), 2)).double().numpy()
+    return np.stack([correct_lips(*pair) for pair in zip(found, pictures, strict=True)])
 
 
 class PhotographFitter:
@@ -80,7 +72,7 @@ class PhotographFitter:
     framings = {"landmarks": LANDMARK_CROP}
 
     def __init__(self, face_model):
-        self.face_model, self.points, self.landmarks = face_model, LandmarkModel(face_model), LandmarkFinder()
+        self.face_model, self.points, self.network = face_model, LandmarkModel(face_model), load_face_mesh()
 
     def explain(self, pose, texture, portrait, crop, detected):
         """Fit colours and light, once the pose is known in units of the landmarks' crop, and draw the overlay.

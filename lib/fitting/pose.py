@@ -27,8 +27,6 @@ OUTER_LIPS = {61: 49, 37: 51, 0: 52, 267: 53, 291: 55, 314: 57, 17: 58, 84: 59}
 EDGES = INNER_LIPS | OUTER_LIPS | LIDS
 """Landmarks on the edges of lips and lids, and the same of the 68 (iBUG). The file's places of these do not move with
 the edges: they lie on the eyeballs behind the lids, and leave closed lips 4 mm apart."""
-CORNERS = (78, 308, 61, 291, 33, 133, 362, 263)
-"""Of mouth and eyes, among the `EDGES`: the landmark is the vertex."""
 MOUTH_CORNERS, EYE_CORNERS = (61, 291), (33, 263)
 EDGE_SPREAD, INNER_LIP_SPREAD = 0.01, 0.006
 """In place of the file's `spread`: edges are seen better on photographs than on renders, which have no lashes."""
@@ -148,7 +146,7 @@ class LandmarkModel:
 
         `shape` (S,) is what the regressor gives; it may move by a `variance`, 0 keeps it.
         """
-        spread, closed = CORRELATION * EYES * self.spread, lips_closed(landmarks)
+        spread, closed = CORRELATION * EYES * self.spread, parting(landmarks) < CLOSED
         landmarks = landmarks.copy()
         free = np.concatenate([self.expression_modes, self.shape_modes if variance else self.shape_modes[:0]])
         prior = np.full(len(free), 1.0)
@@ -196,7 +194,7 @@ class LandmarkModel:
         face = self.mean + np.tensordot(pose.shape, self.shape_modes, 1) + moved
         mouth, eyes = (np.linalg.norm(np.subtract(*face[[*pair]])) for pair in (MOUTH_CORNERS, EYE_CORNERS))
         moving[[*LIDS, *BROWS]] = 1
-        if lips_closed(landmarks):
+        if parting(landmarks) < CLOSED:
             moving[[*LIPS]] = np.interp(mouth / eyes, SMILE, (1, 0))
         spread = np.where(moving > 0, REST_SPREAD, HOLD_SPREAD)[:, None]
         spread[[*BESIDE_EDGES]] = np.inf
@@ -230,11 +228,6 @@ def _above_brows(mean, places):
 def edge_vertices(face_model):
     """Numbers of the vertices that the `EDGES` are named after."""
     return face_model.landmark_vertices([IBUG_LANDMARKS[number - 1] for number in EDGES.values()])
-
-
-def lips_closed(landmarks):
-    """Whether landmarks (468, 2), in the framing of `CROP`, have closed lips."""
-    return parting(landmarks) < CLOSED
 
 
 def parting(landmarks):

@@ -12,7 +12,7 @@ import torch
 
 from lib.core import paths
 from lib.core.errors import StudyError
-from lib.core.tensors import read_json, write_json
+from lib.core.tensors import read_json
 from lib.face_model.model import IBUG_LANDMARKS
 
 PUBLISHED = Path("models/photographs.safetensors")
@@ -32,16 +32,6 @@ def probe(face_model):
     mean = face_model.vertices(torch.zeros(1, face_model.shape_dimension))[0, rows]
     numbers = dict(mean=mean) | {kind: face_model.modes(kind, rows, COMPONENTS) for kind in ("shape", "texture")}
     return {name: values.double().numpy().round(4).tolist() for name, values in numbers.items()}
-
-
-def publish(regressor, face_model, networks, path, **facts):
-    """Write a regressor to `path`, ``.safetensors``, and beside it (`facts_file`) what it was trained with.
-
-    `networks` are `lib.core.params.NetworksParams`; `facts`, JSON-compatible, tell what else there is of the training.
-    """
-    regressor.save(path)
-    facts = dict(training=networks.training, second=networks.second, **facts, face_model=probe(face_model))
-    write_json(facts_file(path), facts)
 
 
 def is_meant_for(regressor, networks):

@@ -5,21 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from lib.core import paths
 from lib.core.errors import StudyError
 from lib.core.params import FULL, PARAMS_FILE, RECOMMENDED, load_params
-from lib.core.pictures import to_pictures
+from lib.core.pictures import to_uint8
 from lib.face_model.model import Coefficients, FaceModel
 from lib.face_model.photo_texture import mean_texture
 from lib.face_model.texture import Texture
-from lib.fitting.photograph import PhotographFit, PhotographFitter
+from lib.fitting.photograph import PhotographFit, PhotographFitter, find_landmarks
 from lib.fitting.published import PUBLISHED, check_face_model, is_meant_for
 from lib.photos.align import POINT_COLUMNS
 from lib.recognition.reader import FeatureReader, load_reader
 from lib.rendering.crop import Crop
-from lib.rendering.renderer import frontal_scene, render_meshes
+from lib.rendering.renderer import draw_mesh, frontal_scene
 from lib.training.regressor import Regressor
 
 PORTRAIT = Crop(320, ((0.36, 0.42), (0.64, 0.42), (0.39, 0.7), (0.61, 0.7)))
@@ -27,8 +26,6 @@ PIXELS = Crop(640, PORTRAIT.points)
 """What textures are made of: between the eyes as many pixels as a texture has texels."""
 HEAD = Crop(320, ((0.375, 0.46), (0.625, 0.46), (0.4, 0.71), (0.6, 0.71)))
 """Of the views: from the neck to the crown."""
-FINER = 2
-"""Views are drawn so many times as large, and averaged: edges are smooth."""
 EXPRESSIONS = 64
 VIEWS = (0.0, 35.0, 90.0)
 """Yaw in degrees of the views of a face: from the front, between, in profile."""
@@ -84,22 +81,16 @@ class Reconstructor:
 
     @property
     def framings(self):
-        """How photographs must be cropped for `faces`: dict of str to Crop."""
+        """How photographs must be cropped for `face_of_person`: dict of str to Crop."""
         framings = self.reader.framings | (self.fitter.framings if self.fitter else {}) | dict(portrait=PORTRAIT)
         return framings | (dict(pixels=PIXELS) if self.photo_textured else {})
-
-    def faces(self, records, pictures):
-        """Reconstruct the `Face` on each of B photographs: a list.
-
-        `records` (dicts) are of photographs with a face, `pictures` their crops by name in the `framings`, uint8
-        (B, H, W, 3): both as of `lib.photos.align.iterate_face_crops`.
-        """
-        each = ({name: crops[number][None] for name, crops in pictures.items()} for number in range(len(records)))
-        return [self.face_of_person([record], own) for record, own in zip(records, each)]
 
     @torch.inference_mode()
     def face_of_person(self, records, pictures, step=1):
         """Reconstruct one `Face` from B photographs of one person, from the mean of their features (paper 4.2).
+
+        `records` (dicts) are of photographs with a face, `pictures` their crops by name in the `framings`, uint8
+        (B, H, W, 3): both as of `lib.photos.align.iterate_face_crops`.
 
         The landmarks of each photograph correct the regressor's shape; the face has the mean of these shapes. Every
         `step`-th photograph is fitted (`Face.fits`) and gives its pixels to the texture (`mean_texture`).
@@ -107,7 +98,7 @@ class Reconstructor:
         model, fitter, fits, texture = self.face_model, self.fitter, [], None
         coefficients = self.regressor(self.reader.of_crops(pictures).mean(0, keepdim=True))[0]
         if fitter:
-            points, landmarks = fitter.points, fitter.landmarks(pictures["landmarks"])
+            points, landmarks = fitter.points, find_landmarks(fitter.network, pictures["landmarks"])
             shape = np.mean([points.rest(each, coefficients.shape.double().numpy()) for each in landmarks], 0)
             # what the photographs were cropped by
             detected = [np.array([each[name] for name in POINT_COLUMNS]).reshape(-1, 2) for each in records[::step]]
@@ -122,12 +113,10 @@ class Reconstructor:
             shown = zip(fits, pictures["pixels"][::step], detected, strict=True)
             texture = mean_texture(fitter.texture(fit, colours, seen, PIXELS, at) for fit, seen, at in shown)
             colours = texture.on_vertices(colours)
-        scene, albedo = frontal_scene(len(VIEWS)), torch.from_numpy(colours)[None]
+        scene, vertices = frontal_scene(len(VIEWS)), vertices[0].numpy()
         scene.angles[:, 0] = torch.deg2rad(torch.tensor(VIEWS))
-        crop = Crop(FINER * HEAD.size, HEAD.points)
-        images = render_meshes(vertices, albedo, model.triangles, model.alignment_vertices, scene, crop)
-        images = F.avg_pool2d(images, FINER)
-        return Face(coefficients, vertices[0].numpy(), colours, texture, list(to_pictures(images)), fits)
+        views = draw_mesh(vertices, colours, model.triangles, model.alignment_vertices, scene, HEAD)
+        return Face(coefficients, vertices, colours, texture, list(to_uint8(views)), fits)
 
 
 def load_reconstructor(regressor=None, fit=True, photo_textured=True):

@@ -10,12 +10,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.core.files import MADE_HERE, check_writable, printable, refuse_to_replace, write_atomically
 from lib.core.progress import progress
 from lib.core.tensors import write_json
 from lib.face_model.meshes import files_of, save_mesh
-from lib.fitting.photograph import LANDMARK_CROP, PhotographFit, in_picture, similarity
+from lib.fitting.photograph import LANDMARK_CROP, PhotographFit, find_landmarks, in_picture, similarity
 from lib.fitting.reconstructor import load_reconstructor
 from lib.fitting.results import USE
 from lib.photos.align import POINT_COLUMNS, cut_faces
@@ -88,7 +88,7 @@ def _read(clip, reconstructor):
             landmarks.append(None)
             continue
         last, face = points, [(picture.pixels, points)]
-        found = fitter.landmarks(cut_faces(face, LANDMARK_CROP))[0]
+        found = find_landmarks(fitter.network, cut_faces(face, LANDMARK_CROP))[0]
         landmarks.append((found, similarity(LANDMARK_CROP, points)))
         if len(read) < MOST_READ and (not read or number % step == 0):
             crops = {name: cut_faces(face, crop) for name, crop in framings.items()}
@@ -154,6 +154,7 @@ def _frames(clip, description, total=None):
             yield frame.time, Picture(np.ascontiguousarray(pixels), tuple(scale[::-1] if turns % 2 else scale))
 
 
+@command(OSError, av.FFmpegError)
 def main(arguments=None):
     """Reconstruct the face of the clip that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.fitting.video", description=__doc__.splitlines()[0])
@@ -161,15 +162,9 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the results")
     parser.add_argument("--regressor", metavar="FILE", help="a trained regressor (default: as lib.reconstruct)")
     chosen = parser.parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
-    try:
-        check_writable(chosen.out)
-        reconstruct_video(chosen.clip, chosen.out, load_reconstructor(chosen.regressor))
-    except (StudyError, OSError, av.FFmpegError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    check_writable(chosen.out)
+    reconstruct_video(chosen.clip, chosen.out, load_reconstructor(chosen.regressor))
     print(f"results in {printable(chosen.out)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lib.core.errors import StudyError
+from lib.core.errors import command
 from lib.core.files import write_atomically
 from lib.core.params import PARAMS_FILE, load_params
 from lib.face_model.meshes import face_glb
@@ -32,24 +32,19 @@ def export(path, folder):
     write_atomically(folder / Path(path).name, lambda part: shutil.copyfile(path, part))
 
 
+@command(OSError)
 def main(arguments=None):
     """Export what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.open_model", description=__doc__)
-    command = parser.add_subparsers(required=True).add_parser(
+    options = parser.add_subparsers(required=True).add_parser(
         "export", help="write .glb and HDF5", description=export.__doc__.split("\n")[0]
     )
-    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the files")
-    command.add_argument("--model", metavar="FILE", help="the model's HDF5 file (default: that of params.yaml)")
+    options.add_argument("--out", required=True, type=Path, metavar="DIR", help="receives the files")
+    options.add_argument("--model", metavar="FILE", help="the model's HDF5 file (default: that of params.yaml)")
     chosen = parser.parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have letters that the terminal lacks
-    try:
-        path = Path(chosen.model or load_params(PARAMS_FILE).face_model.path)
-        export(path, chosen.out)
-    except (StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    path = Path(chosen.model or load_params(PARAMS_FILE).face_model.path)
+    export(path, chosen.out)
     print(f"{chosen.out} holds {path.stem}.glb and {path.name}")
-    return 0
 
 
 if __name__ == "__main__":

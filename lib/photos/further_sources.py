@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lib.core import paths
-from lib.core.errors import StudyError
+from lib.core.errors import StudyError, command
 from lib.core.params import load_params
 from lib.core.strict import unknown
 from lib.open_model.generator import FaceGenerator
@@ -48,19 +48,14 @@ def embed_source(params, name):
     return store
 
 
+@command()
 def main(arguments=None):
     """Embed the source that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib.photos.further_sources", description=__doc__)
     parser.add_argument("name", help="one of evaluate.test_sources in params.yaml")
     name = parser.parse_args(arguments).name
-    sys.stdout.reconfigure(errors="backslashreplace")  # the name may have letters that the terminal lacks
-    try:
-        store = embed_source(load_params(), name)
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    store = embed_source(load_params(), name)
     print(f"{name}: {len(store.crops)} photographs, {len(store.skipped)} skipped")
-    return 0
 
 
 if __name__ == "__main__":

@@ -77,16 +77,12 @@ class ResidualBlock(nn.Module):
         residual = self.second(F.relu_(self.first(maps)))
         if self.halves:
             maps = F.avg_pool2d(maps, kernel_size=2, stride=2)
-            # dlib's add_prev pads both with zeros at the end of channels, rows and columns to the larger size
-            shape = [max(a, b) for a, b in zip(maps.shape[1:], residual.shape[1:], strict=True)]
-            maps, residual = _pad_to(maps, shape), _pad_to(residual, shape)
+            # dlib's add_prev pads with zeros at the end: the one with channels, the other with rows and columns
+            rest = maps.shape[2] - residual.shape[2]
+            residual = F.pad(residual, (0, rest, 0, rest))
+            maps = F.pad(maps, (0, 0, 0, 0, 0, residual.shape[1] - maps.shape[1]))
         # in place: no backward pass needs a convolution's output, and memory bandwidth limits these layers
         return F.relu_(residual.add_(maps))
-
-
-def _pad_to(maps, shape):
-    missing = [wanted - there for wanted, there in zip(shape, maps.shape[1:], strict=True)]
-    return F.pad(maps, [0, missing[2], 0, missing[1], 0, missing[0]]) if any(missing) else maps
 
 
 def convert_dlib_weights(path):

@@ -80,15 +80,11 @@ class IdentityNetwork(nn.Module):
     def __init__(self, name, body, fingerprint, centre=None):
         super().__init__()
         self.name, self.body, self.fingerprint = name, body, fingerprint
-        self.crop = _kind(name).crop
+        self.crop = KINDS[_base(name)].crop
         self.image_size = self.crop.size
         self.feature_dimension, self.embedding_dimension = body.feature_dimension, body.descriptor_dimension
         self.register_buffer("centre", torch.zeros(self.embedding_dimension) if centre is None else centre)
         self.eval().requires_grad_(False)
-
-    def train(self, mode=True):
-        """Stay in evaluation mode whatever is asked: no batch statistics, no dropout."""
-        return super().train(False)
 
     def with_centre(self, centre):
         """Return a network that shares these weights and subtracts `centre`, array-like (E,)."""
@@ -133,9 +129,9 @@ class IdentityNetwork(nn.Module):
 def prepare_network(name, folder, raw_folder):
     """Find a network's published file in `raw_folder`, or fetch it there; convert it to `folder/<name>.safetensors`.
 
-    StudyError: the name is unknown, or the file is missing, damaged or cannot be fetched.
+    StudyError: the file is missing, damaged or cannot be fetched.
     """
-    kind = _kind(name)
+    kind = KINDS[name]
     state = kind.convert(kind.find_source(raw_folder))
     path = Path(folder) / f"{name}.safetensors"
     write_atomically(path, lambda temporary: save_file(state, temporary))
@@ -145,13 +141,12 @@ def prepare_network(name, folder, raw_folder):
 def load_network(name, folder):
     """Load a network that `prepare_network` made, on `best_device()`, with a centre of zeros.
 
-    StudyError: the name is unknown, or the file is missing or not this network's.
+    StudyError: the file is missing or not this network's.
     """
-    kind = _kind(name)
     path = Path(folder) / f"{_base(name)}.safetensors"
     if not path.is_file():
         raise StudyError(f"{path} is missing: run the networks stage (dvc repro networks), which makes it.")
-    body = kind.architecture()
+    body = KINDS[_base(name)].architecture()
     try:
         body.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
@@ -177,10 +172,3 @@ def face_oval(crop):
 
 def _base(name):
     return name.removesuffix(MIRRORED).removesuffix(FACE_ONLY)
-
-
-def _kind(name):
-    kind = KINDS.get(_base(name))
-    if kind is None:
-        raise StudyError(f"There is no recognition network {name!r}: choose one of {', '.join(KINDS)}.")
-    return kind

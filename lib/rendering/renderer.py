@@ -1,11 +1,18 @@
 """Faces in, pictures out: the only place where camera, rasteriser and shading meet (paper 3.2.1, 3.2.2)."""
 
+import torch
+import torch.nn.functional as F
+
 from lib.core.tensors import constant
 from lib.rendering.camera import alignment_points, crop_projection, picture_points
+from lib.rendering.crop import Crop
 from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, frontal_scene, sample_scenes  # noqa: F401
 from lib.rendering.shading import shade
 from lib.rendering.vertices import vertex_stage
+
+FINER = 2
+"""Pictures of `draw_mesh` are rendered so many times as large, and averaged: edges of hair and glasses are smooth."""
 
 
 def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):
@@ -28,6 +35,17 @@ def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, 
     """
     meshes = vertices, albedo, triangles, alignment_vertices
     return render_with_landmarks(*meshes, scene, crop, backend)[0]
+
+
+@torch.no_grad()
+def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
+    """Draw one mesh as a perfect camera sees it: ndarray (S, crop.size, crop.size, 3), float32, sRGB in [0, 1].
+
+    `vertices` and `albedo` (N, 3) and the rest are, as tensors or arrays, those of `render_meshes`.
+    """
+    meshes = torch.as_tensor(vertices)[None], torch.as_tensor(albedo)[None], torch.as_tensor(triangles)
+    images = render_meshes(*meshes, alignment_vertices, scene, Crop(FINER * crop.size, crop.points))
+    return F.avg_pool2d(images, FINER).permute(0, 2, 3, 1).numpy()
 
 
 def render_with_landmarks(vertices, albedo, triangles, alignment_vertices, scene, crop, backend="auto"):

@@ -46,13 +46,13 @@ class Scene(Batch):
 
 @dataclass(frozen=True)
 class SceneDistribution:
-    """Ranges (least, most) that random scenes are drawn from, uniformly. Angles in radians, lengths in mm."""
+    """Ranges (least, most) that random scenes are drawn from, uniformly; the first fields as in `params.yaml`."""
 
-    yaw: float = math.radians(30)  # largest angle to either side
-    pitch: float = math.radians(15)
-    roll: float = math.radians(5)  # the crop turns it back: it moves the lights about the face
-    distance: tuple[float, float] = (600.0, 1500.0)  # of the camera: 60 cm is a selfie, 1.5 m a portrait
-    # of each of the two lights in the camera's frame: "several meters from the face" (paper 3.2.2)
+    yaw_degrees: float = 30.0  # largest angle to either side
+    pitch_degrees: float = 15.0
+    roll_degrees: float = 5.0  # the crop turns it back: it moves the lights about the face
+    distance_mm: tuple[float, float] = (600.0, 1500.0)  # of the camera: 60 cm is a selfie, 1.5 m a portrait
+    # mm, of each of the two lights in the camera's frame: "several meters from the face" (paper 3.2.2)
     light_x: tuple[float, float] = (-3000.0, 3000.0)
     light_y: tuple[float, float] = (-1000.0, 3000.0)
     light_z: tuple[float, float] = (1500.0, 4000.0)
@@ -67,12 +67,6 @@ class SceneDistribution:
     crop_shift: float = 0.0
     crop_scale: float = 0.0
     crop_roll: float = 0.0
-
-    @classmethod
-    def from_degrees(cls, yaw_degrees, pitch_degrees, distance_mm, random_backgrounds=True):
-        """Build the distribution that the section `scenes` of `params.yaml` describes; the rest as documented."""
-        angles = math.radians(yaw_degrees), math.radians(pitch_degrees)
-        return cls(*angles, distance=tuple(distance_mm), random_backgrounds=random_backgrounds)
 
 
 def light_source_colours():
@@ -89,7 +83,8 @@ def sample_scenes(count, generator, distribution=None):
     def uniform(limits, *shape):
         return limits[0] + (limits[1] - limits[0]) * torch.rand(count, *shape, generator=generator)
 
-    angles = torch.stack([uniform((-limit, limit)) for limit in (ranges.yaw, ranges.pitch, ranges.roll)], 1)
+    limits = map(math.radians, (ranges.yaw_degrees, ranges.pitch_degrees, ranges.roll_degrees))
+    angles = torch.stack([uniform((-limit, limit)) for limit in limits], 1)
     positions = torch.stack([uniform(axis, 2) for axis in (ranges.light_x, ranges.light_y, ranges.light_z)], 2)
     exposure, ambient_share, key_share = (
         uniform(limits, 1) for limits in (ranges.exposure, ranges.ambient_share, ranges.key_share)
@@ -101,7 +96,7 @@ def sample_scenes(count, generator, distribution=None):
     lamps = torch.stack([key_share, 1 - key_share], 1) * (1 - ambient_share)[:, None]
     return Scene(
         angles=angles,
-        distance=uniform(ranges.distance),
+        distance=uniform(ranges.distance_mm),
         light_positions=positions,
         light_colours=lamps * colour[:, None],
         ambient=ambient_share * colour,

@@ -1,5 +1,6 @@
 """The paper's claims beside this run: which hold is computed from the metrics."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,4 +103,4 @@ def read_measured():
 
 def claim_parameters(params):
     """Return a hash of the parameters that a variant and what it is compared with depend on."""
-    return fingerprint({name: values for name, values in params.sections().items() if name not in UNRELATED})
+    return fingerprint({name: values for name, values in asdict(params).items() if name not in UNRELATED})

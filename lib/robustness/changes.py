@@ -18,10 +18,10 @@ from skimage.transform import resize
 from sklearn.cluster import KMeans
 
 from lib.open_model.generator import FaceGenerator
-from lib.photos.simulated.camera import FACE_POINTS, draw_mesh, simulated_person
+from lib.photos.simulated.camera import FACE_POINTS, simulated_person
 from lib.photos.simulated.looks import dress
 from lib.rendering.crop import Crop
-from lib.rendering.scenes import frontal_scene
+from lib.rendering.renderer import draw_mesh, frontal_scene
 
 SCARF_COLOUR = (0.27, 0.3, 0.38)
 BROW, CHIN, SCARF_END = -0.5, 1.9, 2.8
@@ -127,7 +127,7 @@ class SimulatedSubject:
             scene = _turn_lamps(scene, strength)
         crop = Crop(self.size, tuple(map(tuple, (self.points / self.size).tolist())))
         mesh = whole.vertices, whole.albedo, whole.triangles, self.generator.alignment_vertices
-        image = draw_mesh(*mesh, scene, crop)
+        (image,) = draw_mesh(*mesh, scene, crop)
         if kind in (OCCLUSION.name, BLUR.name, RESOLUTION.name):
             image = change_pixels(image, self.points, kind, strength)
         return image.astype(np.float32)

@@ -28,23 +28,19 @@ GRID = 360 * PER_DEGREE
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Largest changes; each picture's own are drawn uniformly between none and these."""
+    """Largest changes, as in `params.yaml`; each picture's own are drawn uniformly between none and these."""
 
     shift: float = 0.0  # of the framing, to either side: in each direction as a share of the crop's side
     scale: float = 0.0  # as a share
-    roll: float = 0.0  # radians
+    roll_degrees: float = 0.0
     blur: float = 0.0  # standard deviation of a Gaussian, pixels of the crop
     noise: float = 0.0  # standard deviation of Gaussian noise on each channel of each pixel, where white is 1
     contrast: float = 0.0  # change of the contrast about the picture's mean, to either side, as a share
 
-    @classmethod
-    def from_degrees(cls, roll_degrees, **rest):
-        """Build what the section `augmentation` of `params.yaml` describes."""
-        return cls(roll=math.radians(roll_degrees), **rest)
-
     def scenes(self, distribution):
         """Return the range of scenes (`SceneDistribution`) with these changes of the framing."""
-        return replace(distribution, crop_shift=self.shift, crop_scale=self.scale, crop_roll=self.roll)
+        roll = math.radians(self.roll_degrees)
+        return replace(distribution, crop_shift=self.shift, crop_scale=self.scale, crop_roll=roll)
 
     def draw(self, count, generator):
         """Draw those of `count` pictures: an `AugmentationDraw` on the CPU, or None (and no draw) where all are off."""

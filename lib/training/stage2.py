@@ -38,11 +38,6 @@ class Stage2Inputs:
     metric: torch.Tensor | None = None  # (S, S) of `metric_loss`, where it has a weight
     colour: torch.Tensor | None = None  # (3, K) of `skin_loss`
 
-    @property
-    def network(self):
-        """The training network."""
-        return self.reader.network
-
     def settings(self):
         """All that a run depends on, for its checkpoint."""
         seen = self.photographs
@@ -119,7 +114,7 @@ def stage2_losses(regressor, inputs, batch, params, stage1_params):
     photographs, synthetic = batch.photographs, batch.synthetic
     predicted = regressor(photographs.features)
     faces = predicted[batch.rendered]
-    alone = FeatureReader(inputs.network)
+    alone = FeatureReader(inputs.reader.network)
     seen = alone.see_renders(inputs.face_model, faces, batch.scene, batch.draw, params.precision)
     more = photographs.features[batch.rendered, alone.feature_dimension :].repeat(len(batch.scene) // len(faces), 1)
     embeddings, features = seen.embedding, torch.cat([seen.features, more], 1)
@@ -172,7 +167,7 @@ def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None
     settings = asdict(params) | inputs.settings() | dict(regressor=digest(*regressor.state_dict().values()))
     if params.render_transform:  # part of what is trained, not of what is kept
         torch.manual_seed(params.seed)
-        transform = _shallow_network(inputs.network.embedding_dimension)
+        transform = _shallow_network(inputs.reader.network.embedding_dimension)
         regressor.render_transform = transform.to(regressor.feature_mean.device)
     optimizer = make_optimizer(regressor, params)
     generator = torch.Generator().manual_seed(params.seed)

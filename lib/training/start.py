@@ -63,8 +63,8 @@ def load_stage2(params, variant):
         reader,
         Photographs(features, embeddings, mirrored=mirrored, skin=skin, second_embeddings=seconds, shape=shape),
         synthetic,
-        SceneDistribution.from_degrees(**asdict(params.scenes)),
-        Augmentation.from_degrees(**asdict(params.augmentation)),
+        SceneDistribution(**asdict(params.scenes)),
+        Augmentation(**asdict(params.augmentation)),
         metric,
         None if colour is None else colour.to(device),
     )

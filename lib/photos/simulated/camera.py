@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 from torch.utils.data import DataLoader
@@ -23,7 +22,7 @@ from lib.core.progress import progress
 from lib.photos.files import read_folder
 from lib.photos.simulated.looks import dress, sample_looks
 from lib.rendering.crop import Crop
-from lib.rendering.renderer import SceneDistribution, render_meshes, sample_scenes
+from lib.rendering.renderer import SceneDistribution, draw_mesh, sample_scenes
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Condition:
     """How hard a photograph is: ranges of pose, expression and camera."""
 
     name: str
-    yaw: float  # radians, at most
-    pitch: float
-    roll: float
+    yaw_degrees: float  # at most
+    pitch_degrees: float
+    roll: float  # of the camera: radians, at most
     expression: float  # scale of the generator's expressions
     blur: float  # pixels, at most
     motion: float  # of the face during the exposure: pixels, at most
@@ -43,12 +42,11 @@ class Condition:
 
 
 CONDITIONS = (
-    Condition("cooperative", math.radians(8), math.radians(5), 0.05, 0.3, 0.4, 0.5, 0.01, (80, 95), 0.0),
-    Condition("indoor", math.radians(22), math.radians(10), 0.12, 0.8, 0.9, 3.0, 0.03, (60, 90), 0.0),
-    Condition("outdoor", math.radians(35), math.radians(14), 0.2, 1.0, 1.3, 5.0, 0.045, (40, 85), 0.06),
+    Condition("cooperative", 8.0, 5.0, 0.05, 0.3, 0.4, 0.5, 0.01, (80, 95), 0.0),
+    Condition("indoor", 22.0, 10.0, 0.12, 0.8, 0.9, 3.0, 0.03, (60, 90), 0.0),
+    Condition("outdoor", 35.0, 14.0, 0.2, 1.0, 1.3, 5.0, 0.045, (40, 85), 0.06),
 )
 
-OVERSAMPLING = 2  # rendered pixels a side of a photograph's: edges of hair and glasses are finer than a pixel
 BACKGROUND_COLOUR = 0.45
 DARKEST_CORNER = 0.35  # share of the light that a lens may lose in the corners
 SMEAR_STEPS = 8  # of a moving face
@@ -112,21 +110,14 @@ def simulated_person(generator, seed, number):
 
 def photograph_mesh(vertices, albedo, triangles, alignment_vertices, condition, size, rng):
     """Photograph any mesh of a face in one condition: light, pose, framing, lens, sensor."""
-    distribution = SceneDistribution(yaw=condition.yaw, pitch=condition.pitch, white_balance=(0.7, 1.0), tint=0.05)
+    angles = condition.yaw_degrees, condition.pitch_degrees
+    distribution = SceneDistribution(*angles, white_balance=(0.7, 1.0), tint=0.05)
     scene = sample_scenes(1, torch.Generator().manual_seed(int(rng.integers(2**62))), distribution)
     # walls and gardens are less colourful than the backgrounds that train a network to ignore them
     grey = scene.background.mean(1, keepdim=True)
     scene = replace(scene, background=grey + BACKGROUND_COLOUR * (scene.background - grey))
     crop = Crop(size, _framing(condition, rng))
-    return _camera(draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop), condition, rng)
-
-
-@torch.no_grad()
-def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
-    """Draw a mesh as a perfect camera sees it: (crop.size, crop.size, 3) float32, sRGB in [0, 1]."""
-    face = torch.as_tensor(vertices)[None], torch.as_tensor(albedo)[None], torch.as_tensor(triangles)
-    image = render_meshes(*face, alignment_vertices, scene, Crop(OVERSAMPLING * crop.size, crop.points))
-    return F.avg_pool2d(image, OVERSAMPLING)[0].permute(1, 2, 0).numpy()
+    return _camera(draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop)[0], condition, rng)
 
 
 def save_photograph(picture, path, condition, rng):

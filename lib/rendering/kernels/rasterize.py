@@ -20,15 +20,17 @@ def checked_triangles(triangles, vertices):
 
 
 @inlined
-def _centre(row, column, height, width):
-    """x and y of a pixel's centre, in half pictures from the middle, y up."""
-    return (f32(column) + f32(0.5)) * f32(2.0 / width) - f32(1), f32(1) - (f32(row) + f32(0.5)) * f32(2.0 / height)
-
-
-@inlined
 def _from_pixel(clip, v, x, y):
     """Vertex v in a frame where the pixel's ray is the axis: small numbers, which cancel well."""
     return clip[v, 0] - x * clip[v, 3], clip[v, 1] - y * clip[v, 3]
+
+
+@inlined
+def _corners(clip, triangles, t, row, column, height, width):
+    """Vertices of a triangle, a pixel's centre in half pictures from the middle, y up, and the vertices from there."""
+    a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+    x, y = (f32(column) + f32(0.5)) * f32(2.0 / width) - f32(1), f32(1) - (f32(row) + f32(0.5)) * f32(2.0 / height)
+    return (a, b, c), (x, y), _from_pixel(clip, a, x, y), _from_pixel(clip, b, x, y), _from_pixel(clip, c, x, y)
 
 
 @inlined
@@ -52,11 +54,7 @@ def _interpolate(clip, triangles, attributes, keys, ids, image):
                 continue
             t = key & i64(0xFFFFFFFF)
             ids[row, column] = t
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            x, y = _centre(row, column, height, width)
-            ax, ay = _from_pixel(clip, a, x, y)
-            bx, by = _from_pixel(clip, b, x, y)
-            cx, cy = _from_pixel(clip, c, x, y)
+            (a, b, c), (x, y), (ax, ay), (bx, by), (cx, cy) = _corners(clip, triangles, t, row, column, height, width)
             in_a, in_b, in_c, _ = _barycentrics(ax, ay, bx, by, cx, cy)
             for k in range(channels):
                 image[row, column, k] = in_a * attributes[a, k] + in_b * attributes[b, k] + in_c * attributes[c, k]
@@ -71,11 +69,7 @@ def _interpolate_backward(clip, triangles, attributes, ids, gradient, to_clip, t
             if ids[row, column] < 0:
                 continue
             t = ids[row, column]
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            x, y = _centre(row, column, height, width)
-            ax, ay = _from_pixel(clip, a, x, y)
-            bx, by = _from_pixel(clip, b, x, y)
-            cx, cy = _from_pixel(clip, c, x, y)
+            (a, b, c), (x, y), (ax, ay), (bx, by), (cx, cy) = _corners(clip, triangles, t, row, column, height, width)
             in_a, in_b, in_c, scale = _barycentrics(ax, ay, bx, by, cx, cy)
             grad = gradient[row, column]
             of_a = _corner_backward(grad, in_a, attributes[a], to_attributes[a])
@@ -125,13 +119,10 @@ class RasterizeOnCpu(torch.autograd.Function):
         ids = torch.from_numpy(ids)
         context.save_for_backward(clip_vertices, triangles, attributes, ids)
         context.mark_non_differentiable(ids)
-        context.set_materialize_grads(False)
         return ids, torch.from_numpy(image)
 
     @staticmethod
     def backward(context, _, gradient):
-        if gradient is None:
-            return (None,) * 6
         clip, triangles, values, ids = (tensor.numpy() for tensor in context.saved_tensors)
         corners, gradient = triangles.view(np.uint32), gradient.contiguous().numpy()
         to_clip, to_attributes = np.empty_like(clip), np.empty_like(values)

@@ -49,7 +49,7 @@ def test_lips_differ_from_the_skin_as_in_photographs(ancestry, sex):
 
 def test_random_faces_of_the_components_have_human_skin():
     generator = FaceGenerator("light")
-    texture, _ = _fit_texture(generator, 300, np.random.default_rng(1))
+    texture = _fit_texture(generator, 300, np.random.default_rng(1))
     random = np.random.default_rng(2).normal(size=(400, len(texture.variance)))
     albedo = np.clip(texture.mean + (random * np.sqrt(texture.variance)) @ texture.basis.T, 0, 1)
     outside = outside_gamut(measure_skin(generator.maps, albedo.reshape(400, -1, 3)))

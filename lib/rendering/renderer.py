@@ -11,8 +11,7 @@ from lib.rendering.scenes import Scene, SceneDistribution, background_pictures, 
 from lib.rendering.shading import shade
 from lib.rendering.vertices import vertex_stage
 
-FINER = 2
-"""Pictures of `draw_mesh` are rendered so many times as large, and averaged: edges of hair and glasses are smooth."""
+FINER = 2  # `draw_mesh` renders so many times as large, and averages: edges of hair and glasses are smooth
 
 
 def render(face_model, coefficients, scene, crop, expression=None, backend="auto"):
@@ -39,10 +38,7 @@ def render_meshes(vertices, albedo, triangles, alignment_vertices, scene, crop, 
 
 @torch.no_grad()
 def draw_mesh(vertices, albedo, triangles, alignment_vertices, scene, crop):
-    """Draw one mesh as a perfect camera sees it: ndarray (S, crop.size, crop.size, 3), float32, sRGB in [0, 1].
-
-    `vertices` and `albedo` (N, 3) and the rest are, as tensors or arrays, those of `render_meshes`.
-    """
+    """Draw one mesh, tensors or arrays (N, 3), as a perfect camera sees it: float32 (S, H, W, 3), sRGB in [0, 1]."""
     meshes = torch.as_tensor(vertices)[None], torch.as_tensor(albedo)[None], torch.as_tensor(triangles)
     images = render_meshes(*meshes, alignment_vertices, scene, Crop(FINER * crop.size, crop.points))
     return F.avg_pool2d(images, FINER).permute(0, 2, 3, 1).numpy()

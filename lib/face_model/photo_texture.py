@@ -157,7 +157,7 @@ def _likeness(ratio, plain, brows):
 
     `ratio` (H, W, 3) is the logarithm of what they have of the model's; where `plain` (H, W) is 1 all must be skin, and
     what is not takes its surroundings with it: the edges of hair are mixed with skin. Where `brows` (H, W) is 1, what
-    hangs down from there is left out too.
+    reaches down into it from plain skin above is left out too.
     """
     brightness = np.einsum("hwc->hw", ratio) / 3
     hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))

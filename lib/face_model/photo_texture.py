@@ -104,7 +104,16 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
         plain = 1 - smooth_step(facing, *TURNED) * (1 - skin)
         return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight, plain
 
-    own, other = taken(slice(None)), taken(places.mirror)
+    texture, weight = _blended(taken(slice(None)), taken(places.mirror), model, brows)
+    return Texture(atlas, to_uint8(encode_srgb(texture))), weight
+
+
+def _blended(own, other, model, brows):
+    """Blend what a photograph shows of each texel, and of its mirrored place, into the model's albedo (H, W, 3).
+
+    `own` and `other` are colours (H, W, 3), weights and plainness (H, W). Returns colours, and the weight of the own
+    ones in them. All colours are linear.
+    """
     sure = own[1] > 0.5
     if sure.any():
         gain = np.median((own[0][sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
@@ -120,8 +129,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     weights[1] *= 1 - weights[0]
     filled = _fill(ratios, weights**SURE * like_skin)
     ratio = np.einsum("lhw,lhwc->hwc", weights, ratios) + (1 - weights.sum(0))[..., None] * filled
-    texture = encode_srgb(((model + DARK) * np.exp(trust * ratio) - DARK).clip(0, 1))
-    return Texture(atlas, to_uint8(texture)), trust * weights[0]
+    return ((model + DARK) * np.exp(trust * ratio) - DARK).clip(0, 1), trust * weights[0]
 
 
 def mean_texture(textures):

@@ -51,13 +51,10 @@ def read_shapes(reconstructor, photographs):
     return np.stack(read), np.stack(corrected)
 
 
-@torch.no_grad()
 def recalibrate(regressor, share, mean, shift):
     """Change a regressor in place: shapes c become mean + shift + share (c - mean); mean and shift (S,)."""
-    layer, size = regressor.layers[-1], regressor.shape_dimension
-    mean, shift = (torch.as_tensor(values, dtype=layer.bias.dtype) for values in (mean, shift))
-    layer.weight[:size] *= share
-    layer.bias[:size] = share * layer.bias[:size] + (1 - share) * mean + shift
+    mean, shift = (torch.as_tensor(values, dtype=torch.float32) for values in (mean, shift))
+    regressor.map_shapes(share * torch.eye(len(mean)), (1 - share) * mean + shift)
 
 
 def main():

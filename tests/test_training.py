@@ -24,7 +24,7 @@ from lib.rendering.renderer import render, sample_scenes
 from lib.rendering.scenes import SceneDistribution
 from lib.training.augmentation import Augmentation, Looks
 from lib.training.losses import identity_loss, loopback_loss
-from lib.training.metric import front_colour, front_metric
+from lib.training.metric import SHAPE_RIDGE, front_colour, front_metric, posterior_map
 from lib.training.regressor import Regressor
 from lib.training.stage1 import SyntheticFaces, make_faces_of_stage1, make_synthetic_faces, train_stage1
 from lib.training.stage2 import Stage2Batch, Stage2Inputs, _some_of, draw_batch, stage2_losses, train_stage2
@@ -225,7 +225,7 @@ def test_what_the_paper_has_not_is_off_in_its_variants():
         variant = published.variant(name)
         assert variant.features == "network"
         assert variant.eigenvalue_bound == variant.metric_weight == variant.skin_weight == 0
-        assert variant.anchor_weight == variant.second_identity_weight == 0
+        assert variant.anchor_weight == variant.second_identity_weight == variant.posterior_share == 0
 
 
 @pytest.mark.parametrize("term", ["metric", "anchor", "skin", "second_identity", "batch", "loop"])
@@ -367,6 +367,30 @@ def test_a_terms_weight_decides_where_the_regressor_goes(tmp_path, world, regres
         train_stage2(trained, world, params, STAGE1, tmp_path / f"run{weight}")
         results.append(trained)
     assert not equal(*results)
+
+
+def test_the_posterior_map_is_the_least_squares_map(generator):
+    true = torch.randn(4000, 3, generator=generator)
+    mixing = torch.tensor([[2.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    found = posterior_map(true @ mixing.T, true)
+    torch.testing.assert_close(found[:2, :2] @ mixing[:2, :2], torch.eye(2), rtol=0, atol=0.01)
+    assert found[:, 2].abs().max() < 1e-6 and found[2].abs().max() < 0.1  # what is not read stays at the mean face
+    alone = posterior_map(torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [2.0]]))
+    assert alone.item() == pytest.approx(7 / (10 + 2 * SHAPE_RIDGE))
+
+
+def test_shapes_move_to_their_posterior_means_once_and_textures_stay(tmp_path, world, regressor, few_steps):
+    features, moved = world.synthetic.features, copy_of(regressor)
+    train_stage2(regressor, world, few_steps, STAGE1, tmp_path / "without.safetensors")
+    params = replace(few_steps, posterior_share=0.25)
+    again = copy_of(moved)
+    train_stage2(moved, world, params, STAGE1, tmp_path / "with.safetensors")
+    before, after = regressor(features), moved(features)
+    means = before.shape @ posterior_map(before.shape, world.synthetic.coefficients.shape).T
+    torch.testing.assert_close(after.shape, 0.75 * before.shape + 0.25 * means, rtol=1e-3, atol=1e-4)
+    assert torch.equal(after.texture, before.texture)
+    train_stage2(again, world, params, STAGE1, tmp_path / "with.safetensors")  # a finished run is only read
+    assert equal(again, moved)
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "shallow"])

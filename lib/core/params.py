@@ -156,6 +156,7 @@ class Stage2Params:
     skin_weight: NotNegative
     second_identity_weight: NotNegative
     anchor_weight: NotNegative
+    posterior_share: Share
     prior_weight: NotNegative
     render_transform: bool
     loop_weight: NotNegative

@@ -1,4 +1,4 @@
-"""The front of faces: distances in mm and colours, straight from coefficients; colours, straight from features."""
+"""What needs no render: distances in mm and colours of coefficients, colours of features, posterior means of shapes."""
 
 import torch
 
@@ -8,6 +8,7 @@ from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import frontal_scene
 
 RIDGE = 100.0  # penalty on squared weights of standardised features; ten times as much changes nothing
+SHAPE_RIDGE = 1e-3  # the same for shape coefficients, a face
 
 
 @torch.no_grad()
@@ -54,6 +55,18 @@ def read_colour(features, synthetic, colour):
     weights = torch.linalg.solve(known.T @ known + penalty, known.T @ truth)
     parts = (features[row : row + ROWS_AT_ONCE] for row in range(0, len(features), ROWS_AT_ONCE))
     return torch.cat([standardised(part) @ weights for part in parts]).float()
+
+
+@torch.no_grad()
+def posterior_map(regressed, true):
+    """The linear map from regressed shapes to their posterior means: Tensor (S, S).
+
+    `regressed` and `true` are shapes (N, S) of the same synthetic faces. Of all B, B r is nearest to the true shape of
+    a face in which r was read, on average: it takes back what likeness alone made of the shapes (docs/training.md).
+    """
+    regressed, true = regressed.double(), true.double()
+    penalty = SHAPE_RIDGE * len(regressed) * torch.eye(regressed.shape[1], dtype=torch.double, device=regressed.device)
+    return torch.linalg.solve(regressed.T @ regressed + penalty, regressed.T @ true).T.float()
 
 
 def _front(face_model, crop):

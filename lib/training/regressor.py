@@ -62,6 +62,13 @@ class Regressor(nn.Module):
         parts = [self(features[row : row + ROWS_AT_ONCE]).cat() for row in range(0, len(features), ROWS_AT_ONCE)]
         return Coefficients.split(torch.cat(parts), self.shape_dimension)
 
+    @torch.no_grad()
+    def map_shapes(self, matrix, shift=0.0):
+        """Let each shape c be `matrix` c + `shift` from now on, by the last layer; `matrix` (S, S), `shift` (S,)."""
+        layer, size = self.layers[-1], self.shape_dimension
+        layer.weight[:size] = matrix @ layer.weight[:size]
+        layer.bias[:size] = matrix @ layer.bias[:size] + shift
+
     def save(self, path):
         """Write weights and sizes to a safetensors file, atomically."""
         sizes = dict(

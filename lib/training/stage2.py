@@ -18,6 +18,7 @@ from lib.rendering.renderer import Scene, SceneDistribution, sample_scenes
 from lib.training import losses
 from lib.training.augmentation import Augmentation, AugmentationDraw
 from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
+from lib.training.metric import posterior_map
 from lib.training.stage1 import SyntheticFaces
 
 RECORD_STEPS = 10
@@ -155,6 +156,13 @@ def _shallow_network(size):
     return nn.Sequential(nn.Linear(size, TRANSFORM_UNITS), nn.ReLU(), last)
 
 
+def _move_to_posterior_means(regressor, synthetic, share):
+    """Move each shape that the regressor gives by `share` of the way to its posterior mean (`posterior_map`)."""
+    device = regressor.feature_mean.device
+    regressed, true = regressor.of_all(synthetic.features.to(device)).shape, synthetic.coefficients.shape.to(device)
+    regressor.map_shapes(torch.lerp(torch.eye(true.shape[1], device=device), posterior_map(regressed, true), share))
+
+
 def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None):
     """Train on batches of photographs and synthetic faces (paper 3.3, second stage); the regressor is changed in place.
 
@@ -190,6 +198,8 @@ def train_stage2(regressor, inputs, params, stage1_params, checkpoint, live=None
         refuse_nan(values, norm, "step", step + 1, checkpoint)
         optimizer.step()
         done, last, pictures = step + 1, step + 1 == params.steps, pictures + len(batch.scene) * world_size()
+        if last and params.posterior_share:
+            _move_to_posterior_means(regressor, inputs.synthetic, params.posterior_share)
         if step == 0 or done % RECORD_STEPS == 0 or last:
             speed, started, pictures = pictures / (time.perf_counter() - started), time.perf_counter(), 0
             measured = dict(learning_rate=rate, gradient_norm=norm, pictures_per_second=speed)

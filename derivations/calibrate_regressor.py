@@ -2,7 +2,7 @@
 
 Stage 1 learns from renders and reads all photographs with the same bias, which stage 2 keeps: the mouth is too near to
 the nose, the jaw too narrow. The landmarks of one photograph tell little of a shape; averaged over many people, they
-tell the bias. Training for likeness also exaggerates how people differ (docs/training.md, "Calibration").
+tell the bias (docs/training.md, "Calibration").
 
 After `derivations.publish_regressor`, with the photographs that the regressor was trained on, in five minutes:
 
@@ -30,9 +30,9 @@ BATCH = 32
 VARIANCE = 1.0
 """Of each coefficient about what the regressor gives, when landmarks correct it: the face model's own. One face needs
 far less (`lib.fitting.pose.SHAPE_VARIANCE`), but the mean over people loses what errs differently in each."""
-SHARE, FOLLOWED = 0.8, 0.5
-"""Share of the differences between people that is kept, and of the mean correction that is applied. A smaller share and
-a larger correction look more natural but are recognised less often (docs/training.md)."""
+FOLLOWED = 0.5
+"""Share of the mean correction that is applied. A larger one looks more natural, but is recognised less often
+(docs/training.md)."""
 CALIBRATION = "calibration"
 
 
@@ -51,12 +51,6 @@ def read_shapes(reconstructor, photographs):
     return np.stack(read), np.stack(corrected)
 
 
-def recalibrate(regressor, share, mean, shift):
-    """Change a regressor in place: shapes c become mean + shift + share (c - mean); mean and shift (S,)."""
-    mean, shift = (torch.as_tensor(values, dtype=torch.float32) for values in (mean, shift))
-    regressor.map_shapes(share * torch.eye(len(mean)), (1 - share) * mean + shift)
-
-
 def main():
     """Rewrite both files."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -70,11 +64,11 @@ def main():
     first = {one.person: one for one in reversed(photographs) if split[one.person] == TRAIN}
     reconstructor = load_reconstructor(PUBLISHED, photo_textured=False)
     read, corrected = read_shapes(reconstructor, [first[person] for person in sorted(first)])
-    mean, shift = read.mean(0), FOLLOWED * (corrected - read).mean(0)
-    recalibrate(reconstructor.regressor, SHARE, mean, shift)
+    shift = FOLLOWED * (corrected - read).mean(0)
+    reconstructor.regressor.map_shapes(torch.eye(len(shift)), torch.from_numpy(shift).float())
     reconstructor.regressor.save(PUBLISHED)
     facts["held_out_people_before_calibration"] = facts.pop("held_out_people")
-    facts[CALIBRATION] = dict(people=len(read), share=SHARE, mean=mean.round(4).tolist(), shift=shift.round(4).tolist())
+    facts[CALIBRATION] = dict(people=len(read), shift=shift.round(4).tolist())
     write_json(facts_file(PUBLISHED), facts)
     print(f"{len(read)} people, shapes moved by {np.linalg.norm(shift):.2f} standard deviations in all")
 

@@ -244,7 +244,7 @@ def test_a_face_at_rest_has_the_lids_brows_and_closed_lips_of_the_photograph(mod
         errors.append([np.abs(sizes(each - shape[0].numpy())) for each in (fitted, rested)])
         moved.append(np.abs(np.tensordot(rested - fitted, points.shape_modes, 1))[others].mean())
     before, after = np.mean(errors, 0)
-    assert (after < [0.8, 0.9, 0.85, 0.95] * before).all(), (before, after)
+    assert (after < [0.85, 0.9, 0.85, 0.95] * before).all(), (before, after)
     assert np.mean(moved) < 0.5  # mm
 
 

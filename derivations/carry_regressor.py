@@ -1,7 +1,7 @@
 """Carry the published regressor over to a later state of the open face model: `models/photographs.safetensors`.
 
 Its coefficients change so that they move and colour the new mean face as they did the old one; shapes then move to
-their posterior means, as at the end of stage 2. A new training on photographs is better, and takes hours. With the
+their posterior means, as at the end of stage 2, unless they did before. A new training on photographs is better, and takes hours. With the
 model that it was trained for, and after the stages `face_model` and `stage1` with the new one:
 
     python -m derivations.carry_regressor path/to/old/full.h5
@@ -72,7 +72,8 @@ def main():
         undo_calibration(regressor, facts)
     synthetic = SyntheticFaces.load(paths.stage1_files("all")[0])
     before = regressor.of_all(synthetic.features).shape.numpy()
-    share = params.variant(RECOMMENDED).posterior_share
+    moved = "carried_over" in facts or facts["stage2"].get("posterior_share")
+    share = 0.0 if moved else params.variant(RECOMMENDED).posterior_share
     carry(regressor, old, new, synthetic, share)
     regressor.save(PUBLISHED)
     facts["face_model"], facts["carried_over"] = probe(new), dict(posterior_share=share, errors=ERRORS)

@@ -1,8 +1,8 @@
 """Carry the published regressor over to a later state of the open face model: `models/photographs.safetensors`.
 
 Its coefficients change so that they move and colour the new mean face as they did the old one; shapes then move to
-their posterior means, as at the end of stage 2, unless they did before. A new training on photographs is better, and takes hours. With the
-model that it was trained for, and after the stages `face_model` and `stage1` with the new one:
+their posterior means, as at the end of stage 2, unless they did before. A new training on photographs is better, and
+takes hours. With the model that it was trained for, and after the stages `face_model` and `stage1` with the new one:
 
     python -m derivations.carry_regressor path/to/old/full.h5
     python -m derivations.calibrate_regressor path/to/lfw

@@ -25,9 +25,7 @@ from scipy.spatial.transform import Rotation
 
 from derivations.survey import MEASUREMENTS, head_survey
 from derivations.survey_table import read_survey
-from lib.open_model.assets import load_base_mesh
-from lib.open_model.mesh import assemble, border, vertex_parts
-from lib.open_model.parts import Part
+from lib.open_model.mesh import Part, border, load_mesh, vertex_parts
 from lib.open_model.shape import LARGEST_DEVIATION, STATISTICS, ShapeSampler, Traits
 from lib.rendering.vertices import unit_normals
 
@@ -126,9 +124,8 @@ class Head:
     """The uncut head: `POINTS` places of its skin, and how sliders, bumps and people of other traits move them."""
 
     def __init__(self, random):
-        base = load_base_mesh()
-        mesh = assemble(base)
-        self.sampler = ShapeSampler(base.vertices[mesh.cage], mesh.cage)
+        mesh = load_mesh()
+        self.sampler = ShapeSampler(mesh.base, mesh.cage)
         skin = np.flatnonzero(vertex_parts(mesh) == Part.SKIN)
         people = np.stack([macro_person(self.sampler, random)[1] for _ in range(MACRO_PEOPLE)])
         start = mesh.operator @ self.sampler.cages(people.mean(axis=0))
@@ -155,10 +152,10 @@ class Head:
 
 def _eyes_against_lids(mesh, points):
     """Rows that give the places (2, 3) of the eyeballs' fronts from the middles of their lids' margins."""
-    lids = border(mesh, Part.LID_RIM)
+    lids, part = border(mesh, Part.LID_RIM), vertex_parts(mesh)
     rows = []
     for eye in (0, 1):
-        front = np.flatnonzero((mesh.eye_angles[:, 0] == eye) & (mesh.eye_angles[:, 1] < 0.4))
+        front = np.flatnonzero((part == Part.RIGHT_EYE + eye) & (mesh.eye_angles[:, 0] < 0.4))
         side = lids[(points[lids, 0] > 0) == eye]
         rows.append(mesh.operator[front].mean(axis=0) - mesh.operator[side].mean(axis=0))
     return np.asarray(np.concatenate(rows))

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from skimage.color import rgb2lab
 
+from lib.open_model.mesh import Part
 from lib.open_model.paint import paint_person
-from lib.open_model.parts import Part
 from lib.open_model.shape import ANCESTRIES
 
 TABLES = Path(__file__).with_name("skin_tables")

@@ -14,9 +14,9 @@ import pandas as pd
 import scipy.sparse as sparse
 from scipy.spatial import ConvexHull
 
-from lib.open_model.assets import load_base_mesh
+from derivations.makehuman import load_base_mesh
+from derivations.subdivision import subdivide
 from lib.open_model.shape import ShapeSampler
-from lib.open_model.subdivision import subdivide
 
 TABLES = Path(__file__).with_name("survey_tables")
 """What the survey says of people, by sex, race and age: `groups.csv` (mm) and `correlations.csv`, derived from data of

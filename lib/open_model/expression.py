@@ -4,11 +4,8 @@ import re
 
 import numpy as np
 
-from lib.open_model.assets import load_target, target_names
-from lib.open_model.shape import ANCESTRIES
+from lib.open_model.targets import GROUPS, load_targets
 
-LEFT_OUT = {"tongueOut", "mouthClose"}  # there is no tongue, and neutral lips are closed already
-ONE_SIDED = {"jawLeft", "jawRight", "mouthLeft", "mouthRight"}
 RARE = re.compile(r"eyeLook|jaw(Left|Right|Forward)|mouth(Left|Right)$|platysma|losure|Blink")
 AMOUNT_SPREAD, LARGEST_AMOUNT = 0.55, 1.1
 JAW_OPENING = 0.75
@@ -29,10 +26,10 @@ class ExpressionSampler:
 
     def __init__(self, cage, lips, neutral):
         self._lips, self._neutral = lips, neutral
-        self._actions = _face_unit_actions() + _makehuman_actions()
+        self._actions = GROUPS["expressions"]
         names = sorted({name for _, sides in self._actions for side in sides for name in side})
         self._row = {name: row for row, name in enumerate(names)}
-        self._directions = np.stack([load_target(name, cage).ravel() for name in names])
+        self._directions = load_targets(names, cage).reshape(len(names), -1)
         units = [re.sub(r"faceunits/|Left$|Right$", "", name) for name in names]
         self.smile, self.open_smile = np.array([[kind.get(unit, 0) for unit in units] for kind in (SMILE, OPEN_SMILE)])
         chances = np.array([0.5 if RARE.search(name) else 1.0 for name, _ in self._actions])
@@ -62,31 +59,3 @@ class ExpressionSampler:
                     amounts[self._row[target]] += strength * weight
         moved = self._neutral + (amounts @ self._directions).reshape(self._neutral.shape)
         return (self._lips.separate(moved) - self._neutral).astype(np.float32)
-
-
-def _face_unit_actions():
-    """ARKit-like units, left and right joined: list of (name, one tuple of targets a side)."""
-    actions = []
-    for target in target_names("faceunits"):
-        name = target.partition("/")[2]
-        if name in LEFT_OUT or (name.endswith("Right") and name not in ONE_SIDED):
-            continue
-        sides = [(target,)]
-        if name.endswith("Left") and name not in ONE_SIDED:
-            other = name.removesuffix("Left")
-            # eyes look to the same side together: in for one is out for the other
-            swapped = {"eyeLookIn": "eyeLookOut", "eyeLookOut": "eyeLookIn"}.get(other, other)
-            sides.append((f"faceunits/{swapped}Right",))
-        actions.append((name, sides))
-    return actions
-
-
-def _makehuman_actions():
-    actions = []
-    for target in target_names("expression/units/caucasian"):
-        name = target.rpartition("/")[2]
-        if "right" in name:
-            continue
-        both = [name] + ([name.replace("left", "right")] if "left" in name else [])
-        actions.append((name, [tuple(f"expression/units/{kind}/{side}" for kind in ANCESTRIES) for side in both]))
-    return actions

@@ -7,12 +7,10 @@ import numpy as np
 
 from lib.core.pictures import smooth_step
 from lib.face_model.model import ALIGNMENT_LANDMARKS
-from lib.open_model.assets import load_base_mesh
 from lib.open_model.expression import ExpressionSampler
-from lib.open_model.landmarks import find_landmarks
 from lib.open_model.lips import LipClosure, Teeth
 from lib.open_model.maps import draw_maps
-from lib.open_model.mesh import assemble
+from lib.open_model.mesh import find_landmarks, load_mesh
 from lib.open_model.paint import paint_person
 from lib.open_model.shape import ShapeSampler
 
@@ -76,11 +74,9 @@ class GeneratorParts:
     """What both resolutions share: the mesh, the samplers, the reference and the maps drawn on it."""
 
     def __init__(self):
-        base = load_base_mesh()
-        self.mesh = assemble(base)
-        self.landmarks = find_landmarks(self.mesh, base)
-        base_cage = base.vertices[self.mesh.cage]
-        self.lips, self.teeth = LipClosure(self.mesh, base_cage), Teeth(base, self.mesh.cage)
+        self.mesh, self.landmarks = load_mesh(), find_landmarks()
+        base_cage = self.mesh.base
+        self.lips, self.teeth = LipClosure(self.mesh), Teeth(self.mesh)
         self.shapes = ShapeSampler(base_cage, self.mesh.cage)
         # the front of the face settles the pose: necks and ears vary too much
         self._weights = ((base_cage[:, 2] > 20) & (np.abs(base_cage[:, 1]) < 80)).astype(float)
@@ -111,7 +107,7 @@ class GeneratorParts:
         return reference
 
 
-generator_parts = cache(GeneratorParts)  # built once a process, in some ten seconds
+generator_parts = cache(GeneratorParts)  # built once a process, in some five seconds
 
 
 def rigid_align(points, reference, weights):

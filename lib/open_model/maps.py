@@ -11,9 +11,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from lib.core.pictures import smooth_step
-from lib.open_model.assets import load_target, sample_mask
-from lib.open_model.mesh import border, vertex_parts
-from lib.open_model.parts import Part
+from lib.open_model.mesh import Part, border, vertex_parts
+from lib.open_model.targets import load_targets
 from lib.rendering.vertices import unit_normals
 
 SIDES = ("right", "left")
@@ -48,7 +47,7 @@ def draw_maps(mesh, points, landmarks):
     """Draw `FaceMaps` on the mirror-symmetric reference (N, 3), mm, whose landmarks are a dict of name to vertex."""
     part = vertex_parts(mesh)
     mouth_line = border(mesh, Part.MOUTH)
-    lips = smooth_step(sample_mask("lips", mesh.texture_coordinates), 0.12, 0.8)
+    lips = smooth_step(mesh.lips, 0.12, 0.8)
     lips[mouth_line] = np.maximum(lips[mouth_line], 0.9)
     points = points * (EYE_DISTANCE / np.ptp(points[[landmarks[f"{side}.eye.pupil.center"] for side in SIDES], 0]))
     place = _Places(points, landmarks, mouth_line)
@@ -59,8 +58,8 @@ def draw_maps(mesh, points, landmarks):
         "across": place.across,
         "height": place.height,
         "lips": lips,
-        "eyelids": sample_mask("eyelids", mesh.texture_coordinates),
-        "ears": sample_mask("ears", mesh.texture_coordinates),
+        "eyelids": mesh.eyelids,
+        "ears": mesh.ears,
         **_regions(place),
         **_folds(place, mesh),
         **_beard(place, lips),
@@ -70,7 +69,7 @@ def draw_maps(mesh, points, landmarks):
         "grain": random.random(len(points)),
         "freckles": fine_field(points, 1.5, random),
         "spots": fine_field(points, 3.0, random),
-        "eye_angles": mesh.eye_angles[:, 1:],
+        "eye_angles": mesh.eye_angles,
         "coarse": random_field_basis(points, candidates, length=34.0, count=36, inducing_count=200),
         "medium": random_field_basis(points, candidates, length=13.0, count=80, inducing_count=600),
     }
@@ -112,7 +111,7 @@ def _folds(place, mesh):
 
     def moved_by(target):
         """Where a morph target moves the skin, scaled to [0, 1]."""
-        length = np.linalg.norm(mesh.operator @ load_target(target, mesh.cage), axis=1)
+        length = np.linalg.norm(mesh.operator @ load_targets([target], mesh.cage)[0], axis=1)
         return np.clip(length / np.quantile(length[length > 1e-9], 0.97), 0, 1)
 
     def furrows(period, phase, bend):

@@ -18,7 +18,7 @@ from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices
 from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import IBUG_LANDMARKS
 from lib.open_model.build import EXPRESSION_COMPONENTS, SHAPE_COMPONENTS
-from lib.open_model.landmarks import NAMED_POINTS
+from lib.open_model.mesh import NAMED_POINTS
 from lib.rendering.vertices import unit_normals
 
 NEUTRAL, INDICES, LANDMARKS = "generic_neutral_mesh.obj", "vertex_indices.json", "idx_to_landmark_verts"

@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.core.pictures import smooth_step
 from lib.open_model.maps import clipped_normal, gaussian_bump
-from lib.open_model.parts import Part
+from lib.open_model.mesh import Part
 from lib.open_model.shape import ANCESTRIES
 from lib.open_model.skin import look_up_skin_colour
 

@@ -1,22 +1,15 @@
 """Neutral face shapes of the open model: MakeHuman's sliders (CC0 morph targets) with the spread of real people."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from lib.open_model.assets import load_base_mesh, load_target, target_names
+from lib.open_model.targets import GROUPS, bump_places, load_targets
 
 ANCESTRIES = ("african", "asian", "caucasian")  # MakeHuman's names of its three macro targets
-
-SLIDER_FOLDERS = "head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "ears", "eyebrows", "neck"
-NOT_SLIDERS = re.compile("head-trans|head-angle|neck-(trans|scale-vert|back)|measure-|eyebrows-trans-(back|for)")
-OPPOSITES = "incr decr", "up down", "out in", "forward backward", "convex concave", "compress uncompress"
 
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
 """How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see
@@ -68,23 +61,19 @@ class ShapeSampler:
 
     def __init__(self, base_vertices, cage):
         self._base = base_vertices.astype(np.float32)
-        sliders = slider_pairs()
-        self.slider_names = list(dict.fromkeys(slider.name for slider in sliders))
-        self._rows = np.array([self.slider_names.index(slider.name) for slider in sliders])
-        self._sided = np.array([slider.sided for slider in sliders])
-        self._one_sided = np.array([slider.less is None for slider in sliders])
-        available, anyone = set(target_names("macrodetails")), Traits(0.5, 0.5, (1 / 3, 1 / 3, 1 / 3), 0.5, 0.5)
-        # some memberships have no target: an average build, for instance, is the base mesh itself
-        self._macros = [name for name in _macro_weights(anyone) if name in available]
-        asymmetries = [name for name in target_names("asym") if "asymm" not in name]
-        more, less = [slider.more for slider in sliders], [slider.less for slider in sliders if slider.less]
-        parts = {"more": more, "less": less, "asymmetries": asymmetries, "macros": self._macros}
+        names, sided, more, less = zip(*GROUPS["sliders"], strict=True)
+        self.slider_names = list(dict.fromkeys(names))
+        self._rows = np.array([self.slider_names.index(name) for name in names])
+        self._sided, self._one_sided = np.array(sided), np.array([name is None for name in less])
+        parts = {"more": more, "less": [name for name in less if name]}
+        parts |= {name: GROUPS[name] for name in ("asymmetries", "macros")}
         ends = np.cumsum([0] + [len(part) for part in parts.values()])
         self._columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(parts)}
 
-        targets = np.stack([load_target(name, cage).ravel() for part in parts.values() for name in part])
+        targets = load_targets([name for part in parts.values() for name in part], cage)
         self._columns["bumps"] = slice(len(targets), len(targets) + 3 * BUMPS)
-        self._directions = np.concatenate([targets, bumps(base_vertices).reshape(3 * BUMPS, -1)]).astype(np.float32)
+        directions = np.concatenate([targets, bumps(base_vertices)])
+        self._directions = directions.reshape(len(directions), -1).astype(np.float32)
         self.slider_count = len(self.slider_names) + 3 * BUMPS + 1
         self.amount_count = len(self._directions) + 1
 
@@ -112,8 +101,8 @@ class ShapeSampler:
 
     def macro_amounts(self, traits):
         """Amounts (A,) of a person with all sliders at 0."""
-        amounts, weights = np.zeros(self.amount_count, np.float32), _macro_weights(traits)
-        amounts[self._columns["macros"]] = [weights[name] for name in self._macros]
+        amounts, weights = np.zeros(self.amount_count, np.float32), macro_weights(traits)
+        amounts[self._columns["macros"]] = [weights[name] for name in GROUPS["macros"]]
         return amounts
 
     def set_sliders(self, amounts, sliders, differences=0.0):
@@ -142,12 +131,7 @@ class ShapeSampler:
 
 def bumps(points):
     """Displacements by 1 mm along each axis about `BUMPS` places and their mirror images, fading: (3 BUMPS, C, 3)."""
-    base = load_base_mesh()
-    skin = base.vertices[np.unique(base.faces[base.groups == "body"])]
-    front = skin[(skin[:, 2] > 30) & (np.abs(skin[:, 1]) < 95) & (skin[:, 0] >= 0)]
-    centres = front[[0]]
-    for _ in range(BUMPS - 1):
-        centres = np.r_[centres, front[[cKDTree(centres).query(front)[0].argmax()]]]
+    centres = bump_places()
     left, right = (
         np.exp(-0.5 * ((points[:, None] - places) ** 2).sum(axis=2) / BUMP_WIDTH**2).T[:, None, :, None]
         for places in (centres, centres * MIRROR)
@@ -156,33 +140,7 @@ def bumps(points):
     return (left * axes + right * axes * MIRROR).reshape(-1, *points.shape)
 
 
-class Slider(NamedTuple):
-    """A pair of opposite morph targets, or one that has no opposite; `name` is that of both sides of the face."""
-
-    name: str
-    sided: bool
-    more: str
-    less: str | None
-
-
-def slider_pairs():
-    """Pair MakeHuman's targets to sliders: list of `Slider`."""
-    targets = [name for folder in SLIDER_FOLDERS for name in target_names(folder) if not NOT_SLIDERS.search(name)]
-    endings = [each for pair in map(str.split, OPPOSITES) for each in (pair, pair[::-1])]
-    done, sliders = set(), []
-    for target in targets:
-        if target in done:
-            continue
-        opposites = [target.removesuffix(one) + other for one, other in endings if target.endswith(f"-{one}")]
-        opposite = next((name for name in opposites if name in targets), None)
-        done |= {target, opposite}
-        stem = target.partition("/")[2]
-        sided = stem.startswith(("l-", "r-"))
-        sliders.append(Slider(stem[2:] if sided else stem, sided, target, opposite))
-    return sliders
-
-
-def _macro_weights(traits):
+def macro_weights(traits):
     """Weights of the macro targets: products of memberships, as in MakeHuman."""
     genders = {"female": 1 - traits.gender, "male": traits.gender}
     ages = {"young": 1 - traits.age, "old": traits.age}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.open_model.parts import Part
+from lib.open_model.mesh import Part
 from lib.photos.simulated.hair import hair, sample_covering, sample_hair_style, skull, skull_radii
 from lib.photos.simulated.mesh import Mesh, join, loft, rolled_grid, tube
 

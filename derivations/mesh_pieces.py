@@ -3,13 +3,12 @@
 Each is a dict of what `lib.open_model.mesh.FaceMesh` says of it.
 """
 
-from enum import IntEnum
-
 import numpy as np
 import scipy.sparse as sparse
 from scipy.sparse.csgraph import connected_components
 
-from lib.open_model.subdivision import clip_quads, subdivide
+from derivations.subdivision import clip_quads, subdivide
+from lib.open_model.mesh import Part
 
 LONGEST_LIGHT_EDGE = 5.0  # cage edges longer than this (mm) are split once in the light mesh
 
@@ -19,17 +18,6 @@ RINGS_DEGREES = np.array(
 LIGHT_RINGS = [0, 3, 5, 7, 9, 11, 12, 13, 15, 17, 19, 21, 24]
 SEGMENTS, LIGHT_STRIDE = 48, 2
 EYE_UV_RADIUS = 0.024  # in units of the base mesh's texture, where it makes an eyeball's texture as fine as the face's
-
-
-class Part(IntEnum):
-    """What a triangle belongs to."""
-
-    SKIN = 0
-    LID_RIM = 1
-    MOUTH = 2
-    TEETH = 3
-    RIGHT_EYE = 4
-    LEFT_EYE = 5
 
 
 def _halve(quads):
@@ -70,7 +58,7 @@ def skin_piece(base, cage, faces, face_parts, heights):
         uv=np.vstack([uv, uv[uv_of[np.unique(hole)]].mean(axis=0)]),
         uv_triangles=np.concatenate([uv_triangles, np.c_[uv_of[hole], np.full(len(hole), uv_cap)]]),
         light_uv_triangles=np.concatenate([light_uv, np.c_[uv_of[light_hole], np.full(len(light_hole), uv_cap)]]),
-        eye_angles=np.full((cap + 1, 3), np.nan),
+        eye_angles=np.full((cap + 1, 2), np.nan),
     )
 
 
@@ -112,7 +100,7 @@ def teeth_piece(base, cage, faces):
         uv=uv_step.linear @ base.texture_coordinates[known],
         uv_triangles=_halve(uv_step.faces),
         light_uv_triangles=_halve(uv_quads),
-        eye_angles=np.full((step.smooth.shape[0], 3), np.nan),
+        eye_angles=np.full((step.smooth.shape[0], 2), np.nan),
     )
 
 
@@ -137,7 +125,7 @@ def eye_piece(helper_points, cage_indices, cage_count, side):
         uv=EYE_UV_RADIUS * around * theta[:, None] / theta.max(),
         uv_triangles=triangles,
         light_uv_triangles=light,
-        eye_angles=np.c_[np.full(len(theta), side), theta, phi],
+        eye_angles=np.c_[theta, phi],
     )
 
 

@@ -1,0 +1,35 @@
+"""Morph targets of MakeHuman's head (CC0): `derivations/morph_targets.py` makes their files of MakeHuman's own."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+DISPLACEMENTS = Path(__file__).with_name("morph_targets.npz")
+"""Displacements `moves` (T, V, 3), float32 mm, of `vertices` (V,) of the base mesh by the targets `names` (T,);
+`bump_places` (34, 3) mm."""
+
+GROUPS_FILE = Path(__file__).with_name("morph_targets.json")
+GROUPS = json.loads(GROUPS_FILE.read_text())
+"""Names by what they are for. `sliders`: name, whether the face has two such, targets for more and for less (None: no
+opposite). `macros`: age, sex, ancestry, build. `asymmetries`. `expressions`: name, and for each side that moves its
+targets: one, or three by ancestry."""
+
+
+def load_targets(names, vertices):
+    """Look up displacements (len(names), n, 3), float32 mm, of vertices (n,) of the base mesh by some targets."""
+    stored = _stored()
+    rows, moves = {name: row for row, name in enumerate(stored["names"])}, stored["moves"]
+    return moves[[rows[name] for name in names]][:, np.searchsorted(stored["vertices"], vertices)]
+
+
+def bump_places():
+    """Places (34, 3) mm on the left side of the face, about which smooth displacements fade."""
+    return _stored()["bump_places"]
+
+
+@cache
+def _stored():
+    with np.load(DISPLACEMENTS) as file:
+        return {name: file[name] for name in file.files}

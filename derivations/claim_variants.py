@@ -48,7 +48,7 @@ def measure_variant(params, name):
 
 def keep_variant(params, name, changes, metrics):
     """Add to `MEASURED` what the claims compare of a variant, with the parameters that it was made with."""
-    keys = {key for claim in CLAIMS for method, key in (claim.smaller, claim.larger) if method == name}
+    keys = {key for side in ("smaller", "larger") for key in CLAIMS.loc[CLAIMS[side] == name, f"{side}_measure"]}
     cells = {key: cell for key in sorted(keys) if (cell := look_up(metrics, key))}
     entry = dict(parameters=claim_parameters(params), changes=changes, cells=cells)
     write_json(MEASURED, read_measured() | {name: entry})

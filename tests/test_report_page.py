@@ -194,15 +194,15 @@ def test_variants_measured_once_count_with_the_same_parameters_alone(study):
     keep_variant(params, "embedding_input", {"features": "embedding"}, metrics)
     kept = claims.read_variants(replace(params, variants={"full": {}}, robustness=replace(params.robustness, steps=1)))
     table = claims.claims_table({"full": evaluation(0.9)}, kept)
-    about = [claim.text for claim in claims.CLAIMS if claim.smaller[0] == "embedding_input"]
+    about = claims.CLAIMS.loc[claims.CLAIMS["smaller"] == "embedding_input", "claim"]
     assert list(kept) == ["embedding_input"] and table.loc[about, "verdict"].tolist() == [claims.HOLDS]
     assert claims.read_variants(replace(params, stage2=replace(params.stage2, steps=7))) == {}
 
 
 def test_all_claims_can_be_compared_person_by_person_and_all_variants_are_claims():
-    compared = {side for claim in claims.CLAIMS for side in (claim.smaller, claim.larger)}
-    assert {key.removeprefix("sources.small_gallery.") for _, key in compared} <= {*tables.PAIRED, claims.SKIN}
-    assert {*read_yaml(ROOT / "presets/claims.yaml")["variants"]} <= {name for name, _ in compared}
+    methods, measures = ({*claims.CLAIMS[f"smaller{of}"], *claims.CLAIMS[f"larger{of}"]} for of in ("", "_measure"))
+    assert {key.removeprefix("sources.small_gallery.") for key in measures} <= {*tables.PAIRED, "skin.all.delta_e"}
+    assert {*read_yaml(ROOT / "presets/claims.yaml")["variants"]} <= methods
 
 
 def test_the_strongest_change_in_which_a_face_was_found_is_told(study):

@@ -1,5 +1,7 @@
 """Tables that compare the metrics written by `dvc repro`."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from lib.core import paths
@@ -8,47 +10,12 @@ from lib.core.tensors import read_json
 
 METRICS = paths.METRICS
 
-ROWS = {
-    "similarity.all.frontal": "similarity of photograph and frontal render",
-    "second_judge.similarity.all.frontal": "similarity, second judge",
-    "face_only.similarity.all.frontal": "similarity, face only",
-    "similarity.all.random_scene": "similarity, random pose and light",
-    "similarity.all.side": "similarity, 45° from the side",
-    "similarity.all.same_below": "same-person pairs less alike than photograph and render",
-    "similarity.all.different_above": "different-person pairs more alike than that",
-    "earth_movers_distance.all.same": "earth mover's distance to same-person pairs",
-    "second_judge.earth_movers_distance.all.same": "earth mover's distance to same-person pairs, second judge",
-    "face_only.earth_movers_distance.all.same": "earth mover's distance to same-person pairs, face only",
-    "earth_movers_distance.all.different": "earth mover's distance to different-person pairs",
-    "recall.all.top1": "top-1 recall",
-    "second_judge.recall.all.top1": "top-1 recall, second judge",
-    "face_only.recall.all.top1": "top-1 recall, face only",
-    "recall.all.top5": "top-5 recall",
-    "second_judge.recall.all.top5": "top-5 recall, second judge",
-    "face_only.recall.all.top5": "top-5 recall, face only",
-    "geometry.all.mean": "distance to the true shape, mm",
-    "geometry.cooperative.mean": "… from cooperative photographs",
-    "geometry.indoor.mean": "… from indoor photographs",
-    "geometry.outdoor.mean": "… from outdoor photographs",
-    "skin.all.delta_e": "skin's colour from the true face's in the same light, ΔE",
-    "consistency.all.same": "similarity of renders of one person's photographs",
-    "consistency.all.different": "similarity of renders of different people",
-    "exaggeration.all.distance": "distance from the mean face (1: random faces of the model)",
-    "coefficients.all.shape_mean_rms": "shape coefficients: rms of means (0)",
-    "coefficients.all.shape_variance": "shape coefficients: variance (1)",
-    "coefficients.all.shape_mean_square": "shape coefficients: mean square (1)",
-    "coefficients.all.texture_mean_rms": "texture coefficients: rms of means (0)",
-    "coefficients.all.texture_variance": "texture coefficients: variance (1)",
-    "coefficients.all.texture_mean_square": "texture coefficients: mean square (1)",
-    "coefficients.all.shape_within_person": "shape: share of variance within a person",
-    "coefficients.all.texture_within_person": "texture: share of variance within a person",
-    "components.all.1_10": "correlation with true shape, components 1 to 10",
-    "components.all.11_20": "… 11 to 20",
-    "components.all.21_50": "… 21 to 50",
-    "loopback.all.shape": "shape read again in a render: squared difference (0)",
-    "loopback.all.texture": "texture read again in a render: squared difference (0)",
-}
+MEASURES = pd.read_csv(Path(__file__).with_name("measures.csv"), index_col="measure")
+ROWS = MEASURES["title"].dropna().to_dict()
 """Measures of the comparison, in its order, and what the tables call them."""
+
+PAIRED = tuple(MEASURES["paired"].dropna().index)
+"""Measures that keep their bootstrap, for differences of methods (`lib.evaluation.bootstrap.difference`)."""
 
 SUMMARY = {
     "similarity": "similarity.all.frontal",
@@ -67,14 +34,6 @@ SUMMARY = {
     "reread_texture": "loopback.all.texture",
 }
 """The few measures by which `dvc exp show` compares experiments, and what it calls them."""
-
-PAIRED = (
-    *("similarity.all.frontal", "similarity.all.side", "recall.all.top1"),
-    *("earth_movers_distance.all.same", "earth_movers_distance.all.different"),
-    *("geometry.all.mean", "geometry.all.deviation", "geometry.cooperative.mean", "geometry.outdoor.mean"),
-    *("coefficients.all.texture_mean_square", "exaggeration.all.distance"),
-)
-"""Measures that keep their bootstrap, for differences of methods (`lib.evaluation.bootstrap.difference`)."""
 
 GROUP_MEASURES = (
     (("similarity", "frontal"), "similarity"),

@@ -4,6 +4,8 @@ The paper's numbers come from the Basel Face Model 2017, FaceNet, VGG-Face and o
 be compared.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
 from lib.core.params import STAGE1
@@ -15,63 +17,26 @@ from lib.figures import TITLES, title_of
 HELD_OUT = "test photographs"
 THIS_RUN, PAPER = "this run", "the paper: another model, network and data"
 NOT_MEASURED = "—"
-GENOVA = "Genova et al. (the paper)"
+PAPER_TABLES = Path(__file__).with_name("paper")
 
 
-def _table(columns, rows):
-    return pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_product(columns))
+def _paper(name, **options):
+    """Read a table of published numbers, as text."""
+    table = pd.read_csv(PAPER_TABLES / f"{name}.csv", index_col=0, dtype=str, **options)
+    return table.rename_axis(index=None, columns=[None] * table.columns.nlevels)
 
 
-GEOMETRY = _table(
-    [("cooperative", "indoor", "outdoor"), ("mean", "std.")],
-    {
-        "Tran et al. [29]": ["1.93", "0.27", "2.02", "0.25", "1.86", "0.23"],
-        GENOVA: ["1.50", "0.13", "1.50", "0.11", "1.48", "0.11"],
-    },
-)
+GEOMETRY = _paper("geometry", header=[0, 1])
 """Table 1: mm on MICC, point to plane after ICP with isotropic scale."""
 
-EARTH_MOVERS_DISTANCE = _table(
-    [("LFW", "MICC", "MoFA-Test"), ("same", "diff.")],
-    {
-        "MoFA [27]": [NOT_MEASURED] * 4 + ["0.30", "0.11"],
-        "Tran et al. [29]": ["0.32", "0.09", "0.32", "0.09", "0.27", "0.14"],
-        GENOVA: ["0.14", "0.26", "0.09", "0.32", "0.09", "0.32"],
-        "ground-truth scans": [NOT_MEASURED] * 2 + ["0.03", "0.41"] + [NOT_MEASURED] * 2,
-    },
-)
+EARTH_MOVERS_DISTANCE = _paper("earth_movers_distance", header=[0, 1])
 """Table 2: to the distributions of same-person and different-person pairs of LFW, under VGG-Face."""
 
-RECALL = _table(
-    [("MoFA-Test", "LFW"), ("top-1", "top-5")],
-    {
-        "random": ["0.01", "0.06", "0.0002", "0.001"],
-        "MoFA [27]": ["0.19", "0.54", NOT_MEASURED, NOT_MEASURED],
-        "Tran et al. [29]": ["0.25", "0.62", "0.001", "0.002"],
-        GENOVA: ["0.87", "0.96", "0.16", "0.51"],
-    },
-)
+RECALL = _paper("recall", header=[0, 1])
 """Table 3: the person's photograph among the nearest, under VGG-Face."""
 
-BESIDE = {
-    "top-1 recall": ("recall.all.top1", "0.87 (MoFA-Test), 0.16 (LFW)"),
-    "top-5 recall": ("recall.all.top5", "0.96 (MoFA-Test), 0.51 (LFW)"),
-    "top-1 recall of a random order": ("recall.all.random_top1", "0.01 (MoFA-Test), 0.0002 (LFW)"),
-    "top-5 recall of a random order": ("recall.all.random_top5", "0.06 (MoFA-Test), 0.001 (LFW)"),
-    "similarity of photograph and render": ("similarity.all.frontal", "0.403 (MoFA-Test)"),
-    "same-person pairs less alike than that": ("similarity.all.same_below", "0.227 (LFW pairs)"),
-    "different-person pairs more alike than that": ("similarity.all.different_above", "0.0004 (LFW pairs)"),
-    "similarity of photographs of one person": ("photographs.all.same", "0.50 (LFW)"),
-    "earth mover's distance to same-person pairs": ("earth_movers_distance.all.same", "0.09 (MoFA-Test), 0.14 (LFW)"),
-    "… to different-person pairs": ("earth_movers_distance.all.different", "0.32 (MoFA-Test), 0.26 (LFW)"),
-    "distance to the true shape, cooperative, mm": ("geometry.cooperative.mean", "1.50 (MICC)"),
-    "… standard deviation over people, cooperative": ("geometry.cooperative.deviation", "0.13 (MICC)"),
-    "distance to the true shape, indoor, mm": ("geometry.indoor.mean", "1.50 (MICC)"),
-    "… standard deviation over people, indoor": ("geometry.indoor.deviation", "0.11 (MICC)"),
-    "distance to the true shape, outdoor, mm": ("geometry.outdoor.mean", "1.48 (MICC)"),
-    "… standard deviation over people, outdoor": ("geometry.outdoor.deviation", "0.11 (MICC)"),
-}
-"""Measures by title, and the published numbers, with the data that they are of: Tables 1 to 3 and the text."""
+BESIDE = _paper("beside")
+"""Measures by title, and the `published` numbers, with the data that they are of: Tables 1 to 3 and the text."""
 
 
 def read_methods(names):
@@ -176,8 +141,8 @@ def verification_table():
 def paper_table(name):
     """Put one regressor's measures beside the paper's, which come from another model, network and data."""
     metrics = read_metrics(name)
-    rows = {title: [interval_text(look_up(metrics, key)), published] for title, (key, published) in BESIDE.items()}
-    return pd.DataFrame(rows, index=["this run", "paper"]).T
+    ours = [interval_text(look_up(metrics, key)) for key in BESIDE["measure"]]
+    return pd.DataFrame({"this run": ours, "paper": BESIDE["published"]})
 
 
 def run_table(params):

@@ -1,5 +1,6 @@
 """Recognition networks: the converted ones against the libraries they come from, and the contract that all share."""
 
+import csv
 import hashlib
 import io
 import json
@@ -17,11 +18,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from derivations.dlib_layout import layout
 from lib.core.errors import StudyError
 from lib.core.files import download, sha256_of
 from lib.core.params import FACE_ONLY
 from lib.recognition import network as recognition
 from lib.recognition import sources as network_files
+from lib.recognition.dlib import LAYOUT
 from lib.recognition.facenet import FaceNet128Network, FaceNetNetwork
 from lib.recognition.mobilenet import (
     FaceResNetwork,
@@ -162,6 +165,13 @@ def assert_as_dlib(network, chips):
     expected = dlib_descriptors(chips)
     assert np.abs(expected).max() > 0.1
     assert np.abs(ours - expected).max() < 1e-4
+
+
+def test_arrays_lie_in_dlibs_file_where_its_derivation_finds_them():
+    with LAYOUT.open(encoding="utf-8") as file:
+        _, *rows = csv.reader(file)
+    found = layout(network_files.find_dlib_file("nowhere"))
+    assert rows == [[str(value) for value in row] for row in found]
 
 
 def test_dlib_in_torch_agrees_with_dlib(dlib_folder):

@@ -1,11 +1,10 @@
 """dlib's face recognition ResNet-29 (King 2017, weights CC0) as a torch module, from dlib's serialised file (``.dat``).
 
-The file starts with the loss and a run of version integers from the outermost layer inwards (tag 1, layer 2, innermost
-layer 3); the layers follow from the input outwards. Primitives are those of ``dlib/serialize.h``: integers are a
-control byte (byte count, sign) and little-endian bytes, floats a mantissa and an exponent of two, tensors a version, a
-shape and raw float32. `lib.recognition.sources` has checked the file's SHA-256 before.
+`lib.recognition.sources` has checked the file's SHA-256 before, so that its layout is known.
 """
 
+import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +14,10 @@ from torch import nn
 
 LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(channels, residual blocks, whether the first block halves the size), from the input to the output."""
-TAG_VERSION, INNERMOST_VERSION = 1, 3
-FIELDS = {
-    "input_rgb_image_sized": "fffii",  # mean of each channel, size
-    "con_4": "tiiiiiiiaaffff",  # parameters; filters, kernel, stride, padding; shapes of weight and bias; multipliers
-    "affine_": "taai",  # scale and shift
-    "fc_2": "iitaaiffff",  # outputs, inputs, parameters
-    "max_pool_2": "iiiiii",
-    "avg_pool_2": "iiiiii",
-    "relu_": "",
-    "add_prev_": "",
-    "loss_metric_2": "ff",
-}
-"""What each kind of layer stores: booleans, floats, integers, shapes (of arrays elsewhere) and tensors."""
+MEAN_RGB = (122.782, 117.001, 104.298)
+LAYOUT = Path(__file__).with_name("dlib_layout.csv")
+"""Where the arrays of each layer lie in the file, in bytes, made by `derivations/dlib_layout.py`: `parameters`, weight
+and bias, and those of the `affine` layer behind it, scale and shift."""
 
 
 class DlibNetwork(nn.Module):
@@ -87,75 +77,23 @@ class ResidualBlock(nn.Module):
 
 def convert_dlib_weights(path):
     """Turn dlib's file into the state of `DlibNetwork`, each affine layer folded into the convolution before it."""
-    layers = _read_layers(path)
-    convolutions, affines, linears = (
-        [v for kind, v in layers if kind == wanted] for wanted in ("con_4", "affine_", "fc_2")
-    )
-    blocks = sum(count for _, count, _ in LEVELS)
-    names = ["stem"] + [f"blocks.{i}.{part}" for i in range(blocks) for part in ("first", "second")]
-    outputs, inputs, weights = linears[0][:3]
+    content, state = Path(path).read_bytes(), {}
+    with torch.device("meta"):
+        shapes = {name: tuple(values.shape) for name, values in DlibNetwork().state_dict().items()}
+
+    def numbers(start, *shape):
+        return np.frombuffer(content, "<f4", math.prod(shape), int(start)).reshape(shape)
+
+    with LAYOUT.open(encoding="utf-8") as file:
+        *convolutions, descriptor = csv.DictReader(file)
     # dlib stores (inputs, outputs)
-    state = {"descriptor.weight": weights.ravel()[: inputs * outputs].reshape(inputs, outputs).T}
-    state["mean"] = np.array(layers[0][1][:3], np.float32).reshape(1, 3, 1, 1)
-    for name, convolution, affine in zip(names, convolutions, affines, strict=True):
-        parameters, shape = convolution[0].ravel(), convolution[8]
-        weight, bias = np.split(parameters, [int(np.prod(shape))])
-        scale, shift = np.split(affine[0].ravel(), 2)
-        state[f"{name}.weight"] = weight.reshape(shape) * scale[:, None, None, None]
+    state["descriptor.weight"] = numbers(descriptor["parameters"], *shapes["descriptor.weight"][::-1]).T
+    state["mean"] = np.array(MEAN_RGB, np.float32).reshape(1, 3, 1, 1)
+    for row in convolutions:
+        name, start = row["layer"], int(row["parameters"])
+        weight = numbers(start, *shapes[f"{name}.weight"])
+        bias = numbers(start + weight.nbytes, len(weight))
+        scale, shift = numbers(row["affine"], 2, len(weight))
+        state[f"{name}.weight"] = weight * scale[:, None, None, None]
         state[f"{name}.bias"] = bias * scale + shift
     return {name: torch.tensor(np.ascontiguousarray(values)) for name, values in state.items()}
-
-
-def _read_layers(path):
-    """Return all layers from the input outwards, each as its kind and the values of its `FIELDS`."""
-    stream = _Stream(path)
-    stream.integer()
-    stream.layer()  # the loss
-    versions = [stream.integer()]
-    while versions[-1] != INNERMOST_VERSION:
-        versions.append(stream.integer())
-    layers = [stream.layer()]
-    for version in reversed(versions):
-        if version == TAG_VERSION:
-            continue
-        layers.append(stream.layer())
-        stream.fields("bbbttt")  # left by training
-        if version == INNERMOST_VERSION:
-            stream.integer()  # how many samples an input expands to
-    return layers
-
-
-class _Stream:
-    """The primitives of ``dlib/serialize.h``, read one after the other."""
-
-    def __init__(self, path):
-        self.content, self.position = Path(path).read_bytes(), 0
-        self.readers = dict(b=lambda: self.take(1), f=self.float, i=self.integer, a=self.shape, t=self.tensor)
-
-    def take(self, count):
-        self.position += count
-        return self.content[self.position - count : self.position]
-
-    def integer(self):
-        control = self.take(1)[0]
-        magnitude = int.from_bytes(self.take(control & 0x0F), "little")
-        return -magnitude if control & 0x80 else magnitude
-
-    def float(self):
-        mantissa, exponent = self.integer(), self.integer()
-        return float(np.ldexp(float(mantissa), exponent))
-
-    def shape(self):
-        _, *shape = self.fields("iiiii")
-        return shape
-
-    def tensor(self):
-        shape = self.shape()
-        return np.frombuffer(self.take(4 * int(np.prod(shape))), "<f4").reshape(shape)
-
-    def fields(self, kinds):
-        return [self.readers[kind]() for kind in kinds]
-
-    def layer(self):
-        kind = self.take(self.integer()).decode()
-        return kind, self.fields(FIELDS[kind])

@@ -7,9 +7,7 @@ settled on the base mesh, whatever people are drawn. In a few seconds, after an 
     python -m derivations.base_mesh
 """
 
-from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -54,7 +52,7 @@ def assemble(base):
     own = np.full((operator.shape[0], 2), np.nan)
     skin = parts == Part.SKIN
     own[triangles[skin]] = uv[uv_triangles[skin]]
-    mesh = SimpleNamespace(
+    mesh = FaceMesh(
         cage=cage,
         base=base.vertices[cage],
         cage_mirror=np.searchsorted(cage, base.mirror[cage]),
@@ -75,7 +73,7 @@ def assemble(base):
     mesh.mirror = mirror_vertices(points)
     mesh.upper_lip, mesh.lower_lip = _lips(mesh, points)
     mesh.lip_moves = _lip_moves(mesh, points)
-    return FaceMesh(**vars(mesh)), _landmarks(mesh, points, row[: len(cage)])
+    return mesh, _landmarks(mesh, points, row[: len(cage)])
 
 
 def _heights(points):
@@ -198,7 +196,7 @@ def _landmarks(mesh, points, cage_rows):
 
 def packed(mesh):
     """Arrays to store: the smallest integers that hold the values, texture coordinates as the model's file has them."""
-    arrays = {field.name: getattr(mesh, field.name) for field in fields(mesh)}
+    arrays = dict(vars(mesh))
     operator = arrays.pop("operator")
     arrays |= {f"operator_{name}": getattr(operator, name) for name in ("data", "indices", "indptr")}
     arrays["uv"] = mesh.uv.astype(np.float32)

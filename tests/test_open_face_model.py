@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from derivations import makehuman
+from derivations.baked_maps import baked_maps
 from derivations.base_mesh import assemble, packed
 from derivations.makehuman import load_base_mesh
 from derivations.mesh_pieces import open_edges
@@ -20,6 +21,7 @@ from lib.core.pictures import encode_srgb
 from lib.face_model.model import ALIGNMENT_LANDMARKS, IBUG_LANDMARKS, NOW_LANDMARKS, FaceModel
 from lib.open_model.build import FaceGenerator, build_open_face_model, mirrored_modes
 from lib.open_model.lips import LARGEST_OVERLAP
+from lib.open_model.maps import BAKED
 from lib.open_model.mesh import BASE_MESH, LANDMARKS, Part, load_mesh
 from lib.open_model.skin import COLOURS, look_up_skin_colour
 from lib.open_model.targets import DISPLACEMENTS, GROUPS, load_targets
@@ -104,6 +106,15 @@ def test_the_mesh_is_the_derived_one_when_it_is_read():
         else:
             other = getattr(read, name)
         np.testing.assert_allclose(values, other, rtol=0, atol=1e-7 if name == "uv" else 1e-9, err_msg=name)
+
+
+def test_baked_maps_are_what_their_derivation_gives(generator):
+    derived = baked_maps(generator.parts)
+    with np.load(BAKED) as file:
+        assert file.keys() == derived.keys()
+        for name, values in derived.items():
+            # what just sees the light, or just does not, depends on the last bit
+            assert (np.abs(file[name] - values) > 1e-6).mean() < 1e-3, name
 
 
 def test_morph_targets_are_what_their_derivation_gives():

@@ -8,7 +8,7 @@ import numpy as np
 from lib.core.pictures import smooth_step
 from lib.face_model.model import ALIGNMENT_LANDMARKS
 from lib.open_model.expression import ExpressionSampler
-from lib.open_model.lips import LipClosure, Teeth
+from lib.open_model.lips import LipClosure, place_teeth
 from lib.open_model.maps import draw_maps
 from lib.open_model.mesh import find_landmarks, load_mesh
 from lib.open_model.paint import paint_person
@@ -75,27 +75,26 @@ class GeneratorParts:
 
     def __init__(self):
         self.mesh, self.landmarks = load_mesh(), find_landmarks()
-        base_cage = self.mesh.base
-        self.lips, self.teeth = LipClosure(self.mesh), Teeth(self.mesh)
+        self.lips, base_cage = LipClosure(self.mesh), self.mesh.base
         self.shapes = ShapeSampler(base_cage, self.mesh.cage)
         # the front of the face settles the pose: necks and ears vary too much
         self._weights = ((base_cage[:, 2] > 20) & (np.abs(base_cage[:, 1]) < 80)).astype(float)
-        self._reference = self._average_person(base_cage, self.mesh.cage_mirror)
-        self._calm = CALM_SKULLS * smooth_step(self._reference[:, 1:2], *CALMED)
-        self.expressions = ExpressionSampler(self.mesh.cage, self.lips, self._reference)
-        points = self.mesh.operator @ self._reference
+        self.reference = self._average_person(base_cage, self.mesh.cage_mirror)
+        self._calm = CALM_SKULLS * smooth_step(self.reference[:, 1:2], *CALMED)
+        self.expressions = ExpressionSampler(self.mesh.cage, self.lips, self.reference)
+        points = self.mesh.operator @ self.reference
         self.maps = draw_maps(self.mesh, points, self.landmarks)
         self._offset = NOSE_TIP - points[self.landmarks["center.nose.tip"]]
 
     def neutral_cages(self, amounts):
         """Make cages (n, C, 3) from amounts of the morph targets (n, A): closed lips, in the model's frame, mm."""
-        cages = rigid_align(self._closed(amounts), self._reference, self._weights)
-        return cages + self._calm * (self._reference - cages) + self._offset
+        cages = rigid_align(self._closed(amounts), self.reference, self._weights)
+        return cages + self._calm * (self.reference - cages) + self._offset
 
     def _closed(self, amounts):
         """Cages (n, C, 3) in the base mesh's frame, with closed lips and the teeth behind them."""
         closed = (self.lips.separate(self.lips.close(cage)) for cage in self.shapes.cages(amounts))
-        return np.stack([self.teeth.place(cage) for cage in closed])
+        return np.stack([place_teeth(self.mesh, cage) for cage in closed])
 
     def _average_person(self, base_cage, mirror):
         random = np.random.default_rng(REFERENCE_SEED)
@@ -107,7 +106,7 @@ class GeneratorParts:
         return reference
 
 
-generator_parts = cache(GeneratorParts)  # built once a process, in some five seconds
+generator_parts = cache(GeneratorParts)  # built once a process, in some four seconds
 
 
 def rigid_align(points, reference, weights):

@@ -41,22 +41,19 @@ class LipClosure:
         return cage
 
 
-class Teeth:
-    """Puts the teeth of cages where people have them: MakeHuman's are apart, too high, and deep in the mouth."""
+def place_teeth(mesh, cage):
+    """Return a copy of the cage (C, 3), whose lips are closed, with the teeth where people have them.
 
-    def __init__(self, mesh):
-        self._jaws = [np.flatnonzero(mesh.jaw == jaw) for jaw in (1, 2)]
-        self._front = [jaw[np.abs(mesh.base[jaw, 0]) < FRONT_TEETH] for jaw in self._jaws]
-        self._lips = mesh.lip_middle
-
-    def place(self, cage):
-        """Return a copy of the cage (C, 3), whose lips are closed, with its teeth behind them."""
-        cage = cage.copy()
-        line, depth = cage[self._lips, 1].mean(), cage[self._lips, 2].mean() - LIP_THICKNESS
-        edges = (np.min, line - SHOWN, depth), (np.max, line - SHOWN + OVERBITE, depth - OVERJET)
-        for jaw, front, (edge, height, place) in zip(self._jaws, self._front, edges):
-            cage[jaw] += [0, height - edge(cage[front, 1]), place - cage[front, 2].max()]
-        return cage
+    MakeHuman's are apart, too high, and deep in the mouth.
+    """
+    cage, lips = cage.copy(), cage[mesh.lip_middle]
+    line, depth = lips[:, 1].mean(), lips[:, 2].mean() - LIP_THICKNESS
+    edges = (np.min, line - SHOWN, depth), (np.max, line - SHOWN + OVERBITE, depth - OVERJET)
+    for number, (edge, height, place) in enumerate(edges, 1):
+        jaw = mesh.jaw == number
+        front = cage[jaw & (np.abs(mesh.base[:, 0]) < FRONT_TEETH)]
+        cage[jaw] += [0, height - edge(front[:, 1]), place - front[:, 2].max()]
+    return cage
 
 
 def nearest_columns(x):

@@ -3,6 +3,7 @@
 All maps are mirror-symmetric but for the fixed fine grain; distances are in mm of a face of one size, `EYE_DISTANCE`.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +14,12 @@ from scipy.spatial.distance import cdist
 from lib.core.pictures import smooth_step
 from lib.open_model.mesh import Part, border, vertex_parts
 from lib.open_model.targets import load_targets
-from lib.rendering.vertices import unit_normals
 
 SIDES = ("right", "left")
 EYE_DISTANCE = 59.5  # mm between the pupils of the face that lengths in maps and paint refer to
-WAVES = 60  # of a fine field
-OCCLUSION_DIRECTIONS, OCCLUSION_CELL = 60, 2.2
+BAKED = Path(__file__).with_name("baked_maps.npz")
+"""Maps (N,), float32, that cost more to draw than to keep: `openness`, `grain`, `freckles` and `spots`, made by
+`derivations/baked_maps.py`."""
 
 
 class FaceMaps(SimpleNamespace):
@@ -49,11 +50,11 @@ def draw_maps(mesh, points, landmarks):
     mouth_line = border(mesh, Part.MOUTH)
     lips = smooth_step(mesh.lips, 0.12, 0.8)
     lips[mouth_line] = np.maximum(lips[mouth_line], 0.9)
-    points = points * (EYE_DISTANCE / np.ptp(points[[landmarks[f"{side}.eye.pupil.center"] for side in SIDES], 0]))
+    points = of_one_size(points, landmarks)
     place = _Places(points, landmarks, mouth_line)
-    openness = ambient_occlusion(points, mesh.triangles)
     candidates = points[mesh.light_rows]
-    random = np.random.default_rng(9)
+    with np.load(BAKED) as file:
+        baked = dict(file)
     values = {
         "across": place.across,
         "height": place.height,
@@ -65,15 +66,17 @@ def draw_maps(mesh, points, landmarks):
         **_beard(place, lips),
         **_lids(mesh, part, points, landmarks),
         "cavity_depth": np.where(part == Part.MOUTH, cKDTree(points[mouth_line]).query(points)[0], 0.0),
-        "openness": 0.5 * (openness + openness[mesh.mirror]),
-        "grain": random.random(len(points)),
-        "freckles": fine_field(points, 1.5, random),
-        "spots": fine_field(points, 3.0, random),
+        **baked,
         "eye_angles": mesh.eye_angles,
         "coarse": random_field_basis(points, candidates, length=34.0, count=36, inducing_count=200),
         "medium": random_field_basis(points, candidates, length=13.0, count=80, inducing_count=600),
     }
     return FaceMaps(part=part, **{name: value.astype(np.float32) for name, value in values.items()})
+
+
+def of_one_size(points, landmarks):
+    """Scale faces (N, 3) so that pupils are `EYE_DISTANCE` apart."""
+    return points * (EYE_DISTANCE / np.ptp(points[[landmarks[f"{side}.eye.pupil.center"] for side in SIDES], 0]))
 
 
 class _Places:
@@ -185,43 +188,3 @@ def random_field_basis(points, candidates, length, count, inducing_count):
     kernels = (np.exp(-cdist(block, inducing, "sqeuclidean") / (2 * length**2)) for block in blocks)
     basis = np.concatenate([kernel @ weights for kernel in kernels])
     return (basis / np.sqrt((basis**2).sum(axis=1).mean())).astype(np.float32)
-
-
-def fine_field(points, length, random):
-    """One fixed fine-grained random field (N,) of variance 1: a sum of random cosine waves."""
-    waves, phases = random.normal(0, 1 / length, (WAVES, 3)), random.random(WAVES) * 2 * np.pi
-    return np.sqrt(2 / WAVES) * np.cos(points @ waves.T + phases).sum(axis=1)
-
-
-def ambient_occlusion(points, triangles):
-    """Share (N,) of the light that reaches each vertex: 1 in the open, towards 0 in clefts."""
-    normals = unit_normals(points, triangles)
-    corners = points[triangles]
-    surface = np.concatenate([points, corners.mean(axis=1)])
-    seen, total = np.zeros(len(points)), np.full(len(points), 1e-6)
-    for direction in _directions(OCCLUSION_DIRECTIONS):
-        cosine = np.clip(normals @ direction, 0, None)
-        side = np.cross(direction, [0.0, 1.0, 0.01])
-        side /= np.linalg.norm(side)
-        plane = np.stack([side, np.cross(side, direction)], axis=1)
-        cells = np.floor(surface @ plane / OCCLUSION_CELL).astype(int)
-        cells -= cells.min(axis=0)
-        cell = cells[:, 0] * (cells[:, 1].max() + 1) + cells[:, 1]
-        depth = surface @ direction
-        nearest = np.full(cell.max() + 1, -np.inf)
-        np.maximum.at(nearest, cell, depth)
-        # within a cell a slanted surface spans some depth: it must not hide itself
-        slack = 0.8 + OCCLUSION_CELL * np.minimum(np.sqrt(1 - np.minimum(cosine, 1) ** 2) / (cosine + 0.1), 4)
-        visible = depth[: len(points)] + slack >= nearest[cell[: len(points)]]
-        seen += cosine * visible
-        total += cosine
-    return seen / total
-
-
-def _directions(count):
-    """Evenly spread unit vectors (golden spiral), without those far behind."""
-    index = np.arange(count) + 0.5
-    angle, height = np.pi * (1 + 5**0.5) * index, 1 - 2 * index / count
-    radius = np.sqrt(1 - height**2)
-    directions = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
-    return directions[height > -0.3]

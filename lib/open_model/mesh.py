@@ -5,9 +5,9 @@ sampled, aligned and analysed on the cage and refined only at the end. The mesh 
 `derivations/base_mesh.py` makes `base_mesh.npz` and `landmarks.csv` of MakeHuman's base mesh (CC0).
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -31,49 +31,27 @@ class Part(IntEnum):
     LEFT_EYE = 5
 
 
-@dataclass(frozen=True)
-class FaceMesh:
+class FaceMesh(SimpleNamespace):
     """Topology of the open face model, at both resolutions: N full vertices, n light ones, C of the cage.
 
-    `cage` (C,) are the vertices of MakeHuman's base mesh that shape the face, `base` (C, 3) their places there in mm,
-    `cage_mirror` those at the mirrored places; `operator` (N, C) makes the full mesh's vertices, in the order of a
-    space-filling curve, `mirror` (N,) are those at the mirrored places. `parts` is the `Part` of each triangle, which
-    are counter-clockwise from outside; `uv` (U, 2) in [0, 1], v upwards, has several rows for a vertex on a seam.
-    `light_rows` (n,) are the full vertices of the light mesh.
-
-    `lips`, `eyelids` and `ears` (N,) are masks in [0, 1]; `eye_angles` (N, 2) the angle from the pupil and around it in
-    radians, NaN off the eyes. `upper_lip` and `lower_lip` are vertices of the full mesh; `lip_moves` (C,) says how far
-    the cage follows when a gap of 1 between them opens; `lip_middle` (2,) are vertices of the cage where they meet;
-    `jaw` (C,) is 1 for the upper teeth, 2 for the lower ones.
+    cage (C,), base (C, 3) : vertices of MakeHuman's base mesh that shape the face, and their places there, mm.
+    operator (N, C) : sparse; makes the full mesh's vertices of the cage's, in the order of a space-filling curve.
+    cage_mirror (C,), mirror (N,) : vertices at the mirrored places.
+    triangles, parts : counter-clockwise from outside, and the `Part` of each.
+    uv (U, 2), uv_triangles : in [0, 1], v upwards; several rows for a vertex on a seam.
+    light_rows (n,) : full vertices of the light mesh; light_triangles, light_uv_triangles : over these.
+    lips, eyelids, ears (N,) : masks in [0, 1].
+    eye_angles (N, 2) : angle from the pupil and around it, radians; NaN off the eyes.
+    upper_lip, lower_lip : full vertices; lip_middle (2,) : vertices of the cage where they meet.
+    lip_moves (C,) : how far the cage follows, per mm of a gap between the lips.
+    jaw (C,) : 1 for the upper teeth, 2 for the lower ones, else 0.
     """
-
-    cage: np.ndarray
-    base: np.ndarray
-    cage_mirror: np.ndarray
-    operator: sparse.csr_matrix
-    mirror: np.ndarray
-    triangles: np.ndarray
-    parts: np.ndarray
-    uv: np.ndarray
-    uv_triangles: np.ndarray
-    light_rows: np.ndarray
-    light_triangles: np.ndarray
-    light_uv_triangles: np.ndarray
-    lips: np.ndarray
-    eyelids: np.ndarray
-    ears: np.ndarray
-    eye_angles: np.ndarray
-    upper_lip: np.ndarray
-    lower_lip: np.ndarray
-    lip_moves: np.ndarray
-    lip_middle: np.ndarray
-    jaw: np.ndarray
 
 
 def load_mesh():
-    """Read the `FaceMesh`."""
+    """Read the `FaceMesh`; its file has small integers, and `uv` in float32, which become 64 bits wide."""
     with np.load(BASE_MESH) as file:
-        arrays = {name: file[name] for name in file.files}
+        arrays = dict(file)
     weights, columns, starts = (arrays.pop(f"operator_{name}") for name in ("data", "indices", "indptr"))
     operator = sparse.csr_matrix((weights, columns, starts), (len(starts) - 1, len(arrays["cage"])))
     wide = {name: each.astype(np.promote_types(each.dtype, np.int64)) for name, each in arrays.items()}

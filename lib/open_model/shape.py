@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.open_model.targets import GROUPS, bump_places, load_targets
+from lib.open_model.targets import GROUPS, load_targets, morph_targets
 
 ANCESTRIES = ("african", "asian", "caucasian")  # MakeHuman's names of its three macro targets
 
@@ -131,7 +131,7 @@ class ShapeSampler:
 
 def bumps(points):
     """Displacements by 1 mm along each axis about `BUMPS` places and their mirror images, fading: (3 BUMPS, C, 3)."""
-    centres = bump_places()
+    centres = morph_targets()["bump_places"]
     left, right = (
         np.exp(-0.5 * ((points[:, None] - places) ** 2).sum(axis=2) / BUMP_WIDTH**2).T[:, None, :, None]
         for places in (centres, centres * MIRROR)

@@ -8,7 +8,7 @@ import numpy as np
 
 DISPLACEMENTS = Path(__file__).with_name("morph_targets.npz")
 """Displacements `moves` (T, V, 3), float32 mm, of `vertices` (V,) of the base mesh by the targets `names` (T,);
-`bump_places` (34, 3) mm."""
+`bump_places` (34, 3) mm on the left side of the face, about which smooth displacements fade."""
 
 GROUPS_FILE = Path(__file__).with_name("morph_targets.json")
 GROUPS = json.loads(GROUPS_FILE.read_text())
@@ -19,17 +19,13 @@ targets: one, or three by ancestry."""
 
 def load_targets(names, vertices):
     """Look up displacements (len(names), n, 3), float32 mm, of vertices (n,) of the base mesh by some targets."""
-    stored = _stored()
-    rows, moves = {name: row for row, name in enumerate(stored["names"])}, stored["moves"]
-    return moves[[rows[name] for name in names]][:, np.searchsorted(stored["vertices"], vertices)]
-
-
-def bump_places():
-    """Places (34, 3) mm on the left side of the face, about which smooth displacements fade."""
-    return _stored()["bump_places"]
+    stored = morph_targets()
+    rows = {name: row for row, name in enumerate(stored["names"])}
+    return stored["moves"][[rows[name] for name in names]][:, np.searchsorted(stored["vertices"], vertices)]
 
 
 @cache
-def _stored():
+def morph_targets():
+    """Read the arrays of `DISPLACEMENTS` by name."""
     with np.load(DISPLACEMENTS) as file:
-        return {name: file[name] for name in file.files}
+        return dict(file)

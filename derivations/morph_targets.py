@@ -125,7 +125,7 @@ def main():
     np.savez_compressed(DISPLACEMENTS, **displacements(groups))
     lines = {name: ",\n".join(map(json.dumps, entries)) for name, entries in groups.items()}
     text = ",\n".join(f'"{name}": [\n{entries}\n]' for name, entries in lines.items())
-    GROUPS_FILE.write_text("{\n" + text + "\n}\n")
+    GROUPS_FILE.write_text("{\n" + text + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def assert_stored(path, derived):
 def test_the_mesh_is_what_its_derivation_gives():
     mesh, landmarks = assemble(load_base_mesh())
     assert_stored(BASE_MESH, packed(mesh))
-    assert LANDMARKS.read_text() == landmarks.to_csv()
+    assert LANDMARKS.read_text(encoding="utf-8") == landmarks.to_csv()
 
 
 def test_the_mesh_is_the_derived_one_when_it_is_read():

@@ -11,7 +11,7 @@ DISPLACEMENTS = Path(__file__).with_name("morph_targets.npz")
 `bump_places` (34, 3) mm on the left side of the face, about which smooth displacements fade."""
 
 GROUPS_FILE = Path(__file__).with_name("morph_targets.json")
-GROUPS = json.loads(GROUPS_FILE.read_text())
+GROUPS = json.loads(GROUPS_FILE.read_text(encoding="utf-8"))
 """Names by what they are for. `sliders`: name, whether the face has two such, targets for more and for less (None: no
 opposite). `macros`: age, sex, ancestry, build. `asymmetries`. `expressions`: name, and for each side that moves its
 targets: one, or three by ancestry."""

@@ -106,7 +106,7 @@ photograph: ## (before a face) tell whether PHOTO is there
 	@test -e "$$PHOTO" || { echo "there is no $$PHOTO" >&2; exit 2; }
 
 # DVC takes seconds to find both as they should be: it is asked where one is missing, or anything changed since
-build/face_model_ready: params.yaml dvc.yaml dvc.lock $(shell find lib -name '*.py') \
+build/face_model_ready: params.yaml dvc.yaml dvc.lock $(shell find lib -name __pycache__ -prune -o -type f -print) \
     $(if $(and $(wildcard data/face_model/*.h5),$(wildcard data/networks/*.safetensors)),,FORCE) | setup
 	@$(SCM)
 	$(RUN) dvc repro --quiet face_model networks

@@ -2,7 +2,8 @@
 
 The head is cut to the face and refined, with eyeballs and a closed mouth cavity; then texture coordinates are laid out,
 vertices are sorted, and landmarks and lips are found. The cut, the order of the vertices and the texture's layout are
-settled on the base mesh, whatever people are drawn. In a few seconds, after an edit here:
+settled on the base mesh, whatever people are drawn. In a few seconds, after an edit here, the first of the derivations
+of the open model (docs/face-model.md, "Mesh"):
 
     python -m derivations.base_mesh
 """
@@ -22,10 +23,11 @@ from lib.rendering.vertices import mirror_vertices
 
 RIM_ROUNDING = 8.0  # how gently (mm) the two planes of the cut pass over into one another
 UV_MARGIN = 0.01  # between the islands of the texture, as a share of its width
-LIP_HALF_WIDTH = 23.5  # mm from the middle to where lips are checked: the corners are closed anyway
+LIP_HALF_WIDTH = 23.5  # mm from the middle: skin farther out is no lip that could gape, as the corners are closed
 
 POINTS = pd.read_csv(Path(__file__).with_name("landmarks.csv"), index_col="name")
-"""Landmarks chosen on MakeHuman's base mesh (`hm08`): a `vertex`, or the place between it and the `other`."""
+"""Landmarks chosen on MakeHuman's base mesh (`hm08`): a `vertex`, or the place between it and the `other`; `basel` is
+the Basel Face Model's name of the same point, where it has one."""
 
 
 def assemble(base):
@@ -52,13 +54,18 @@ def assemble(base):
     own = np.full((operator.shape[0], 2), np.nan)
     skin = parts == Part.SKIN
     own[triangles[skin]] = uv[uv_triangles[skin]]
+    masks = {name: sample_mask(name, own[used]) for name in ("lips", "eyelids", "ears")}
+    operator, triangles, parts = operator[used].tocsr(), row[triangles[order]], parts[order]
+    points = operator @ base.vertices[cage]
+    upper_lip, lower_lip = _lips(points, triangles[parts == Part.SKIN], masks["lips"])
+    surface = np.isin(np.arange(len(cage)), operator[np.unique(triangles[parts <= Part.MOUTH])].indices)
     mesh = FaceMesh(
         cage=cage,
         base=base.vertices[cage],
         cage_mirror=np.searchsorted(cage, base.mirror[cage]),
-        operator=operator[used].tocsr(),
-        triangles=row[triangles[order]],
-        parts=parts[order],
+        operator=operator,
+        triangles=triangles,
+        parts=parts,
         uv=_pack(uv, uv_triangles),
         uv_triangles=uv_triangles[order],
         light_rows=light_rows,
@@ -67,12 +74,12 @@ def assemble(base):
         eye_angles=joined("eye_angles")[used],
         jaw=_jaws(base, cage),
         lip_middle=np.searchsorted(cage, POINTS.loc[["ibug.63", "ibug.67"], "vertex"]),
-        **{name: sample_mask(name, own[used]) for name in ("lips", "eyelids", "ears")},
+        **masks,
+        mirror=mirror_vertices(points),
+        upper_lip=upper_lip,
+        lower_lip=lower_lip,
+        lip_moves=_lip_moves(base.vertices[cage], surface, points[upper_lip], points[lower_lip]),
     )
-    points = mesh.operator @ mesh.base
-    mesh.mirror = mirror_vertices(points)
-    mesh.upper_lip, mesh.lower_lip = _lips(mesh, points)
-    mesh.lip_moves = _lip_moves(mesh, points)
     return mesh, _landmarks(mesh, points, row[: len(cage)])
 
 
@@ -153,10 +160,9 @@ def _jaws(base, cage):
     return upper + 2 * lower
 
 
-def _lips(mesh, points):
-    """Vertices of the upper and the lower lip: the two largest pieces of skin under the lip mask."""
-    skin = mesh.triangles[mesh.parts == Part.SKIN]
-    is_lip = (mesh.lips > 0.15) & (np.abs(points[:, 0]) < LIP_HALF_WIDTH)
+def _lips(points, skin, mask):
+    """Vertices of the upper and the lower lip: the two largest pieces of the skin's triangles under the lips' mask."""
+    is_lip = (mask > 0.15) & (np.abs(points[:, 0]) < LIP_HALF_WIDTH)
     triangles = skin[is_lip[skin].all(axis=1)]
     component = connected_parts(triangles, len(points))
     largest = np.bincount(component[triangles[:, 0]]).argsort()[::-1][:2]
@@ -164,20 +170,16 @@ def _lips(mesh, points):
     return sorted(lips, key=lambda lip: -points[lip, 1].mean())
 
 
-def _lip_moves(mesh, points):
-    """How far each cage vertex of the skin follows the lips: half at the line where they meet, fading around it."""
-    upper, lower = points[mesh.upper_lip], points[mesh.lower_lip]
+def _lip_moves(cage, is_surface, upper, lower):
+    """How far each cage vertex of the surface follows the lips: half at the line where they meet, fading around it."""
     low, high = facing_edges(upper[:, 1], lower[:, 1], nearest_columns(upper[:, 0]), nearest_columns(lower[:, 0]))
     line, depth = 0.5 * (low + high), upper[:, 2].max() - 6
-    above = mesh.base[:, 1] - np.interp(mesh.base[:, 0], COLUMNS, line)
+    above = cage[:, 1] - np.interp(cage[:, 0], COLUMNS, line)
     x = np.linspace(-26, 26, 60)
     contact = np.c_[x, np.interp(x, COLUMNS, line), np.full(len(x), depth)]
-    offsets = (mesh.base[:, None] - contact) * [1, 1, 0.5]
+    offsets = (cage[:, None] - contact) * [1, 1, 0.5]
     distance = np.linalg.norm(offsets, axis=2).min(axis=1)
-    is_surface = np.zeros(len(mesh.base), bool)
-    surface = mesh.triangles[mesh.parts <= Part.MOUTH]
-    is_surface[np.unique(mesh.operator[np.unique(surface)].indices)] = True
-    fade = np.exp(-0.5 * (distance / 6) ** 2) * np.clip((27 - np.abs(mesh.base[:, 0])) / 5, 0, 1)
+    fade = np.exp(-0.5 * (distance / 6) ** 2) * np.clip((27 - np.abs(cage[:, 0])) / 5, 0, 1)
     return 0.5 * np.sign(above) * np.where(is_surface & (distance < 20) & (np.abs(above) >= 0.05), fade, 0.0)
 
 

@@ -1,6 +1,6 @@
 """Derive `lib/open_model/morph_targets.npz` and `.json`: MakeHuman's morph targets, on the head and sorted by use.
 
-In a few seconds, after an edit here:
+In a few seconds, after an edit here and after `derivations.base_mesh`:
 
     python -m derivations.morph_targets
 """
@@ -16,7 +16,7 @@ from derivations.makehuman import load_base_mesh, load_target, target_names
 from derivations.survey import HeadSurvey
 from lib.open_model.mesh import load_mesh
 from lib.open_model.shape import ANCESTRIES, BUMPS, Traits, macro_weights
-from lib.open_model.targets import DISPLACEMENTS, GROUPS_FILE
+from lib.open_model.targets import DISPLACEMENTS, GROUPS
 
 SLIDER_FOLDERS = "head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "ears", "eyebrows", "neck"
 NOT_SLIDERS = re.compile("head-trans|head-angle|neck-(trans|scale-vert|back)|measure-|eyebrows-trans-(back|for)")
@@ -53,7 +53,7 @@ def slider_pairs():
 
 
 def face_unit_actions():
-    """ARKit-like units, left and right joined: list of (name, one tuple of targets a side)."""
+    """ARKit-like units, left and right joined: list of (name, one tuple of targets per side)."""
     actions = []
     for target in target_names("faceunits"):
         name = target.partition("/")[2]
@@ -70,7 +70,7 @@ def face_unit_actions():
 
 
 def makehuman_actions():
-    """MakeHuman's own actions, in three variants, one an ancestry: list as of `face_unit_actions`."""
+    """MakeHuman's own actions, in three variants, one per ancestry: list as of `face_unit_actions`."""
     actions = []
     for target in target_names("expression/units/caucasian"):
         name = target.rpartition("/")[2]
@@ -82,7 +82,7 @@ def makehuman_actions():
 
 
 def target_groups():
-    """Names of targets by what they are for: `lib.open_model.targets.GROUPS`."""
+    """Names of targets by what they are for: what `lib.open_model.targets.load_groups` reads."""
     available, anyone = set(target_names("macrodetails")), Traits(0.5, 0.5, (1 / 3, 1 / 3, 1 / 3), 0.5, 0.5)
     return {
         "sliders": slider_pairs(),
@@ -125,7 +125,7 @@ def main():
     np.savez_compressed(DISPLACEMENTS, **displacements(groups))
     lines = {name: ",\n".join(map(json.dumps, entries)) for name, entries in groups.items()}
     text = ",\n".join(f'"{name}": [\n{entries}\n]' for name, entries in lines.items())
-    GROUPS_FILE.write_text("{\n" + text + "\n}\n", encoding="utf-8")
+    GROUPS.write_text("{\n" + text + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

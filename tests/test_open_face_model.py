@@ -24,7 +24,7 @@ from lib.open_model.lips import LARGEST_OVERLAP
 from lib.open_model.maps import BAKED
 from lib.open_model.mesh import BASE_MESH, LANDMARKS, Part, load_mesh
 from lib.open_model.skin import COLOURS, look_up_skin_colour
-from lib.open_model.targets import DISPLACEMENTS, GROUPS, load_targets
+from lib.open_model.targets import DISPLACEMENTS, load_groups, load_targets
 from lib.rendering.camera import alignment_points, crop_projection
 from lib.rendering.crop import POINT_NAMES, Crop
 from lib.rendering.rasterize import rasterize
@@ -92,15 +92,20 @@ def assert_stored(path, derived):
             np.testing.assert_array_equal(stored[name], values, err_msg=name)
 
 
-def test_the_mesh_is_what_its_derivation_gives():
-    mesh, landmarks = assemble(load_base_mesh())
+@pytest.fixture(scope="module")
+def derived_mesh():
+    return assemble(load_base_mesh())
+
+
+def test_the_mesh_is_what_its_derivation_gives(derived_mesh):
+    mesh, landmarks = derived_mesh
     assert_stored(BASE_MESH, packed(mesh))
     assert LANDMARKS.read_text(encoding="utf-8") == landmarks.to_csv()
 
 
-def test_the_mesh_is_the_derived_one_when_it_is_read():
-    derived, read = assemble(load_base_mesh())[0], load_mesh()
-    for name, values in vars(derived).items():
+def test_the_mesh_is_the_derived_one_when_it_is_read(derived_mesh):
+    read = load_mesh()
+    for name, values in vars(derived_mesh[0]).items():
         if name == "operator":
             values, other = values.toarray(), read.operator.toarray()
         else:
@@ -119,7 +124,7 @@ def test_baked_maps_are_what_their_derivation_gives(generator):
 
 def test_morph_targets_are_what_their_derivation_gives():
     groups = target_groups()
-    assert json.loads(json.dumps(groups)) == GROUPS
+    assert json.loads(json.dumps(groups)) == load_groups()
     assert_stored(DISPLACEMENTS, displacements(groups))
 
 
@@ -127,6 +132,12 @@ def test_morph_targets_are_found_by_their_names():
     mesh, names = load_mesh(), ["nose/nose-hump-incr", "faceunits/jawOpen", "head/head-age-incr"]
     expected = np.stack([makehuman.load_target(name, mesh.cage) for name in names])
     np.testing.assert_array_equal(load_targets(names, mesh.cage), expected)
+
+
+@pytest.mark.parametrize(("name", "vertex"), [("nose/nose-hump-incr", 13000), ("nose/none", 5054)])
+def test_targets_and_vertices_that_are_not_stored_are_told(name, vertex):
+    with pytest.raises(StudyError, match="python -m derivations.morph_targets"):
+        load_targets([name], np.array([5054, vertex]))
 
 
 def test_the_mesh_is_mirror_symmetric(generator):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from lib.open_model.targets import GROUPS, load_targets
+from lib.open_model.targets import load_groups, load_targets
 
 RARE = re.compile(r"eyeLook|jaw(Left|Right|Forward)|mouth(Left|Right)$|platysma|losure|Blink")
 AMOUNT_SPREAD, LARGEST_AMOUNT = 0.55, 1.1
@@ -26,7 +26,7 @@ class ExpressionSampler:
 
     def __init__(self, cage, lips, neutral):
         self._lips, self._neutral = lips, neutral
-        self._actions = GROUPS["expressions"]
+        self._actions = load_groups()["expressions"]
         names = sorted({name for _, sides in self._actions for side in sides for name in side})
         self._row = {name: row for row, name in enumerate(names)}
         self._directions = load_targets(names, cage).reshape(len(names), -1)
@@ -54,7 +54,7 @@ class ExpressionSampler:
             for side in sides:
                 alike = len(sides) == 1 or "eyeLook" in name
                 strength = amount if alike else amount * max(0.0, 1 + SIDE_DIFFERENCE * random.normal())
-                # MakeHuman's own actions come in three variants, one an ancestry
+                # MakeHuman's own actions come in three variants, one per ancestry
                 for target, weight in zip(side, ancestry if len(side) == 3 else [1.0], strict=True):
                     amounts[self._row[target]] += strength * weight
         moved = self._neutral + (amounts @ self._directions).reshape(self._neutral.shape)

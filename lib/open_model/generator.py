@@ -1,7 +1,7 @@
 """The procedural generator of people to which the open model's principal components are fitted."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -82,9 +82,12 @@ class GeneratorParts:
         self.reference = self._average_person(base_cage, self.mesh.cage_mirror)
         self._calm = CALM_SKULLS * smooth_step(self.reference[:, 1:2], *CALMED)
         self.expressions = ExpressionSampler(self.mesh.cage, self.lips, self.reference)
-        points = self.mesh.operator @ self.reference
-        self.maps = draw_maps(self.mesh, points, self.landmarks)
-        self._offset = NOSE_TIP - points[self.landmarks["center.nose.tip"]]
+        self._offset = NOSE_TIP - (self.mesh.operator @ self.reference)[self.landmarks["center.nose.tip"]]
+
+    @cached_property
+    def maps(self):
+        """Maps drawn on the reference, which the baked ones among them are derived of."""
+        return draw_maps(self.mesh, self.mesh.operator @ self.reference, self.landmarks)
 
     def neutral_cages(self, amounts):
         """Make cages (n, C, 3) from amounts of the morph targets (n, A): closed lips, in the model's frame, mm."""
@@ -106,7 +109,7 @@ class GeneratorParts:
         return reference
 
 
-generator_parts = cache(GeneratorParts)  # built once a process, in some four seconds
+generator_parts = cache(GeneratorParts)  # built once per process, in some four seconds
 
 
 def rigid_align(points, reference, weights):

@@ -3,7 +3,7 @@
 import numpy as np
 
 # mm
-COLUMNS = np.arange(-22.0, 23.0, 4.0)  # places from the middle where lips are checked
+COLUMNS = np.arange(-22.0, 23.0, 4.0)  # distances from the middle at which the gap between the lips is measured
 OVERLAP = 0.5  # the upper lip ends this far below the start of the lower one, seen from the front
 LARGEST_OVERLAP = 1.5  # beyond it, lips pass through one another
 LIP_THICKNESS = 10.0  # from where the lips meet to the front teeth

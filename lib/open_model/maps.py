@@ -45,7 +45,10 @@ class FaceMaps(SimpleNamespace):
 
 
 def draw_maps(mesh, points, landmarks):
-    """Draw `FaceMaps` on the mirror-symmetric reference (N, 3), mm, whose landmarks are a dict of name to vertex."""
+    """Draw `FaceMaps` on the mirror-symmetric reference (N, 3), mm, whose landmarks are a dict of name to vertex.
+
+    The four of `BAKED` are read and do not depend on `points`: derive them again where the reference has changed.
+    """
     part = vertex_parts(mesh)
     mouth_line = border(mesh, Part.MOUTH)
     lips = smooth_step(mesh.lips, 0.12, 0.8)

@@ -5,9 +5,10 @@ sampled, aligned and analysed on the cage and refined only at the end. The mesh 
 `derivations/base_mesh.py` makes `base_mesh.npz` and `landmarks.csv` of MakeHuman's base mesh (CC0).
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ import scipy.sparse as sparse
 
 BASE_MESH = Path(__file__).with_name("base_mesh.npz")
 LANDMARKS = Path(__file__).with_name("landmarks.csv")
-NAMED_POINTS = pd.read_csv(LANDMARKS, index_col="name")
 """The `vertex` of the full mesh, one that the light mesh has too, of the 68 points of 300-W (`IBUG_LANDMARKS`), the tip
 of the chin and the pupils; `basel` is the Basel Face Model's name of the same point, where it has one."""
 
@@ -31,21 +31,31 @@ class Part(IntEnum):
     LEFT_EYE = 5
 
 
-class FaceMesh(SimpleNamespace):
-    """Topology of the open face model, at both resolutions: N full vertices, n light ones, C of the cage.
+@dataclass(frozen=True)
+class FaceMesh:
+    """Topology of the open face model, at both resolutions: N full vertices, n light ones, C of the cage."""
 
-    cage (C,), base (C, 3) : vertices of MakeHuman's base mesh that shape the face, and their places there, mm.
-    operator (N, C) : sparse; makes the full mesh's vertices of the cage's, in the order of a space-filling curve.
-    cage_mirror (C,), mirror (N,) : vertices at the mirrored places.
-    triangles, parts : counter-clockwise from outside, and the `Part` of each.
-    uv (U, 2), uv_triangles : in [0, 1], v upwards; several rows for a vertex on a seam.
-    light_rows (n,) : full vertices of the light mesh; light_triangles, light_uv_triangles : over these.
-    lips, eyelids, ears (N,) : masks in [0, 1].
-    eye_angles (N, 2) : angle from the pupil and around it, radians; NaN off the eyes.
-    upper_lip, lower_lip : full vertices; lip_middle (2,) : vertices of the cage where they meet.
-    lip_moves (C,) : how far the cage follows, per mm of a gap between the lips.
-    jaw (C,) : 1 for the upper teeth, 2 for the lower ones, else 0.
-    """
+    cage: np.ndarray  # (C,): vertices of MakeHuman's base mesh that shape the face
+    base: np.ndarray  # (C, 3): their places there, mm
+    cage_mirror: np.ndarray  # (C,): vertices at the mirrored places
+    operator: sparse.csr_matrix  # (N, C): the full mesh's vertices from the cage's, in the order of a Morton curve
+    triangles: np.ndarray  # (T, 3): counter-clockwise from outside
+    parts: np.ndarray  # (T,): the `Part` of each triangle
+    uv: np.ndarray  # (U, 2): in [0, 1], v upwards; several rows for a vertex on a seam
+    uv_triangles: np.ndarray  # (T, 3): into `uv`
+    light_rows: np.ndarray  # (n,): full vertices of the light mesh
+    light_triangles: np.ndarray  # (t, 3): into `light_rows`
+    light_uv_triangles: np.ndarray  # (t, 3): into `uv`
+    eye_angles: np.ndarray  # (N, 2): angle from the pupil and around it, radians; NaN off the eyes
+    jaw: np.ndarray  # (C,): 1 for the upper teeth, 2 for the lower ones, else 0
+    lip_middle: np.ndarray  # (2,): vertices of the cage where the lips meet
+    lips: np.ndarray  # (N,): mask in [0, 1]; so are `eyelids` and `ears`
+    eyelids: np.ndarray
+    ears: np.ndarray
+    mirror: np.ndarray  # (N,): vertices at the mirrored places
+    upper_lip: np.ndarray  # full vertices
+    lower_lip: np.ndarray
+    lip_moves: np.ndarray  # (C,): how far the cage follows, per mm of a gap between the lips
 
 
 def load_mesh():
@@ -58,10 +68,16 @@ def load_mesh():
     return FaceMesh(operator=operator, **wide)
 
 
+@cache
+def named_points():
+    """Read the table `LANDMARKS`, by name."""
+    return pd.read_csv(LANDMARKS, index_col="name")
+
+
 def find_landmarks():
     """Look up the full mesh's vertex of each landmark: dict of name to vertex."""
-    named = NAMED_POINTS.dropna().set_index("basel")
-    return NAMED_POINTS["vertex"].to_dict() | named["vertex"].to_dict()
+    points = named_points()
+    return points["vertex"].to_dict() | points.dropna().set_index("basel")["vertex"].to_dict()
 
 
 def vertex_parts(mesh):

@@ -18,7 +18,7 @@ from lib.face_model.file import FaceModelFile, LinearModel, landmark_vertices
 from lib.face_model.mesh_reading import read_mesh
 from lib.face_model.model import IBUG_LANDMARKS
 from lib.open_model.build import EXPRESSION_COMPONENTS, SHAPE_COMPONENTS
-from lib.open_model.mesh import NAMED_POINTS
+from lib.open_model.mesh import named_points
 from lib.rendering.vertices import unit_normals
 
 NEUTRAL, INDICES, LANDMARKS = "generic_neutral_mesh.obj", "vertex_indices.json", "idx_to_landmark_verts"
@@ -97,7 +97,7 @@ def dress_mesh_basis(basis, open_model):
     warp = RBFInterpolator(mean[basis.landmarks[PLACED]], goal, kernel="linear", degree=1, smoothing=SMOOTHING)
     skin = _nearest(warp(mean), basis.triangles, target, open_model.cells.T)
     places = dict(zip(IBUG_LANDMARKS, mean[basis.landmarks].tolist()))
-    places |= {basel: places[name] for name, basel in NAMED_POINTS["basel"].dropna().items()}
+    places |= {basel: places[name] for name, basel in named_points()["basel"].dropna().items()}
     return FaceModelFile(
         LinearModel(mean.ravel(), *_components(identities, SHAPE_COMPONENTS), np.zeros(1)),
         open_model.color.take(skin),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.open_model.targets import GROUPS, load_targets, morph_targets
+from lib.open_model.targets import load_groups, load_targets, morph_targets
 
 ANCESTRIES = ("african", "asian", "caucasian")  # MakeHuman's names of its three macro targets
 
 STATISTICS = Path(__file__).with_name("shape_statistics.npz")
-"""How the sliders of random people are distributed: `effects`, five a slider (mean, gender, age, ancestry: see
+"""How the sliders of random people are distributed: `effects`, five per slider (mean, gender, age, ancestry: see
 `Traits.effects`), and `covariance`. Derived by `derivations/shape_statistics.py`: heads measure as in the survey
 (`derivations/survey.py`) and vary as ICT-FaceKit's scans do (MIT). Means of lips, mouth, nose, brows and lids are
 then corrected by photographs (`derivations/photographed_proportions.py`)."""
@@ -61,12 +61,13 @@ class ShapeSampler:
 
     def __init__(self, base_vertices, cage):
         self._base = base_vertices.astype(np.float32)
-        names, sided, more, less = zip(*GROUPS["sliders"], strict=True)
+        groups = load_groups()
+        names, sided, more, less = zip(*groups["sliders"], strict=True)
         self.slider_names = list(dict.fromkeys(names))
         self._rows = np.array([self.slider_names.index(name) for name in names])
         self._sided, self._one_sided = np.array(sided), np.array([name is None for name in less])
         parts = {"more": more, "less": [name for name in less if name]}
-        parts |= {name: GROUPS[name] for name in ("asymmetries", "macros")}
+        parts |= {name: groups[name] for name in ("asymmetries", "macros")}
         ends = np.cumsum([0] + [len(part) for part in parts.values()])
         self._columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(parts)}
 
@@ -102,7 +103,7 @@ class ShapeSampler:
     def macro_amounts(self, traits):
         """Amounts (A,) of a person with all sliders at 0."""
         amounts, weights = np.zeros(self.amount_count, np.float32), macro_weights(traits)
-        amounts[self._columns["macros"]] = [weights[name] for name in GROUPS["macros"]]
+        amounts[self._columns["macros"]] = [weights[name] for name in load_groups()["macros"]]
         return amounts
 
     def set_sliders(self, amounts, sliders, differences=0.0):

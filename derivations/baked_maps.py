@@ -1,6 +1,7 @@
 """Derive `lib/open_model/baked_maps.npz`: how open to light the reference face is, and its fixed fine grain.
 
-In ten seconds, after an edit here, of the mesh, or of how faces are distributed:
+In ten seconds, after an edit here and after `derivations.base_mesh`, `.morph_targets`, `.shape_statistics` and
+`.photographed_proportions`, which all move the reference face:
 
     python -m derivations.baked_maps
 """

@@ -3,8 +3,8 @@
 Random faces with random expressions are rendered in random scenes and shown to the network. Each landmark belongs to
 the vertex whose place in the pictures is nearest to it, by its mean square; how far it still is tells how much a
 landmark can be trusted. Edges of lips and lids have vertices by name; how far the landmarks lie above these is measured
-on neutral faces from the front. Colours tell outer edges of lips (`lib.fitting.lips`), which need no such measure. With
-the built open model of full resolution, in two minutes:
+on neutral faces from the front. Colours tell outer edges of lips (`lib.fitting.lips`), which need no such measure. In
+two minutes, after all derivations of the open model, with its built file of full resolution:
 
     python -m derivations.face_mesh_points data/face_model/full.h5
 """

@@ -6,7 +6,8 @@ both. Means change as little as possible (Mahalanobis distance) so that these la
 measurements and the height of the nose's tip above the septum's end stay.
 
 Source: L. DeBruine and B. Jones, "Face Research Lab London Set" (2017, figshare 5047666, CC BY 4.0), as for
-`derivations/lip_survey.py`. After `derivations.shape_statistics` and before `derivations.baked_maps`, in ten minutes:
+`derivations/lip_survey.py`. In ten minutes, after `derivations.shape_statistics`. It paints faces, so after an edit of
+the mesh `derivations.baked_maps` comes before it, as well as behind it:
 
     python -m derivations.photographed_proportions PHOTOGRAPHS
 """

@@ -11,6 +11,8 @@ and how they depend on sex, age and ancestry.
 2. Means and covariance change as little as possible (Mahalanobis distance; Kullback-Leibler divergence) so that 19
    measurements have the survey's means, effects and covariance.
 
+After `derivations.base_mesh` and `derivations.morph_targets`:
+
     python -m derivations.shape_statistics ICT_IDENTITY.npz NIOSH_RespiratorUsersData-all-subjects.csv
 
 `derivations.photographed_proportions` then corrects what neither source knows.

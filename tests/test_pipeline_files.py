@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from lib.core.params import STAGE1, EvaluateParams, load_params
 
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
-LIB = grimp.build_graph("lib")
+LIB = grimp.build_graph("lib", "derivations")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVALUATE_STAGE1 = "evaluate_stage1"
 PAGES, TEST_PHOTOS = "pages", "test_photos"
@@ -36,8 +36,9 @@ def code_of(notebook):
 
 
 def reached_modules(notebook):
-    """Files of lib that a notebook imports, and those that they import."""
-    names = re.findall(r"^\s*(?:from|import) (lib[\w.]*)(?: import (\w+))?", "\n".join(code_of(notebook)), re.M)
+    """Files of lib and derivations that a notebook imports, and those that they import."""
+    imports = r"^\s*(?:from|import) ((?:lib|derivations)[\w.]*)(?: import (\w+))?"
+    names = re.findall(imports, "\n".join(code_of(notebook)), re.M)
     return files_of({f"{module}.{name}" if f"{module}.{name}" in LIB.modules else module for module, name in names})
 
 
@@ -74,7 +75,9 @@ def test_the_stages_are_the_studys():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_its_notebook_and_every_module_it_reaches(stage):
-    declared = {dep for dep in body(stage)["deps"] if dep.startswith(("lib/", "notebooks/"))}
+    # derivations are listed one by one, beside the tables that they read
+    code = re.compile(r"(lib|notebooks)/|derivations/.*\.py$")
+    declared = {dep for dep in body(stage)["deps"] if code.match(dep)}
     notebook = f"notebooks/{notebook_of(stage).name}"
     under = {
         module: {dep for dep in declared if f"{module}/".startswith(f"{dep}/")}

@@ -238,6 +238,19 @@ def test_pictures_of_real_people_are_kept_out_of_git(tmp_path):
     assert subprocess.run(command, cwd=tmp_path).returncode
 
 
+def test_importing_the_library_changes_nothing_of_the_process():
+    code = "import atexit, gc; before = gc.get_threshold(), atexit._ncallbacks(); import lib.core.errors"
+    code += "; assert (gc.get_threshold(), atexit._ncallbacks()) == before"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_library_and_the_readme_stay_small():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "lib").rglob("*.py")}
+    assert sum(lines.values()) <= 15_000 and max(lines.values()) <= 320
+    assert len([path for path in (ROOT / "lib").iterdir() if path.name != "__pycache__"]) <= 20
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1_500
+
+
 def test_no_command_depends_on_the_terminals_letters_nor_on_the_locales_encoding():
     """Latin-1 and ASCII: a name or ± that cannot be printed would end a command after its work."""
     files = re.compile(r"\.(?:read|write)_text\((?:[^()]|\([^()]*\))*\)")

@@ -1,5 +1,7 @@
 """The exception whose messages are written for the user, and how commands tell it."""
 
+import atexit
+import gc
 import sys
 from functools import wraps
 
@@ -18,6 +20,7 @@ def command(*errors):
     def decorate(main):
         @wraps(main)
         def run(arguments=None):
+            atexit.register(gc.freeze)  # at its end Python would look for garbage once more, for a third of a second
             if hasattr(sys.stdout, "reconfigure"):  # what is printed may have letters that the terminal lacks
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:

@@ -18,13 +18,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from derivations.dlib_layout import layout
+from derivations.dlib_layout import layout, read_layers
 from lib.core.errors import StudyError
 from lib.core.files import download, sha256_of
 from lib.core.params import FACE_ONLY
 from lib.recognition import network as recognition
 from lib.recognition import sources as network_files
-from lib.recognition.dlib import LAYOUT
+from lib.recognition.dlib import LAYOUT, MEAN_RGB
 from lib.recognition.facenet import FaceNet128Network, FaceNetNetwork
 from lib.recognition.mobilenet import (
     FaceResNetwork,
@@ -170,8 +170,10 @@ def assert_as_dlib(network, chips):
 def test_arrays_lie_in_dlibs_file_where_its_derivation_finds_them():
     with LAYOUT.open(encoding="utf-8") as file:
         _, *rows = csv.reader(file)
-    found = layout(network_files.find_dlib_file("nowhere"))
-    assert rows == [[str(value) for value in row] for row in found]
+    path = network_files.find_dlib_file("nowhere")
+    assert rows == [[str(value) for value in row] for row in layout(path)]
+    ((red, green, blue, _, _),) = (fields for kind, fields in read_layers(path) if kind.startswith("input_rgb"))
+    np.testing.assert_allclose(MEAN_RGB, (red, green, blue), rtol=1e-7)
 
 
 def test_dlib_in_torch_agrees_with_dlib(dlib_folder):

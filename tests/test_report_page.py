@@ -146,6 +146,20 @@ def small_viewer():
     return face_viewer(["one", "two"], vertices, colours, triangles, photographs[0], 320, photographs)
 
 
+def test_the_papers_numbers_are_the_same_in_all_tables():
+    kinds = dict(recall=report_tables.RECALL, geometry=report_tables.GEOMETRY)
+    kinds["earth_movers_distance"] = report_tables.EARTH_MOVERS_DISTANCE
+    columns = dict(top1="top-1", top5="top-5", different="diff.", deviation="std.")
+    for beside in report_tables.BESIDE.itertuples():
+        kind, condition, measure = beside.measure.split(".")
+        row = "random" if measure.startswith("random_") else "Genova et al. (the paper)"
+        column = columns.get(measure.removeprefix("random_"), measure)
+        for number, data in re.findall(r"([\d.]+) \(([\w-]+)", beside.published) if kind in kinds else ():
+            assert kinds[kind].loc[row, (condition if data == "MICC" else data, column)] == number, beside
+    known = {number for table in kinds.values() for number in table.to_numpy().ravel()}
+    assert set(re.findall(r"\d\.\d+", " ".join(claims.CLAIMS["paper"]))) <= known
+
+
 def test_the_papers_tables_are_whole():
     assert report_tables.GEOMETRY.loc["Tran et al. [29]"].tolist() == ["1.93", "0.27", "2.02", "0.25", "1.86", "0.23"]
     ours = "Genova et al. (the paper)"

@@ -21,6 +21,10 @@ METRICS = Path("reports/metrics")
 PLOTS = Path("reports/plots")
 NOTEBOOKS = Path("reports/notebooks")
 PAGES = Path("reports/pages")
+REPORT = Path("reports/index.html")
+CLAIMS = Path("reports/claims.json")
+
+TRUTH = "truth.h5"  # in a folder of photographs: the true faces of its people, where these are known
 
 
 def stage1_files(features):

@@ -67,7 +67,7 @@ def load_evaluation_setup(params, store, feature_dimension=None):
         reader,
         SceneDistribution(**asdict(params.scenes)),
         protocol,
-        load_truth(paths.PHOTOS / "truth.h5", protocol.geometry_people),
+        load_truth(paths.PHOTOS / paths.TRUTH, protocol.geometry_people),
         further_judges=further_judges,
     )
 
@@ -85,7 +85,7 @@ def evaluate_sources(setup, regressor):
         store = load_feature_store(folder)
         everyone = load_photographs(store, np.arange(len(store.crops)), setup.reader, setup.network)
         photographed = everyone.at_most(source.photographs) if source.photographs else everyone
-        truth = load_truth(folder / "truth.h5", None)
+        truth = load_truth(folder / paths.TRUTH, None)
         photographs = dict(everything=everyone, photographed=photographed, compared=setup.photographed)
         other = replace(setup, **photographs, people={}, truth=truth, frontal_only=True, further_judges={})
         faces = regressor(photographed.features)

@@ -11,6 +11,8 @@ from lib.core.tensors import read_json
 METRICS = paths.METRICS
 
 MEASURES = pd.read_csv(Path(__file__).with_name("measures.csv"), index_col="measure")
+"""Measures in the order of the tables: `title` there, empty where no table shows it; `paired` where it is `PAIRED`."""
+
 ROWS = MEASURES["title"].dropna().to_dict()
 """Measures of the comparison, in its order, and what the tables call them."""
 
@@ -119,7 +121,7 @@ def judge_table(metrics, networks):
 
 
 def group_table(metrics):
-    """Show `GROUP_MEASURES` of one method: text, a row for all people and one a group, (attribute, group)."""
+    """Show `GROUP_MEASURES` of one method: text, a row for all people and one per group, (attribute, group)."""
     rows = {("all", "all"): _group_cells(metrics, "all")}
     for attribute, tables in metrics.get("groups", {}).items():
         rows |= {(attribute, group): _group_cells(tables, group) for group in tables["similarity"]}

@@ -44,7 +44,7 @@ def embed_source(params, name):
     seed = 0 if source.seed is None else source.seed  # of a split that nobody asks for: all people are tested
     store = embed_photographs(photographs, networks, folder, CACHE_FOLDER, 1, seed)
     if scans := {one.person: place / one.scan for one in photographs if one.scan}:
-        save_scans(folder / "truth.h5", scans)
+        save_scans(folder / paths.TRUTH, scans)
     return store
 
 

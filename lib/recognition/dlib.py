@@ -14,7 +14,7 @@ from torch import nn
 
 LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(channels, residual blocks, whether the first block halves the size), from the input to the output."""
-MEAN_RGB = (122.782, 117.001, 104.298)
+MEAN_RGB = (122.782, 117.001, 104.298)  # as in the file
 LAYOUT = Path(__file__).with_name("dlib_layout.csv")
 """Where the arrays of each layer lie in the file, in bytes, made by `derivations/dlib_layout.py`: `parameters`, weight
 and bias, and those of the `affine` layer behind it, scale and shift."""

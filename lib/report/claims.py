@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.core import paths
 from lib.core.tensors import fingerprint, read_json
 from lib.evaluation.bootstrap import difference
 from lib.evaluation.tables import interval_text, look_up
 from lib.figures import title_of
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "cannot be told", "not run"
-MEASURED = Path("reports/claims.json")
+MEASURED = paths.CLAIMS
 """Of the variants that no default run trains (`derivations/claim_variants.py`): measured once, kept by git."""
 UNRELATED = ("methods", "robustness", "variants")
 

@@ -105,7 +105,7 @@ def main():
         text = page_of(nbformat.read(path, 4), code=not is_report)
         if not is_report:  # links start in notebooks/, which is as deep as reports/
             text = text.replace('href="../', 'href="../../')
-        target = "reports/index.html" if is_report else paths.PAGES / f"{path.stem}.html"
+        target = paths.REPORT if is_report else paths.PAGES / f"{path.stem}.html"
         write_atomically(target, lambda part, text=text: part.write_text(text, encoding="utf-8"))
 
 

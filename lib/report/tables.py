@@ -36,7 +36,8 @@ RECALL = _paper("recall", header=[0, 1])
 """Table 3: the person's photograph among the nearest, under VGG-Face."""
 
 BESIDE = _paper("beside")
-"""Measures by title, and the `published` numbers, with the data that they are of: Tables 1 to 3 and the text."""
+"""Measures by title: this run's `measure`, a key of `look_up`, and the `published` numbers with the data that they are
+of, from Tables 1 to 3 and the text."""
 
 
 def read_methods(names):

@@ -76,10 +76,7 @@ def _told(path, record):
 
 
 def _crops(reconstructor, photographs, skipped, all_faces=False):
-    """Yield name, record and crops (of one) of each face; say at the end which photographs show several.
-
-    Those without a face are put into `skipped`, with the reason.
-    """
+    """Yield name, record and crops (of one) of each face; why others have none is put into `skipped`."""
     files = [Photograph(str(path.parent), path.name, name) for name, path in photographs.items()]
     waiting, groups = iter(photographs), {}
     workers = int(len(files) > BATCH)  # a process of its own costs seconds to start, which a few photographs do not

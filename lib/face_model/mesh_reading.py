@@ -164,11 +164,8 @@ def _check_gltf(path, scene):
 
 
 def _read_obj(path, with_colours):
-    """Read Wavefront OBJ: vertices (N, 3), triangles (T, 3) and sRGB colours (N, 3), None where they are not asked for.
-
-    Vertices stay in the file's order: trimesh mixes them up where there are seams, or several materials. Polygons
-    become fans of triangles. ValueError where a line is damaged, StudyError where a file is not there.
-    """
+    """Vertices (N, 3), triangles (T, 3) and sRGB colours (N, 3; None: not asked for) of a Wavefront OBJ file."""
+    # not by trimesh, which mixes vertices up where there are seams, or several materials
     rows, coordinates, triangles, libraries = [], [], [], []
     painted = defaultdict(dict)  # by material the texture coordinates of its vertices
     corners = painted[""]

@@ -26,7 +26,7 @@ out half a pixel too far right and down (LFW: a face's landmarks and its mirror 
 
 CELL, STRIDE = 12, 2  # receptive field and stride of P-Net, pixels
 POOLS = dict(pnet=(2, 0, 0), rnet=(3, 3, 0), onet=(3, 3, 2, 0))  # of the max pooling after each convolution
-SIZES = dict(rnet=24, onet=48)  # pixels a side of the input
+SIZES = dict(rnet=24, onet=48)  # pixels per side of the input
 THRESHOLDS = dict(pnet=0.6, rnet=0.7, onet=0.7)  # least score, the probability of a face
 SAME_SCALE, SAME_FACE = 0.5, 0.7  # overlap that drops a box, within a level of the pyramid and later
 
@@ -55,7 +55,7 @@ class FaceDetector:
     def detect(self, pictures):
         """Find one `Face` per picture, None where there is none.
 
-        Pictures, uint8 (H, W, 3) RGB, have at least `SMALLEST_FACE` pixels a side; equal sizes are searched together.
+        Pictures, uint8 (H, W, 3) RGB, have at least `SMALLEST_FACE` pixels per side; equal sizes are searched together.
         """
         faces = [None] * len(pictures)
         same_size = defaultdict(list)
@@ -103,11 +103,7 @@ class FaceDetector:
             yield _square(_regress(boxes, offsets, 0)[kept])
 
     def _refine(self, image, boxes):
-        """Faces of one image by R-Net and O-Net: boxes (F, 4), scores (F,) and landmarks (F, 5, 2).
-
-        Boxes are left, top, right, bottom; landmarks are eyes, nose and corners of the mouth, the subject's right ones
-        first.
-        """
+        """Boxes (F, 4), scores (F,) and landmarks (F, 5, 2: eyes, nose, mouth; right first) by R-Net and O-Net."""
         boxes, scores, offsets = self._classify("rnet", image, boxes)
         kept = _non_maximum_suppression(boxes, scores, SAME_FACE)
         boxes = _square(_regress(boxes, offsets)[kept])

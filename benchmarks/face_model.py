@@ -75,7 +75,7 @@ def auc(descriptors, persons):
 
 
 def speed(model, path, repeats):
-    """Decoding beside its matrix products in ms a batch, memory in MiB, seconds to load."""
+    """Decoding beside its matrix products in ms per batch, memory in MiB, seconds to load."""
     generator = torch.Generator().manual_seed(0)
     dimensions = model.shape_dimension, model.texture_dimension
     shape, texture = (torch.randn(BATCH, count, generator=generator) for count in dimensions)

@@ -49,7 +49,7 @@ from lib.training.start import load_stage2
 FOLDER = Path("build/gpu_check")
 VARIANT = "full"
 SHAPES = ((16, 3, 150), (64, 3, 160))
-"""Faces, views of each, pixels a side: a step of the default and one of the paper's preset."""
+"""Faces, views of each, pixels per side: a step of the default and one of the paper's preset."""
 LIMITS = dict(other_ids=1e-3, attribute_error=2e-4, clip_gradient_error=1e-3, attribute_gradient_error=1e-3, status=0)
 """The most that a backend may differ from the CPU's, as in tests/test_rasterize.py, and the status of the tests."""
 SNAPPED_IDS = 0.1

@@ -142,7 +142,7 @@ def photograph_scans(scans, folder, photographs, size, seed):
     photographs : int
         Of each scan in each condition.
     size : int
-        Pixels a side.
+        Pixels per side.
     seed : int
 
     Returns
@@ -182,8 +182,8 @@ def study_scans(scans, face_model, network, regressor, photographs=4, size=256, 
     Returns
     -------
     DataFrame
-        Symmetric point-to-plane distances in mm: a row a scan, a column a condition, `all` of them together, and the
-        mean face. A photograph on which no face is found is left out; nan where none of a condition was found.
+        Symmetric point-to-plane distances in mm: a row per scan, a column per condition, `all` of them together, and
+        the mean face. A photograph on which no face is found is left out; nan where none of a condition was found.
     """
     with TemporaryDirectory() as folder:
         taken = photograph_scans(scans, Path(folder), photographs, size, seed)
@@ -211,7 +211,7 @@ def study_scans(scans, face_model, network, regressor, photographs=4, size=256, 
 
 
 def _texture_coordinates(path):
-    """Texture coordinates (N, 2) of the vertices and triangles (T, 3) of an OBJ file with one of each a vertex."""
+    """Texture coordinates (N, 2) of the vertices and triangles (T, 3) of an OBJ file with one of each per vertex."""
     mesh = trimesh.load_mesh(path, process=False, skip_materials=True)
     if getattr(mesh.visual, "uv", None) is None:
         raise StudyError(f"{path} has no texture coordinates")

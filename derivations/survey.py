@@ -176,7 +176,7 @@ class HeadSurvey:
 
 @cache
 def head_survey():
-    """Make the `HeadSurvey` once a process (some seconds)."""
+    """Make the `HeadSurvey` once per process (some seconds)."""
     return HeadSurvey()
 
 

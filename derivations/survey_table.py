@@ -2,7 +2,7 @@
 
 Source: National Institute for Occupational Safety and Health, "Anthropometric survey of U.S. respirator users"
 (Zhuang and Bradtmiller, Head-and-face anthropometric survey of U.S. respirator users, J. Occup. Environ. Hyg. 2, 2005);
-data of the US Government, in the public domain. The file with all subjects has one person a row, the codes of
+data of the US Government, in the public domain. The file with all subjects has one person per row, the codes of
 `derivations.survey.MEASUREMENTS` as columns (mm), SEX (1 male, 2 female), AGEGRP (18-29, 30-44, 45-66 years) and
 RACEGRP (white, black, Hispanic, other, mostly Asian); -9999 stands for what was not measured.
 

@@ -64,7 +64,7 @@ def runs_of(experiments):
 
 
 def spread_table(runs):
-    """Mean and standard deviation over the seeds: a DataFrame of text, one row a measure, one column a regressor."""
+    """Mean and standard deviation over the seeds: a DataFrame of text, a row per measure, a column per regressor."""
     return _table(_numbers(runs), lambda values: f"{values.mean():.3f} ± {values.std():.3f}")
 
 

@@ -20,7 +20,7 @@ def face_viewer(names, vertices, colours, triangles, picture, height=360, photog
 
     B `names` are on the buttons that choose among the faces: `vertices` (B, N, 3) in mm, +x to the subject's left, +y
     up, +z out of the face; `colours` (B, N, 3), sRGB in [0, 1]; `triangles` (T, 3), counter-clockwise as seen from
-    outside. `picture` (H, W, 3) is seen where the view cannot run, `photographs` (uint8, one a face) beside each face;
+    outside. `picture` (H, W, 3) is seen where the view cannot run, `photographs` (uint8, one per face) beside it;
     the view is `height` CSS pixels high. ValueError: more than `LARGEST_MESH` vertices.
     """
     vertices, colours = np.asarray(vertices, np.float32), np.asarray(colours, np.float32)

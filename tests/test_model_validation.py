@@ -13,7 +13,7 @@ POINTS = 4
 
 @pytest.fixture
 def model():
-    """Moves all points along x (deviation 2 mm a point), then along y (1 mm a point)."""
+    """Moves all points along x (deviation 2 mm per point), then along y (1 mm a point)."""
     basis = np.zeros((POINTS, 3, 2), np.float32)
     basis[:, 0, 0] = basis[:, 1, 1] = 0.5
     variance = np.array([4.0 * POINTS, 1.0 * POINTS], np.float32)

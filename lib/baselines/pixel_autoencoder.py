@@ -19,8 +19,8 @@ from lib.rendering.crop import Crop
 from lib.rendering.scenes import background_pictures, sample_scenes
 from lib.training.loop import backward, load_run, make_optimizer, refuse_nan, save_run, set_learning_rate
 
-THUMBNAIL = 40  # pixels a side that pose, light and expression are read from
-PICTURE_SIZE = 100  # pixels a side that the loss compares: two thirds of the crop
+THUMBNAIL = 40  # pixels per side that pose, light and expression are read from
+PICTURE_SIZE = 100  # pixels per side that the loss compares: two thirds of the crop
 HIDDEN_UNITS = 256
 RENDER_BATCH = 50
 VIEW_EPOCHS, VIEW_BATCH, VIEW_RATE = 20, 64, 1e-3

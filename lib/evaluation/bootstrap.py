@@ -36,11 +36,11 @@ class Resampling:
         return with_interval(value, values * (value / middle if middle else 1), n)
 
     def mean(self, values, persons):
-        """Measure the mean of one value a photograph: values (N,), persons (N,)."""
+        """Measure the mean of one value per photograph: values (N,), persons (N,)."""
         return self.with_interval(mean_of_people(*self.sums_and_counts(values, persons)), len(values))
 
     def deviation(self, values, persons):
-        """Measure the standard deviation (divided by n - 1) of one value a person; 0 for a single one."""
+        """Measure the standard deviation (divided by n - 1) of one value per person; 0 for a single one."""
         values = np.asarray(values, np.float64)
         sums, counts = self.sums_and_counts(values, persons)
         mean_square = mean_of_people(self.sums(np.square(values - values.mean()), persons), counts)

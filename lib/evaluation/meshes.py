@@ -31,7 +31,7 @@ UNPLACED = (ValueError, np.linalg.LinAlgError)
 """What `measure` and `place` raise for a mesh that does not lie on its scan."""
 MILLIMETRES = (1, 2, 3, 5, 10)  # of which the share of the points below is told
 LARGEST = 5.0  # mm at the end of the error maps' colours
-VIEWS, VIEW_SIZE = (-45, 0, 45), 320  # turns in degrees of the error maps; pixels a side
+VIEWS, VIEW_SIZE = (-45, 0, 45), 320  # turns in degrees of the error maps; pixels per side
 
 EXAMPLES = """examples:
   python -m lib.evaluation.meshes results/mica --truth scans --unit m --out build/mica

@@ -19,7 +19,7 @@ LEAST_COSINE = 0.6  # of the angle between the normals of two points that may be
 OUTLIER_FACTOR, SMALLEST_REACH = 4.0, 2.0  # pairs farther apart than so many medians, and so many mm, are left out
 VIEWS = [(0, 0), (-45, 0), (45, 0), (-80, 0), (80, 0), (0, -40), (0, 40)]  # turn and nod in degrees, for the outer skin
 VIEW_RADIUS, VIEW_SIZE, COVER = 250.0, 512, 1.0
-"""Half the side of a view and the depth below the visible surface that still counts as it, mm; pixels a side."""
+"""Half the side of a view and the depth below the visible surface that still counts as it, mm; pixels per side."""
 
 
 def fit_scan(face_model, scan, components):

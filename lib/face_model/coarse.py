@@ -1,6 +1,6 @@
 """A face model over a subset of its vertices, for small images.
 
-Methods that explain pixels render thousands of images of 40 to 150 pixels a side, in which most of 100,000 triangles
+Methods that explain pixels render thousands of images of 40 to 150 pixels per side, in which most of 100,000 triangles
 are smaller than a pixel. About a quarter of the vertices is kept, no two of them neighbours. Each other vertex belongs
 to the nearest kept one along the surface; where three such regions meet, there is a triangle (the dual of a
 Voronoi diagram on the mesh). Lips and lids, which touch without being joined, stay separate.

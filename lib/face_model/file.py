@@ -27,9 +27,9 @@ class LinearModel:
     """One linear model of Eq. 1, as the file holds it: x = mean + basis (sqrt(variance) * coefficients)."""
 
     mean: np.ndarray  # (3N,), mm, or sRGB in [0, 1]; the three coordinates of a vertex are neighbours
-    basis: np.ndarray  # (3N, K): principal directions, one a column, without their standard deviations
+    basis: np.ndarray  # (3N, K): principal directions, one per column, without their standard deviations
     variance: np.ndarray  # (K,): eigenvalues, squares of the standard deviations
-    noise_variance: np.ndarray  # that the basis leaves unexplained, a coordinate
+    noise_variance: np.ndarray  # that the basis leaves unexplained, per coordinate
 
     def take(self, vertices):
         """Return the model of some vertices, in this order."""

@@ -42,7 +42,7 @@ SHARD_SIZE = 256
 BATCH_SIZE, WORKERS = 16, min(8, torch.get_num_threads())
 """Photographs in memory at a time, for each worker; processes that read, detect and, on the CPU, embed (0: none)."""
 RECORD_COLUMNS = ("key", "reason", "faces", "shard", "shard_row")
-NETWORK_BATCH_SIZE = 8  # crops a forward pass: more do not fit the CPU's cache and take up to twice as long each
+NETWORK_BATCH_SIZE = 8  # crops per forward pass: more do not fit the CPU's cache and take up to twice as long each
 
 
 def embed_photographs(photographs, networks, folder, cache_folder, test_people, seed):
@@ -144,7 +144,7 @@ def _describe(pictures, networks):
 
 
 def _index(photographs, keys, records, failed):
-    """One line a file of the source, sorted by path, with the rows that the store will have."""
+    """One line per file of the source, sorted by path, with the rows that the store will have."""
     told = [(one.name, one.person, one.condition, one.scan) for one in photographs]
     index = pd.DataFrame(told, columns=["path", "person", "condition", "scan"])
     known = records.reindex(keys).reset_index(drop=True)

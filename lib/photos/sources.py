@@ -29,7 +29,7 @@ MICC_CONDITIONS = {"Indoor-Cooperative": "cooperative", "PTZ-Indoor": "indoor", 
 """The three videos of each subject, and what the paper calls them (4.2)."""
 MICC_VIDEOS, MICC_SCANS = "Video", "Model/frontal*/obj/*.obj"
 FRAMES_FOLDER = paths.CACHE / "frames"  # frames of videos, which may be made again at any time
-FRAME_STEP = 10  # of 25 to 30 frames a second: the next one shows much the same face
+FRAME_STEP = 10  # of 25 to 30 frames per second: the next one shows much the same face
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".mkv", ".mjpg", ".mjpeg")
 FERET_IMAGES = "data/images"
 LFW_ARCHIVE = "lfw-funneled.tgz"

@@ -25,8 +25,8 @@ TEST_PHOTOGRAPHS = 2  # of a person, so that one can be recognised by another
 class FeatureStore:
     """Photographs as the recognition networks see them.
 
-    `index` has one line a file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path` (relative
-    to the source), `person`, `condition` and `scan` (see `lib.photos.files.Photograph`), `split` ("train", "test";
+    `index` has one line per file of the source, sorted by path: `row` (of the arrays; -1 when skipped), `path` (within
+    the source), `person`, `condition` and `scan` (see `lib.photos.files.Photograph`), `split` ("train", "test";
     empty when skipped), `lib.photos.align.MEASURE_COLUMNS` (pixels of the upright photograph), `faces` (how many were
     found) and `reason` (why it was skipped, else empty). The arrays are memory-mapped.
     """

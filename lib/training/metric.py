@@ -8,7 +8,7 @@ from lib.rendering.rasterize import rasterize
 from lib.rendering.scenes import frontal_scene
 
 RIDGE = 100.0  # penalty on squared weights of standardised features; ten times as much changes nothing
-SHAPE_RIDGE = 1e-3  # the same for shape coefficients, a face
+SHAPE_RIDGE = 1e-3  # the same for shape coefficients, per face
 
 
 @torch.no_grad()

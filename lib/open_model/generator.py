@@ -86,7 +86,7 @@ class GeneratorParts:
 
     @cached_property
     def maps(self):
-        """`FaceMaps` of the reference: made on first use, so that the kept ones can be derived where they are not there."""
+        """`FaceMaps` of the reference: on first use, so that `BAKED` can be derived where it is not there."""
         return draw_maps(self.mesh, self.mesh.operator @ self.reference, self.landmarks)
 
     def neutral_cages(self, amounts):

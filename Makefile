@@ -60,7 +60,7 @@ OTHER_MEASURES := random_pose|emd|top5|second_similarity|second_top1|face_only_e
 # one process begins with the pipeline's test, the other with all the rest, a core for each: what needs more threads sets
 # them, and when they wait they must not take the other's core
 test: setup ## run all tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## check style and that notebooks hold no outputs
 	$(RUN) ruff check .

@@ -27,11 +27,11 @@ def _no_results_in_the_repository(tmp_path_factory):
 def pytest_collection_modifyitems(items):
     """Run the whole pipeline last, since what fails quickly should fail first.
 
-    On several processes one begins with it. The other tests that start from its first run come when that is there, each
-    to another process: there are short ones before, between and after them.
+    On three processes one begins with it. The other tests that start from its first run come when that is there, each
+    to another process: there are short ones before and after them.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
-        before = {"test_pipeline": "", "test_tour": "test_report_page", "test_own_photographs": "test_same_crop"}
+        before = {"test_pipeline": "", "test_tour": "test_person_picker", "test_own_photographs": "test_photometric"}
         items.sort(key=lambda item: (before.get(item.path.stem, item.path.stem), item.path.stem not in before))
     else:
         items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)

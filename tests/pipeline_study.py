@@ -17,13 +17,14 @@ from lib.run import apply_preset
 # enough to go through every line, too little to learn anything
 TINY = """
 face_model: {shape_samples: 200, texture_samples: 200, expression_samples: 101}
+photos: {test_people: 4, simulated_people: 10}
 stage1: {faces: 96, second_faces: 64, epochs: 2}
 stage2: {steps: 2, checkpoint_steps: 1}
 evaluate: {bootstrap_samples: 20}
 methods:
   pixel_autoencoder: {synthetic_faces: 16, steps: 2, checkpoint_steps: 1}
   iterative_fit: {people: 1, steps: 1}
-  fit_regressed: {epochs: 1}
+  fit_regressed: {people: 3, epochs: 1}
 robustness: {steps: 1}
 """
 # the same of the code: a file, what is in it, and what it is in the copies

@@ -106,10 +106,10 @@ def test_the_mesh_is_what_its_derivation_gives(derived_mesh):
 def test_the_mesh_is_the_derived_one_when_it_is_read(derived_mesh):
     read = load_mesh()
     for name, values in vars(derived_mesh[0]).items():
-        if name == "operator":
-            values, other = values.toarray(), read.operator.toarray()
-        else:
-            other = getattr(read, name)
+        other = getattr(read, name)
+        if name == "operator":  # as full arrays they are of 2 GB each
+            assert values.shape == other.shape and abs(values - other).max() < 1e-9
+            continue
         np.testing.assert_allclose(values, other, rtol=0, atol=1e-7 if name == "uv" else 1e-9, err_msg=name)
 
 

@@ -66,6 +66,7 @@ def test_whole_numbers_pass_for_real_ones(tmp_path):
         ("photographs: 1, seed: 2}", "photographs: 1}", "small_gallery: seed is missing"),
         ("path: data/raw/photos, people", "path: ~/lfw, people", "small_gallery.path: only a shell knows ~"),
         ("  path: data/raw/photos  ", "  path: ~/photos  ", "photos.path: only a shell knows ~"),
+        ("    people: 45", "    people: 2", "methods.fit_regressed.people"),
         ("external: {}", "external: {theirs: ~/theirs}", "methods.external.theirs: only a shell knows ~"),
         ("photographs: 1, seed: 2", "photographs: 1, seed: 1", "small_gallery has the seed of photos"),
         ("    small_gallery:", "    small.gallery:", "evaluate.test_sources"),

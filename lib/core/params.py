@@ -239,7 +239,7 @@ class IterativeFitParams(PhotometricParams):
 class FitRegressedParams(ParameterLossParams):
     """Section `methods.fit_regressed`: fits of training photographs, learned by the decoder ([29] in the paper)."""
 
-    people: Annotated[int, Field(ge=2)]
+    people: Annotated[int, Field(ge=3)]  # one is held out, and the features of the rest are standardised
     photographs_per_person: Count
 
 

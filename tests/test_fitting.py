@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -456,6 +457,47 @@ def test_what_covers_the_forehead_colours_neither_it_nor_the_brows(covered):
     change, _ = fit_colours(modes, surface, normals, pixels, parts)
     assert abs(change[0]) < 0.5
     assert abs(change[1]) < 1 if covered else change[1] < -1.5
+
+
+def test_hair_over_most_of_the_forehead_takes_part_in_neither_skin_nor_light():
+    """Also where it is nearly as bright as skin and covers more of it than is seen; hidden brows stay brows."""
+    random, places = np.random.default_rng(9), np.arange(6000)
+    normals = random.normal(size=(6000, 3)) * [0.4, 0.4, 0] + [0, 0, 1]
+    forehead, brows = places < 3500, (places >= 3500) & (places < 3700)
+    normals[forehead, 1] += 0.5
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    surface = np.where(brows[:, None], 0.3, [0.75, 0.6, 0.5]) + 0.02 * random.normal(size=(6000, 3))
+    modes = np.concatenate(
+        [0.05 * np.eye(3)[:, None].repeat(6000, 1), np.where(brows[:, None], 0.05, 0.0)[None] * [1, 1, 1]]
+    )
+    light = np.array([[0.8], [0.1], [0.1], [0.2], *[[0.0]] * 5]) * np.ones(3)
+    parts = NO_PART._replace(plain=~brows, forehead=forehead, brows=brows)
+    found = []
+    for covered in (False, True):
+        shown = np.where((covered & (forehead | brows))[:, None], surface - [0.05, 0.1, 0.3], surface)
+        pixels = encode_srgb(decode_srgb(shown.clip(0.02, 1)) * irradiance(normals, light))
+        found.append(fit_colours(modes, surface, normals, pixels, parts))
+    (bare, lit), (under_hair, light_there) = found
+    assert np.abs(under_hair[:3] - bare[:3]).max() < 0.3 and abs(under_hair[3] - bare[3]) < 0.6
+    np.testing.assert_allclose(irradiance(normals, light_there).mean(0), irradiance(normals, lit).mean(0), rtol=0.03)
+
+
+@pytest.mark.parametrize(("wider", "left"), [(1.0, 1.0), (1.125, 0.5), (1.3, 0.0)])
+def test_smiles_give_the_texture_none_of_their_lines(model, monkeypatch, wider, left):
+    fitter, shape = PhotographFitter(model), np.zeros(80)
+    vertices = model.vertices(torch.zeros(1, 80))[0].numpy()
+    vertices[fitter.points.vertices[[*MOUTH_CORNERS]], 0] *= wider
+    pose = SimpleNamespace(shape=shape)
+    fit = SimpleNamespace(vertices=vertices, posed=vertices, light=np.ones((9, 3)), camera=np.eye(3, 4), pose=pose)
+    taken = []
+    monkeypatch.setattr("lib.fitting.photograph.photo_texture", lambda *given: taken.append(given[-1].inside))
+    fitter.texture(fit, None, None, CROP, CROP.canonical_points())
+    beside_mouth = fitter.points.folds == 1
+    assert beside_mouth.sum() > 20 and np.abs(taken[0][beside_mouth] - left).max() < 0.1
+    elsewhere = fitter.points.folds == 0
+    np.testing.assert_array_equal(taken[0][elsewhere], fitter.points.inside[elsewhere])
+    corners = fitter.points.vertices[[*MOUTH_CORNERS, 1]]
+    assert not fitter.points.folds[corners].any()  # neither the mouth's nor the tip of the nose
 
 
 def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):

@@ -150,7 +150,8 @@ def symmetric_paint(model):
 
 
 def places_of(mirror, plain=0.0):
-    return Places(mirror, np.ones(len(mirror)), np.full(len(mirror), plain), np.zeros(len(mirror)))
+    nowhere = np.zeros(len(mirror))
+    return Places(mirror, np.ones(len(mirror)), np.full(len(mirror), plain), nowhere, nowhere)
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.9, -0.9])
@@ -249,13 +250,16 @@ def test_a_photograph_on_which_little_skin_looks_like_skin_gives_the_models_text
     vertices, photograph, camera, light = photographed(model, albedo, 0.0)
     where, places = model.atlas.spread(vertices), places_of(mirror_vertices(np.stack([x, y, 0 * x], 1)), plain=1.0)
     mark, contrasts = np.hypot(where[..., 0], where[..., 1] + 75), []
-    for rows in (100, 170):
+    seen = np.hstack([vertices, np.ones((len(vertices), 1))]) @ camera.T
+    above = (seen[:, 1] / seen[:, 2] * len(photograph) < 172).astype(float)
+    for rows, forehead in ((100, 0 * above), (170, 0 * above), (170, above)):
         spoilt = photograph.copy()
         spoilt[:rows] = grey
-        start = np.full_like(albedo, 0.6)
-        made = photo_texture(model.atlas, vertices, camera, spoilt, light, start, places)[0].picture / 255
+        scene = vertices, camera, spoilt, light, np.full_like(albedo, 0.6), places._replace(forehead=forehead)
+        made = photo_texture(model.atlas, *scene)[0].picture / 255
         contrasts.append(made[(mark > 20) & (mark < 25)].mean() - made[mark < 6].mean())
     assert contrasts[0] > 0.05 and abs(contrasts[1]) < 0.01
+    assert contrasts[2] > 0.05, "what hides the forehead alone leaves the rest of the photograph"
 
 
 def test_a_dark_face_beyond_the_photographs_edge_is_the_models(model):

@@ -45,9 +45,10 @@ class Places(NamedTuple):
     """What the places on a face model's surface are, an ndarray (N,) each."""
 
     mirror: np.ndarray  # the vertex at the mirror image
-    inside: np.ndarray  # from 0 to 1: how far it belongs to the face, not to hair or neck
+    inside: np.ndarray  # from 0 to 1: how far it belongs to the face at rest, not to hair or neck
     plain: np.ndarray  # from 0 to 1: skin, without brows, eyes, lips and beards
     brows: np.ndarray  # from 0 to 1: the band in which brows are
+    forehead: np.ndarray  # from 0 to 1: above the brows
 
 
 def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, places):
@@ -56,8 +57,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     Each texel has the colour of the photograph where it lies, in linear light divided by the irradiance and by what
     this leaves of the light (`_uneven_light`). Where it is hidden, seen too flat, too dark, cut off or something else
     than skin (`_likeness`), it fades into that of the mirrored place, and from there into the model's albedo, scaled to
-    the colours of the photograph and of the places around (`_fill`). Where little skin looks like skin (`TRUSTED`), the
-    whole texture fades into the scaled albedo.
+    the colours of the photograph and of the places around (`_fill`). Where little skin below the brows looks like skin
+    (`TRUSTED`), the whole texture fades into the scaled albedo.
     Returns a `Texture`, and the weight (H, W), from 0 to 1, of the photograph's own pixels in it.
 
     Parameters
@@ -83,8 +84,8 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     eye = -np.linalg.solve(camera[:, :3], camera[:, 3])
     seen = vertices @ camera[:, :3].T + camera[:, 3]
     pixel = np.ptp(vertices, axis=0).max() / np.ptp(seen[:, :2] / seen[:, 2:] * picture.shape[1::-1], axis=0).max()
-    model, parts = decode_srgb(atlas.spread(albedo)), np.stack([places.inside, places.plain, places.brows], 1)
-    inside, skin, brows = np.moveaxis(atlas.spread(parts), 2, 0)
+    model, parts = decode_srgb(atlas.spread(albedo)), np.stack(places[1:], 1)
+    inside, skin, brows, forehead = np.moveaxis(atlas.spread(parts), 2, 0)
 
     def taken(rows):
         """Colour (linear), weight and plainness of all texels, from the places of other vertices."""
@@ -104,17 +105,16 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
         plain = 1 - smooth_step(facing, *TURNED) * (1 - skin)
         return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight, plain
 
-    texture, weight = _blended(taken(slice(None)), taken(places.mirror), model, brows)
+    texture, weight = _blended(taken(slice(None)), taken(places.mirror), model, brows, forehead)
     return Texture(atlas, to_uint8(encode_srgb(texture))), weight
 
 
-def _blended(own, other, model, brows):
+def _blended(own, other, model, brows, forehead):
     """Blend what a photograph shows of each texel, and of its mirrored place, into the model's albedo (H, W, 3).
 
-    `own` and `other` are colours (H, W, 3), weights and plainness (H, W). Returns colours, and the weight of the own
-    ones in them. All colours are linear.
+    `own` and `other` are colours, weights and plainness. Returns (linear) colours, and the weight of the own in them.
     """
-    sure = own[1] > 0.5
+    sure = own[1] * (1 - forehead) > 0.5
     if sure.any():
         gain = np.median((own[0][sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
         model = model * gain.clip(1 / LARGEST_GAIN, LARGEST_GAIN)
@@ -123,7 +123,7 @@ def _blended(own, other, model, brows):
         ratio = np.log((colours + DARK) / (model + DARK))
         like, like_skin = _likeness(ratio, plain, brows)
         layers.append((ratio - _uneven_light(ratio, weight * like_skin), weight * like, like_skin))
-    skin = own[1] * own[2]
+    skin = own[1] * own[2] * (1 - forehead)
     trust = smooth_step((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
     ratios, weights, like_skin = map(np.stack, zip(*layers))
     weights[1] *= 1 - weights[0]
@@ -163,9 +163,8 @@ def _look_up(picture, seen, mode):
 def _likeness(ratio, plain, brows):
     """How far colours may be the face's own, and may be plain skin: two of (H, W), from 0 to 1.
 
-    `ratio` (H, W, 3) is the logarithm of what they have of the model's; where `plain` (H, W) is 1 all must be skin, and
-    what is not takes its surroundings with it: the edges of hair are mixed with skin. Where `brows` (H, W) is 1, what
-    reaches down into it from plain skin above is left out too.
+    `ratio` (H, W, 3) is the logarithm of what they have of the model's. Where `plain` (H, W) is 1 all must be skin, and
+    what is not takes its surroundings with it, as edges of hair are mixed with skin, and the `brows` (H, W) below it.
     """
     brightness = np.einsum("hwc->hw", ratio) / 3
     hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))
@@ -180,10 +179,7 @@ def _likeness(ratio, plain, brows):
 
 
 def _hanging(covering, plain):
-    """How far what covers plain skin goes on below it without a gap, (H, W): hair and caps hang over brows.
-
-    Rows of a texture run down the face.
-    """
+    """How far what covers plain skin goes on below it, down the rows, without a gap, (H, W): caps hang over brows."""
     hanging = covering.copy()
     for row, (above, skin) in enumerate(zip(hanging, plain[1:]), 1):
         hanging[row] *= skin + (1 - skin) * above
@@ -191,11 +187,8 @@ def _hanging(covering, plain):
 
 
 def _fill(values, weights):
-    """Continue the weighted mean of maps (L, H, W, 3) to where their weights (L, H, W) are small: (H, W, 3).
-
-    Each place takes what the places around it have, from the nearest scale at which there is something (pull-push,
-    Gortler et al., The Lumigraph, 1996).
-    """
+    """Continue the weighted mean (H, W, 3) of maps (L, H, W, 3) from the places around, by scales, to where weights are
+    small (pull-push, Gortler et al., The Lumigraph, 1996)."""
     total = np.einsum("lhw,lhwc->hwc", weights, values)
     maps = torch.from_numpy(np.dstack([total, weights.sum(0)])).movedim(2, 0)[None]
     levels = [maps]
@@ -213,8 +206,7 @@ def _fill(values, weights):
 def _uneven_light(ratio, weight):
     """The light that nine harmonics leave, as soft shadows: the smooth part of ratios (H, W, 3), weighed by skin."""
     maps = torch.from_numpy(np.dstack([ratio * weight[..., None], weight])).movedim(2, 0)[None]
-    # two boxes one after the other are nearly a Gaussian
-    width = round(SMOOTH / POOLED * 6**0.5) | 1
+    width = round(SMOOTH / POOLED * 6**0.5) | 1  # two boxes one after the other are nearly a Gaussian
     small = F.avg_pool2d(maps, POOLED)
     for _ in range(2):
         small = torch.from_numpy(uniform_filter(small.numpy(), (1, 1, width, width), mode="constant"))

@@ -18,8 +18,7 @@ PENALTY = 1e-5
 hair and landmarks that are a little off, so that all together count as a few hundred with the usual error."""
 USUAL_ERROR = 0.06
 """Of a pixel (sRGB). Where what is left is larger, by hard shadows or a cap, the pixels count less."""
-MEAN_PENALTY = 1.0
-"""On the squared distance of the mean colour from what is expected of it."""
+MEAN_PENALTY = 1.0  # on the squared distance of the mean colour from what is expected of it
 USUAL, EXPOSURE, BALANCE = 0.9, 0.4, 0.5
 """Brightness of the usual light; shares of another brightness, and of the hue, that the skin is given: exponents."""
 FACING, LIT = 0.3, 0.05
@@ -47,10 +46,12 @@ def fit_colours(modes, surface, normals, pixels, parts):
 
     `modes` (K, P, 3) are the texture's at each pixel, sRGB per standard deviation; `surface` and `pixels` (P, 3) sRGB
     in [0, 1] of the face as it is known so far, and of the photograph; `normals` (P, 3) those in the camera's frame.
-    The pixels of lips and of irises are no outliers where all of them differ alike. Brows count as far as the forehead
-    is skin: a cap or a fringe that hides it hides them too, or darkens them.
+    The pixels of lips and of irises are no outliers where all of them differ alike. A cap or a fringe that hides the
+    forehead hides the brows too, or darkens them: as far as it does, brows differ from what is known as the skin does.
     """
-    light, change, mean = fit_light(surface, normals, pixels), np.zeros(len(modes)), modes.mean(1)
+    lit = ~parts.forehead  # hair may hide it, in much the same colour as the skin's
+    lit = lit if lit.any() else ~lit
+    light, change, mean = fit_light(surface[lit], normals[lit], pixels[lit]), np.zeros(len(modes)), modes.mean(1)
     received = irradiance(normals, light).mean(0).clip(1e-3)
     brightness, middle = np.exp(np.log(received).mean()), surface.mean(0)
     given = (brightness / USUAL) ** EXPOSURE * (received / brightness) ** BALANCE
@@ -68,21 +69,24 @@ def fit_colours(modes, surface, normals, pixels, parts):
         if not counted.any():
             break
         skin = counted & parts.plain
-        usual = np.median(wanted[skin if skin.any() else counted], axis=0)
+        known = next(some for some in (skin & ~parts.forehead, skin, counted) if some.any())
+        usual = np.median(wanted[known], axis=0)
         strange = skin & (np.linalg.norm(wanted - usual, axis=1) > STRANGE)
         wanted[strange] = usual
+        forehead = skin & parts.forehead
+        hidden = strange[forehead].sum() / max(1, forehead.sum())
+        wanted[parts.brows] += hidden * (usual - wanted[parts.brows])
         rest = wanted - (change @ columns).reshape(-1, 3)
         weights = counted * robust_weights(np.linalg.norm(rest, axis=1), counted)
         for own, share in ((counted & parts.lips, LIPS), (counted & irises, IRISES)):
             if own.any():
                 weights[own] = share * robust_weights(np.linalg.norm(rest[own] - np.median(rest[own], 0), axis=1))
-        forehead = skin & parts.forehead
-        weights[parts.brows] *= 1 - strange[forehead].sum() / max(1, forehead.sum())
         weights = weights / weights.sum()
         excess = max(1.0, weights @ (rest**2).mean(1) / USUAL_ERROR**2)
         weighted = columns * np.repeat(weights, 3)
         change = np.linalg.solve(
             weighted @ columns.T + excess * prior + held, weighted @ wanted.ravel() + MEAN_PENALTY * mean @ expected
         )
-        light = fit_light((surface + (change @ columns).reshape(-1, 3)).clip(0, 1), normals, pixels)
+        corrected = (surface + (change @ columns).reshape(-1, 3)).clip(0, 1)
+        light = fit_light(corrected[~strange], normals[~strange], pixels[~strange])
     return change, light

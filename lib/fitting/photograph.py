@@ -14,7 +14,7 @@ from lib.fitting.colours import COMPONENTS, Parts, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
 from lib.fitting.lips import correct_lips
-from lib.fitting.pose import LandmarkModel, Pose
+from lib.fitting.pose import MOUTH_CORNERS, LandmarkModel, Pose
 from lib.rendering.camera import clip_projection
 from lib.rendering.crop import Crop, fit_similarity
 from lib.rendering.rasterize import rasterize
@@ -22,10 +22,10 @@ from lib.rendering.vertices import mirror_vertices, unit_normals, vertex_stage
 
 LANDMARK_CROP = Crop(2 * CROP.size, CROP.points)
 """The landmarks are found in half of its pixels, the edges of lips in all."""
-EVERY = 5
-"""Colours are fitted to one of so many pixels."""
+EVERY = 5  # colours are fitted to one of so many pixels
 FINER = 2
 """Overlays are drawn so many times finer than the picture and averaged, so that edges of lids and teeth are smooth."""
+WIDER = (1.05, 1.2), (0, 1)  # by how much wider than at rest a mouth is, and how far it smiles
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,18 @@ class PhotographFitter:
         """
         camera = np.linalg.inv(similarity(crop, detected)) @ fit.camera
         received = irradiance(unit_normals(fit.posed, self.face_model.triangles), fit.light)
-        return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, self._places)
+        ends = [*MOUTH_CORNERS]
+        relaxed = self.points.mean[ends] + np.tensordot(fit.pose.shape, self.points.shape_modes[:, ends], 1)
+        smiling = fit.vertices[self.points.vertices[ends]]
+        wider = np.linalg.norm(np.subtract(*smiling)) / np.linalg.norm(np.subtract(*relaxed))
+        places = self._places._replace(inside=self.points.inside * (1 - np.interp(wider, *WIDER) * self.points.folds))
+        return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, places)
 
     @cached_property
     def _places(self):
         mean = self.face_model.vertices(torch.zeros(1, self.face_model.shape_dimension))[0].numpy()
-        brows = self.points.parts.brows.astype(np.float64)
-        return Places(mirror_vertices(mean), self.points.inside, self.points.plain, brows)
+        parts = self.points.parts
+        return Places(mirror_vertices(mean), self.points.inside, self.points.plain, parts.brows, parts.forehead)
 
     def draw(self, pose, albedo, picture, camera):
         """Fit the light to a picture (H, W, 3), uint8, that `camera` (3, 4) maps to in units of its sides.

@@ -17,7 +17,7 @@ from lib.run import apply_preset
 # enough to go through every line, too little to learn anything
 TINY = """
 face_model: {shape_samples: 200, texture_samples: 200, expression_samples: 101}
-photos: {test_people: 4, simulated_people: 10}
+photos: {simulated_people: 12}
 stage1: {faces: 96, second_faces: 64, epochs: 2}
 stage2: {steps: 2, checkpoint_steps: 1}
 evaluate: {bootstrap_samples: 20}

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -16,6 +17,12 @@ SHARED = ROOT.parent / "shared"
 def generator():
     """A source of chance that is the same at every run."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session", autouse=True)

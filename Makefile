@@ -52,13 +52,14 @@ claims: setup ## (after study) train and measure the variants behind the paper's
 # the parameters that differ, and three measures of one variant: `make experiments VARIANT=no_batch`
 VARIANT ?= full
 experiments: setup ## print the experiments side by side
+	@$(RUN) dvc exp list --name-only | grep -q . || echo "no experiments yet: docs/experiments.md"
 	@$(RUN) dvc exp show --no-pager --hide-workspace --only-changed \
 		--drop '.*/|Created|(?!$(VARIANT)\.)[^.]+\.($(MEASURES))$$|[^.]+\.($(OTHER_MEASURES))$$'
 MEASURES := similarity|top1|mm
 OTHER_MEASURES := random_pose|emd|top5|second_similarity|second_top1|face_only_emd|consistency|shape_mean_square|texture_mean_square|reread_shape|reread_texture
 
-# one process begins with the pipeline's test, the other with all the rest, a core for each: what needs more threads sets
-# them, and when they wait they must not take the other's core
+# three processes on two cores, one of which begins with the pipeline: its stages wait for one another. What needs more
+# threads sets them, and when they wait they must not take a core
 test: setup ## run all tests
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -106,15 +106,15 @@ def workload(model, faces, views, size):
     return clip, model.triangles, attributes
 
 
-def draw(arguments, size, backend, gradients=True, pull=None):
-    """Ids, attributes and, if asked for, the gradients of their sum, weighted with `pull`."""
+def draw(arguments, size, backend, gradients=True, output_grad=None):
+    """Ids, attributes and, if asked for, the gradients of their sum, weighted with `output_grad`."""
     clip, triangles, attributes = arguments
     clip, attributes = (tensor.detach().requires_grad_(gradients) for tensor in (clip, attributes))
     fragments = rasterize(clip, triangles, attributes, size, size, backend)
     if not gradients:
         return fragments.triangle_ids, fragments.attributes
-    pull = torch.ones_like(fragments.attributes) if pull is None else pull
-    found = torch.autograd.grad(fragments.attributes, (clip, attributes), pull)
+    output_grad = torch.ones_like(fragments.attributes) if output_grad is None else output_grad
+    found = torch.autograd.grad(fragments.attributes, (clip, attributes), output_grad)
     return fragments.triangle_ids, fragments.attributes.detach(), *found
 
 
@@ -125,9 +125,9 @@ def agreement(arguments, size, backend):
     """
     ids, others = (draw(arguments, size, name, gradients=False)[0] for name in ("cpu", backend))
     same, unit = (ids == others) & (ids >= 0), arguments[2].abs().amax((0, 1))
-    pull = torch.randn(*ids.shape, len(unit), generator=torch.Generator().manual_seed(0)).to(unit)
-    pull = pull / unit * same[..., None]
-    ours, theirs = (draw(arguments, size, name, pull=pull) for name in ("cpu", backend))
+    output_grad = torch.randn(*ids.shape, len(unit), generator=torch.Generator().manual_seed(0)).to(unit)
+    output_grad = output_grad / unit * same[..., None]
+    ours, theirs = (draw(arguments, size, name, output_grad=output_grad) for name in ("cpu", backend))
     relative = [((one - other).norm() / one.norm()).item() for one, other in zip(ours[2:], theirs[2:])]
     return dict(
         other_ids=((ids != others).sum() / (ids >= 0).sum()).item(),

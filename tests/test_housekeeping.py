@@ -1,6 +1,7 @@
 """Everyday commands: notebooks by hand, JupyterLab, the Makefile, continuous integration."""
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from lib.core import paths
 from lib.core.params import load_params
 from lib.fitting.published import PUBLISHED
 from lib.fitting.reconstructor import default_regressor
+from lib.open_model.build import build_open_face_model
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -236,6 +238,23 @@ def test_pictures_of_real_people_are_kept_out_of_git(tmp_path):
         assert subprocess.run(command, cwd=tmp_path).returncode == refused
     params.unlink()
     assert subprocess.run(command, cwd=tmp_path).returncode
+
+
+def test_annotations_name_types_and_nothing_private_of_torch_is_used():
+    """`callable` and `object` say nothing of what is meant; what begins with an underscore may be gone tomorrow."""
+    for path in (ROOT / "lib").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            given = getattr(node, "annotation", None) or getattr(node, "returns", None)
+            names = {part.id for part in ast.walk(given) if isinstance(part, ast.Name)} if given else set()
+            assert not names & {"callable", "object", "any"}, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
+                assert not ast.unparse(node).startswith("torch."), f"{path}:{node.lineno}"
+
+
+def test_sizes_of_the_face_model_stand_in_the_parameters_alone():
+    parameters = inspect.signature(build_open_face_model).parameters.values()
+    assert all(parameter.default is inspect.Parameter.empty for parameter in parameters)
 
 
 def test_importing_the_library_changes_nothing_of_the_process():

@@ -27,6 +27,7 @@ from lib.baselines.pixel_autoencoder import PixelAutoencoder, teach_views, train
 from lib.core.params import IterativeFitParams, PixelAutoencoderParams
 from lib.face_model.model import FaceModel
 from lib.photos.store import Photographs
+from lib.rendering import renderer
 from lib.rendering.crop import fit_similarity, landmarks_in_crop
 from lib.rendering.scenes import frontal_scene
 from lib.training.regressor import Regressor
@@ -88,6 +89,15 @@ def test_landmarks_and_prior_by_hand(model, generator):
     assert terms["prior"].item() == pytest.approx(
         sum(values.norm().item() ** 2 for values in vars(explanation).values())
     )
+
+
+def test_a_step_of_a_fit_projects_the_face_once(model, generator, monkeypatch):
+    explanation, calls = random_explanation(2, generator), []
+    pictures, places = photographs_of(model, explanation)
+    project = renderer.crop_projection
+    monkeypatch.setattr(renderer, "crop_projection", lambda *given: calls.append(given) or project(*given))
+    pixel_energy(model, explanation, pictures, places, CROP, FIT)
+    assert len(calls) == 1
 
 
 def test_an_empty_view_is_the_neutral_studio():

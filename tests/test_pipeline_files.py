@@ -133,12 +133,13 @@ def test_a_stage_runs_its_notebook(stage):
     assert command == f"python -m lib.run {stage}{variant}"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", PIPELINE["stages"])
 def test_only_metrics_and_plots_lie_outside_the_cache(stage):
     """DVC skips the run cache for a stage that has any other uncached output."""
     entry = body(stage)
     assert entry["desc"] and all(isinstance(out, str) for out in entry["outs"])
-    assert f"reports/notebooks/{notebook_of(stage).stem}" in "".join(entry["outs"])
+    if stage in STAGES:
+        assert f"reports/notebooks/{notebook_of(stage).stem}" in "".join(entry["outs"])
     small = [*entry.get("metrics", []), *entry.get("plots", [])]
     assert all(list(out.values()) == [{"cache": False}] for out in small)
     paths = [next(iter(out)) for out in small]

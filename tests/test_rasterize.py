@@ -339,9 +339,9 @@ def test_attributes_and_gradients_agree_with_float64(generator, channels, backen
     fragments = rasterize(clip, triangles, attributes, 30, 40, backend=backend)
     expected = blend_in_float64(clip, triangles, attributes, fragments.triangle_ids)
     torch.testing.assert_close(fragments.attributes.double(), expected, atol=2e-4, rtol=0)
-    pull = torch.randn(expected.shape, generator=generator)
-    ours = torch.autograd.grad(fragments.attributes, (clip, attributes), pull)
-    theirs = torch.autograd.grad(expected, (clip, attributes), pull.double())
+    output_grad = torch.randn(expected.shape, generator=generator)
+    ours = torch.autograd.grad(fragments.attributes, (clip, attributes), output_grad)
+    theirs = torch.autograd.grad(expected, (clip, attributes), output_grad.double())
     for gradient, reference in zip(ours, theirs, strict=True):
         assert (gradient - reference).norm() < 1e-3 * reference.norm()
     assert not ours[0][..., 2].any(), "depth has no gradient"
@@ -351,10 +351,10 @@ def test_gradients_agree_with_finite_differences(generator, backend):
     # one triangle that fills the picture: no id changes
     clip = torch.tensor([[[-5.0, -4, 0, 1.5], [6, -5, 0, 2], [0, 9, 0, 1]]])
     attributes = torch.randn(1, 3, 4, generator=generator)
-    pull = torch.randn(1, 6, 6, 4, generator=generator)
+    output_grad = torch.randn(1, 6, 6, 4, generator=generator)
 
     def total(clip):
-        return (rasterize(clip, ONE, attributes, 6, 6, backend=backend).attributes.double() * pull).sum()
+        return (rasterize(clip, ONE, attributes, 6, 6, backend=backend).attributes.double() * output_grad).sum()
 
     gradient = torch.autograd.grad(total(clip.requires_grad_()), clip)[0]
     step, numeric = 1e-2, torch.zeros_like(clip)
@@ -370,9 +370,9 @@ def test_views_share_the_attributes_of_their_face(generator, backend):
     many = few.detach().repeat(3, 1, 1).requires_grad_()
     shared, apart = (rasterize(clip, triangles, values, 24, 24, backend=backend).attributes for values in (few, many))
     assert torch.equal(shared, apart)
-    pull = torch.randn(shared.shape, generator=generator)
-    ours = torch.autograd.grad(shared, few, pull)[0]
-    theirs = torch.autograd.grad(apart, many, pull)[0].view(3, 2, *few.shape[1:]).sum(0)
+    output_grad = torch.randn(shared.shape, generator=generator)
+    ours = torch.autograd.grad(shared, few, output_grad)[0]
+    theirs = torch.autograd.grad(apart, many, output_grad)[0].view(3, 2, *few.shape[1:]).sum(0)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -390,8 +390,8 @@ def test_the_same_bytes_at_any_number_of_threads(generator, count, careful):
         for threads in (1, 2, 3, 7):
             torch.set_num_threads(threads)
             fragments = rasterize(clip, triangles, attributes, 33, 47)
-            pull = fragments.attributes.detach().sin()
-            gradients = torch.autograd.grad(fragments.attributes, (clip, attributes), pull)
+            output_grad = fragments.attributes.detach().sin()
+            gradients = torch.autograd.grad(fragments.attributes, (clip, attributes), output_grad)
             results.append((fragments.triangle_ids, fragments.attributes.detach(), *gradients))
     finally:
         torch.set_num_threads(before)
@@ -472,9 +472,9 @@ def compare_backends(clip, triangles, attributes, cull_backfaces, backend, other
     inputs = clip.cpu(), triangles.cpu(), attributes.repeat(views, 1, 1).cpu()
     expected = blend_in_float64(*inputs, theirs.triangle_ids.cpu().long())
     torch.testing.assert_close(theirs.attributes.cpu().double(), expected, atol=2e-4, rtol=0)
-    pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    output_grad = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
     for drawn, pixels in ((expected, torch.ones_like(same)), (ours.attributes, same)):
-        weights = (pull * pixels).to(drawn)
+        weights = (output_grad * pixels).to(drawn)
         references = torch.autograd.grad(drawn, (clip, attributes), weights)
         gradients = torch.autograd.grad(theirs.attributes, (clip, attributes), weights.to(theirs.attributes), True)
         for gradient, reference in zip(gradients, references, strict=True):

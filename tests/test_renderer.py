@@ -217,10 +217,10 @@ def test_fused_vertex_stage_agrees_with_torch(faces, generator):
     homogeneous = torch.cat([vertices, torch.ones_like(vertices[..., :1])], 2).repeat(2, 1, 1)
     attributes = torch.cat([albedo, vertex_normals(vertices, triangles), vertices], 2)
     theirs = homogeneous @ projection.mT, attributes
-    pulls = [torch.randn(tensor.shape, generator=generator) for tensor in theirs]
+    output_grads = [torch.randn(tensor.shape, generator=generator) for tensor in theirs]
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
-    ours, theirs = (torch.autograd.grad(outputs, variables, pulls) for outputs in (ours, theirs))
+    ours, theirs = (torch.autograd.grad(outputs, variables, output_grads) for outputs in (ours, theirs))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4 * float(other.abs().max()), rtol=1e-3)
 
@@ -228,7 +228,7 @@ def test_fused_vertex_stage_agrees_with_torch(faces, generator):
 def test_a_face_alone_gets_the_same_bytes_as_among_others(generator):
     faces = 4
     vertices, albedo, triangles, projection = meshes_and_cameras(faces, generator)
-    pulls = (
+    output_grads = (
         torch.randn(2 * faces, vertices.shape[1], 4, generator=generator),
         torch.randn(faces, vertices.shape[1], 9, generator=generator),
     )
@@ -236,7 +236,7 @@ def test_a_face_alone_gets_the_same_bytes_as_among_others(generator):
     def through(some, views):
         inputs = [tensor.clone().requires_grad_() for tensor in (vertices[some], albedo[some], projection[views])]
         outputs = vertex_stage(inputs[0], inputs[1], triangles, inputs[2])
-        return *outputs, *torch.autograd.grad(outputs, inputs, (pulls[0][views], pulls[1][some]))
+        return *outputs, *torch.autograd.grad(outputs, inputs, (output_grads[0][views], output_grads[1][some]))
 
     together = through(slice(None), slice(None))
     for face in (0, faces - 1):
@@ -254,11 +254,11 @@ def test_a_render_on_a_gpu_agrees_with_the_cpu(generator):
         pytest.skip("no CUDA device")
     vertices, albedo, triangles, alignment = head()
     scene, results = sample_scenes(3, generator), []
-    pull = torch.randn(3, 3, CROP.size, CROP.size, generator=generator)
+    output_grad = torch.randn(3, 3, CROP.size, CROP.size, generator=generator)
     for device in ("cpu", "cuda"):
         places, colours = vertices.to(device, copy=True).requires_grad_(), albedo.to(device, copy=True).requires_grad_()
         picture = render_meshes(places, colours, triangles.to(device), alignment, scene.to(device), CROP)
-        gradients = torch.autograd.grad(picture, (places, colours), pull.to(device))
+        gradients = torch.autograd.grad(picture, (places, colours), output_grad.to(device))
         results.append([tensor.detach().cpu() for tensor in (picture, *gradients)])
     (ours, *our_gradients), (theirs, *their_gradients) = results
     assert ((ours - theirs).abs().amax(1) > 0.01).float().mean() < 0.002

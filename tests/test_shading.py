@@ -75,8 +75,8 @@ def test_fused_kernels_agree_with_torch(generator):
         function(fragments, (positions, colours, ambient), eye, background) for function in (shade, shade_in_torch)
     ]
     torch.testing.assert_close(*pictures, atol=2e-4, rtol=0)
-    pull = torch.randn(background.shape, generator=generator)
-    for ours, theirs in zip(*(torch.autograd.grad(p, variables, pull) for p in pictures), strict=True):
+    output_grad = torch.randn(background.shape, generator=generator)
+    for ours, theirs in zip(*(torch.autograd.grad(p, variables, output_grad) for p in pictures), strict=True):
         assert (ours - theirs).norm() < 3e-3 * theirs.norm()
         torch.testing.assert_close(ours, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-2)
 

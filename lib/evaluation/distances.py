@@ -61,7 +61,7 @@ def average_by_condition(values, persons, conditions):
 
 @torch.no_grad()
 def averaged_features(regressor, features, persons, conditions):
-    """Regress one shape a person and condition from the mean of the features (paper 4.2): an `AveragedShapes`."""
+    """Regress one shape per person and condition from the mean of the features (paper 4.2): an `AveragedShapes`."""
     persons, conditions, means = average_by_condition(features, persons, conditions)
     return AveragedShapes(persons, conditions, regressor(means).shape)
 

@@ -93,7 +93,7 @@ def draw_batch(inputs, params, generator):
 
 
 def _some_of(count, wanted, generator):
-    """Draw `wanted` different numbers below `count`, or all; a permutation of millions would take 0.25 s a step."""
+    """Draw `wanted` different numbers below `count`, or all; a permutation of millions would take 0.25 s per step."""
     if count < MANY:
         return torch.randperm(count, generator=generator)[:wanted]
     # twice as many as are wanted, without those that were drawn before

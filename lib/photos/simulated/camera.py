@@ -66,7 +66,7 @@ def simulate_photographs(generator, folder, people, photographs, size, seed):
         shutil.rmtree(old)
     workers = min(torch.get_num_threads(), people)
     draw = partial(_draw_person, generator, Path(folder), photographs, size, seed)
-    # one core a person: most of the work, meshes and the camera, cannot be shared out
+    # one core per person: most of the work, meshes and the camera, cannot be shared out
     drawn = DataLoader(range(people), batch_size=None, num_workers=workers if workers > 1 else 0, collate_fn=draw)
     return dict(progress(drawn, "simulated photographs", total=people, unit="person"))
 

@@ -58,8 +58,8 @@ experiments: setup ## print the experiments side by side
 MEASURES := similarity|top1|mm
 OTHER_MEASURES := random_pose|emd|top5|second_similarity|second_top1|face_only_emd|consistency|shape_mean_square|texture_mean_square|reread_shape|reread_texture
 
-# three processes on two cores, one of which begins with the pipeline: its stages wait for one another. What needs more
-# threads sets them, and when they wait they must not take a core
+# three processes fill two cores, since the stages of the pipeline, with which one of them begins, often wait. A test that
+# needs more threads sets their number; waiting threads must not occupy a core
 test: setup ## run all tests
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -26,8 +26,8 @@ FACING, LIT = 0.3, 0.05
 LIPS, IRISES = 4.0, 8.0
 """Their pixels count so many times: they are few, and training for likeness makes lips redder than they are."""
 STRANGE = 0.25
-"""Difference (sRGB) from the median of plain skin, beyond which a pixel is hair, a cap or a shadow: the skin there is
-taken to be like the rest."""
+"""Difference (sRGB) from the median of plain skin below the brows, beyond which a pixel is hair, a cap or a shadow: the
+skin there is taken to be like that median."""
 ROUNDS = 3  # of light and texture in turn
 
 
@@ -46,8 +46,8 @@ def fit_colours(modes, surface, normals, pixels, parts):
 
     `modes` (K, P, 3) are the texture's at each pixel, sRGB per standard deviation; `surface` and `pixels` (P, 3) sRGB
     in [0, 1] of the face as it is known so far, and of the photograph; `normals` (P, 3) those in the camera's frame.
-    The pixels of lips and of irises are no outliers where all of them differ alike. A cap or a fringe that hides the
-    forehead hides the brows too, or darkens them: as far as it does, brows differ from what is known as the skin does.
+    The pixels of lips and of irises are no outliers where all of them differ alike. A cap or a fringe over the forehead
+    hides or darkens the brows: the more it covers, the more brows change as the skin does, whatever their pixels show.
     """
     lit = ~parts.forehead  # hair may hide it, in much the same colour as the skin's
     lit = lit if lit.any() else ~lit

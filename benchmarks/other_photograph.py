@@ -4,10 +4,10 @@
 
 FOLDER has one sub-folder per person; `--held-out` leaves out those whom the study's split trains on. A face is made of
 the first `--photographs` of each and drawn from the front, with the model's texture and with the photographs' pixels.
-Two networks that took part in no training compare it with the next photograph of everybody; what faces can reach at
-best tells the first photograph itself, whole and cut to what its landmarks enclose (`face_alone`). With several
-photographs the face of the first alone is compared too. Descriptors are centred on the mean of their own kind:
-photographs, and each kind of faces. Intervals (95 %) are over people.
+Two networks that took part in no training compare it with the next photograph of everybody, and so they do with grey
+outside the same oval of both pictures (`_face` behind the network's name): people are known by their hair too, which
+the model lacks. With several photographs the face of the first alone is compared too. Descriptors are centred on the
+mean of their own kind: photographs, and each kind of faces. Intervals (95 %) are over people.
 """
 
 import argparse
@@ -22,22 +22,17 @@ import torch
 import torch.nn.functional as F
 
 from lib.core import paths
-from lib.core.params import PARAMS_FILE, load_params
+from lib.core.params import FACE_ONLY, PARAMS_FILE, load_params
 from lib.core.pictures import to_tensor
 from lib.evaluation.bootstrap import resample_people
-from lib.fitting.photograph import similarity
 from lib.fitting.reconstructor import load_reconstructor
-from lib.photos.align import POINT_COLUMNS, iterate_face_crops
+from lib.photos.align import iterate_face_crops
 from lib.photos.files import read_folder
 from lib.photos.store import TEST, split_people
 from lib.recognition.network import load_network
-from lib.rendering.camera import clip_projection
-from lib.rendering.rasterize import rasterize
 from lib.rendering.renderer import frontal_scene, render_meshes
-from lib.rendering.vertices import vertex_stage
 
-SAMPLES, GREY = 2000, 0.5
-WHOLE, ALONE = "the photograph itself", "the photograph's face alone"
+SAMPLES = 2000
 
 
 def photographs_of(folder, count, params, held_out):
@@ -50,24 +45,21 @@ def photographs_of(folder, count, params, held_out):
 
 
 def describe(people, judges, reconstructors):
-    """Describe the first of each person's photographs, whole and its face alone, and what reconstructors make.
+    """Describe the first of each person's photographs (kind "photographs"), and the faces that reconstructors make.
 
     `people` are lists of photographs, `reconstructors` by kind: a Reconstructor, and of how many it makes a face.
-    Where none of them fits photographs, no face is cut out. Returns descriptors by kind and network, of the people with
-    a face, and who has one, (N,) bool.
+    Returns descriptors by kind and network, of the people with a face, and who has one, (N,) bool.
     """
     framings = {f"judge {name}": judge.crop for name, judge in judges.items()}
     for reconstructor, _ in reconstructors.values():
         framings |= reconstructor.framings
-    fitter = next((each.fitter for each, _ in reconstructors.values()), None)
-    kinds = WHOLE, *([ALONE] if fitter else []), *reconstructors
-    found, there = {kind: {name: [] for name in judges} for kind in kinds}, []
+    found, there = {kind: {name: [] for name in judges} for kind in ("photographs", *reconstructors)}, []
     for photographs in people:
         ((records, pictures),) = iterate_face_crops(photographs, framings, len(photographs), workers=0)
         records = [record for record in records if not record["reason"]]
         there.append(bool(records))
         for name, judge in judges.items() if records else ():
-            found[WHOLE][name].append(judge.descriptor(to_tensor(pictures[f"judge {name}"][:1]))[1])
+            found["photographs"][name].append(judge.descriptor(to_tensor(pictures[f"judge {name}"][:1]))[1])
         for kind, (reconstructor, count) in reconstructors.items() if records else ():
             first = {name: crops[:count] for name, crops in pictures.items()}
             face, model = reconstructor.face_of_person(records[:count], first), reconstructor.face_model
@@ -75,30 +67,8 @@ def describe(people, judges, reconstructors):
             mesh = vertices, albedo, model.triangles, model.alignment_vertices
             for name, judge in judges.items():
                 found[kind][name].append(judge.descriptor(render_meshes(*mesh, frontal_scene(1), judge.crop))[1])
-        for name, judge in judges.items() if records and fitter else ():  # reconstructors fit alike: by the last one's
-            camera = np.linalg.inv(similarity(judge.crop, points_of(records[0]))) @ face.fits[0].camera
-            alone = face_alone(to_tensor(pictures[f"judge {name}"][:1]), face.fits[0], camera, fitter)
-            found[ALONE][name].append(judge.descriptor(alone)[1])
     found = {kind: {name: torch.cat(parts) for name, parts in each.items()} for kind, each in found.items()}
     return found, torch.tensor(there)
-
-
-def points_of(record):
-    """The landmarks (4, 2) in pixels by which a photograph was cropped."""
-    return np.array([record[name] for name in POINT_COLUMNS]).reshape(-1, 2)
-
-
-def face_alone(picture, fit, camera, fitter):
-    """A picture (1, 3, H, W) of a fitted photograph in grey beyond the face's landmarks: hair, ears, neck, background.
-
-    `camera` (3, 4) maps homogeneous points in mm to units of the picture's sides.
-    """
-    inside = torch.from_numpy(fitter.points.inside).float()[None, :, None].expand(1, -1, 3)
-    vertices, triangles = torch.from_numpy(fit.vertices).float()[None], fitter.face_model.triangles
-    clip, attributes = vertex_stage(vertices, inside, triangles, clip_projection(camera, fit.pose.distance))
-    seen = rasterize(clip, triangles, attributes, *picture.shape[2:])
-    share = (seen.attributes[..., :1] * seen.covered[..., None]).movedim(-1, 1)
-    return GREY + share * (picture - GREY)
 
 
 def compare(mine, theirs):
@@ -124,7 +94,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     params = load_params(PARAMS_FILE)
     names = params.networks.evaluation, params.networks.second_evaluation
-    judges = {name: load_network(name, paths.NETWORKS) for name in names}
+    judges = {name + part: load_network(name + part, paths.NETWORKS) for part in ("", FACE_ONLY) for name in names}
     reconstructor, count = load_reconstructor(), options.photographs
     reconstructors = {
         "the model's texture": (replace(reconstructor, photo_textured=False), count),
@@ -137,7 +107,7 @@ def main(arguments=None):
     )
     rows = []
     for (kind, each), name in itertools.product(faces.items(), judges):
-        mine, theirs = each[name][seen_too[seen]], others[WHOLE][name][seen[seen_too]]
+        mine, theirs = each[name][seen_too[seen]], others["photographs"][name][seen[seen_too]]
         rows.append(dict(face=kind, network=name) | compare(mine, theirs))
     print(json.dumps(rows, indent=1) if options.json else pd.DataFrame(rows).round(3).to_string(index=False))
 

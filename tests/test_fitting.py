@@ -15,7 +15,6 @@ from conftest import ROOT
 from PIL import Image
 from skimage import data
 
-from benchmarks.other_photograph import GREY, face_alone
 from derivations.calibrate_regressor import CALIBRATION, VARIANCE
 from derivations.publish_regressor import publish
 from lib import reconstruct
@@ -275,25 +274,6 @@ def test_hair_does_not_colour_the_head(model, points):
     np.testing.assert_array_equal(even[points.under_hair == 0], hair[points.under_hair == 0])
     chin = mean_height(model)[model.landmarks["ibug.09"]]
     assert outside.any() and not points.under_hair[(points.inside == 1) | (mean_height(model) < chin)].any()
-
-
-def test_the_face_alone_of_a_photograph_is_what_its_landmarks_enclose(model, points):
-    vertices, projection = posed(model, torch.zeros(1, 80), torch.zeros(1, EXPRESSIONS))
-    pose = points.fit(landmarks_of(points, vertices, projection), np.zeros(80), variance=0)
-    fit, fitter = (
-        SimpleNamespace(vertices=vertices[0].numpy(), pose=pose),
-        SimpleNamespace(points=points, face_model=model),
-    )
-    picture = torch.rand(1, 3, 200, 200, generator=torch.Generator().manual_seed(1))
-    alone = face_alone(picture, fit, pose.camera(), fitter)
-    changed = (alone - picture).abs().amax(1)[0]
-    seen = (200 * picture_points(vertices, projection)[0]).long().clip(0, 199)
-    inner = seen[torch.from_numpy(points.inside == 1) & (vertices[0, :, 2] > vertices[0, :, 2].max() - 30)]
-    assert len(inner) > 20 and changed[inner[:, 1], inner[:, 0]].max() < 0.05  # pixels lie beside the vertices
-    beyond = torch.ones(200, 200, dtype=torch.bool)
-    within = seen[torch.from_numpy(points.inside > 0)]
-    beyond[within[:, 1].min() - 2 : within[:, 1].max() + 3, within[:, 0].min() - 2 : within[:, 0].max() + 3] = False
-    assert beyond.sum() > 1000 and (alone[0, :, beyond] == GREY).all()
 
 
 def test_light_is_found_beneath_hair():

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items):
     to another process: there are short ones before and after them.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
-        before = {"test_pipeline": "", "test_tour": "test_person_picker", "test_own_photographs": "test_photometric"}
+        before = {"test_pipeline": "", "test_tour": "test_photometric", "test_own_photographs": "test_photos"}
         items.sort(key=lambda item: (before.get(item.path.stem, item.path.stem), item.path.stem not in before))
     else:
         items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)

@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -37,6 +36,8 @@ from lib.fitting.pose import (
     MOUTH_CORNERS,
     PARTING,
     POINTS_FILE,
+    PUPILS,
+    UNDER_NOSE,
     LandmarkModel,
     _project,
     _turning,
@@ -482,22 +483,15 @@ def test_hair_over_most_of_the_forehead_takes_part_in_neither_skin_nor_light():
     np.testing.assert_allclose(irradiance(normals, light_there).mean(0), irradiance(normals, lit).mean(0), rtol=0.03)
 
 
-@pytest.mark.parametrize(("wider", "left"), [(1.0, 1.0), (1.125, 0.5), (1.3, 0.0)])
-def test_smiles_give_the_texture_none_of_their_lines(model, monkeypatch, wider, left):
-    fitter, shape = PhotographFitter(model), np.zeros(80)
-    vertices = model.vertices(torch.zeros(1, 80))[0].numpy()
-    vertices[fitter.points.vertices[[*MOUTH_CORNERS]], 0] *= wider
-    pose = SimpleNamespace(shape=shape)
-    fit = SimpleNamespace(vertices=vertices, posed=vertices, light=np.ones((9, 3)), camera=np.eye(3, 4), pose=pose)
-    taken = []
-    monkeypatch.setattr("lib.fitting.photograph.photo_texture", lambda *given: taken.append(given[-1].inside))
-    fitter.texture(fit, None, None, CROP, CROP.canonical_points())
-    beside_mouth = fitter.points.folds == 1
-    assert beside_mouth.sum() > 20 and np.abs(taken[0][beside_mouth] - left).max() < 0.1
-    elsewhere = fitter.points.folds == 0
-    np.testing.assert_array_equal(taken[0][elsewhere], fitter.points.inside[elsewhere])
-    corners = fitter.points.vertices[[*MOUTH_CORNERS, 1]]
-    assert not fitter.points.folds[corners].any()  # neither the mouth's nor the tip of the nose
+def test_eyes_and_nostrils_are_known_on_the_face(model):
+    points = LandmarkModel(model)
+    deep, mean = points.deep, model.vertices(torch.zeros(1, model.shape_dimension))[0].numpy()
+    tip = mean[model.landmarks["center.nose.tip"]]
+    assert np.all(deep[[*model.landmark_vertices(PUPILS), points.vertices[UNDER_NOSE]]] == 1)
+    assert np.all(deep[points.vertices[[*LIDS]]] == 1)
+    beside = np.hypot(np.abs(mean[:, 0]) - 40, mean[:, 1] - tip[1]) < 15  # cheeks
+    above = mean[:, 1] > tip[1] + 60
+    assert not deep[beside | above].any() and 0.01 < (deep > 0).mean() < 0.3
 
 
 def test_without_the_fit_the_face_is_the_regressors_alone(photograph, regressor, tmp_path):

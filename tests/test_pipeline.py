@@ -96,6 +96,12 @@ def test_a_second_run_does_nothing(study):
     assert study.run("git", "status", "--porcelain") == ""
 
 
+def test_equal_runs_give_equal_bytes(study):
+    said = study.dvc("repro", "--force", "--single-item", "evaluate_stage1")
+    assert stages_run(said) == {"evaluate_stage1"}
+    assert study.run("git", "status", "--porcelain") == "", "dvc.lock has the hashes of all outputs"
+
+
 def test_faces_of_own_photographs(study):
     photographs = sorted((study.folder / "data/photos/simulated").rglob("*.jpg"))[:3]
     shutil.copy(photographs[0], study.folder / "me.jpg")

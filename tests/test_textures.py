@@ -151,7 +151,7 @@ def symmetric_paint(model):
 
 def places_of(mirror, plain=0.0):
     nowhere = np.zeros(len(mirror))
-    return Places(mirror, np.ones(len(mirror)), np.full(len(mirror), plain), nowhere, nowhere)
+    return Places(mirror, np.ones(len(mirror)), np.full(len(mirror), plain), nowhere, nowhere, nowhere)
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.9, -0.9])
@@ -227,6 +227,7 @@ def test_what_cannot_be_of_the_face_is_left_out(model, grey):
 
 
 def test_plain_skin_has_neither_hair_nor_glasses_and_other_parts_may_be_as_dark(model):
+    """The forehead least, where hair hangs."""
     albedo = np.full((model.vertex_count, 3), 0.6)
     x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
     strand = np.abs(x) < 8
@@ -235,15 +236,16 @@ def test_plain_skin_has_neither_hair_nor_glasses_and_other_parts_may_be_as_dark(
     mirror, where = mirror_vertices(np.stack([x, y, 0 * x], 1)), model.atlas.spread(vertices)
     seen = (np.abs(where[..., 0]) < 4) & (np.abs(where[..., 1]) < 60)
     darkness = {}
-    for plain in (0.0, 1.0):
-        scene = vertices, camera, photograph, light, albedo * 0 + 0.5, places_of(mirror, plain)
-        darkness[plain] = (photo_texture(model.atlas, *scene)[0].picture / 255)[seen].mean()
-    assert darkness[0.0] < 0.4 and darkness[1.0] > 0.5
+    for plain, forehead in ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)):
+        places = places_of(mirror, plain)._replace(forehead=forehead * (np.abs(x) < 20))
+        made = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.5, places)[0]
+        darkness[plain, forehead] = (made.picture / 255)[seen].mean()
+    assert darkness[0.0, 0.0] < 0.4 < 0.45 < darkness[1.0, 0.0] < darkness[1.0, 1.0] and darkness[1.0, 1.0] > 0.5
 
 
-@pytest.mark.parametrize("grey", [20, 235])
-def test_a_photograph_on_which_little_skin_looks_like_skin_gives_the_models_texture(model, grey):
-    """A cap and its shadow, a face half in the sun."""
+@pytest.mark.parametrize("colour", [20, (235, 90, 60)])
+def test_a_photograph_on_which_little_skin_looks_like_skin_gives_the_models_texture(model, colour):
+    """A cap and its shadow, a red hood."""
     albedo = np.full((model.vertex_count, 3), 0.6)
     x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
     albedo[np.hypot(x, y + 75) < 12] = 0.5
@@ -254,7 +256,7 @@ def test_a_photograph_on_which_little_skin_looks_like_skin_gives_the_models_text
     above = (seen[:, 1] / seen[:, 2] * len(photograph) < 172).astype(float)
     for rows, forehead in ((100, 0 * above), (170, 0 * above), (170, above)):
         spoilt = photograph.copy()
-        spoilt[:rows] = grey
+        spoilt[:rows] = colour
         scene = vertices, camera, spoilt, light, np.full_like(albedo, 0.6), places._replace(forehead=forehead)
         made = photo_texture(model.atlas, *scene)[0].picture / 255
         contrasts.append(made[(mark > 20) & (mark < 25)].mean() - made[mark < 6].mean())
@@ -297,8 +299,8 @@ def test_beside_what_cannot_be_of_the_face_parts_are_kept_and_skin_is_not(model)
     mirror, where = mirror_vertices(np.stack([x, y, 0 * x], 1)), model.atlas.spread(vertices)
     far, own = np.hypot(where[..., 0] - 30, where[..., 1]), {}
     for plain in (0.0, 1.0):
-        scene = vertices, camera, photograph, light, albedo * 0 + 0.6, places_of(mirror, plain)
-        own[plain] = photo_texture(model.atlas, *scene)[1]
+        places = places_of(mirror, plain)._replace(forehead=np.ones(len(mirror)))
+        own[plain] = photo_texture(model.atlas, vertices, camera, photograph, light, albedo * 0 + 0.6, places)[1]
     beside, there = (far > 5) & (far < 7), far < 1
     assert max(own[plain][there].mean() for plain in own) < 0.05
     assert own[1.0][beside].mean() < 0.6 < 0.7 < own[0.0][beside].mean()
@@ -320,6 +322,24 @@ def test_what_hangs_over_brows_is_left_out_and_brows_below_skin_are_the_photogra
         for sign, low, high in ((-1, 17, 28), (1, 16, 20), (-1, -5, 3))
     )
     assert fringe < 0.05 and min(brow, lower) > 0.8
+
+
+@pytest.mark.parametrize(("around", "shown"), [(0.6, True), (0.03, False)])
+def test_eyes_and_nostrils_are_as_dark_as_the_photograph_shows_unless_all_of_them_is(model, around, shown):
+    """Pupils and nostrils are the photograph's, sunglasses are not."""
+    albedo, start = np.full((2, model.vertex_count, 3), 0.6)
+    x, y, _ = model.vertices(torch.zeros(1, SHAPE))[0].numpy().T
+    far = np.hypot(x - 30, y)
+    albedo[far < 12], albedo[far < 4] = around, 0.03
+    vertices, photograph, camera, light = photographed(model, albedo, 0.0)
+    mirror, where = mirror_vertices(np.stack([x, y, 0 * x], 1)), model.atlas.spread(vertices)
+    there, found = np.hypot(where[..., 0] - 30, where[..., 1]) < 2, {}
+    for plain, deep in ((1.0, 0.0), (0.0, 0.0), (1.0, 1.0)):
+        places = places_of(mirror, plain)._replace(deep=deep * (far < 12))
+        made = photo_texture(model.atlas, vertices, camera, photograph, light, start, places)[0].picture / 255
+        found[plain, deep] = made[there].mean()
+    assert min(found[1.0, 0.0], found[0.0, 0.0]) > 0.4
+    assert found[1.0, 1.0] < 0.3 if shown else found[1.0, 1.0] > 0.4
 
 
 def test_soft_shadows_that_the_light_does_not_explain_go_and_small_things_stay(model):

@@ -13,9 +13,10 @@ from lib.rendering.camera import clip_projection, project
 from lib.rendering.rasterize import rasterize
 from lib.rendering.vertices import unit_normals
 
-GRAZING, FACING = 0.25, 0.65
-"""Cosines between the surface's normal and the direction to the camera: not used, and used in full."""
-FEATHER = 16  # texels over which what is seen fades in from where something hides it
+FACING, FLAT = (0.25, 0.65), (0.05, 0.3)
+"""Cosines between the surface's normal and the direction to the camera: not used, and used in full; the latter pair
+where the mirrored place is seen no better."""
+FEATHER = 2  # texels over which what is seen fades in from where something hides it
 DEPTH_TOLERANCE = 0.5  # mm that a place may lie behind what the camera sees there, in addition to the slope of a pixel
 DARKEST = 0.05  # irradiance below which a pixel does not tell the albedo; used in full from four times of it
 BRIGHTEST = 0.96  # sRGB from which a pixel is taken for a highlight or cut off: used less and less towards 1
@@ -25,18 +26,20 @@ BRIGHTER, DARKER = (0.3, 0.7), (1.4, 2.1)
 to the first number, not from the second."""
 PLAIN_BRIGHTER, PLAIN_DARKER, PLAIN_HUE = (0.25, 0.5), (0.45, 0.9), (0.3, 0.6)
 """The same of plain skin, and of its hue: else it is hair, background, glasses or a highlight."""
+LOOSER = 0.5  # share by which these limits are wider below the forehead, where fringes and caps seldom hang
 TURNED = 0.5, 0.8
 """Cosines as above: up to the first one all must be plain skin, since it may be the background that is seen; from the
 second one only what `Places` says."""
 GROWTH, SOFTNESS = 9, 15
 """Texels, odd: what is left out of plain skin grows by half of the first, and its edge is blurred over the second."""
-TRUSTED = 0.5, 0.85
+TRUSTED = 0.4, 0.65
 """Shares of the plain skin that looks like skin: up to the first one, light or a cap spoil the whole photograph, and
 the texture is the model's."""
 SURE = 4
 """Power of a colour's weight where it is continued to places without one: what is doubtful does not spread."""
 SMOOTH, POOLED = 40, 4
 """Texels: standard deviation of what is too smooth to be anything but light; it is computed on so much smaller maps."""
+AROUND = 61  # texels, odd: over which the mean colour of eyes and nostrils is judged in place of each
 DARK = 0.02  # linear: what two colours differ by at least counts little
 ELSEWHERE = 0.03  # added to each texel's weight in a mean: where no photograph has own pixels, all count alike
 
@@ -49,6 +52,7 @@ class Places(NamedTuple):
     plain: np.ndarray  # from 0 to 1: skin, without brows, eyes, lips and beards
     brows: np.ndarray  # from 0 to 1: the band in which brows are
     forehead: np.ndarray  # from 0 to 1: above the brows
+    deep: np.ndarray  # from 0 to 1: eyes and nostrils, which are darker in places, but no glasses
 
 
 def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, places):
@@ -85,58 +89,59 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     seen = vertices @ camera[:, :3].T + camera[:, 3]
     pixel = np.ptp(vertices, axis=0).max() / np.ptp(seen[:, :2] / seen[:, 2:] * picture.shape[1::-1], axis=0).max()
     model, parts = decode_srgb(atlas.spread(albedo)), np.stack(places[1:], 1)
-    inside, skin, brows, forehead = np.moveaxis(atlas.spread(parts), 2, 0)
+    at = Places(places.mirror, *np.moveaxis(atlas.spread(parts), 2, 0))
 
     def taken(rows):
-        """Colour (linear), weight and plainness of all texels, from the places of other vertices."""
+        """Colour (linear), weight, plainness and how well seen, of all texels, from the places of other vertices."""
         place, normal, light = np.split(atlas.spread(np.hstack([vertices, normals, irradiance])[rows]), 3, axis=2)
         toward = eye - place
         lengths = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal) * np.einsum("hwc,hwc->hw", toward, toward))
         facing = np.einsum("hwc,hwc->hw", normal, toward) / lengths.clip(1e-9)
         seen = place @ camera[:, :3].T + camera[:, 3]
         colour = _look_up(picture, seen, "bilinear")
-        slope = np.sqrt(1 - facing.clip(GRAZING, 1) ** 2) / facing.clip(GRAZING, 1)
+        slope = np.sqrt(1 - facing.clip(FLAT[0], 1) ** 2) / facing.clip(FLAT[0], 1)
         behind = seen[..., 2] - _look_up(depth, seen, "nearest")[..., 0]
         # what lies beyond the photograph's edge is black
-        visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > GRAZING) & (colour.max(2) > 0)
+        visible = (behind < DEPTH_TOLERANCE + pixel * slope) & (facing > FLAT[0]) & (colour.max(2) > 0)
         share = uniform_filter(visible.astype(np.float32), 2 * FEATHER + 1, mode="constant")
-        weight = smooth_step(share, 0.5, 1) * visible * smooth_step(facing, GRAZING, FACING)
-        weight *= smooth_step(light.min(2), DARKEST, 4 * DARKEST) * smooth_step(colour.max(2), 1, BRIGHTEST) * inside
-        plain = 1 - smooth_step(facing, *TURNED) * (1 - skin)
-        return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight, plain
+        weight = smooth_step(share, 0.5, 1) * visible * smooth_step(facing, *FLAT) * at.inside
+        weight *= smooth_step(light.min(2), DARKEST, 4 * DARKEST) * smooth_step(colour.max(2), 1, BRIGHTEST)
+        plain = (1 - smooth_step(facing, *TURNED) * (1 - at.plain)) * (1 - at.deep)
+        return (decode_srgb(colour) / light.clip(DARKEST)).clip(0, 1), weight, plain, smooth_step(facing, *FACING)
 
-    texture, weight = _blended(taken(slice(None)), taken(places.mirror), model, brows, forehead)
+    texture, weight = _blended(taken(slice(None)), taken(places.mirror), model, at)
     return Texture(atlas, to_uint8(encode_srgb(texture))), weight
 
 
-def _blended(own, other, model, brows, forehead):
+def _blended(own, other, model, at):
     """Blend what a photograph shows of each texel, and of its mirrored place, into the model's albedo (H, W, 3).
 
-    `own` and `other` are colours, weights and plainness. Returns (linear) colours, and the weight of the own in them.
+    `own` and `other` are colours, weights, plainness and how well it is seen, `at` are the `Places` of the texels.
+    Returns (linear) colours, and the weight of the own in them.
     """
-    sure = own[1] * (1 - forehead) > 0.5
+    sure = own[1] * (1 - at.forehead) > 0.5
     if sure.any():
         gain = np.median((own[0][sure] + 1e-3) / (model[sure] + 1e-3), axis=0)
         model = model * gain.clip(1 / LARGEST_GAIN, LARGEST_GAIN)
     layers = []
-    for colours, weight, plain in (own, other):
+    for colours, weight, plain, seen in (own, other):
         ratio = np.log((colours + DARK) / (model + DARK))
-        like, like_skin = _likeness(ratio, plain, brows)
-        layers.append((ratio - _uneven_light(ratio, weight * like_skin), weight * like, like_skin))
-    skin = own[1] * own[2] * (1 - forehead)
+        like, like_skin = _likeness(ratio, plain, at)
+        light = _uneven_light(ratio, weight * seen * like_skin * (1 - at.deep))
+        layers.append((ratio - light, weight * like, np.maximum(like_skin, at.deep), seen))
+    skin = own[1] * own[2] * own[3] * (1 - at.forehead)
     trust = smooth_step((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
-    ratios, weights, like_skin = map(np.stack, zip(*layers))
+    ratios, weights, like_skin, seen = map(np.stack, zip(*layers))
+    flat, weights = weights[0] * (1 - seen[0]), weights * seen
     weights[1] *= 1 - weights[0]
+    weights[0] += np.minimum(flat, 1 - weights.sum(0))
     filled = _fill(ratios, weights**SURE * like_skin)
     ratio = np.einsum("lhw,lhwc->hwc", weights, ratios) + (1 - weights.sum(0))[..., None] * filled
     return ((model + DARK) * np.exp(trust * ratio) - DARK).clip(0, 1), trust * weights[0]
 
 
 def mean_texture(textures):
-    """Average textures of one face, an iterable of `photo_texture`'s results, by the weights of their own pixels.
-
-    What differs between photographs fades: shadows, strands of hair, the lines of a smile.
-    """
+    """Average textures of one face, an iterable of `photo_texture`'s results, by the weights of their own pixels."""
     total = weights = 0
     for texture, weight in textures:
         weight = weight[..., None] + ELSEWHERE
@@ -160,7 +165,7 @@ def _look_up(picture, seen, mode):
     return F.grid_sample(values, places[None], mode, align_corners=False)[0].movedim(0, -1).numpy()
 
 
-def _likeness(ratio, plain, brows):
+def _likeness(ratio, plain, at):
     """How far colours may be the face's own, and may be plain skin: two of (H, W), from 0 to 1.
 
     `ratio` (H, W, 3) is the logarithm of what they have of the model's. Where `plain` (H, W) is 1 all must be skin, and
@@ -168,11 +173,17 @@ def _likeness(ratio, plain, brows):
     """
     brightness = np.einsum("hwc->hw", ratio) / 3
     hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))
-    any_part = smooth_step(brightness, *BRIGHTER[::-1]) * smooth_step(-brightness, *DARKER[::-1])
-    skin = smooth_step(brightness, *PLAIN_BRIGHTER[::-1]) * smooth_step(-brightness, *PLAIN_DARKER[::-1])
-    skin *= smooth_step(hue, *PLAIN_HUE[::-1])
-    hanging = brows * _hanging(1 - skin, plain)
-    like = (plain * skin + (1 - plain) * any_part) * (1 - hanging)
+    around, share = (uniform_filter(each, AROUND, mode="constant") for each in (at.deep * brightness, at.deep))
+    judged = brightness + at.deep * (around / share.clip(1e-6) - brightness)
+    any_part = smooth_step(judged, *BRIGHTER[::-1]) * smooth_step(-judged, *DARKER[::-1])
+    skin, allowed = (
+        smooth_step(brightness / wider, *PLAIN_BRIGHTER[::-1])
+        * smooth_step(-brightness / wider, *PLAIN_DARKER[::-1])
+        * smooth_step(hue / wider, *PLAIN_HUE[::-1])
+        for wider in (1, 1 + LOOSER * (1 - at.forehead))
+    )
+    hanging = at.brows * (1 - at.deep) * _hanging(1 - allowed, plain)
+    like = (plain * allowed + (1 - plain) * any_part) * (1 - hanging)
     beside, grown = (maximum_filter(each, GROWTH, mode="constant") for each in (hanging, 1 - like))
     soft = uniform_filter(grown, SOFTNESS, mode="constant")
     return like * (1 - np.maximum(plain, beside) * soft), skin

@@ -14,7 +14,7 @@ from lib.fitting.colours import COMPONENTS, Parts, fit_colours
 from lib.fitting.face_mesh import CROP, load_face_mesh
 from lib.fitting.light import fit_light, irradiance
 from lib.fitting.lips import correct_lips
-from lib.fitting.pose import MOUTH_CORNERS, LandmarkModel, Pose
+from lib.fitting.pose import LandmarkModel, Pose
 from lib.rendering.camera import clip_projection
 from lib.rendering.crop import Crop, fit_similarity
 from lib.rendering.rasterize import rasterize
@@ -25,7 +25,6 @@ LANDMARK_CROP = Crop(2 * CROP.size, CROP.points)
 EVERY = 5  # colours are fitted to one of so many pixels
 FINER = 2
 """Overlays are drawn so many times finer than the picture and averaged, so that edges of lids and teeth are smooth."""
-WIDER = (1.05, 1.2), (0, 1)  # by how much wider than at rest a mouth is, and how far it smiles
 
 
 @dataclass(frozen=True)
@@ -118,24 +117,16 @@ class PhotographFitter:
         """
         camera = np.linalg.inv(similarity(crop, detected)) @ fit.camera
         received = irradiance(unit_normals(fit.posed, self.face_model.triangles), fit.light)
-        ends = [*MOUTH_CORNERS]
-        relaxed = self.points.mean[ends] + np.tensordot(fit.pose.shape, self.points.shape_modes[:, ends], 1)
-        smiling = fit.vertices[self.points.vertices[ends]]
-        wider = np.linalg.norm(np.subtract(*smiling)) / np.linalg.norm(np.subtract(*relaxed))
-        places = self._places._replace(inside=self.points.inside * (1 - np.interp(wider, *WIDER) * self.points.folds))
-        return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, places)
+        return photo_texture(self.face_model.atlas, fit.vertices, camera, pixels, received, albedo, self._places)
 
     @cached_property
     def _places(self):
-        mean = self.face_model.vertices(torch.zeros(1, self.face_model.shape_dimension))[0].numpy()
-        parts = self.points.parts
-        return Places(mirror_vertices(mean), self.points.inside, self.points.plain, parts.brows, parts.forehead)
+        mean, points = self.face_model.vertices(torch.zeros(1, self.face_model.shape_dimension))[0], self.points
+        parts = points.inside, points.plain, points.parts.brows, points.parts.forehead, points.deep
+        return Places(mirror_vertices(mean.numpy()), *parts)
 
     def draw(self, pose, albedo, picture, camera):
-        """Fit the light to a picture (H, W, 3), uint8, that `camera` (3, 4) maps to in units of its sides.
-
-        Returns `vertices`, `light` and `overlay` of a PhotographFit.
-        """
+        """Fit the light to a picture (H, W, 3) that `camera` maps to in its sides: vertices, light and overlay."""
         seen = self._see(pose, albedo, picture, camera)
         sure = seen.sure
         light = fit_light(seen.surface[sure], seen.normals[sure], seen.shown[sure])

@@ -62,8 +62,7 @@ the same way in all its photographs. With four times as much the shapes of simul
 USUAL_DISTANCE, DISTANCE_SPREAD = 900.0, 0.35  # mm, and the standard deviation of its logarithm
 ABOVE_BROW, BELOW_BROW, BESIDE_LIDS, ABOVE_MOUSTACHE = (7.0, 12.0), (12.0, 16.0), (3.0, 6.0), (0.0, 5.0)
 """mm from the mean face's brows, lids and end of the nose: plain skin begins, and there is nothing else."""
-FOLDS, BESIDE_FOLD = ((203, 206, 216, 212), (423, 426, 436, 432)), (5.0, 10.0)
-"""Lines that smiles make from the nose to beside the mouth: landmarks, and mm from these: there, and there no more."""
+NOSTRILS = (4, 64, 294, 98, 327, 2)  # around them: the tip of the nose, its wings, where it ends
 ABOVE_BEARD = (0.0, 40.0)
 """mm above the end of the nose: what lies beyond the landmarks is a beard up to the first one, hair from the second."""
 PUPILS, IRIS = ("right.eye.pupil.center", "left.eye.pupil.center"), (1.5, 5.0)
@@ -110,7 +109,7 @@ class LandmarkModel:
     """A face model over the landmarks of `lib.fitting.face_mesh` alone; StudyError where its mean face is another.
 
     For all its vertices, seen from the front, `inside` (N,) is 1 within the landmarks and falls to 0 at their edge,
-    `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye, `folds` (N,) where smiles make lines,
+    `plain` (N,) is 1 where there is neither a beard nor a brow nor an eye, `deep` (N,) at eyes and nostrils,
     `under_hair` (N,) beyond the landmarks and above beards; `parts` (`Parts`) tells which part of the face each is of.
     """
 
@@ -134,7 +133,8 @@ class LandmarkModel:
         self.plain, above = _plain(mean, places), _above_brows(mean, places)
         brows = (above > -BELOW_BROW[0]) & (self.plain < 0.5)
         self.parts = Parts(self.plain > 0.5, above > ABOVE_BROW[1], brows, lips, irises)
-        self.folds = np.max([np.interp(_beyond(mean, places[[*fold]]), BESIDE_FOLD, (1, 0)) for fold in FOLDS], 0)
+        deep = *np.array_split([*LIDS], 2), [*NOSTRILS]
+        self.deep = np.max([np.interp(_beyond(mean, places[part]), BESIDE_LIDS, (1, 0)) for part in deep], 0)
         height = mean[:, 1] - places[UNDER_NOSE, 1]
         self.under_hair = (1 - self.inside) * np.interp(height, ABOVE_BEARD, (0, 1))
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)

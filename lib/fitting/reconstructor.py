@@ -45,16 +45,13 @@ class Face:
 
 @dataclass(frozen=True)
 class Reconstructor:
-    """All that turns photographs into faces; without `fitter` faces are the regressor's alone.
-
-    With `photo_textured` faces have the photograph's own pixels, where the face model has a texture layout.
-    """
+    """All that turns photographs into faces; without `fitter` faces are the regressor's alone."""
 
     reader: FeatureReader
     regressor: Regressor
     face_model: FaceModel
     fitter: PhotographFitter | None
-    photo_textured: bool
+    photo_textured: bool  # faces have the photograph's own pixels, where the face model has a texture layout
 
     @classmethod
     def load(cls, networks, regressor, face_model, fit=True, photo_textured=True):

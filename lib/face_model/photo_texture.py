@@ -15,7 +15,7 @@ from lib.rendering.vertices import unit_normals
 
 FACING, FLAT = (0.25, 0.65), (0.05, 0.3)
 """Cosines between the surface's normal and the direction to the camera: not used, and used in full; the latter pair
-where the mirrored place is seen no better."""
+for eyes and nostrils where the mirrored place is seen no better."""
 FEATHER = 2  # texels over which what is seen fades in from where something hides it
 DEPTH_TOLERANCE = 0.5  # mm that a place may lie behind what the camera sees there, in addition to the slope of a pixel
 DARKEST = 0.05  # irradiance below which a pixel does not tell the albedo; used in full from four times of it
@@ -132,7 +132,7 @@ def _blended(own, other, model, at):
     skin = own[1] * own[2] * own[3] * (1 - at.forehead)
     trust = smooth_step((skin * layers[0][2]).sum() / skin.sum().clip(1e-9), *TRUSTED)
     ratios, weights, like_skin, seen = map(np.stack, zip(*layers))
-    flat, weights = weights[0] * (1 - seen[0]), weights * seen
+    flat, weights = at.deep * weights[0] * (1 - seen[0]), weights * seen
     weights[1] *= 1 - weights[0]
     weights[0] += np.minimum(flat, 1 - weights.sum(0))
     filled = _fill(ratios, weights**SURE * like_skin)

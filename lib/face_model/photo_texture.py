@@ -92,7 +92,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
     at = Places(places.mirror, *np.moveaxis(atlas.spread(parts), 2, 0))
 
     def taken(rows):
-        """Colour (linear), weight, plainness and how well seen, of all texels, from the places of other vertices."""
+        """Colour (linear), weight, plainness and how steeply seen, of all texels, from the places of other vertices."""
         place, normal, light = np.split(atlas.spread(np.hstack([vertices, normals, irradiance])[rows]), 3, axis=2)
         toward = eye - place
         lengths = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal) * np.einsum("hwc,hwc->hw", toward, toward))
@@ -116,7 +116,7 @@ def photo_texture(atlas, vertices, camera, photograph, irradiance, albedo, place
 def _blended(own, other, model, at):
     """Blend what a photograph shows of each texel, and of its mirrored place, into the model's albedo (H, W, 3).
 
-    `own` and `other` are colours, weights, plainness and how well it is seen, `at` are the `Places` of the texels.
+    `own` and `other` are colours, weights, plainness, and from 0 to 1 how steeply seen; `at` the texels' `Places`.
     Returns (linear) colours, and the weight of the own in them.
     """
     sure = own[1] * (1 - at.forehead) > 0.5
@@ -168,8 +168,9 @@ def _look_up(picture, seen, mode):
 def _likeness(ratio, plain, at):
     """How far colours may be the face's own, and may be plain skin: two of (H, W), from 0 to 1.
 
-    `ratio` (H, W, 3) is the logarithm of what they have of the model's. Where `plain` (H, W) is 1 all must be skin, and
-    what is not takes its surroundings with it, as edges of hair are mixed with skin, and the `brows` (H, W) below it.
+    `ratio` (H, W, 3) is the logarithm of what they have of the model's, `at` are the texels' `Places`. Where `plain`
+    (H, W) is 1 all must be skin, and what is not takes its surroundings with it, as edges of hair are mixed with skin,
+    and the brows below it. Eyes and nostrils are judged by the mean colour around each texel.
     """
     brightness = np.einsum("hwc->hw", ratio) / 3
     hue = np.sqrt((np.einsum("hwc,hwc->hw", ratio, ratio) - 3 * brightness**2).clip(0))

@@ -130,12 +130,13 @@ class LandmarkModel:
         lips = (_beyond(mean, mean[self.vertices[[*OUTER_LIPS]]]) < 0).numpy()
         apart = torch.cdist(mean, mean[face_model.landmark_vertices(PUPILS)]).min(1).values
         irises = ((apart > IRIS[0]) & (apart < IRIS[1])).numpy()
-        self.plain, above = _plain(mean, places), _above_brows(mean, places)
+        deep = *np.array_split([*LIDS], 2), [*NOSTRILS]
+        beside = [np.interp(_beyond(mean, places[part]), BESIDE_LIDS, (1, 0)) for part in deep]
+        self.deep, eyes = np.max(beside, 0), np.max(beside[:2], 0)
+        above, height = _above_brows(mean, places), (mean[:, 1] - places[UNDER_NOSE, 1]).numpy()
+        self.plain = _plain(above, height, eyes)
         brows = (above > -BELOW_BROW[0]) & (self.plain < 0.5)
         self.parts = Parts(self.plain > 0.5, above > ABOVE_BROW[1], brows, lips, irises)
-        deep = *np.array_split([*LIDS], 2), [*NOSTRILS]
-        self.deep = np.max([np.interp(_beyond(mean, places[part]), BESIDE_LIDS, (1, 0)) for part in deep], 0)
-        height = mean[:, 1] - places[UNDER_NOSE, 1]
         self.under_hair = (1 - self.inside) * np.interp(height, ABOVE_BEARD, (0, 1))
         relaxed = face_model.vertices(shape, expression)[0].numpy().astype(np.float64)
         self.mean = relaxed[self.vertices]
@@ -212,14 +213,10 @@ def _beyond(points, others):
     return (points[:, :2] @ outward - (others[:, :2] @ outward).max(0).values).max(1).values
 
 
-def _plain(mean, places):
-    """How far vertices (N, 3) of the mean face are plain skin, by where the landmarks (468, 3) are: (N,)."""
-    height = _above_brows(mean, places)
-    above_mouth = mean[:, 1] - places[UNDER_NOSE, 1]
-    plain = np.interp(-height, BELOW_BROW, (0, 1)) * np.interp(above_mouth, ABOVE_MOUSTACHE, (0, 1))
-    for eye in np.array_split([*LIDS], 2):
-        plain *= np.interp(_beyond(mean, places[eye]), BESIDE_LIDS, (0, 1))
-    return plain.clip(np.interp(height, ABOVE_BROW, (0, 1)))
+def _plain(above_brows, above_mouth, eyes):
+    """How far vertices are plain skin, by how far they are above brows and mouth, mm, and at eyes (0 to 1): (N,)."""
+    below = np.interp(-above_brows, BELOW_BROW, (0, 1)) * np.interp(above_mouth, ABOVE_MOUSTACHE, (0, 1))
+    return (below * (1 - eyes)).clip(np.interp(above_brows, ABOVE_BROW, (0, 1)))
 
 
 def _above_brows(mean, places):

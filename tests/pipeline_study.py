@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import ROOT, give_way
 from filelock import FileLock
 from ruamel.yaml import YAML
 
@@ -139,6 +139,7 @@ def study_after_its_first_run(folders, name):
             shutil.rmtree(place / "first_run", ignore_errors=True)
             (place / "first_run").mkdir()
             output.write_text(_first_run(Study(place / "first_run")))
+            give_way()
     study = Study(folders.mktemp("study") / name, FIRST_COMMANDS)
     shutil.copytree(place / "first_run", study.folder, symlinks=True)
     return study, output.read_text()

@@ -133,7 +133,7 @@ class LandmarkModel:
         deep = *np.array_split([*LIDS], 2), [*NOSTRILS]
         beside = [np.interp(_beyond(mean, places[part]), BESIDE_LIDS, (1, 0)) for part in deep]
         self.deep, eyes = np.max(beside, 0), np.max(beside[:2], 0)
-        above, height = _above_brows(mean, places), (mean[:, 1] - places[UNDER_NOSE, 1]).numpy()
+        above, height = _above_brows(mean, places), mean[:, 1] - places[UNDER_NOSE, 1]
         self.plain = _plain(above, height, eyes)
         brows = (above > -BELOW_BROW[0]) & (self.plain < 0.5)
         self.parts = Parts(self.plain > 0.5, above > ABOVE_BROW[1], brows, lips, irises)
@@ -213,9 +213,9 @@ def _beyond(points, others):
     return (points[:, :2] @ outward - (others[:, :2] @ outward).max(0).values).max(1).values
 
 
-def _plain(above_brows, above_mouth, eyes):
-    """How far vertices are plain skin, by how far they are above brows and mouth, mm, and at eyes (0 to 1): (N,)."""
-    below = np.interp(-above_brows, BELOW_BROW, (0, 1)) * np.interp(above_mouth, ABOVE_MOUSTACHE, (0, 1))
+def _plain(above_brows, above_nose_end, eyes):
+    """How far vertices are plain skin, by how far they lie above these places, mm, and at eyes (0 to 1): (N,)."""
+    below = np.interp(-above_brows, BELOW_BROW, (0, 1)) * np.interp(above_nose_end, ABOVE_MOUSTACHE, (0, 1))
     return (below * (1 - eyes)).clip(np.interp(above_brows, ABOVE_BROW, (0, 1)))
 
 
